@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See loop.h. */
+#include "nodeproxy/lib/base/loop.h"
+
+#include <errno.h>
+
+int loop_init(struct loop *l)
+{
+	l->ev = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
+	return l->ev ? 0 : -ENOMEM;
+}
+
+void loop_fini(struct loop *l)
+{
+	if (l->ev)
+		ev_loop_destroy(l->ev);
+	l->ev = NULL;
+}
+
+void loop_run(struct loop *l)
+{
+	ev_run(l->ev, 0);
+}
+
+void loop_stop(struct loop *l)
+{
+	ev_break(l->ev, EVBREAK_ALL);
+}
+
+void loop_once(struct loop *l)
+{
+	ev_run(l->ev, EVRUN_NOWAIT);
+}
+
+static void io_cb(struct ev_loop *ev, ev_io *w, int events)
+{
+	struct loop_io *io = container_of(w, struct loop_io, w);
+
+	(void)ev;
+	io->fn(io->arg, (unsigned)events & (LOOP_READ | LOOP_WRITE));
+}
+
+void loop_io_start(struct loop *l, struct loop_io *io, int fd, unsigned events,
+		   void (*fn)(void *, unsigned), void *arg)
+{
+	io->fn = fn;
+	io->arg = arg;
+	ev_io_init(&io->w, io_cb, fd, (int)events);
+	if (events)
+		ev_io_start(l->ev, &io->w);
+}
+
+void loop_io_change(struct loop *l, struct loop_io *io, unsigned events)
+{
+	if (ev_is_active(&io->w) && (unsigned)(io->w.events & (EV_READ | EV_WRITE)) == events)
+		return;
+	ev_io_stop(l->ev, &io->w);
+	ev_io_set(&io->w, io->w.fd, (int)events);
+	if (events)
+		ev_io_start(l->ev, &io->w);
+}
+
+void loop_io_stop(struct loop *l, struct loop_io *io)
+{
+	ev_io_stop(l->ev, &io->w);
+}
+
+static void timer_cb(struct ev_loop *ev, ev_timer *w, int events)
+{
+	struct loop_timer *t = container_of(w, struct loop_timer, w);
+
+	(void)ev, (void)events;
+	t->fn(t->arg);
+}
+
+void loop_timer_start(struct loop *l, struct loop_timer *t, int64_t after_ns, int64_t repeat_ms,
+		      void (*fn)(void *), void *arg)
+{
+	ev_timer_stop(l->ev, &t->w);
+	t->fn = fn;
+	t->arg = arg;
+	ev_timer_init(&t->w, timer_cb, (double)after_ns / 1e9, (double)repeat_ms / 1e3);
+	ev_timer_start(l->ev, &t->w);
+}
+
+void loop_timer_stop(struct loop *l, struct loop_timer *t)
+{
+	ev_timer_stop(l->ev, &t->w);
+}
+
+static void signal_cb(struct ev_loop *ev, ev_signal *w, int events)
+{
+	struct loop_signal *s = container_of(w, struct loop_signal, w);
+
+	(void)ev, (void)events;
+	s->fn(s->arg, w->signum);
+}
+
+void loop_signal_start(struct loop *l, struct loop_signal *s, int signo,
+		       void (*fn)(void *, int), void *arg)
+{
+	s->fn = fn;
+	s->arg = arg;
+	ev_signal_init(&s->w, signal_cb, signo);
+	ev_signal_start(l->ev, &s->w);
+}
+
+static void pass_cb(struct ev_loop *ev, ev_prepare *w, int events)
+{
+	struct loop_pass *p = container_of(w, struct loop_pass, w);
+
+	(void)ev, (void)events;
+	p->fn(p->arg);
+}
+
+void loop_pass_start(struct loop *l, struct loop_pass *p, void (*fn)(void *), void *arg)
+{
+	p->fn = fn;
+	p->arg = arg;
+	ev_prepare_init(&p->w, pass_cb);
+	ev_prepare_start(l->ev, &p->w);
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* The event loop of a process: libev behind a few calls, so that nothing else includes ev.h.
+ *
+ * Callbacks only translate and queue.  A worker's traffic is not watched here but in its own
+ * edge-triggered set (poll.h), which is one descriptor to this loop. */
+#ifndef NODEPROXY_LIB_BASE_LOOP_H
+#define NODEPROXY_LIB_BASE_LOOP_H
+
+#include <ev.h>
+
+#include "nodeproxy/lib/base/fd.h"
+
+#define LOOP_READ  EV_READ
+#define LOOP_WRITE EV_WRITE
+
+struct loop {
+	struct ev_loop *ev;
+};
+
+struct loop_io {
+	ev_io w;
+	void (*fn)(void *arg, unsigned events);
+	void *arg;
+};
+
+struct loop_timer {
+	ev_timer w;
+	void (*fn)(void *arg);
+	void *arg;
+};
+
+struct loop_signal {
+	ev_signal w;
+	void (*fn)(void *arg, int signo);
+	void *arg;
+};
+
+/* Runs before the loop sleeps, once per pass: the reaper's place. */
+struct loop_pass {
+	ev_prepare w;
+	void (*fn)(void *arg);
+	void *arg;
+};
+
+must_use int loop_init(struct loop *);	/* 0 or -ENOMEM */
+void loop_fini(struct loop *);
+void loop_run(struct loop *);		/* until loop_stop */
+void loop_stop(struct loop *);
+void loop_once(struct loop *);		/* one pass without sleeping (tests) */
+
+void loop_io_start(struct loop *, struct loop_io *, int fd, unsigned events,
+		   void (*fn)(void *, unsigned), void *arg);
+void loop_io_change(struct loop *, struct loop_io *, unsigned events);	/* 0: pause */
+void loop_io_stop(struct loop *, struct loop_io *);
+
+/* repeat_ms 0: once. */
+void loop_timer_start(struct loop *, struct loop_timer *, int64_t after_ns, int64_t repeat_ms,
+		      void (*fn)(void *), void *arg);
+void loop_timer_stop(struct loop *, struct loop_timer *);
+static inline bool loop_timer_is_running(const struct loop_timer *t)
+{
+	return ev_is_active(&t->w);
+}
+
+void loop_signal_start(struct loop *, struct loop_signal *, int signo,
+		       void (*fn)(void *, int), void *arg);
+void loop_pass_start(struct loop *, struct loop_pass *, void (*fn)(void *), void *arg);
+
+#endif

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See slab.h. */
+#include "nodeproxy/lib/base/slab.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+int slab_init(struct slab *s, const char *name, size_t size, uint32_t count)
+{
+	size_t aligned = (size + 15) & ~(size_t)15;
+	size_t objects = (aligned * count + 4095) & ~(size_t)4095;
+	size_t tables = (size_t)count * 2 * sizeof(uint32_t);
+	uint8_t *p = mmap(NULL, objects + tables, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED)
+		return -errno;
+	/* Huge pages would be touched whole and make idle memory a lie. */
+	madvise(p, objects + tables, MADV_NOHUGEPAGE);
+	*s = (struct slab){ .mem = p, .gen = (uint32_t *)(void *)(p + objects),
+			    .next_free = (uint32_t *)(void *)(p + objects) + count,
+			    .free_head = count, .count = count, .size = aligned,
+			    .map_bytes = objects + tables, .name = name };
+	return 0;
+}
+
+void slab_fini(struct slab *s)
+{
+	if (s->mem)
+		munmap(s->mem, s->map_bytes);
+	*s = (struct slab){ 0 };
+}
+
+void *slab_take(struct slab *s, struct slot_ref *ret)
+{
+	uint32_t slot = s->free_head;
+	void *p;
+
+	if (s->fail_after && --s->fail_after == 0)
+		return NULL;
+	if (slot < s->count)
+		s->free_head = s->next_free[slot];
+	else if (s->fresh < s->count)
+		slot = s->fresh++;
+	else
+		return NULL;
+	s->gen[slot]++;
+	must(s->gen[slot] & 1);
+	s->live++;
+	p = s->mem + (size_t)slot * s->size;
+	if (!s->raw)
+		memset(p, 0, s->size);
+	if (ret)
+		*ret = (struct slot_ref){ slot, s->gen[slot] };
+	return p;
+}
+
+struct slot_ref slab_ref(const struct slab *s, const void *p)
+{
+	size_t at = (size_t)((const uint8_t *)p - s->mem);
+	uint32_t slot = (uint32_t)(at / s->size);
+
+	must(at % s->size == 0 && slot < s->count && s->gen[slot] & 1);
+	return (struct slot_ref){ slot, s->gen[slot] };
+}
+
+void slab_give(struct slab *s, void *p)
+{
+	uint32_t slot = slab_ref(s, p).slot;
+
+	s->gen[slot]++;
+	if (s->gen[slot] == UINT32_MAX - 1)
+		s->gen[slot] = 0;	/* generation 0 never refers to anything */
+	s->next_free[slot] = s->free_head;
+	s->free_head = slot;
+	s->live--;
+}

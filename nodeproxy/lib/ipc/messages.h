@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* Payloads of msg.def.  Plain memory, fixed sizes, no pointers; every field of a received one is
+ * hostile until checked.  Texts are NUL-terminated within their array (msg_text checks). */
+#ifndef NODEPROXY_LIB_IPC_MESSAGES_H
+#define NODEPROXY_LIB_IPC_MESSAGES_H
+
+#include <stdint.h>
+
+#include "nodeproxy/lib/base/must.h"
+
+#define MSG_BUILD_ID 32
+#define MSG_NAME     128
+
+struct msg_empty {
+	uint32_t zero;
+};
+
+struct msg_hello {
+	uint32_t role, pid;
+	char build[MSG_BUILD_ID];	/* version and build of the binary: must be the master's own */
+};
+
+/* Descriptors of START, in this order:
+ *   all      knobs (sealed), panic page (shared, 4096 bytes)
+ *   worker   + board (shared, writable), log ring (shared, writable)
+ *   admind   + board (shared; maps read-only), procs page (read-only), panic archive (read-only)
+ *   syncd    + state directory */
+struct msg_start {
+	uint32_t id;			/* worker: 0..BOARD_WORKERS-1; others: 0 */
+	uint32_t cpu;			/* worker: pinned there already */
+	uint32_t generation;		/* times this slot was started, from 1 */
+	uint32_t log_level;
+	uint64_t started_unix_ms;	/* of the whole instance */
+};
+
+struct msg_log_level {
+	uint32_t level;
+};
+
+struct msg_ping {
+	uint64_t n;
+};
+
+struct msg_listen {
+	uint32_t listener;		/* index into knobs.listener */
+	uint32_t group;			/* whose reuseport socket: the worker's own id, or a lent one's */
+};
+
+struct msg_drain {
+	uint64_t deadline_ms;		/* from now */
+};
+
+struct msg_rev {
+	uint64_t rev;
+};
+
+struct msg_refused {
+	uint64_t rev;			/* + text */
+};
+
+enum view_kind { VIEW_BASE = 1, VIEW_OVERLAY = 2 };
+
+struct msg_view {
+	uint64_t rev;			/* of the state it makes true */
+	uint64_t base_rev;		/* overlay: the base it lies on; base: rev */
+	uint64_t bytes;			/* of the file */
+	uint32_t kind;
+	uint32_t zero;
+};
+
+struct msg_file {
+	uint64_t serial;
+	int32_t error;			/* FILE_HERE: 0 or -errno */
+	uint32_t zero;
+	char name[MSG_NAME * 2];	/* a name inside the source directory: no slash, not . or .. */
+};
+
+struct msg_ring {
+	uint32_t worker;
+	uint32_t bytes;			/* of the mapping */
+};
+
+struct msg_sockets {
+	uint32_t has_metrics;
+};
+
+/* What admind may order; each is checked again by the master. */
+enum order { ORDER_DRAIN = 1, ORDER_LOG_LEVEL, ORDER_LOG_REOPEN, ORDER_DEBUG };
+
+struct msg_order {
+	uint64_t serial;
+	uint32_t order;
+	uint32_t worker;		/* DRAIN, DEBUG: which worker; UINT32_MAX: all */
+	int64_t number;			/* DRAIN: deadline in ms, LOG_LEVEL: level, DEBUG: which */
+	char who[64];			/* "uid=0 pid=7", for the log */
+};
+
+struct msg_order_done {
+	uint64_t serial;
+	int32_t error;			/* 0 or -errno; + text */
+	uint32_t zero;
+};
+
+struct msg_keep {
+	char name[MSG_NAME];		/* "listener/front/0", "chan/worker/1/pid/…" */
+	uint64_t number;		/* goes with it (pid, generation, …) */
+};
+
+struct msg_kept_end {
+	uint32_t count;
+	uint32_t adopted;		/* 0: first master of this keeper */
+};
+
+struct msg_goodbye {
+	int32_t exit_code;
+	uint32_t zero;
+};
+
+/* True when s ends within its n bytes and is printable ASCII. */
+bool msg_text(const char *s, uint32_t n);
+
+#endif

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* The procs page: what the master tells everybody about its children, in shared memory that only
+ * the master can write (sealed against future writes).  A reader copies it under the sequence
+ * number (odd: being written) and shows it; nothing in it is an authorization. */
+#ifndef NODEPROXY_LIB_IPC_PROCS_H
+#define NODEPROXY_LIB_IPC_PROCS_H
+
+#include "nodeproxy/lib/ipc/chan.h"
+
+#define PROCS_MAGIC 0x4e505052u	/* "NPPR" */
+#define PROCS_MAX   96
+#define PANICS_MAX  16		/* pages kept in the panic archive, newest first by serial */
+
+enum proc_state { PROC_NONE, PROC_STARTING, PROC_READY, PROC_DRAINING, PROC_WAITING /* back-off */,
+		  PROC_STATES };
+
+struct proc {
+	uint32_t role, id;
+	uint32_t state, pid;
+	int32_t cpu;			/* -1: not pinned */
+	uint32_t restarts;		/* starts after the first */
+	uint64_t started_unix_ms;
+	uint64_t rev;			/* worker: view it serves */
+	uint64_t refused_rev;		/* worker: view it refused last, 0: none */
+	int32_t last_status;		/* wait status of the last death */
+	uint32_t panics;
+};
+
+struct procs {
+	uint32_t magic, seq;
+	uint64_t started_unix_ms;	/* of the instance */
+	uint64_t master_starts;
+	uint64_t rev;			/* newest view the master holds */
+	uint64_t failed_rev;		/* newest view that all workers refused */
+	uint32_t accounts_missing;	/* 1: runs with fixed unused uids */
+	uint32_t shutting_down;
+	uint64_t bad_messages;		/* from children that broke msg.def */
+	uint32_t count, zero;
+	struct proc proc[PROCS_MAX];
+};
+
+/* The archive of panic pages: entry k is valid when serial != 0. */
+struct panic_archive {
+	struct {
+		uint64_t serial;
+		uint8_t page[4096];
+	} entry[PANICS_MAX];
+};
+
+const char *proc_state_name(enum proc_state);
+/* A consistent copy; -EAGAIN when the writer kept writing (try later), -EBADMSG. */
+must_use int procs_copy(const struct procs *shared, struct procs *ret);
+
+#endif

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* The settings of one instance, from nodeproxy.yaml.
+ *
+ * struct knobs is plain memory without pointers: the master parses the file once and hands the
+ * result to its children as a sealed memfd.  Rows: knobs.def. */
+#ifndef NODEPROXY_LIB_KNOBS_KNOBS_H
+#define NODEPROXY_LIB_KNOBS_KNOBS_H
+
+#include <stdint.h>
+#include <stdio.h>
+
+#include "nodeproxy/lib/base/must.h"
+#include "nodeproxy/lib/net/addr.h"
+
+#define KNOBS_MAGIC	0x4e504b4eu	/* "NPKN" */
+#define KNOBS_LISTENERS 64
+
+enum source_kind { SOURCE_FILE, SOURCE_ETCD, SOURCE_KUBERNETES, SOURCE_XDS };
+enum log_format { LOG_TEXT, LOG_JSON };
+enum listen_route { LISTEN_SERVICE, LISTEN_HOST, LISTEN_ORIGINAL };
+
+struct knobs_listener {
+#define LSTR(key, field, bytes, required, help) char field[bytes];
+#define LENU(key, field, values, def, help)	uint32_t field;
+#include "nodeproxy/lib/knobs/knobs.def"
+	struct addr addr;	/* bind, parsed */
+	char service_ns[64];	/* service, parsed */
+	char service_name[64];
+	uint32_t service_port;
+};
+
+struct knobs {
+	uint32_t magic, bytes;	/* of this struct: another build's is refused */
+#define STR(key, field, bytes, def, help)	       char field[bytes];
+#define NUM(key, field, min, max, def, unit, help)     int64_t field;
+#define ENU(key, field, values, def, help)	       uint32_t field;
+#include "nodeproxy/lib/knobs/knobs.def"
+	uint32_t n_listeners;
+	struct knobs_listener listener[KNOBS_LISTENERS];
+};
+
+#define KNOBS_ERROR 512
+
+/* Defaults of every row. */
+void knobs_default(struct knobs *);
+/* Reads the file at path.  0, or -errno with "file:line: key: what is wrong and what is allowed"
+ * in error; *ret is only changed on success. */
+must_use int knobs_load(const char *path, struct knobs *ret, char error[KNOBS_ERROR]);
+/* Every key with its value, as YAML that knobs_load reads back to the same. */
+void knobs_print(const struct knobs *, FILE *);
+/* One row after the other, for help texts and JSON: returns false after the last. */
+struct knob_row {
+	const char *key, *type, *def, *unit, *values, *help;
+	int64_t min, max;
+	bool of_listener, required;
+};
+bool knobs_row(unsigned i, struct knob_row *ret);
+/* The value of row i (not of_listener) as text. */
+void knobs_value(const struct knobs *, unsigned i, char *out, size_t n);
+/* Maps what the master handed over: checks magic, size and that all strings end.  0 or -EBADMSG. */
+must_use int knobs_check(const void *bytes, size_t n);
+
+#endif

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* Rows: what an accepted resource means, as plain structs.
+ *
+ * store/resource turns a document into one row or a refusal; the sync process keeps the rows in
+ * memory (the model), SQLite keeps the documents they came from, and store/view compiles units from
+ * rows.  A row and everything it points to is one heap block family freed by row_free; rows are
+ * never changed after they were made, only replaced. */
+#ifndef NODEPROXY_STORE_ROWS_H
+#define NODEPROXY_STORE_ROWS_H
+
+#include <stdint.h>
+
+#include "nodeproxy/lib/base/hash.h"
+#include "nodeproxy/lib/net/addr.h"
+
+enum row_kind { ROW_NAMESPACE, ROW_TENANT, ROW_SERVICE, ROW_SLICE, ROW_HTTPROUTE, ROW_KINDS };
+
+struct row_namespace {
+	uint32_t unused_labels;	/* number of labels that are not ours: allowed, no effect */
+};
+
+struct row_tenant {
+	uint32_t n_namespaces;
+	char **namespaces;
+	uint32_t weight;	/* 1..1000, default 1 */
+	uint64_t memory_bytes;	/* 0: the knob */
+	uint32_t connections;	/* 0: the knob */
+};
+
+enum row_protocol { ROW_TCP, ROW_UDP, ROW_SCTP };
+enum row_app { ROW_APP_AUTO, ROW_APP_HTTP, ROW_APP_TCP, ROW_APP_H2 };
+
+struct row_service_port {
+	char *name;		/* "" when the only one has none */
+	uint16_t port;
+	uint16_t target_port;	/* 0: by target_name, or the same as port */
+	char *target_name;	/* NULL: by number */
+	enum row_protocol protocol;
+	enum row_app app;	/* from appProtocol: http, tcp, kubernetes.io/h2c; anything else: auto */
+	char *app_protocol;	/* as written, "" when absent */
+};
+
+struct row_service {
+	struct addr cluster_ip[2];	/* family 0: none */
+	bool headless;			/* clusterIP: None */
+	uint32_t n_ports;
+	struct row_service_port *ports;
+};
+
+struct row_slice_port {
+	char *name;
+	uint16_t port;
+	enum row_protocol protocol;
+};
+
+struct row_endpoint {
+	uint32_t n_addrs;		/* only the first is used for traffic, as in Kubernetes */
+	struct addr addr;
+	bool ready, serving, terminating;
+	char *zone, *node, *target;	/* "" when absent; target: targetRef "Kind/name" */
+};
+
+struct row_slice {
+	char *service;			/* label kubernetes.io/service-name */
+	uint8_t family;			/* 4 or 6 */
+	uint32_t n_ports, n_endpoints;
+	struct row_slice_port *ports;
+	struct row_endpoint *endpoints;
+};
+
+enum row_path { ROW_PATH_PREFIX, ROW_PATH_EXACT };
+
+struct row_match {
+	enum row_path type;
+	char *path;
+};
+
+struct row_backend {
+	char *ns, *name;		/* of a core Service */
+	uint16_t port;
+	uint32_t weight;		/* 0..1000000, default 1 */
+};
+
+struct row_rule {
+	char *name;			/* "" when absent */
+	uint32_t n_matches, n_backends;
+	struct row_match *matches;	/* at least one: PathPrefix / when none was written */
+	struct row_backend *backends;
+};
+
+struct row_parent {
+	char *ns, *name;		/* of a core Service */
+	uint16_t port;			/* 0: all ports */
+	char *section;			/* sectionName: name of a port; "" when absent */
+};
+
+struct row_route {
+	uint32_t n_parents, n_rules;
+	struct row_parent *parents;
+	struct row_rule *rules;
+};
+
+struct row {
+	enum row_kind kind;
+	char *ns;			/* "" for cluster-scoped kinds */
+	char *name;
+	int64_t created_unix_ms;	/* metadata.creationTimestamp; 0: absent = oldest */
+	int64_t generation;		/* metadata.generation; 0: absent */
+	uint8_t digest[32];		/* SHA-256 of the canonical JSON */
+	char *json;			/* canonical JSON of the object: what the store keeps */
+	char *source;			/* "file.yaml" (or "store" after a cold start) */
+	uint32_t line;			/* where the document starts */
+	struct hash_node by_key;	/* for the model */
+	union {
+		struct row_namespace namespace;
+		struct row_tenant tenant;
+		struct row_service service;
+		struct row_slice slice;
+		struct row_route route;
+	};
+};
+
+const char *row_kind_name(enum row_kind);	/* "Service" … as in the resource */
+void row_free(struct row **);
+
+#endif

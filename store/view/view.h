@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* A view is one revision of the routing state, compiled and frozen.
+ *
+ * The sync process builds it from rows in memory into sealed memfds; workers (and admind, to show
+ * it) map them and never see SQLite.  A *base* holds all units; an *overlay* is a newer layer of the
+ * directory (unit or tombstone) on one base.  A unit is a whole Service (ports, merged routes,
+ * endpoints) or a whole namespace (tenant, policy).  Inside a unit: offsets; between units: ids,
+ * resolved through the directory.  No answer merges two versions of a unit.
+ *
+ *   phase         who       how
+ *   here          master    passes descriptor and rev on, maps nothing
+ *   checking      worker    view_check_step(): a slice per turn; overlays at once; or -EBADMSG
+ *   current       worker    view_swap in worker.c: new exchanges use it; the old loses one ref
+ *   kept          exchange  view_ref() .. view_unref(), between match and connect
+ *   gone          reaper    last unref unmaps; at most two bases are mapped
+ *
+ * All accessors are pure functions over checked bytes, bounds-checked once more where an offset is
+ * followed, and never allocate.  Slices returned point into the view: valid while it is held. */
+#ifndef NODEPROXY_STORE_VIEW_VIEW_H
+#define NODEPROXY_STORE_VIEW_VIEW_H
+
+#include "nodeproxy/lib/base/fd.h"
+#include "nodeproxy/lib/base/must.h"
+#include "nodeproxy/lib/base/slice.h"
+#include "nodeproxy/lib/net/addr.h"
+
+struct view;
+
+/* ---- life ---- */
+
+/* Takes the descriptor.  -EPERM (not sealed), -EBADMSG (header), -errno.  A base. */
+must_use int view_open_base(struct fd *, uint64_t rev, struct view **ret);
+/* A new view that shares base's mapping (takes its own ref on it) and lays the overlay on top.
+ * Verified at once: -EBADMSG when anything is wrong, -ESTALE when it lies on another base. */
+must_use int view_open_overlay(const struct view *base_or_overlaid, struct fd *, uint64_t rev,
+			       struct view **ret);
+/* Verifies the next units of a base for at most budget_us; 1: done, all good; 0: call again;
+ * -EBADMSG: refuse it, why in view_problem(). */
+must_use int view_check_step(struct view *, int64_t budget_us);
+const char *view_problem(const struct view *);
+uint64_t view_rev(const struct view *);
+uint64_t view_base_rev(const struct view *);
+void view_ref(const struct view *);
+void view_unref(const struct view *);	/* the last one unmaps */
+
+/* ---- Services ---- */
+
+enum app_protocol { APP_AUTO, APP_HTTP, APP_TCP, APP_H2 };	/* appProtocol of a Service port */
+
+struct vservice {		/* a Service unit, by value; valid while the view is held */
+	const struct view *view;
+	const uint8_t *unit;
+	uint32_t bytes;
+	uint32_t id;
+};
+
+bool view_service(const struct view *, uint32_t id, struct vservice *ret);
+bool view_service_by_name(const struct view *, struct slice ns, struct slice name,
+			  struct vservice *ret);
+/* host without port, any case; "svc", "svc.ns", "svc.ns.svc", "svc.ns.svc.DOMAIN" (the view holds
+ * DOMAIN); a bare "svc" is looked up in caller_ns. */
+bool view_service_by_host(const struct view *, struct slice host, struct slice caller_ns,
+			  struct vservice *ret);
+/* By clusterIP; addr->port is not looked at. */
+bool view_service_by_vip(const struct view *, const struct addr *, struct vservice *ret);
+
+struct slice vservice_name(const struct vservice *);
+struct slice vservice_ns(const struct vservice *);
+struct slot_gen { uint32_t slot, gen; };	/* of the board */
+struct slot_gen vservice_slot(const struct vservice *);
+
+struct vport {
+	struct vservice service;
+	uint32_t index;
+	uint16_t port;
+	enum app_protocol protocol;
+	bool has_routes;
+	uint32_t endpoints;		/* all of them, ready or not */
+};
+
+bool vservice_port(const struct vservice *, uint16_t port, struct vport *ret);
+uint32_t vservice_ports(const struct vservice *);
+bool vservice_port_at(const struct vservice *, uint32_t i, struct vport *ret);
+struct slice vport_name(const struct vport *);
+
+struct vendpoint {
+	struct addr addr;		/* with port */
+	struct slot_gen slot;
+	bool ready, serving, terminating;
+	struct slice zone, node;
+};
+
+bool vport_endpoint(const struct vport *, uint32_t i, struct vendpoint *ret);
+/* Position of the n-th ready endpoint (n < vport_ready): O(1). */
+uint32_t vport_ready(const struct vport *);
+uint32_t vport_ready_at(const struct vport *, uint32_t n);
+
+/* ---- routes ---- */
+
+enum match_result { MATCH_DIRECT, MATCH_RULE, MATCH_NOTHING };
+
+struct vrule {
+	struct vport port;
+	uint32_t index;			/* of the merged rules of this port, in order of precedence */
+	struct slice route_ns, route_name, rule_name;
+	uint32_t backends, total_weight;
+};
+
+/* path is the request's path as it came, without query; canonical form decided by the caller.
+ * DIRECT: the port has no routes: its own endpoints serve; RULE: *ret; NOTHING: 404. */
+enum match_result vport_match(const struct vport *, struct slice method, struct slice path,
+			      struct vrule *ret);
+uint32_t vport_rules(const struct vport *);
+bool vport_rule_at(const struct vport *, uint32_t i, struct vrule *ret);
+
+struct vbackend {
+	bool valid;			/* false: unknown Service or port, refused reference: 500 */
+	struct vport port;		/* when valid */
+	uint32_t weight;
+	struct slice ns, name;		/* as written, for show */
+	uint16_t number;
+};
+
+/* dice is uniform in [0, total_weight). */
+bool vrule_backend(const struct vrule *, uint32_t dice, struct vbackend *ret);
+bool vrule_backend_at(const struct vrule *, uint32_t i, struct vbackend *ret);
+/* "PathPrefix /a, GET" for show and explain. */
+void vrule_words(const struct vrule *, char *out, size_t n);
+
+/* ---- namespaces and tenants ---- */
+
+struct vnamespace {
+	struct slice name;
+	struct slice tenant;
+	struct slot_gen tenant_slot;
+	uint32_t weight;		/* of the tenant, 1..1000 */
+	uint64_t memory_bytes;		/* quota per worker, 0: the knob */
+	uint32_t connections;		/* quota per worker, 0: the knob */
+};
+
+/* Any name has an answer: a namespace nobody wrote down is its own tenant with defaults; then
+ * slot.gen is 0 and the worker uses the shared slot 0. */
+void view_namespace(const struct view *, struct slice ns, struct vnamespace *ret);
+
+/* ---- all of it, for show ---- */
+
+uint32_t view_service_count(const struct view *);
+bool view_service_nth(const struct view *, uint32_t n, struct vservice *ret);	/* by ns, name */
+uint32_t view_namespace_count(const struct view *);
+bool view_namespace_nth(const struct view *, uint32_t n, struct vnamespace *ret);
+
+#endif

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See board.h. */
+#include "workers/obs/board.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* Istio's and Prometheus' usual spread, finer at the bottom where a proxy on the host lives. */
+const uint64_t board_bucket_us[BOARD_BUCKETS] = {
+	250, 500, 1000, 2500, 5000, 10000, 25000, 50000, 100000, 250000, 1000000, 5000000, 30000000,
+	UINT64_MAX,
+};
+
+size_t board_bytes(unsigned workers)
+{
+	return sizeof(struct board) + (size_t)workers * sizeof(struct board_worker);
+}
+
+void board_format(struct board *b, unsigned workers)
+{
+	must(workers >= 1 && workers <= BOARD_WORKERS);
+	b->workers = workers;
+	b->version = BOARD_VERSION;
+	b->magic = BOARD_MAGIC;
+}
+
+int board_check(const struct board *b, size_t map_bytes)
+{
+	if (map_bytes < sizeof *b || b->magic != BOARD_MAGIC || b->version != BOARD_VERSION ||
+	    b->workers < 1 || b->workers > BOARD_WORKERS || board_bytes(b->workers) > map_bytes)
+		return -EBADMSG;
+	return 0;
+}
+
+struct board_tenant *board_tenant(struct board *b, unsigned worker, uint32_t slot, uint32_t gen)
+{
+	struct board_tenant *t = &b->worker[worker].tenant[slot < BOARD_TENANTS ? slot : 0];
+
+	if (unlikely(t->gen != gen)) {
+		memset(t, 0, sizeof *t);
+		t->gen = gen;
+	}
+	return t;
+}
+
+struct board_service *board_service(struct board *b, unsigned worker, uint32_t slot, uint32_t gen)
+{
+	struct board_service *s = &b->worker[worker].service[slot < BOARD_SERVICES ? slot : 0];
+
+	if (unlikely(s->gen != gen)) {
+		memset(s, 0, sizeof *s);
+		s->gen = gen;
+	}
+	return s;
+}
+
+struct board_endpoint *board_endpoint(struct board *b, uint32_t slot, uint32_t gen)
+{
+	struct board_endpoint *e = &b->endpoint[slot < BOARD_ENDPOINTS ? slot : 0];
+	uint32_t was = __atomic_load_n(&e->gen, __ATOMIC_ACQUIRE);
+
+	/* Whoever moves the generation on clears the rest; a count lost in that moment is a count
+	 * of a new endpoint, and claims of the old generation are ignored by board_unclaim. */
+	if (unlikely(was != gen) && (int32_t)(gen - was) > 0 &&
+	    __atomic_compare_exchange_n(&e->gen, &was, gen, false, __ATOMIC_ACQ_REL,
+					__ATOMIC_RELAXED)) {
+		__atomic_store_n(&e->in_flight, 0, __ATOMIC_RELAXED);
+		board_set(&e->exchanges, 0);
+		board_set(&e->connects, 0);
+		board_set(&e->connect_failures, 0);
+		board_set(&e->failures, 0);
+		board_set(&e->last_failure_ms, 0);
+	}
+	return e;
+}
+
+void board_claim(struct board *b, unsigned worker, uint32_t claim, uint32_t slot, uint32_t gen)
+{
+	struct board_claim *c = &b->worker[worker].claim[claim];
+
+	must(claim < BOARD_CLAIMS);
+	board_unclaim(b, worker, claim);
+	slot = slot < BOARD_ENDPOINTS ? slot : 0;
+	/* The ledger first: dying in between gives one back too many, which unclaim's floor at
+	 * zero heals; the other order would hold one for ever. */
+	c->gen = gen;
+	__atomic_store_n(&c->endpoint, slot + 1, __ATOMIC_RELEASE);
+	__atomic_fetch_add(&b->endpoint[slot].in_flight, 1, __ATOMIC_RELAXED);
+}
+
+void board_unclaim(struct board *b, unsigned worker, uint32_t claim)
+{
+	struct board_claim *c = &b->worker[worker].claim[claim];
+	uint32_t slot = __atomic_load_n(&c->endpoint, __ATOMIC_ACQUIRE);
+
+	if (slot == 0)
+		return;
+	if (slot <= BOARD_ENDPOINTS) {	/* the master reads what a dead worker wrote: any number */
+		struct board_endpoint *e = &b->endpoint[slot - 1];
+		uint32_t n = __atomic_load_n(&e->in_flight, __ATOMIC_RELAXED);
+
+		if (__atomic_load_n(&e->gen, __ATOMIC_ACQUIRE) == c->gen)
+			while (n && !__atomic_compare_exchange_n(&e->in_flight, &n, n - 1, true,
+								 __ATOMIC_RELAXED,
+								 __ATOMIC_RELAXED))
+				;
+	}
+	__atomic_store_n(&c->endpoint, 0, __ATOMIC_RELEASE);
+}
+
+unsigned board_bury(struct board *b, unsigned worker)
+{
+	static const enum worker_counter gauges[] = {
+		WC_conns_gauge, WC_backs_gauge, WC_pooled_gauge, WC_pipes_gauge,
+		WC_chunk_bytes_gauge, WC_view_rev_gauge, WC_beat_ms_gauge,
+	};
+	struct board_worker *w = &b->worker[worker];
+	unsigned returned = 0;
+
+	must(worker < b->workers);
+	for (uint32_t i = 0; i < BOARD_CLAIMS; i++) {
+		if (w->claim[i].endpoint == 0)
+			continue;
+		board_unclaim(b, worker, i);
+		returned++;
+	}
+	for (size_t i = 0; i < countof(gauges); i++)
+		board_set(&w->c[gauges[i]], 0);
+	for (uint32_t i = 0; i < BOARD_TENANTS; i++) {
+		if (w->tenant[i].gen == 0 && i != 0)
+			continue;
+		board_set(&w->tenant[i].c[TC_conns_gauge], 0);
+		board_set(&w->tenant[i].c[TC_memory_gauge], 0);
+	}
+	return returned;
+}
+
+unsigned board_bucket(uint64_t us)
+{
+	unsigned i = 0;
+
+	while (us > board_bucket_us[i])
+		i++;
+	return i;
+}
+
+static const struct counter_row worker_rows[] = {
+#define WORKER_COUNTERS
+#define C(name, prom, help) { #name, prom, help },
+#include "workers/obs/counters.def"
+#undef WORKER_COUNTERS
+};
+static const struct counter_row tenant_rows[] = {
+#define TENANT_COUNTERS
+#define C(name, prom, help) { #name, prom, help },
+#include "workers/obs/counters.def"
+#undef TENANT_COUNTERS
+};
+static const struct counter_row service_rows[] = {
+#define SERVICE_COUNTERS
+#define C(name, prom, help) { #name, prom, help },
+#include "workers/obs/counters.def"
+#undef SERVICE_COUNTERS
+};
+
+static bool row(const struct counter_row *rows, size_t n, unsigned i, struct counter_row *ret)
+{
+	if (i >= n)
+		return false;
+	*ret = rows[i];
+	return true;
+}
+
+bool worker_counter_row(unsigned i, struct counter_row *ret)
+{
+	return row(worker_rows, countof(worker_rows), i, ret);
+}
+
+bool tenant_counter_row(unsigned i, struct counter_row *ret)
+{
+	return row(tenant_rows, countof(tenant_rows), i, ret);
+}
+
+bool service_counter_row(unsigned i, struct counter_row *ret)
+{
+	return row(service_rows, countof(service_rows), i, ret);
+}

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* The board: live state of the host in shared memory, relaxed atomics throughout.
+ *
+ * Counters have a copy per worker (no shared cache lines on the path); what must be right per host
+ * (endpoints: in-flight, failures; later EWMA, breakers, budgets) is shared by all workers.  Slots
+ * come from the view with a generation; the first user of a new generation clears the slot.  Gauges
+ * on shared slots are held through claims: a ledger per worker says which endpoint slot each of its
+ * backs holds, so the master can return them when the worker dies.
+ *
+ * Any worker may scribble here.  Nothing read from the board is ever an index, a pointer or an
+ * authorization; readers show it and clamp it.  The layout has a version.  Sparse: untouched slots
+ * cost no memory, so readers look only at slots that the view names. */
+#ifndef NODEPROXY_WORKERS_OBS_BOARD_H
+#define NODEPROXY_WORKERS_OBS_BOARD_H
+
+#include "nodeproxy/lib/base/must.h"
+#include "nodeproxy/lib/base/reason.h"
+
+#define BOARD_MAGIC	0x4e504244u	/* "NPBD" */
+#define BOARD_VERSION	1u
+#define BOARD_WORKERS	64
+#define BOARD_TENANTS	1024		/* slot 0: everybody without a slot of their own */
+#define BOARD_SERVICES	16384		/* slot 0 likewise */
+#define BOARD_ENDPOINTS 131072		/* slot 0 likewise */
+#define BOARD_CLAIMS	65536		/* backs per worker */
+#define BOARD_BUCKETS	14		/* of request durations: see board_bucket_us */
+
+enum worker_counter {
+#define WORKER_COUNTERS
+#define C(name, prom, help) WC_##name,
+#include "workers/obs/counters.def"
+#undef WORKER_COUNTERS
+	WCS
+};
+enum tenant_counter {
+#define TENANT_COUNTERS
+#define C(name, prom, help) TC_##name,
+#include "workers/obs/counters.def"
+#undef TENANT_COUNTERS
+	TCS
+};
+enum service_counter {
+#define SERVICE_COUNTERS
+#define C(name, prom, help) SC_##name,
+#include "workers/obs/counters.def"
+#undef SERVICE_COUNTERS
+	SCS
+};
+
+struct board_tenant {		/* per worker */
+	uint64_t gen;
+	uint64_t c[TCS];
+	uint64_t reasons[REASONS];	/* how its conns and exchanges ended */
+};
+
+struct board_service {		/* per worker */
+	uint64_t gen;
+	uint64_t c[SCS];
+	uint64_t bucket[BOARD_BUCKETS];	/* not cumulative; the last is +Inf */
+};
+
+struct board_endpoint {		/* shared by all workers: one cache line */
+	uint32_t gen;
+	uint32_t in_flight;	/* gauge, by claims: exchanges and opaque flows */
+	uint64_t exchanges;
+	uint64_t connects;
+	uint64_t connect_failures;
+	uint64_t failures;	/* 5xx, cut, timeout */
+	uint64_t last_failure_ms;	/* monotonic */
+	uint64_t spare[2];
+};
+static_must(sizeof(struct board_endpoint) == 64);
+
+struct board_claim {
+	uint32_t endpoint;	/* slot + 1; 0: nothing held */
+	uint32_t gen;
+};
+
+struct board_worker {
+	uint64_t c[WCS];
+	uint64_t reasons[REASONS];
+	struct board_tenant tenant[BOARD_TENANTS];
+	struct board_service service[BOARD_SERVICES];
+	struct board_claim claim[BOARD_CLAIMS];
+};
+
+struct board {
+	uint32_t magic, version;
+	uint32_t workers, zero;
+	_Alignas(4096) struct board_endpoint endpoint[BOARD_ENDPOINTS];
+	_Alignas(4096) struct board_worker worker[];
+};
+
+size_t board_bytes(unsigned workers);
+/* Fresh zeroed shared memory. */
+void board_format(struct board *, unsigned workers);
+/* 0, or -EBADMSG when magic, version or size do not fit. */
+must_use int board_check(const struct board *, size_t map_bytes);
+
+/* Single-writer counters: plain add, seen by readers in time. */
+static inline void board_add(uint64_t *c, uint64_t n)
+{
+	__atomic_store_n(c, __atomic_load_n(c, __ATOMIC_RELAXED) + n, __ATOMIC_RELAXED);
+}
+
+static inline void board_set(uint64_t *c, uint64_t v)
+{
+	__atomic_store_n(c, v, __ATOMIC_RELAXED);
+}
+
+static inline uint64_t board_get(const uint64_t *c)
+{
+	return __atomic_load_n(c, __ATOMIC_RELAXED);
+}
+
+/* The slot of this generation, cleared when it was another's; slot out of range: slot 0. */
+struct board_tenant *board_tenant(struct board *, unsigned worker, uint32_t slot, uint32_t gen);
+struct board_service *board_service(struct board *, unsigned worker, uint32_t slot, uint32_t gen);
+struct board_endpoint *board_endpoint(struct board *, uint32_t slot, uint32_t gen);
+
+/* Holds one in-flight on the endpoint for back number claim (< BOARD_CLAIMS); a claim that already
+ * holds something returns that first. */
+void board_claim(struct board *, unsigned worker, uint32_t claim, uint32_t slot, uint32_t gen);
+void board_unclaim(struct board *, unsigned worker, uint32_t claim);
+/* After the death of a worker: returns all its claims, clears its gauges.  By the master.
+ * Returns how many claims were returned. */
+unsigned board_bury(struct board *, unsigned worker);
+
+/* Upper bounds of the duration buckets, in µs; the last is UINT64_MAX. */
+extern const uint64_t board_bucket_us[BOARD_BUCKETS];
+unsigned board_bucket(uint64_t us);
+
+/* Rows of counters.def, for readers: false after the last. */
+struct counter_row { const char *name, *prom, *help; };
+bool worker_counter_row(unsigned i, struct counter_row *ret);
+bool tenant_counter_row(unsigned i, struct counter_row *ret);
+bool service_counter_row(unsigned i, struct counter_row *ret);
+
+#endif
