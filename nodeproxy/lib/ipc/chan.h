@@ -16,6 +16,7 @@
 #include "nodeproxy/lib/base/list.h"
 #include "nodeproxy/lib/base/loop.h"
 #include "nodeproxy/lib/base/ratelimit.h"
+#include "nodeproxy/lib/base/slice.h"
 #include "nodeproxy/lib/ipc/messages.h"
 
 enum role { ROLE_NONE, ROLE_KEEPER, ROLE_MASTER, ROLE_WORKER, ROLE_SYNCD, ROLE_ADMIND, ROLES };
