@@ -5,8 +5,9 @@
  *
  * store/resource turns a document into one row or a refusal; the sync process keeps the rows in
  * memory (the model), SQLite keeps the documents they came from, and store/view compiles units from
- * rows.  A row and everything it points to is one heap block family freed by row_free; rows are
- * never changed after they were made, only replaced. */
+ * rows.  A row and everything it points to (each string, each array) is malloc'ed on its own and
+ * freed by row_free, also when only half filled in (zeroed where nothing was set yet); rows are never
+ * changed after they were made, only replaced. */
 #ifndef NODEPROXY_STORE_ROWS_H
 #define NODEPROXY_STORE_ROWS_H
 

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See rows.h. */
+#include "store/rows.h"
+
+#include <stdlib.h>
+
+const char *row_kind_name(enum row_kind k)
+{
+	static const char *const name[ROW_KINDS] = {
+		[ROW_NAMESPACE] = "Namespace",	 [ROW_TENANT] = "Tenant",
+		[ROW_SERVICE] = "Service",	 [ROW_SLICE] = "EndpointSlice",
+		[ROW_HTTPROUTE] = "HTTPRoute",
+	};
+
+	return (unsigned)k < ROW_KINDS ? name[k] : "?";
+}
+
+static void tenant_fini(struct row_tenant *t)
+{
+	for (uint32_t i = 0; t->namespaces && i < t->n_namespaces; i++)
+		free(t->namespaces[i]);
+	free(t->namespaces);
+}
+
+static void service_fini(struct row_service *s)
+{
+	for (uint32_t i = 0; s->ports && i < s->n_ports; i++) {
+		free(s->ports[i].name);
+		free(s->ports[i].target_name);
+		free(s->ports[i].app_protocol);
+	}
+	free(s->ports);
+}
+
+static void slice_fini(struct row_slice *s)
+{
+	free(s->service);
+	for (uint32_t i = 0; s->ports && i < s->n_ports; i++)
+		free(s->ports[i].name);
+	for (uint32_t i = 0; s->endpoints && i < s->n_endpoints; i++) {
+		free(s->endpoints[i].zone);
+		free(s->endpoints[i].node);
+		free(s->endpoints[i].target);
+	}
+	free(s->ports);
+	free(s->endpoints);
+}
+
+static void rule_fini(struct row_rule *r)
+{
+	free(r->name);
+	for (uint32_t i = 0; r->matches && i < r->n_matches; i++)
+		free(r->matches[i].path);
+	for (uint32_t i = 0; r->backends && i < r->n_backends; i++) {
+		free(r->backends[i].ns);
+		free(r->backends[i].name);
+	}
+	free(r->matches);
+	free(r->backends);
+}
+
+static void route_fini(struct row_route *r)
+{
+	for (uint32_t i = 0; r->parents && i < r->n_parents; i++) {
+		free(r->parents[i].ns);
+		free(r->parents[i].name);
+		free(r->parents[i].section);
+	}
+	for (uint32_t i = 0; r->rules && i < r->n_rules; i++)
+		rule_fini(&r->rules[i]);
+	free(r->parents);
+	free(r->rules);
+}
+
+void row_free(struct row **pr)
+{
+	struct row *r = *pr;
+
+	*pr = NULL;
+	if (r == NULL)
+		return;
+	switch (r->kind) {
+	case ROW_TENANT:
+		tenant_fini(&r->tenant);
+		break;
+	case ROW_SERVICE:
+		service_fini(&r->service);
+		break;
+	case ROW_SLICE:
+		slice_fini(&r->slice);
+		break;
+	case ROW_HTTPROUTE:
+		route_fini(&r->route);
+		break;
+	case ROW_NAMESPACE:
+	case ROW_KINDS:
+		break;
+	}
+	free(r->ns);
+	free(r->name);
+	free(r->json);
+	free(r->source);
+	free(r);
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* Rows -> the bytes of one unit (layout.h).  Pure: the same rows give the same bytes, whatever the
+ * order they are handed over in.
+ *
+ * Ports: the Service's TCP ports; UDP and SCTP are not carried and not in the view.
+ *
+ * Endpoints: a slice's port belongs to the Service port of the same name, as in Kubernetes.  Of a
+ * Service with a clusterIP only endpoints of that IP's family are used when there are any (a
+ * dual-stack pod is listed twice).  An address listed twice (slices being rearranged) is one
+ * endpoint, ready when either says so.  Ready endpoints come first, then by address and port.
+ *
+ * Routes: the rules of all routes given whose parentRefs name this Service and port, merged in
+ * Gateway API precedence: Exact before PathPrefix, longer prefix before shorter, then the oldest
+ * route, then namespace/name, then the order inside the route.  A route in another namespace than the
+ * Service's is a consumer route (GAMMA), which binds only its own namespace's callers: it is left
+ * out.  A backend in another namespace than the route's needs a ReferenceGrant: it is kept, marked
+ * refused, and answers 500 for its weight.  A route that has no parentRef for a port leaves that port
+ * without routes: its own endpoints serve. */
+#ifndef NODEPROXY_STORE_VIEW_COMPILE_H
+#define NODEPROXY_STORE_VIEW_COMPILE_H
+
+#include "nodeproxy/lib/base/must.h"
+#include "nodeproxy/lib/base/slice.h"
+#include "store/rows.h"
+#include "store/view/view.h"
+
+#define UNIT_MAX_BYTES (64u << 20)
+
+struct unit_service {
+	const struct row *service;		/* ROW_SERVICE */
+	const struct row *const *slices;	/* ROW_SLICE, of this Service */
+	uint32_t n_slices;
+	const struct row *const *routes;	/* ROW_HTTPROUTE that name it as a parent; others are skipped */
+	uint32_t n_routes;
+	struct slot_gen slot;			/* of the Service on the board; {0, 0}: the shared slot */
+	/* The board slot of an address and port, asked once per endpoint of each port; {0, 0}: shared. */
+	struct slot_gen (*endpoint_slot)(void *arg, const struct addr *);
+	void *arg;
+};
+
+struct unit_namespace {
+	struct slice name;
+	struct slice tenant;			/* empty: the namespace is its own tenant */
+	struct slot_gen tenant_slot;
+	uint32_t weight;			/* 1..1000 */
+	uint64_t memory_bytes;
+	uint32_t connections;
+};
+
+/* A unit in the making; bytes and refs are malloc'ed, unit_bytes_fini() frees them. */
+struct unit_bytes {
+	uint8_t *p;
+	uint32_t n, room;
+	uint32_t *refs;			/* ids of other units that this one names */
+	uint32_t n_refs, room_refs;
+};
+
+/* Gives the id of the Service ns/name, making one up when it is new; 0: no memory. */
+typedef uint32_t (*unit_id_fn)(void *arg, struct slice ns, struct slice name);
+
+/* 0, -ENOMEM, -E2BIG, -EINVAL; *ret may hold memory in every case. */
+must_use int compile_service(const struct unit_service *, uint32_t id, unit_id_fn, void *id_arg,
+			     struct unit_bytes *ret);
+must_use int compile_namespace(const struct unit_namespace *, uint32_t id, struct unit_bytes *ret);
+void unit_bytes_fini(struct unit_bytes *);
+
+#endif
