@@ -20,14 +20,24 @@
 
 #define must_use	  __attribute__((warn_unused_result))
 #define printf_like(f, a) __attribute__((format(printf, f, a)))
-#define unused		  __attribute__((unused))
 
 #define static_must(x) _Static_assert(x, #x)
 
 #define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
 #define countof(a)			(sizeof(a) / sizeof((a)[0]))
-#define min_of(a, b)			((a) < (b) ? (a) : (b))
-#define max_of(a, b)			((a) > (b) ? (a) : (b))
+/* Each argument is evaluated once. */
+#define min_of(a, b)                                                                               \
+	({                                                                                         \
+		__auto_type min_a_ = (a);                                                          \
+		__auto_type min_b_ = (b);                                                          \
+		min_a_ < min_b_ ? min_a_ : min_b_;                                                 \
+	})
+#define max_of(a, b)                                                                               \
+	({                                                                                         \
+		__auto_type max_a_ = (a);                                                          \
+		__auto_type max_b_ = (b);                                                          \
+		max_a_ > max_b_ ? max_a_ : max_b_;                                                 \
+	})
 #define likely(x)			__builtin_expect(!!(x), 1)
 #define unlikely(x)			__builtin_expect(!!(x), 0)
 

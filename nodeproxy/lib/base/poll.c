@@ -52,9 +52,9 @@ int poll_collect(struct poll *p, void (*fn)(void *, uint64_t, unsigned), void *a
 
 	for (int i = 0; i < n; i++) {
 		uint32_t e = p->ev[i].events;
-		unsigned bits = (e & EPOLLIN ? POLL_IN : 0) | (e & EPOLLOUT ? POLL_OUT : 0) |
-				(e & (EPOLLRDHUP | EPOLLHUP) ? POLL_END | POLL_IN : 0) |
-				(e & EPOLLERR ? POLL_ERR | POLL_IN | POLL_OUT : 0);
+		unsigned bits = (e & EPOLLIN ? READY_IN : 0) | (e & EPOLLOUT ? READY_OUT : 0) |
+				(e & (EPOLLRDHUP | EPOLLHUP) ? READY_END | READY_IN : 0) |
+				(e & EPOLLERR ? READY_ERR | READY_IN | READY_OUT : 0);
 
 		fn(arg, p->ev[i].data.u64, bits);
 	}

@@ -16,10 +16,10 @@
 #define POLL_BATCH 256
 
 /* Ready bits. */
-#define POLL_IN	 1u	/* bytes, or a connection to accept */
-#define POLL_OUT 2u	/* room to write; also: connect has finished */
-#define POLL_END 4u	/* the other side sent its last byte (RDHUP), or hung up */
-#define POLL_ERR 8u
+#define READY_IN	 1u	/* bytes, or a connection to accept */
+#define READY_OUT 2u	/* room to write; also: connect has finished */
+#define READY_END 4u	/* the other side sent its last byte (RDHUP), or hung up */
+#define READY_ERR 8u
 
 struct poll {
 	struct fd fd;

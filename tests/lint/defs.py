@@ -1,0 +1,60 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the nodeproxy authors
+"""Every row of a table is documented: no empty help, and a man page or generated page names it."""
+import os
+import re
+import sys
+
+TOP = os.environ.get("top_srcdir", ".")
+BUILD = os.environ.get("top_builddir", TOP)
+
+
+def read(*path):
+    for top in (BUILD, TOP):
+        p = os.path.join(top, *path)
+        if os.path.exists(p):
+            return open(p, encoding="utf-8").read()
+    return None
+
+
+def rows(path, macro):
+    text = re.sub(r"/\*.*?\*/", "", read(path) or "", flags=re.S)
+    return [m.group(1) for m in re.finditer(r"^%s\((.*)\)\s*$" % macro, text, re.M)]
+
+
+def main():
+    bad, n = [], 0
+    page = (read("man/nodeproxy.yaml.5") or "").replace("\\-", "-").replace("\\&", "")
+    for macro in ("STR", "NUM", "ENU", "LSTR", "LENU"):
+        for row in rows("nodeproxy/lib/knobs/knobs.def", macro):
+            n += 1
+            key = re.match(r'"([^"]+)"', row)
+            if not key:
+                bad.append(f"knobs.def: {macro}({row[:40]}: no key")
+                continue
+            help_ = re.findall(r'"((?:[^"\\]|\\.)*)"', row)[-1]
+            if not help_.strip():
+                bad.append(f"knobs.def: {key.group(1)}: empty help")
+            if page and key.group(1).split(".")[-1] not in page:
+                bad.append(f"man/nodeproxy.yaml.5 does not name {key.group(1)}")
+    for row in rows("nodeproxy/lib/base/reasons.def", "REASON"):
+        n += 1
+        if not re.search(r'"[^"]+"$', row):
+            bad.append(f"reasons.def: {row.split(',')[0]}: no words")
+    for row in rows("workers/obs/counters.def", "C"):
+        n += 1
+        name, prom, help_ = re.match(r'(\w+), "([^"]*)", "([^"]*)"', row).groups()
+        if prom and not help_:
+            bad.append(f"counters.def: {name}: a metric without help")
+        if prom and not prom.startswith("nodeproxy_"):
+            bad.append(f"counters.def: {name}: {prom} does not start with nodeproxy_")
+        if prom and name.endswith("_gauge") == prom.endswith("_total"):
+            bad.append(f"counters.def: {name}: gauges have no _total, counters do")
+    for b in bad:
+        print(b)
+    print(f"defs: {n} rows, {len(bad)} problems")
+    return 1 if bad or n == 0 else 0
+
+
+sys.exit(main())

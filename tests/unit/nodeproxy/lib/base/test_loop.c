@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* The loop and the edge-triggered set, on real descriptors. */
+#include "tests/unit/test.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/socket.h>
+
+#include "nodeproxy/lib/base/clock.h"
+#include "nodeproxy/lib/base/loop.h"
+#include "nodeproxy/lib/base/poll.h"
+
+static int calls;
+static unsigned last;
+
+static void on_io(void *arg, unsigned events)
+{
+	(void)arg;
+	calls++;
+	last = events;
+}
+
+static void on_timer(void *arg)
+{
+	calls++;
+	loop_stop(arg);
+}
+
+static void on_signal(void *arg, int signo)
+{
+	calls = signo;
+	loop_stop(arg);
+}
+
+START_TEST(a_descriptor_reports_only_what_is_wanted)
+{
+	struct loop l;
+	struct loop_io io;
+	int p[2];
+
+	ck_assert_int_eq(loop_init(&l), 0);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, p), 0);
+	calls = 0;
+	loop_io_start(&l, &io, p[0], LOOP_READ, on_io, NULL);
+	loop_once(&l);
+	ck_assert_int_eq(calls, 0);
+	ck_assert_int_eq(write(p[1], "x", 1), 1);
+	loop_once(&l);
+	ck_assert_int_eq(calls, 1);
+	ck_assert_uint_eq(last, LOOP_READ);
+	loop_io_change(&l, &io, LOOP_WRITE);
+	loop_once(&l);
+	ck_assert_uint_eq(last, LOOP_WRITE);
+	loop_io_change(&l, &io, 0);
+	calls = 0;
+	loop_once(&l);
+	ck_assert_int_eq(calls, 0);
+	loop_io_stop(&l, &io);
+	close(p[0]);
+	close(p[1]);
+	loop_fini(&l);
+}
+END_TEST
+
+START_TEST(timers_and_signals_wake_the_loop)
+{
+	struct loop l;
+	struct loop_timer t = { 0 };
+	struct loop_signal s;
+
+	ck_assert_int_eq(loop_init(&l), 0);
+	calls = 0;
+	loop_timer_start(&l, &t, NS_PER_MS, 0, on_timer, &l);
+	loop_run(&l);
+	ck_assert_int_eq(calls, 1);
+	ck_assert(!loop_timer_is_running(&t));
+	loop_signal_start(&l, &s, SIGUSR1, on_signal, &l);
+	raise(SIGUSR1);
+	loop_run(&l);
+	ck_assert_int_eq(calls, SIGUSR1);
+	loop_fini(&l);
+}
+END_TEST
+
+static uint64_t seen_token;
+static unsigned seen_bits, events;
+
+static void on_event(void *arg, uint64_t token, unsigned bits)
+{
+	(void)arg;
+	seen_token = token;
+	seen_bits |= bits;
+	events++;
+}
+
+static unsigned collect(struct poll *p)
+{
+	seen_bits = events = 0;
+	poll_collect(p, on_event, NULL);
+	return events;
+}
+
+START_TEST(an_edge_is_reported_once_with_its_token)
+{
+	struct poll p;
+	int s[2];
+
+	ck_assert_int_eq(poll_init(&p), 0);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, s), 0);
+	ck_assert_int_eq(poll_add(&p, s[0], 0x1234567890u), 0);
+	ck_assert_uint_eq(collect(&p), 1);	/* room to write */
+	ck_assert_uint_eq(seen_bits, READY_OUT);
+	ck_assert_uint_eq(seen_token, 0x1234567890u);
+	ck_assert_uint_eq(collect(&p), 0);
+	ck_assert_int_eq(write(s[1], "x", 1), 1);
+	ck_assert_uint_eq(collect(&p), 1);
+	ck_assert(seen_bits & READY_IN);
+	ck_assert_uint_eq(collect(&p), 0);	/* unread, but no new edge */
+	shutdown(s[1], SHUT_WR);
+	ck_assert_uint_eq(collect(&p), 1);
+	ck_assert(seen_bits & READY_END);
+	ck_assert_int_eq(poll_retoken(&p, s[0], 5), 0);
+	collect(&p);				/* a new token reports the present state again */
+	ck_assert_uint_eq(seen_token, 5);
+	poll_remove(&p, s[0]);
+	close(s[1]);
+	ck_assert_uint_eq(collect(&p), 0);
+	close(s[0]);
+	poll_fini(&p);
+}
+END_TEST
+
+START_TEST(simulated_time_stands_still_between_ticks)
+{
+	struct mono a = clock_tick(), b;
+
+	ck_assert_int_eq(clock_now().ns, a.ns);
+	b = clock_tick();
+	ck_assert_int_ge(b.ns, a.ns);
+	ck_assert_int_eq(mono_diff_ms(mono_after_ms(a, 15), a), 15);
+	ck_assert_int_gt(clock_unix_ms(), 1600000000000);
+}
+END_TEST
+
+UNIT_TESTS("loop", a_descriptor_reports_only_what_is_wanted, timers_and_signals_wake_the_loop,
+	   an_edge_is_reported_once_with_its_token, simulated_time_stands_still_between_ticks)

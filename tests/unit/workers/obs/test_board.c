@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* The board: slots with generations, claims, and what a dead worker leaves. */
+#include "tests/unit/test.h"
+
+#include <string.h>
+#include <sys/mman.h>
+
+#include "workers/obs/board.h"
+
+static struct board *fresh(unsigned workers)
+{
+	struct board *b = mmap(NULL, board_bytes(workers), PROT_READ | PROT_WRITE,
+			       MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	ck_assert_ptr_ne(b, MAP_FAILED);
+	board_format(b, workers);
+	ck_assert_int_eq(board_check(b, board_bytes(workers)), 0);
+	return b;
+}
+
+START_TEST(claims_of_a_dead_worker_are_returned_and_only_its_own)
+{
+	struct board *b = fresh(2);
+
+	board_endpoint(b, 5, 1);
+	board_claim(b, 0, 10, 5, 1);
+	board_claim(b, 0, 11, 5, 1);
+	board_claim(b, 1, 10, 5, 1);
+	ck_assert_uint_eq(board_endpoint(b, 5, 1)->in_flight, 3);
+	board_set(&b->worker[0].c[WC_conns_gauge], 9);
+	board_set(&b->worker[0].c[WC_accepted], 9);
+	ck_assert_uint_eq(board_bury(b, 0), 2);
+	ck_assert_uint_eq(board_endpoint(b, 5, 1)->in_flight, 1);
+	ck_assert_uint_eq(board_get(&b->worker[0].c[WC_conns_gauge]), 0);
+	ck_assert_uint_eq(board_get(&b->worker[0].c[WC_accepted]), 9);	/* history stays */
+	ck_assert_uint_eq(board_bury(b, 0), 0);
+	munmap(b, board_bytes(2));
+}
+END_TEST
+
+START_TEST(a_new_generation_starts_from_zero_and_old_claims_do_not_touch_it)
+{
+	struct board *b = fresh(1);
+
+	board_endpoint(b, 7, 1)->failures = 3;
+	board_claim(b, 0, 1, 7, 1);
+	ck_assert_uint_eq(board_endpoint(b, 7, 2)->in_flight, 0);
+	ck_assert_uint_eq(board_endpoint(b, 7, 2)->failures, 0);
+	board_claim(b, 0, 2, 7, 2);
+	board_unclaim(b, 0, 1);
+	ck_assert_uint_eq(board_endpoint(b, 7, 2)->in_flight, 1);
+	/* a worker with an older view does not turn it back */
+	board_endpoint(b, 7, 1);
+	ck_assert_uint_eq(board_endpoint(b, 7, 2)->in_flight, 1);
+	board_tenant(b, 0, 3, 1)->c[TC_conns] = 4;
+	ck_assert_uint_eq(board_tenant(b, 0, 3, 2)->c[TC_conns], 0);
+	board_service(b, 0, 3, 1)->c[SC_flows] = 4;
+	ck_assert_uint_eq(board_service(b, 0, 3, 2)->c[SC_flows], 0);
+	munmap(b, board_bytes(1));
+}
+END_TEST
+
+START_TEST(what_a_hostile_worker_wrote_never_leads_outside)
+{
+	struct board *b = fresh(1);
+
+	b->worker[0].claim[0] = (struct board_claim){ UINT32_MAX, 1 };
+	b->worker[0].claim[1] = (struct board_claim){ BOARD_ENDPOINTS + 1, 1 };
+	b->worker[0].claim[2] = (struct board_claim){ 1, 0 };
+	ck_assert_uint_eq(board_bury(b, 0), 3);
+	ck_assert_uint_eq(b->endpoint[0].in_flight, 0);	/* never below zero */
+	ck_assert_ptr_eq(board_endpoint(b, UINT32_MAX, 1), &b->endpoint[0]);
+	ck_assert_ptr_eq(board_tenant(b, 0, 99999, 1), &b->worker[0].tenant[0]);
+	b->workers = 65;
+	ck_assert_int_lt(board_check(b, board_bytes(1)), 0);
+	munmap(b, board_bytes(1));
+}
+END_TEST
+
+START_TEST(durations_fall_into_the_first_bucket_that_holds_them)
+{
+	ck_assert_uint_eq(board_bucket(0), 0);
+	ck_assert_uint_eq(board_bucket(250), 0);
+	ck_assert_uint_eq(board_bucket(251), 1);
+	ck_assert_uint_eq(board_bucket(UINT64_MAX), BOARD_BUCKETS - 1);
+	for (unsigned i = 1; i < BOARD_BUCKETS; i++)
+		ck_assert_uint_gt(board_bucket_us[i], board_bucket_us[i - 1]);
+}
+END_TEST
+
+START_TEST(every_counter_row_matches_its_number)
+{
+	struct counter_row r;
+
+	ck_assert(worker_counter_row(WC_accepted, &r));
+	ck_assert_str_eq(r.name, "accepted");
+	ck_assert(tenant_counter_row(TC_refused, &r));
+	ck_assert_str_eq(r.name, "refused");
+	ck_assert(service_counter_row(SC_flows, &r));
+	ck_assert_str_eq(r.name, "flows");
+	ck_assert(!worker_counter_row(WCS, &r));
+}
+END_TEST
+
+UNIT_TESTS("board", claims_of_a_dead_worker_are_returned_and_only_its_own,
+	   a_new_generation_starts_from_zero_and_old_claims_do_not_touch_it,
+	   what_a_hostile_worker_wrote_never_leads_outside,
+	   durations_fall_into_the_first_bucket_that_holds_them, every_counter_row_matches_its_number)
