@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* Tenants as a worker knows them: who pays for time, bytes, memory and connections.
+ *
+ * A tenant has a slot and a generation, both from the view.  struct tenant is this worker's half:
+ * weight and quotas (its terms), the memory budget that chunks are charged to, the number of its
+ * conns, and the scheduler's bookkeeping.  Slot 0 belongs to everybody who has no slot of their own.
+ *
+ *   phase       how
+ *   current     tenant_take() made it or found it; it keeps its slot even without conns, so that
+ *               what it owes is not forgotten between two conns
+ *   superseded  the slot got another generation: conns that hold it go on, counted nowhere
+ *   gone        the last tenant_give() of a superseded one
+ *
+ * Conns and pooled backs hold a reference (tenant_take, tenant_ref .. tenant_give). */
+#ifndef NODEPROXY_WORKERS_SCHED_BUDGET_H
+#define NODEPROXY_WORKERS_SCHED_BUDGET_H
+
+#include "nodeproxy/lib/base/chunks.h"
+#include "nodeproxy/lib/base/clock.h"
+#include "workers/obs/board.h"
+
+#define TENANT_WEIGHT_MAX 1000u
+
+struct tenants;
+
+/* What the view says of a tenant.  Out of range values are clamped: weight 0 is 1; 0 memory or
+ * connections: the default of this worker; a slot out of range is slot 0. */
+struct tenant_terms {
+	uint32_t slot, gen;
+	uint32_t weight;
+	uint32_t connections;
+	uint64_t memory_bytes;
+};
+
+struct tenant {
+	/* sched.c */
+	struct node runnable;		/* its units with something to do */
+	struct node on;			/* in one of the scheduler's lists while it has work */
+	int64_t time_ns, bytes;		/* what it may still use; negative: owed */
+	struct mono slept;		/* since when it has had no work */
+	uint32_t listed;		/* its weight in the scheduler's sum; 0: not listed */
+
+	struct budget memory;		/* chunks are charged here */
+	uint32_t conns, conns_max;
+	uint32_t weight;
+	uint32_t refs;
+	uint32_t slot, gen;
+	struct board_tenant *board;	/* its counters; never NULL */
+	struct tenants *home;
+};
+
+struct tenants {
+	struct slab slab;
+	struct tenant *at[BOARD_TENANTS];
+	struct board *board;
+	unsigned worker;
+	struct budget *all;		/* of the worker: the parent of every tenant's */
+	uint64_t memory_default;
+	uint32_t conns_default;
+	struct board_tenant nowhere;	/* the counters of superseded tenants; nobody reads them */
+};
+
+/* all is borrowed and outlives the tenants; 0 or -errno. */
+must_use int tenants_init(struct tenants *, struct board *, unsigned worker, struct budget *all,
+			  uint64_t memory_default, uint32_t conns_default);
+void tenants_fini(struct tenants *);
+
+/* The tenant of these terms, which become its terms; +1 reference.  Never NULL: without room for
+ * another, it is slot 0's. */
+struct tenant *tenant_take(struct tenants *, const struct tenant_terms *);
+void tenant_ref(struct tenant *);
+void tenant_give(struct tenant **);
+/* New terms after a view was adopted; nothing happens when no such tenant is known here. */
+void tenants_update(struct tenants *, const struct tenant_terms *);
+
+/* A conn of this tenant: counted until tenant_leave().  -EUSERS when it has all it may have. */
+must_use int tenant_admit(struct tenant *);
+void tenant_leave(struct tenant *);
+
+#endif
