@@ -25,18 +25,15 @@
 
 #define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
 #define countof(a)			(sizeof(a) / sizeof((a)[0]))
-/* Each argument is evaluated once. */
-#define min_of(a, b)                                                                               \
+/* Each argument is evaluated once; the names are unique so that uses can nest. */
+#define min_of(a, b) PICK_OF(a, <, b, __COUNTER__)
+#define max_of(a, b) PICK_OF(a, >, b, __COUNTER__)
+#define PICK_OF(a, op, b, n)  PICK_OF_(a, op, b, n)
+#define PICK_OF_(a, op, b, n)                                                                      \
 	({                                                                                         \
-		__auto_type min_a_ = (a);                                                          \
-		__auto_type min_b_ = (b);                                                          \
-		min_a_ < min_b_ ? min_a_ : min_b_;                                                 \
-	})
-#define max_of(a, b)                                                                               \
-	({                                                                                         \
-		__auto_type max_a_ = (a);                                                          \
-		__auto_type max_b_ = (b);                                                          \
-		max_a_ > max_b_ ? max_a_ : max_b_;                                                 \
+		__auto_type pick_a##n = (a);                                                       \
+		__auto_type pick_b##n = (b);                                                       \
+		pick_a##n op pick_b##n ? pick_a##n : pick_b##n;                                    \
 	})
 #define likely(x)			__builtin_expect(!!(x), 1)
 #define unlikely(x)			__builtin_expect(!!(x), 0)
