@@ -8,6 +8,7 @@
 #ifndef NODEPROXY_LIB_KNOBS_KNOBS_H
 #define NODEPROXY_LIB_KNOBS_KNOBS_H
 
+#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -37,17 +38,22 @@ struct knobs {
 #define NUM(key, field, min, max, def, unit, help)     int64_t field;
 #define ENU(key, field, values, def, help)	       uint32_t field;
 #include "nodeproxy/lib/knobs/knobs.def"
+	struct addr service_base;	/* service_cidr, parsed: first address and length of the prefix */
+	uint32_t service_bits;
 	uint32_t n_listeners;
 	struct knobs_listener listener[KNOBS_LISTENERS];
 };
 
 #define KNOBS_ERROR 512
 
-/* Defaults of every row. */
+/* Defaults of every row; node is the host name. */
 void knobs_default(struct knobs *);
 /* Reads the file at path.  0, or -errno with "file:line: key: what is wrong and what is allowed"
- * in error; *ret is only changed on success. */
+ * in error; *ret is only changed on success.  What is not in the file has its default. */
 must_use int knobs_load(const char *path, struct knobs *ret, char error[KNOBS_ERROR]);
+/* The same for bytes that were read from a file called name. */
+must_use int knobs_parse(struct slice bytes, const char *name, struct knobs *ret,
+			 char error[KNOBS_ERROR]);
 /* Every key with its value, as YAML that knobs_load reads back to the same. */
 void knobs_print(const struct knobs *, FILE *);
 /* One row after the other, for help texts and JSON: returns false after the last. */
@@ -59,7 +65,11 @@ struct knob_row {
 bool knobs_row(unsigned i, struct knob_row *ret);
 /* The value of row i (not of_listener) as text. */
 void knobs_value(const struct knobs *, unsigned i, char *out, size_t n);
-/* Maps what the master handed over: checks magic, size and that all strings end.  0 or -EBADMSG. */
+/* Checks what the master handed over (a struct knobs of n bytes, aligned): magic, size, that all
+ * strings end, that numbers, words and addresses are within their rows.  0 or -EBADMSG. */
 must_use int knobs_check(const void *bytes, size_t n);
+/* What `workers` asks for.  auto: 0 with *ret_count 0; a number: 0 with it; "cpus=0,2-5": 0 with
+ * *ret_count 0 and the CPUs in *ret_cpus (else empty).  -EINVAL: none of these. */
+must_use int knobs_workers(const char *workers, uint32_t *ret_count, cpu_set_t *ret_cpus);
 
 #endif
