@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See db.h. */
+#include "store/db/db.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "store/db/dir.h"
+#include "store/db/schema.h"
+
+/* One row per step from an older version; the step from nothing is the schema itself. */
+static const struct migration {
+	int from, to;
+	const char *sql;
+} migrations[] = {
+	{ 0, DB_VERSION, schema_sql },
+};
+
+static const char *const statements[DB_STATEMENTS] = {
+	[DB_BEGIN] = "BEGIN IMMEDIATE",
+	[DB_COMMIT] = "COMMIT",
+	[DB_ROLLBACK] = "ROLLBACK",
+	[DB_META_GET] = "SELECT value FROM meta WHERE key = ?1",
+	[DB_META_PUT] = "INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)",
+	[DB_RESOURCES] = "SELECT kind, ns, name, json, digest, source, line, created, generation"
+			 " FROM resource ORDER BY kind, ns, name",
+	[DB_RESOURCE_PUT] =
+		"INSERT OR REPLACE INTO resource"
+		" (kind, ns, name, json, digest, source, line, created, generation, rev)"
+		" VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+	[DB_RESOURCE_DELETE] = "DELETE FROM resource WHERE kind = ?1 AND ns = ?2 AND name = ?3",
+	[DB_RESOURCE_CLEAR] = "DELETE FROM resource",
+	[DB_SLOTS] = "SELECT scope, key, slot, gen FROM slot",
+	[DB_SLOT_PUT] = "INSERT OR REPLACE INTO slot (scope, key, slot, gen)"
+			" VALUES (?1, ?2, ?3, ?4)",
+	[DB_SLOT_DELETE] = "DELETE FROM slot WHERE scope = ?1 AND key = ?2",
+	[DB_SLOT_CLEAR] = "DELETE FROM slot",
+};
+
+int db_error(struct db *db, int rc)
+{
+	if (rc == SQLITE_OK || rc == SQLITE_ROW || rc == SQLITE_DONE)
+		return 0;
+	snprintf(db->problem, sizeof db->problem, "%s: %s", sqlite3_errstr(rc),
+		 db->sql ? sqlite3_errmsg(db->sql) : "no store");
+	switch (rc & 0xff) {
+	case SQLITE_NOMEM:
+		return -ENOMEM;
+	case SQLITE_BUSY:
+	case SQLITE_LOCKED:
+		return -EBUSY;
+	case SQLITE_FULL:
+		return -ENOSPC;
+	case SQLITE_READONLY:
+		return -EROFS;
+	case SQLITE_CORRUPT:
+	case SQLITE_NOTADB:
+	case SQLITE_SCHEMA:
+		return -EBADMSG;
+	case SQLITE_CANTOPEN:
+	case SQLITE_PERM:
+		return -EACCES;
+	default:
+		return -EIO;
+	}
+}
+
+static int run(struct db *db, const char *sql)
+{
+	return db_error(db, sqlite3_exec(db->sql, sql, NULL, NULL, NULL));
+}
+
+/* The first column of the first row; text is cut to n. */
+static int ask(struct db *db, const char *sql, int64_t *ret_number, char *ret_text, size_t n)
+{
+	sqlite3_stmt *st = NULL;
+	int r = db_error(db, sqlite3_prepare_v2(db->sql, sql, -1, &st, NULL));
+
+	if (r == 0) {
+		int rc = sqlite3_step(st);
+
+		if (rc == SQLITE_ROW) {
+			const unsigned char *t = sqlite3_column_text(st, 0);
+
+			*ret_number = sqlite3_column_int64(st, 0);
+			if (ret_text)
+				snprintf(ret_text, n, "%s", t ? (const char *)t : "");
+		} else {
+			r = rc == SQLITE_DONE ? -EBADMSG : db_error(db, rc);
+		}
+	}
+	sqlite3_finalize(st);
+	return r;
+}
+
+/* Says that the file is not one to work with, and why. */
+static int refuse(struct db *db, const char *why)
+{
+	snprintf(db->problem, sizeof db->problem, "%s", why);
+	return -EBADMSG;
+}
+
+static int migrate(struct db *db)
+{
+	int64_t version, id, tables;
+	char text[220], sql[160];
+	int r = ask(db, "PRAGMA user_version", &version, NULL, 0);
+
+	if (r < 0 || (r = ask(db, "PRAGMA application_id", &id, NULL, 0)) < 0 ||
+	    (r = ask(db, "SELECT count(*) FROM sqlite_schema", &tables, NULL, 0)) < 0)
+		return r;
+	if (version == 0 && tables == 0)
+		id = DB_APPLICATION_ID;		/* an empty file: ours to fill */
+	if (id != DB_APPLICATION_ID)
+		return refuse(db, "another program's database");
+	if (version > DB_VERSION)
+		return refuse(db, "written by a newer nodeproxy");
+	while (version < DB_VERSION) {
+		const struct migration *m = NULL;
+
+		for (size_t i = 0; i < countof(migrations); i++)
+			if (migrations[i].from == version)
+				m = &migrations[i];
+		if (m == NULL)
+			return refuse(db, "of a version that cannot be migrated");
+		if ((r = run(db, "BEGIN IMMEDIATE")) < 0)
+			return r;
+		snprintf(sql, sizeof sql, "PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT",
+			 DB_APPLICATION_ID, m->to);
+		if ((r = run(db, m->sql)) < 0 || (r = run(db, sql)) < 0) {
+			if (!sqlite3_get_autocommit(db->sql))
+				sqlite3_exec(db->sql, "ROLLBACK", NULL, NULL, NULL);
+			return r;
+		}
+		version = m->to;
+	}
+	r = ask(db, "PRAGMA quick_check(1)", &id, text, sizeof text);
+	if (r == 0 && strcmp(text, "ok") != 0) {
+		for (char *p = text; *p; p++)
+			if (*p == '\n')
+				*p = ' ';
+		return refuse(db, text);
+	}
+	return r;
+}
+
+static int open_once(int dir, struct db **ret, char why[256])
+{
+	struct db *db = calloc(1, sizeof *db);
+	struct stat st;
+	int rc, r;
+
+	if (db == NULL)
+		return -ENOMEM;
+	db->dir = dir;
+	rc = sqlite3_open_v2(DB_PATH, &db->sql,
+			     SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
+	r = db_error(db, rc);
+	if (r == 0) {
+		sqlite3_extended_result_codes(db->sql, 1);
+		sqlite3_db_config(db->sql, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+		sqlite3_db_config(db->sql, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+		/* locking_mode before the first read in WAL mode: no shared-memory file.  A cache
+		 * of 1 MiB: rows are read once and written in order. */
+		r = run(db, "PRAGMA locking_mode=EXCLUSIVE; PRAGMA temp_store=MEMORY;"
+			    "PRAGMA cache_size=-1024; PRAGMA mmap_size=0; PRAGMA cell_size_check=ON;"
+			    "PRAGMA foreign_keys=ON; PRAGMA journal_mode=WAL;"
+			    "PRAGMA synchronous=NORMAL; PRAGMA journal_size_limit=4194304;");
+	}
+	if (r == 0)
+		r = migrate(db);
+	for (size_t i = 0; r == 0 && i < DB_STATEMENTS; i++)
+		r = db_error(db, sqlite3_prepare_v3(db->sql, statements[i], -1,
+						    SQLITE_PREPARE_PERSISTENT, &db->stmt[i], NULL));
+	if (r == -EBADMSG || r == 0) {
+		if (fstatat(dir, DB_NAME, &st, AT_SYMLINK_NOFOLLOW) == 0)
+			db->inode = st.st_ino;
+	}
+	/* A schema that lacks what we ask of it is as foreign as another's file. */
+	if (r == -EIO && (sqlite3_errcode(db->sql) & 0xff) == SQLITE_ERROR)
+		r = -EBADMSG;
+	if (r < 0) {
+		snprintf(why, 256, "%s", db->problem);
+		db_close(&db);
+		return r;
+	}
+	*ret = db;
+	return 0;
+}
+
+/* Renames the store and its log to the first free name, or over the oldest. */
+static int move_aside(int dir, char aside[32])
+{
+	struct stat st;
+	struct timespec oldest = { 0 };
+	char to[48];
+	int n = 0, r;
+
+	for (int i = 1; i <= DB_ASIDE_MAX; i++) {
+		snprintf(to, sizeof to, DB_NAME ".bad-%d", i);
+		if (fstatat(dir, to, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+			n = i;
+			break;
+		}
+		if (n == 0 || st.st_ctim.tv_sec < oldest.tv_sec ||
+		    (st.st_ctim.tv_sec == oldest.tv_sec && st.st_ctim.tv_nsec < oldest.tv_nsec)) {
+			oldest = st.st_ctim;
+			n = i;
+		}
+	}
+	snprintf(to, sizeof to, DB_NAME ".bad-%d-wal", n);
+	if (renameat(dir, DB_NAME "-wal", dir, to) < 0 && errno != ENOENT)
+		return -errno;
+	unlinkat(dir, DB_NAME "-shm", 0);
+	unlinkat(dir, DB_NAME "-journal", 0);
+	snprintf(aside, 32, DB_NAME ".bad-%d", n);
+	r = renameat(dir, DB_NAME, dir, aside);
+	return r < 0 ? -errno : 0;
+}
+
+int db_open(int dir, struct db **ret, struct db_found *found)
+{
+	struct stat st;
+	int r = db_dir_use(dir);
+
+	*found = (struct db_found){ 0 };
+	if (r < 0) {
+		snprintf(found->why, sizeof found->why, "this SQLite cannot be kept in a directory");
+		return r;
+	}
+	found->fresh = fstatat(dir, DB_NAME, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_size == 0;
+	r = open_once(dir, ret, found->why);
+	if (r == -EBADMSG)	/* a read that failed once can look like damage: look twice */
+		r = open_once(dir, ret, found->why);
+	if (r == 0)
+		found->why[0] = 0;
+	if (r != -EBADMSG)
+		return r;
+	r = move_aside(dir, found->aside);
+	if (r < 0)
+		return r;
+	found->fresh = true;
+	char why[256];
+	r = open_once(dir, ret, why);
+	if (r < 0)
+		memcpy(found->why, why, sizeof why);
+	return r == -EBADMSG ? -EIO : r;
+}
+
+void db_close(struct db **p)
+{
+	struct db *db = *p;
+
+	if (db == NULL)
+		return;
+	for (size_t i = 0; i < DB_STATEMENTS; i++)
+		sqlite3_finalize(db->stmt[i]);
+	sqlite3_close(db->sql);
+	free(db);
+	*p = NULL;
+}
+
+bool db_is_in_place(const struct db *db)
+{
+	struct stat st;
+
+	return fstatat(db->dir, DB_NAME, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ino == db->inode;
+}
