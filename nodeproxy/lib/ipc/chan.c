@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See chan.h. */
+#include "nodeproxy/lib/ipc/chan.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "nodeproxy/lib/ipc/msg.h"
+
+/* The kernel passes at most 253 descriptors (SCM_MAX_FD).  Room for all of them means that
+ * MSG_CTRUNC can only come from descriptor pressure here, and too many is the sender's fault. */
+#define SCM_MOST 253
+
+struct waiting {
+	struct node in_queue;
+	size_t n;
+	unsigned nfds;
+	int fd[CHAN_MAX_FDS];
+	uint8_t bytes[];
+};
+
+int chan_pair(struct fd ret[2])
+{
+	int sp[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sp) < 0)
+		return -errno;
+	ret[0].v = sp[0];
+	ret[1].v = sp[1];
+	return 0;
+}
+
+void chan_init(struct chan *ch, struct fd *fd, enum role my_role, enum role peer_role)
+{
+	memset(ch, 0, sizeof *ch);
+	ch->fd = fd_take(fd);
+	ch->my_role = my_role;
+	ch->peer_role = peer_role;
+	list_init(&ch->queue);
+	for (unsigned t = 1; t < MSGS; t++) {
+		const struct msg_rule *r = msg_rule(t);
+
+		ch->rate[t] = ratelimit_of(r->rate, 2 * r->rate);
+	}
+}
+
+static void drop_fds(struct msg *m)
+{
+	for (unsigned i = 0; i < m->nfds; i++)
+		fd_close(&m->fd[i]);
+	m->nfds = 0;
+}
+
+static void waiting_free(struct chan *ch, struct waiting *w)
+{
+	list_remove(&w->in_queue);
+	ch->queued--;
+	for (unsigned i = 0; i < w->nfds; i++)
+		close(w->fd[i]);
+	free(w);
+}
+
+void chan_fini(struct chan *ch)
+{
+	struct node *n;
+
+	chan_unwatch(ch);
+	drop_fds(&ch->in);
+	while ((n = list_first(&ch->queue)))
+		waiting_free(ch, list_entry(n, struct waiting, in_queue));
+	fd_close(&ch->fd);
+}
+
+/* 0, -EAGAIN (no room now), -EPIPE, -ENOBUFS (the kernel cannot take it, not even later). */
+static int put(int s, struct iovec *iov, int iovs, const int *fds, unsigned nfds)
+{
+	union {
+		char room[CMSG_SPACE(CHAN_MAX_FDS * sizeof(int))];
+		struct cmsghdr align;
+	} u;
+	struct msghdr h = { .msg_iov = iov, .msg_iovlen = (size_t)iovs };
+
+	if (nfds) {
+		struct cmsghdr *c;
+
+		memset(&u, 0, sizeof u);
+		h.msg_control = u.room;
+		h.msg_controllen = CMSG_SPACE(nfds * sizeof(int));
+		c = CMSG_FIRSTHDR(&h);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(nfds * sizeof(int));
+		memcpy(CMSG_DATA(c), fds, nfds * sizeof(int));
+	}
+	for (;;) {
+		if (sendmsg(s, &h, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
+			return 0;
+		switch (errno) {
+		case EINTR:
+			continue;
+		case EAGAIN:
+			return -EAGAIN;
+		case EPIPE:
+		case ECONNRESET:
+		case ENOTCONN:
+			return -EPIPE;
+		default:	/* ENOMEM, ETOOMANYREFS (too many descriptors in flight) */
+			return -ENOBUFS;
+		}
+	}
+}
+
+static int flush(struct chan *ch)
+{
+	struct node *n;
+	int r = 0;
+
+	while ((n = list_first(&ch->queue))) {
+		struct waiting *w = list_entry(n, struct waiting, in_queue);
+		struct iovec iov = { w->bytes, w->n };
+
+		r = put(ch->fd.v, &iov, 1, w->fd, w->nfds);
+		if (r < 0)
+			break;
+		waiting_free(ch, w);
+	}
+	if (ch->loop)	/* -ENOBUFS: room may come back without an event; the next send tries */
+		loop_io_change(ch->loop, &ch->io,
+			       LOOP_READ | (r == -EAGAIN ? LOOP_WRITE : 0));
+	return r;
+}
+
+static int enqueue(struct chan *ch, const struct iovec *iov, int iovs, const int *fds,
+		   unsigned nfds)
+{
+	struct waiting *w;
+	size_t n = 0;
+
+	if (ch->queued >= CHAN_QUEUE)
+		return -ENOBUFS;
+	for (int i = 0; i < iovs; i++)
+		n += iov[i].iov_len;
+	w = malloc(sizeof *w + n);
+	if (!w)
+		return -ENOBUFS;
+	w->n = 0;
+	w->nfds = 0;
+	for (int i = 0; i < iovs; i++) {
+		if (iov[i].iov_len)
+			memcpy(w->bytes + w->n, iov[i].iov_base, iov[i].iov_len);
+		w->n += iov[i].iov_len;
+	}
+	list_init(&w->in_queue);
+	list_add_tail(&ch->queue, &w->in_queue);
+	ch->queued++;
+	for (unsigned i = 0; i < nfds; i++) {
+		int d = fcntl(fds[i], F_DUPFD_CLOEXEC, 0);
+
+		if (d < 0) {
+			waiting_free(ch, w);
+			return -ENOBUFS;
+		}
+		w->fd[w->nfds++] = d;
+	}
+	return 0;
+}
+
+int chan_send(struct chan *ch, enum msg_type t, const void *payload, struct slice tail,
+	      const int *fds, unsigned nfds)
+{
+	const struct msg_rule *rule = msg_rule(t);
+	struct msg_head head = { .type = t };
+	struct iovec iov[3];
+	int r;
+
+	must(rule && msg_may(rule, ch->my_role, ch->peer_role));
+	must(tail.n <= rule->tail && nfds >= rule->fds_min && nfds <= rule->fds_max);
+	if (!fd_is_open(ch->fd))
+		return -EPIPE;
+	iov[0] = (struct iovec){ &head, sizeof head };
+	iov[1] = (struct iovec){ (void *)(uintptr_t)payload, rule->bytes };
+	iov[2] = (struct iovec){ (void *)(uintptr_t)tail.p, tail.n };
+	r = flush(ch);		/* what waits goes first */
+	if (r == 0)
+		r = put(ch->fd.v, iov, 3, fds, nfds);
+	if (r == 0 || r == -EPIPE)
+		return r;
+	r = enqueue(ch, iov, 3, fds, nfds);
+	if (r == 0 && ch->loop)
+		loop_io_change(ch->loop, &ch->io, LOOP_READ | LOOP_WRITE);
+	return r;
+}
+
+int chan_say(struct chan *ch, enum msg_type t, const void *payload)
+{
+	return chan_send(ch, t, payload, (struct slice){ 0 }, NULL, 0);
+}
+
+/* Over its rate: dropped.  Several times over it for a while: not an honest sender. */
+static int within_rate(struct chan *ch, enum msg_type t)
+{
+	struct ratelimit *rl = &ch->rate[t];
+
+	if (rl->rate == 0)
+		return 0;
+	if (ratelimit_take(rl, clock_tick())) {
+		rl->refused -= min_of(rl->refused, 4u);
+		return 0;
+	}
+	return rl->refused > 100 + 2 * (uint64_t)rl->rate ? -EPROTO : -EAGAIN;
+}
+
+int chan_recv(struct chan *ch, const struct msg **ret)
+{
+	union {
+		char room[CMSG_SPACE(SCM_MOST * sizeof(int))];
+		struct cmsghdr align;
+	} u;
+	struct iovec iov = { ch->buf, sizeof ch->buf };
+	struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = u.room,
+			    .msg_controllen = sizeof u.room };
+	struct msg *m = &ch->in;
+	unsigned came = 0;
+	ssize_t n;
+	int r;
+
+	drop_fds(m);
+	if (!fd_is_open(ch->fd))
+		return -EPIPE;
+	do
+		n = recvmsg(ch->fd.v, &h, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return errno == EAGAIN ? 0 : -EPIPE;
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(&h); c; c = CMSG_NXTHDR(&h, c)) {
+		unsigned k = (unsigned)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (unsigned i = 0; i < k; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
+			if (came < CHAN_MAX_FDS)
+				m->fd[m->nfds++].v = fd;
+			else
+				close(fd);
+			came++;
+		}
+	}
+	if (n == 0 && came == 0)
+		return -EPIPE;		/* the end, or an empty datagram, which nobody sends */
+	if (h.msg_flags & MSG_CTRUNC) {
+		const struct msg_head *head = (const void *)ch->buf;
+
+		drop_fds(m);
+		m->type = (size_t)n >= sizeof *head && msg_rule(head->type) ?
+				  (enum msg_type)head->type : MSG_NONE;
+		*ret = m;
+		return -EMFILE;
+	}
+	r = (h.msg_flags & MSG_TRUNC) ? -EPROTO :
+					msg_parse(ch->buf, (size_t)n, came, ch->peer_role,
+						  ch->my_role, m);
+	if (r == 0)
+		r = within_rate(ch, m->type);
+	if (r < 0) {
+		ch->refused++;
+		drop_fds(m);
+		return r;
+	}
+	*ret = m;
+	return 1;
+}
+
+static void io_ready(void *arg, unsigned events)
+{
+	struct chan *ch = arg;
+
+	if (events & LOOP_WRITE)
+		(void)flush(ch);	/* -EPIPE shows up as readable, too */
+	if (events & LOOP_READ)
+		ch->on_ready(ch->arg);	/* last: it may end the channel */
+}
+
+void chan_watch(struct chan *ch, struct loop *loop, void (*fn)(void *arg), void *arg)
+{
+	ch->loop = loop;
+	ch->on_ready = fn;
+	ch->arg = arg;
+	loop_io_start(loop, &ch->io, ch->fd.v,
+		      LOOP_READ | (list_is_empty(&ch->queue) ? 0 : LOOP_WRITE), io_ready, ch);
+}
+
+void chan_unwatch(struct chan *ch)
+{
+	if (ch->loop)
+		loop_io_stop(ch->loop, &ch->io);
+	ch->loop = NULL;
+}
