@@ -30,7 +30,9 @@ must_use int http1_request(struct slice bytes, const struct http1_limits *, stru
 must_use int http1_response(struct slice bytes, const struct http1_limits *, bool req_head,
 			    bool req_connect, struct head *ret, enum reason *why);
 
-/* How a head goes out.  Passed-on lines are referenced where they lie (lines that follow each
+/* How a head goes out.  Framing follows head.body (a length stays a length, plain decimal, whatever
+ * way it was spelled); interim responses carry none and must not be sent to a 1.0 caller at all.
+ * Passed-on lines are referenced where they lie (lines that follow each
  * other become one iovec); request line, Host, framing and connection lines are written into the
  * arena.  Returns the number of iovecs, -1: does not fit max or the arena (TOO_LARGE). */
 struct http1_out {
@@ -52,6 +54,9 @@ const char *http_status_text(unsigned status);	/* "Bad Gateway"; "" when unknown
 
 /* ---- bodies ---- */
 
+/* The least number of iovecs http1_body_pass() can work with. */
+#define HTTP1_BODY_IOVS 8
+
 enum body_state { BODY_AT_START, BODY_DATA, BODY_CHUNK_SIZE, BODY_CHUNK_END, BODY_TRAILERS,
 		  BODY_DONE, BODY_BAD };
 
@@ -59,16 +64,22 @@ struct http1_body {
 	enum body_kind kind;
 	uint8_t state;		/* enum body_state */
 	bool encode;		/* goes out chunked */
+	bool pass_line;		/* the trailer at hand is passed on */
+	uint8_t sub;		/* where in a chunk-size line or trailer; private */
 	uint16_t line;		/* bytes of the chunk-size line or trailers seen, bounded */
 	uint64_t left;		/* of the length, or of the chunk at hand */
 	uint64_t passed;	/* body bytes so far, without framing */
+	uint8_t name_n;
+	char name[63];		/* of the trailer at hand; longer names are refused */
 };
 
 void http1_body_init(struct http1_body *, const struct head *, bool encode);
 /* Takes from in what belongs to the body: *used says how much of in was consumed, and at most max
- * iovecs of output are filled (data in place, our own framing from static text or the arena).
- * Stops early when out of iovecs; call again.  Returns their number, or -1: *why-less bad framing
- * (the caller knows the side).  state BODY_DONE: the body is complete, the rest of in is the next
+ * iovecs of output are filled (data in place, our own framing from static text or the arena, at
+ * most 24 + 64 bytes of it per call: the arena may be reset once the iovecs are written or copied).
+ * Input may be split anywhere; all of it is taken unless the body ends in it or iovecs ran out
+ * (then call again).  Returns their number, 0 also when only framing came, or -1: bad framing (the
+ * caller knows the side) or no room in the arena.  state BODY_DONE: the body is complete, the rest of in is the next
  * message's.  in_end: the sender has closed; ends BODY_UNTIL_CLOSE, else it is a cut (caller). */
 int http1_body_pass(struct http1_body *, struct slice in, bool in_end, struct arena *,
 		    struct iovec *, int max, size_t *used);
