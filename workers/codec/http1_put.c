@@ -6,8 +6,6 @@
  * First line, Host, framing and connection lines are always written by us; all other lines go out
  * from where they lie, in their order, and lines that follow each other there share one iovec (the
  * last one with the empty line that ended the head).  Most heads leave as two or three pieces. */
-#include <stdio.h>
-
 #include "workers/codec/headers.h"
 #include "workers/codec/http1.h"
 #include "nodeproxy/lib/base/strbuf.h"
@@ -257,14 +255,15 @@ size_t http1_local_answer(unsigned status, enum reason why, bool keep, bool head
 	const struct reason_row *row = reason_row(why);
 	struct strbuf b = strbuf_on(out, room);
 
-	strbuf_printf(&b,
-		      "HTTP/1.1 %u %s\r\n"
-		      "Content-Type: text/plain\r\n"
-		      "Content-Length: %zu\r\n"
-		      "x-nodeproxy-reason: %s\r\n"
-		      "%s\r\n",
-		      status, http_status_text(status), strlen(row->words) + 1, row->name,
-		      keep ? "" : "Connection: close\r\n");
+	strbuf_adds(&b, "HTTP/1.1 ");
+	strbuf_u64(&b, status);
+	strbuf_addc(&b, ' ');
+	strbuf_adds(&b, http_status_text(status));
+	strbuf_adds(&b, "\r\nContent-Type: text/plain\r\nContent-Length: ");
+	strbuf_u64(&b, strlen(row->words) + 1);
+	strbuf_adds(&b, "\r\nx-nodeproxy-reason: ");
+	strbuf_adds(&b, row->name);
+	strbuf_adds(&b, keep ? "\r\n\r\n" : "\r\nConnection: close\r\n\r\n");
 	if (!head_only) {
 		strbuf_adds(&b, row->words);
 		strbuf_addc(&b, '\n');
