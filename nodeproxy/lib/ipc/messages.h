@@ -33,6 +33,7 @@ struct msg_start {
 	uint32_t generation;		/* times this slot was started, from 1 */
 	uint32_t log_level;
 	uint64_t started_unix_ms;	/* of the whole instance */
+	uint64_t rev;			/* syncd: newest view the master holds; it makes later ones */
 };
 
 struct msg_log_level {
@@ -68,6 +69,12 @@ struct msg_view {
 	uint64_t bytes;			/* of the file */
 	uint32_t kind;
 	uint32_t zero;
+};
+
+struct msg_source {
+	int32_t error;			/* no descriptors: -errno says why */
+	uint32_t zero;
+	char name[MSG_NAME * 2];	/* the one file to read in it; "": all of them */
 };
 
 struct msg_file {
