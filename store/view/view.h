@@ -33,17 +33,22 @@ struct view;
 /* Takes the descriptor.  -EPERM (not sealed), -EBADMSG (header), -errno.  A base. */
 must_use int view_open_base(struct fd *, uint64_t rev, struct view **ret);
 /* A new view that shares base's mapping (takes its own ref on it) and lays the overlay on top.
- * Verified at once: -EBADMSG when anything is wrong, -ESTALE when it lies on another base. */
+ * Verified at once: -EBADMSG when anything is wrong, -ESTALE when it lies on another base, -EBUSY
+ * when the base is not checked yet.  The descriptor is taken in every case. */
 must_use int view_open_overlay(const struct view *base_or_overlaid, struct fd *, uint64_t rev,
 			       struct view **ret);
 /* Verifies the next units of a base for at most budget_us; 1: done, all good; 0: call again;
  * -EBADMSG: refuse it, why in view_problem(). */
 must_use int view_check_step(struct view *, int64_t budget_us);
+/* What is wrong with this base; with NULL: with the file that was refused last. */
 const char *view_problem(const struct view *);
 uint64_t view_rev(const struct view *);
 uint64_t view_base_rev(const struct view *);
 void view_ref(const struct view *);
-void view_unref(const struct view *);	/* the last one unmaps */
+void view_unref(const struct view *);	/* the last one unmaps, a large base by way of view_trim */
+/* Unmaps the next piece (1 MiB, under 0.1 ms) of bases that nobody uses any more; true: there is
+ * more, call again in a later pass.  view_open_base() does what is left over. */
+bool view_trim(void);
 
 /* ---- Services ---- */
 
@@ -70,6 +75,7 @@ struct slice vservice_name(const struct vservice *);
 struct slice vservice_ns(const struct vservice *);
 struct slot_gen { uint32_t slot, gen; };	/* of the board */
 struct slot_gen vservice_slot(const struct vservice *);
+bool vservice_vip(const struct vservice *, unsigned i, struct addr *ret);	/* i: 0, 1; false: none */
 
 struct vport {
 	struct vservice service;

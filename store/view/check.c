@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See check.h.  Phases: the head, then per directory entry the unit's head and its parts one after
+ * the other, then the two indexes. */
+#include "store/view/check.h"
+
+#include <errno.h>
+
+#include "store/view/layout.h"
+#include "store/view/view.h"
+
+enum phase { PHASE_HEAD, PHASE_DIR, PHASE_UNIT, PHASE_NAMES, PHASE_VIPS };
+enum part { PART_TEXTS, PART_PORTS, PART_ENDPOINTS, PART_ENTRIES, PART_RULES, PART_BACKENDS, PARTS };
+
+static int bad(struct check *c, const char *why)
+{
+	c->problem = why;
+	c->problem_unit = c->phase == PHASE_UNIT ? c->last_id : 0;
+	c->result = -EBADMSG;
+	return -1;
+}
+
+/* n elements of size at this offset lie inside [from, end). */
+static bool spans(uint64_t at, uint64_t n, size_t size, uint64_t from, uint64_t end, unsigned align)
+{
+	return at % align == 0 && at >= from && at <= end && n <= (end - at) / size;
+}
+
+static int check_head(struct check *c, struct slice f)
+{
+	const struct view_head *h = (const struct view_head *)f.p;
+
+	if (f.n < sizeof *h || h->magic != VIEW_MAGIC)
+		return bad(c, "not a view");
+	if (h->version != VIEW_VERSION)
+		return bad(c, "a version of another build");
+	if (h->bytes != f.n || f.n > VIEW_MAX_BYTES)
+		return bad(c, "the size in the head is not the size of the file");
+	if (h->layer != LAYER_BASE && h->layer != LAYER_OVERLAY)
+		return bad(c, "neither base nor overlay");
+	if (h->layer == LAYER_BASE ? h->base_rev != h->rev : h->base_rev >= h->rev)
+		return bad(c, "the revisions do not fit the layer");
+	if (!spans(h->dir, h->n_dir, sizeof(struct view_dir), sizeof *h, f.n, 8))
+		return bad(c, "directory outside the file");
+	if (h->n_names == 0 || (h->n_names & (h->n_names - 1)) != 0 ||
+	    !spans(h->names, h->n_names, sizeof(struct view_slot), sizeof *h, f.n, 8))
+		return bad(c, "index of names outside the file or not a power of two");
+	if (h->n_vips == 0 || (h->n_vips & (h->n_vips - 1)) != 0 ||
+	    !spans(h->vips, h->n_vips, sizeof(struct view_slot), sizeof *h, f.n, 8))
+		return bad(c, "index of addresses outside the file or not a power of two");
+	if (h->domain_n > VIEW_DOMAIN)
+		return bad(c, "domain too long");
+	c->phase = PHASE_DIR;
+	return 0;
+}
+
+/* The unit under way: checked by check_dir before PHASE_UNIT. */
+static struct slice unit_of(const struct check *c, struct slice f)
+{
+	const struct view_head *h = (const struct view_head *)f.p;
+	const struct view_dir *d = (const struct view_dir *)(f.p + h->dir) + c->dir;
+
+	return slice_of(f.p + d->at, d->bytes);
+}
+
+static int check_unit_head(struct check *c, struct slice u)
+{
+	const struct unit_head *h = (const struct unit_head *)u.p;
+
+	c->phase = PHASE_UNIT;
+	if (u.n < sizeof *h || h->magic != UNIT_MAGIC || h->bytes != u.n || h->id != c->last_id)
+		return bad(c, "unit head does not fit its directory entry");
+	if (!spans(h->texts, h->n_texts, sizeof(struct unit_text), sizeof *h, u.n, 4) ||
+	    h->n_texts == 0 || h->ns >= h->n_texts || h->name >= h->n_texts)
+		return bad(c, "texts outside the unit");
+	if (h->kind == UNIT_NAMESPACE) {
+		const struct unit_nspace *n = (const struct unit_nspace *)u.p;
+
+		if (u.n < sizeof *n || n->tenant >= h->n_texts || n->weight < 1 || n->weight > 1000)
+			return bad(c, "namespace unit with impossible values");
+		c->namespaces++;
+	} else if (h->kind == UNIT_SERVICE) {
+		const struct unit_svc *s = (const struct unit_svc *)u.p;
+
+		if (u.n < sizeof *s ||
+		    !spans(s->ports, s->n_ports, sizeof(struct unit_port), sizeof *s, u.n, 4) ||
+		    !spans(s->endpoints, s->n_endpoints, sizeof(struct unit_endpoint), sizeof *s, u.n, 4) ||
+		    !spans(s->entries, s->n_entries, sizeof(struct unit_entry), sizeof *s, u.n, 4) ||
+		    !spans(s->rules, s->n_rules, sizeof(struct unit_rule), sizeof *s, u.n, 4) ||
+		    !spans(s->backends, s->n_backends, sizeof(struct unit_backend), sizeof *s, u.n, 4))
+			return bad(c, "arrays outside the unit");
+		for (int i = 0; i < 2; i++)
+			if (s->vip[i].family != 0 && s->vip[i].family != 4 && s->vip[i].family != 6)
+				return bad(c, "address of an unknown family");
+		c->services++;
+	} else {
+		return bad(c, "unknown kind of unit");
+	}
+	c->part = PART_TEXTS;
+	c->item = 0;
+	return 0;
+}
+
+static int check_dir(struct check *c, struct slice f)
+{
+	const struct view_head *h = (const struct view_head *)f.p;
+	const struct view_dir *d = (const struct view_dir *)(f.p + h->dir) + c->dir;
+
+	if (c->dir == h->n_dir) {
+		if (c->services != h->services || c->namespaces != h->namespaces)
+			return bad(c, "the head counts other units than there are");
+		c->phase = PHASE_NAMES;
+		c->item = c->empty = 0;
+		return 0;
+	}
+	if (d->id <= c->last_id)
+		return bad(c, "directory not in order");
+	c->last_id = d->id;
+	if (d->bytes == 0) {
+		if (h->layer == LAYER_BASE)
+			return bad(c, "tombstone in a base");
+		c->dir++;
+		return 0;
+	}
+	if (!spans(d->at, d->bytes, 1, sizeof *h, f.n, 8))
+		return bad(c, "unit outside the file");
+	return check_unit_head(c, unit_of(c, f));
+}
+
+/* [first, first + n) inside [0, of). */
+static bool run_fits(uint32_t first, uint32_t n, uint32_t of)
+{
+	return first <= of && n <= of - first;
+}
+
+static int check_port(struct check *c, const struct unit_svc *s, const struct unit_port *p)
+{
+	if (p->port == 0 || p->protocol > APP_H2 || p->has_routes > 1 || p->name >= s->head.n_texts ||
+	    !run_fits(p->endpoint, p->n_endpoints, s->n_endpoints) || p->n_ready > p->n_endpoints ||
+	    !run_fits(p->entry, p->n_entries, s->n_entries) || p->n_exact > p->n_entries)
+		return bad(c, "port with impossible values");
+	return 0;
+}
+
+static int check_endpoint(struct check *c, const struct unit_svc *s, const struct unit_endpoint *e)
+{
+	if (e->port == 0 || (e->family != 4 && e->family != 6) || e->flags > 7 ||
+	    e->zone >= s->head.n_texts || e->node >= s->head.n_texts)
+		return bad(c, "endpoint with impossible values");
+	return 0;
+}
+
+static int check_entry(struct check *c, struct slice u, const struct unit_entry *e)
+{
+	const struct unit_svc *s = (const struct unit_svc *)u.p;
+	const struct unit_text *t = (const struct unit_text *)(u.p + s->head.texts);
+
+	if (e->path >= s->head.n_texts || e->rule >= s->n_rules || e->exact > 1 ||
+	    e->key_n > t[e->path].n)
+		return bad(c, "match with impossible values");
+	return 0;
+}
+
+static int check_rule(struct check *c, const struct unit_svc *s, const struct unit_rule *r)
+{
+	if (r->route_ns >= s->head.n_texts || r->route_name >= s->head.n_texts ||
+	    r->name >= s->head.n_texts || !run_fits(r->backend, r->n_backends, s->n_backends))
+		return bad(c, "rule with impossible values");
+	return 0;
+}
+
+static int check_backend(struct check *c, const struct unit_svc *s, const struct unit_backend *b)
+{
+	if (b->ns >= s->head.n_texts || b->name >= s->head.n_texts || b->weight > 1000000)
+		return bad(c, "backend with impossible values");
+	return 0;
+}
+
+/* One item of the unit under way, or the step to its next part. */
+static int check_unit(struct check *c, struct slice f)
+{
+	struct slice u = unit_of(c, f);
+	const struct unit_svc *s = (const struct unit_svc *)u.p;
+	uint32_t i = c->item++, n = 0;
+	int r = 0;
+
+	switch ((enum part)c->part) {
+	case PART_TEXTS: {
+		const struct unit_text *t = (const struct unit_text *)(u.p + s->head.texts) + i;
+
+		n = s->head.n_texts;
+		if (i < n && (t->at > u.n || t->n > u.n - t->at))
+			r = bad(c, "text outside the unit");
+		break;
+	}
+	case PART_PORTS:
+		n = s->n_ports;
+		if (i < n)
+			r = check_port(c, s, (const struct unit_port *)(u.p + s->ports) + i);
+		break;
+	case PART_ENDPOINTS:
+		n = s->n_endpoints;
+		if (i < n)
+			r = check_endpoint(c, s, (const struct unit_endpoint *)(u.p + s->endpoints) + i);
+		break;
+	case PART_ENTRIES:
+		n = s->n_entries;
+		if (i < n)
+			r = check_entry(c, u, (const struct unit_entry *)(u.p + s->entries) + i);
+		break;
+	case PART_RULES:
+		n = s->n_rules;
+		if (i < n)
+			r = check_rule(c, s, (const struct unit_rule *)(u.p + s->rules) + i);
+		break;
+	case PART_BACKENDS:
+		n = s->n_backends;
+		if (i < n)
+			r = check_backend(c, s, (const struct unit_backend *)(u.p + s->backends) + i);
+		break;
+	case PARTS:
+		break;
+	}
+	if (i + 1 >= n) {
+		c->item = 0;
+		c->part = s->head.kind == UNIT_NAMESPACE ? (uint8_t)PARTS : c->part + 1;
+	}
+	if (r == 0 && c->part == PARTS) {
+		c->dir++;
+		c->phase = PHASE_DIR;
+	}
+	return r;
+}
+
+/* One slot of an index: the ids are looked up when they are used, only the shape matters. */
+static int check_slot(struct check *c, struct slice f, uint64_t at, uint32_t n)
+{
+	const struct view_slot *s = (const struct view_slot *)(f.p + at) + c->item;
+
+	c->empty += s->id == 0;
+	if (++c->item < n)
+		return 0;
+	/* A full table would make each miss read all of it. */
+	if (c->empty < (n + 3) / 4)
+		return bad(c, "index too full");
+	c->item = c->empty = 0;
+	if (c->phase == PHASE_VIPS)
+		c->result = 1;
+	else
+		c->phase = PHASE_VIPS;
+	return 0;
+}
+
+int check_items(struct check *c, struct slice f, uint32_t n)
+{
+	const struct view_head *h = (const struct view_head *)f.p;
+
+	while (n-- > 0 && c->result == 0) {
+		switch ((enum phase)c->phase) {
+		case PHASE_HEAD:
+			check_head(c, f);
+			break;
+		case PHASE_DIR:
+			check_dir(c, f);
+			break;
+		case PHASE_UNIT:
+			check_unit(c, f);
+			break;
+		case PHASE_NAMES:
+			check_slot(c, f, h->names, h->n_names);
+			break;
+		case PHASE_VIPS:
+			check_slot(c, f, h->vips, h->n_vips);
+			break;
+		}
+	}
+	return c->result;
+}

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See dump.h. */
+#include "store/view/dump.h"
+
+#include "nodeproxy/lib/base/strbuf.h"
+
+#define LINE_ROOM 16384		/* a path of 1,024 bytes, quoted, four times over */
+
+struct dump {
+	void (*say)(void *arg, const char *p, size_t n);
+	void *arg;
+	char room[LINE_ROOM];
+};
+
+static struct strbuf line(struct dump *d)
+{
+	return strbuf_on(d->room, sizeof d->room - 1);
+}
+
+static void end(struct dump *d, struct strbuf *s)
+{
+	s->p[s->n] = '\n';
+	d->say(d->arg, s->p, s->n + 1);
+}
+
+static void add_name(struct strbuf *s, const char *before, struct slice name)
+{
+	strbuf_adds(s, before);
+	strbuf_quoted(s, name, 253);
+}
+
+static void add_slot(struct strbuf *s, struct slot_gen g)
+{
+	strbuf_printf(s, " slot=%u/%u", g.slot, g.gen);
+}
+
+static const char *protocol(enum app_protocol p)
+{
+	static const char *const name[] = { "auto", "http", "tcp", "h2" };
+
+	return (unsigned)p < countof(name) ? name[p] : "?";
+}
+
+static void dump_endpoint(struct dump *d, const struct vendpoint *e)
+{
+	struct strbuf s = line(d);
+	char text[ADDR_TEXT];
+
+	strbuf_printf(&s, "    endpoint %s%s%s%s", addr_text(&e->addr, true, text),
+		      e->ready ? " ready" : "", e->serving ? " serving" : "",
+		      e->terminating ? " terminating" : "");
+	add_slot(&s, e->slot);
+	if (e->zone.n)
+		add_name(&s, " zone=", e->zone);
+	if (e->node.n)
+		add_name(&s, " node=", e->node);
+	end(d, &s);
+}
+
+static void dump_rule(struct dump *d, const struct vrule *r)
+{
+	struct strbuf s = line(d);
+	char words[2048];
+	struct vbackend b;
+
+	vrule_words(r, words, sizeof words);
+	strbuf_adds(&s, "    rule ");
+	strbuf_quoted(&s, slice_str(words), sizeof words);
+	add_name(&s, " route=", r->route_ns);
+	add_name(&s, "/", r->route_name);
+	if (r->rule_name.n)
+		add_name(&s, " name=", r->rule_name);
+	strbuf_printf(&s, " weight=%u", r->total_weight);
+	end(d, &s);
+	for (uint32_t i = 0; vrule_backend_at(r, i, &b); i++) {
+		s = line(d);
+		add_name(&s, "      backend ", b.ns);
+		add_name(&s, "/", b.name);
+		strbuf_printf(&s, ":%u weight=%u%s", b.number, b.weight, b.valid ? "" : " invalid");
+		end(d, &s);
+	}
+}
+
+static void dump_port(struct dump *d, const struct vport *p)
+{
+	struct strbuf s = line(d);
+	struct vendpoint e;
+	struct vrule r;
+
+	strbuf_printf(&s, "  port %u %s", p->port, protocol(p->protocol));
+	if (vport_name(p).n)
+		add_name(&s, " name=", vport_name(p));
+	strbuf_printf(&s, " endpoints=%u ready=%u%s", p->endpoints, vport_ready(p),
+		      p->has_routes ? " routed" : "");
+	end(d, &s);
+	for (uint32_t i = 0; vport_rule_at(p, i, &r); i++)
+		dump_rule(d, &r);
+	for (uint32_t i = 0; vport_endpoint(p, i, &e); i++)
+		dump_endpoint(d, &e);
+}
+
+static void dump_service(struct dump *d, const struct vservice *v)
+{
+	struct strbuf s = line(d);
+	char text[ADDR_TEXT];
+	struct addr vip;
+	struct vport p;
+
+	add_name(&s, "service ", vservice_ns(v));
+	add_name(&s, "/", vservice_name(v));
+	for (unsigned i = 0; vservice_vip(v, i, &vip); i++)
+		strbuf_printf(&s, " vip=%s", addr_text(&vip, false, text));
+	add_slot(&s, vservice_slot(v));
+	end(d, &s);
+	for (uint32_t i = 0; vservice_port_at(v, i, &p); i++)
+		dump_port(d, &p);
+}
+
+void view_dump_service(const struct vservice *v,
+		       void (*say)(void *arg, const char *p, size_t n), void *arg)
+{
+	struct dump d;
+
+	d.say = say;
+	d.arg = arg;
+	dump_service(&d, v);
+}
+
+void view_dump(const struct view *v, void (*say)(void *arg, const char *p, size_t n), void *arg)
+{
+	struct vnamespace ns;
+	struct vservice svc;
+	struct dump d;
+
+	d.say = say;
+	d.arg = arg;
+	for (uint32_t i = 0; view_namespace_nth(v, i, &ns); i++) {
+		struct strbuf s = line(&d);
+
+		add_name(&s, "namespace ", ns.name);
+		add_name(&s, " tenant=", ns.tenant);
+		add_slot(&s, ns.tenant_slot);
+		strbuf_printf(&s, " weight=%u memory=%llu connections=%u", ns.weight,
+			      (unsigned long long)ns.memory_bytes, ns.connections);
+		end(&d, &s);
+	}
+	for (uint32_t i = 0; view_service_nth(v, i, &svc); i++)
+		dump_service(&d, &svc);
+}

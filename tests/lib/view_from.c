@@ -1,0 +1,519 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See view_from.h. */
+#include "tests/lib/view_from.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "store/view/dump.h"
+
+#define WORDS	32
+#define ROWS	4096
+
+struct world {
+	struct builder *builder;
+	struct view *view;
+	uint64_t rev;
+	struct row *rows[ROWS];
+	uint32_t n_rows;
+	struct row *route;		/* the rules that come are this one's */
+};
+
+static _Noreturn void printf_like(2, 3) wrong(const char *line, const char *fmt, ...)
+{
+	va_list ap;
+
+	fprintf(stderr, "view_from: \"%s\": ", line);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	abort();
+}
+
+static char *copy_of(const char *s, size_t n)
+{
+	char *p = strndup(s, n);
+
+	must(p != NULL);
+	return p;
+}
+
+static void *more(void *p, uint32_t n, size_t size)
+{
+	uint8_t *q = realloc(p, (n + 1) * size);
+
+	must(q != NULL);
+	memset(q + n * size, 0, size);
+	return q;
+}
+
+/* "ns/name" at the start of s; what follows is returned. */
+static const char *split_name(const char *line, const char *s, char **ns, char **name)
+{
+	size_t a = strcspn(s, "/"), b;
+
+	if (s[a] != '/')
+		wrong(line, "no / in %s", s);
+	b = strcspn(s + a + 1, ":#*");
+	*ns = copy_of(s, a);
+	*name = copy_of(s + a + 1, b);
+	return s + a + 1 + b;
+}
+
+static const char *value(const char *word, const char *key)
+{
+	size_t n = strlen(key);
+
+	return strncmp(word, key, n) == 0 && word[n] == '=' ? word + n + 1 : NULL;
+}
+
+static struct slot_gen slot_of(const char *s)
+{
+	struct slot_gen g = { 0 };
+
+	must(sscanf(s, "%u/%u", &g.slot, &g.gen) == 2);
+	return g;
+}
+
+static struct row *row_new(struct world *w, enum row_kind kind, char *ns, char *name)
+{
+	struct row *r = calloc(1, sizeof *r);
+
+	must(r != NULL && w->n_rows < ROWS);
+	r->kind = kind;
+	r->ns = ns;
+	r->name = name;
+	r->json = copy_of("{}", 2);
+	r->source = copy_of("test", 4);
+	w->rows[w->n_rows++] = r;
+	return r;
+}
+
+static void row_drop(struct world *w, enum row_kind kind, const char *ns, const char *name)
+{
+	for (uint32_t i = 0; i < w->n_rows; i++) {
+		struct row *r = w->rows[i];
+
+		if (r->kind == kind && strcmp(r->ns, ns) == 0 && strcmp(r->name, name) == 0) {
+			row_free(&w->rows[i]);
+			w->rows[i--] = w->rows[--w->n_rows];
+		}
+	}
+}
+
+static struct slot_gen slot_of_endpoint(void *arg, const struct addr *a)
+{
+	(void)arg;
+	return (struct slot_gen){ 100u + a->port, 7 };
+}
+
+/* ---- one line each ---- */
+
+static void say_namespace(struct world *w, const char *line, char **word, int n)
+{
+	struct unit_namespace u = { .name = slice_str(word[1]), .weight = 1 };
+
+	for (int i = 2; i < n; i++) {
+		const char *v;
+
+		if ((v = value(word[i], "tenant")))
+			u.tenant = slice_str(v);
+		else if ((v = value(word[i], "slot")))
+			u.tenant_slot = slot_of(v);
+		else if ((v = value(word[i], "weight")))
+			u.weight = (uint32_t)atoi(v);
+		else if ((v = value(word[i], "memory")))
+			u.memory_bytes = (uint64_t)atoll(v);
+		else if ((v = value(word[i], "connections")))
+			u.connections = (uint32_t)atoi(v);
+		else
+			wrong(line, "what is %s?", word[i]);
+	}
+	must(builder_set_namespace(w->builder, &u) == 0);
+}
+
+static void add_port(const char *line, struct row_service *s, const char *v)
+{
+	char name[64] = "", app[64] = "", proto[64] = "";
+	struct row_service_port *p;
+	unsigned port;
+
+	if (sscanf(v, "%u/%63[^/]/%63[^/]/%63s", &port, name, app, proto) < 1)
+		wrong(line, "no port in %s", v);
+	s->ports = more(s->ports, s->n_ports, sizeof *s->ports);
+	p = &s->ports[s->n_ports++];
+	p->name = copy_of(name, strlen(name));
+	p->app_protocol = copy_of(app, strlen(app));
+	p->port = (uint16_t)port;
+	p->protocol = strcmp(proto, "udp") == 0 ? ROW_UDP : ROW_TCP;
+	p->app = strcmp(app, "http") == 0 ? ROW_APP_HTTP :
+		 strcmp(app, "tcp") == 0  ? ROW_APP_TCP :
+		 strcmp(app, "h2") == 0	  ? ROW_APP_H2 :
+					    ROW_APP_AUTO;
+}
+
+/* Slots of Services ride in the generation field of the row's metadata: rows have no slots. */
+static void say_service(struct world *w, const char *line, char **word, int n)
+{
+	char *ns, *name;
+	struct row *r;
+	int vips = 0;
+
+	split_name(line, word[1], &ns, &name);
+	row_drop(w, ROW_SERVICE, ns, name);
+	r = row_new(w, ROW_SERVICE, ns, name);
+	for (int i = 2; i < n; i++) {
+		const char *v;
+
+		if ((v = value(word[i], "vip"))) {
+			if (vips == 2 || addr_parse_ip(slice_str(v), &r->service.cluster_ip[vips++]) < 0)
+				wrong(line, "no address: %s", v);
+		} else if ((v = value(word[i], "port"))) {
+			add_port(line, &r->service, v);
+		} else if ((v = value(word[i], "slot"))) {
+			struct slot_gen g = slot_of(v);
+
+			r->generation = (int64_t)g.slot << 32 | g.gen;
+		} else if (strcmp(word[i], "headless") == 0) {
+			r->service.headless = true;
+		} else {
+			wrong(line, "what is %s?", word[i]);
+		}
+	}
+}
+
+static void say_endpoint(struct world *w, const char *line, char **word, int n)
+{
+	char *ns, *name, *port = strchr(word[1], ':');
+	struct row_endpoint *e;
+	struct row *r;
+
+	split_name(line, word[1], &ns, &name);
+	r = row_new(w, ROW_SLICE, ns, copy_of("slice", 5));
+	r->slice.service = name;
+	r->slice.ports = more(NULL, 0, sizeof *r->slice.ports);
+	r->slice.endpoints = more(NULL, 0, sizeof *r->slice.endpoints);
+	r->slice.n_ports = r->slice.n_endpoints = 1;
+	e = r->slice.endpoints;
+	if (n < 3 || addr_parse(slice_str(word[2]), &e->addr) < 0)
+		wrong(line, "no address with port");
+	r->slice.ports->name = copy_of(port ? port + 1 : "", port ? strlen(port + 1) : 0);
+	r->slice.ports->port = e->addr.port;
+	r->slice.family = e->addr.family;
+	e->addr.port = 0;
+	e->n_addrs = 1;
+	e->ready = e->serving = true;
+	e->target = copy_of("", 0);
+	for (int i = 3; i < n; i++) {
+		const char *v;
+
+		if (strcmp(word[i], "notready") == 0)
+			e->ready = e->serving = false;
+		else if (strcmp(word[i], "terminating") == 0)
+			e->ready = false, e->terminating = true;
+		else if ((v = value(word[i], "zone")))
+			e->zone = copy_of(v, strlen(v));
+		else if ((v = value(word[i], "node")))
+			e->node = copy_of(v, strlen(v));
+		else
+			wrong(line, "what is %s?", word[i]);
+	}
+	e->zone = e->zone ? e->zone : copy_of("", 0);
+	e->node = e->node ? e->node : copy_of("", 0);
+}
+
+static void say_route(struct world *w, const char *line, char **word, int n)
+{
+	char *ns, *name;
+	struct row *r;
+
+	split_name(line, word[1], &ns, &name);
+	row_drop(w, ROW_HTTPROUTE, ns, name);
+	w->route = r = row_new(w, ROW_HTTPROUTE, ns, name);
+	for (int i = 2; i < n; i++) {
+		const char *v;
+
+		if ((v = value(word[i], "parent"))) {
+			struct row_parent *p;
+			const char *rest;
+
+			r->route.parents = more(r->route.parents, r->route.n_parents, sizeof *p);
+			p = &r->route.parents[r->route.n_parents++];
+			rest = split_name(line, v, &p->ns, &p->name);
+			if (*rest == ':')
+				p->port = (uint16_t)strtoul(rest + 1, (char **)(uintptr_t)&rest, 10);
+			rest = *rest == '#' ? rest + 1 : "";
+			p->section = copy_of(rest, strlen(rest));
+		} else if ((v = value(word[i], "created"))) {
+			r->created_unix_ms = atoll(v);
+		} else {
+			wrong(line, "what is %s?", word[i]);
+		}
+	}
+}
+
+static void add_match(struct row_rule *u, enum row_path type, const char *path)
+{
+	u->matches = more(u->matches, u->n_matches, sizeof *u->matches);
+	u->matches[u->n_matches].type = type;
+	u->matches[u->n_matches++].path = copy_of(path, strlen(path));
+}
+
+static void say_rule(struct world *w, const char *line, char **word, int n)
+{
+	struct row_route *r;
+	struct row_rule *u;
+
+	if (w->route == NULL)
+		wrong(line, "no route above");
+	r = &w->route->route;
+	r->rules = more(r->rules, r->n_rules, sizeof *u);
+	u = &r->rules[r->n_rules++];
+	for (int i = 1; i < n; i++) {
+		const char *v;
+
+		if ((v = value(word[i], "prefix"))) {
+			add_match(u, ROW_PATH_PREFIX, v);
+		} else if ((v = value(word[i], "exact"))) {
+			add_match(u, ROW_PATH_EXACT, v);
+		} else if ((v = value(word[i], "name"))) {
+			u->name = copy_of(v, strlen(v));
+		} else if ((v = value(word[i], "backend"))) {
+			struct row_backend *b;
+			const char *rest;
+
+			u->backends = more(u->backends, u->n_backends, sizeof *b);
+			b = &u->backends[u->n_backends++];
+			rest = split_name(line, v, &b->ns, &b->name);
+			b->weight = 1;
+			if (*rest == ':')
+				b->port = (uint16_t)strtoul(rest + 1, (char **)(uintptr_t)&rest, 10);
+			if (*rest == '*')
+				b->weight = (uint32_t)strtoul(rest + 1, NULL, 10);
+		} else {
+			wrong(line, "what is %s?", word[i]);
+		}
+	}
+	if (u->n_matches == 0)
+		add_match(u, ROW_PATH_PREFIX, "/");
+	u->name = u->name ? u->name : copy_of("", 0);
+}
+
+static void say_remove(struct world *w, const char *line, char **word, int n)
+{
+	char *ns, *name;
+
+	if (n < 3)
+		wrong(line, "remove what?");
+	if (strcmp(word[1], "namespace") == 0) {
+		must(builder_remove_namespace(w->builder, slice_str(word[2])) == 0);
+		return;
+	}
+	split_name(line, word[2], &ns, &name);
+	if (strcmp(word[1], "service") == 0) {
+		row_drop(w, ROW_SERVICE, ns, name);
+		must(builder_remove_service(w->builder, slice_str(ns), slice_str(name)) == 0);
+	} else if (strcmp(word[1], "route") == 0) {
+		row_drop(w, ROW_HTTPROUTE, ns, name);
+	} else if (strcmp(word[1], "endpoints") == 0) {
+		for (uint32_t i = 0; i < w->n_rows; i++)
+			if (w->rows[i]->kind == ROW_SLICE && strcmp(w->rows[i]->ns, ns) == 0 &&
+			    strcmp(w->rows[i]->slice.service, name) == 0) {
+				row_free(&w->rows[i]);
+				w->rows[i--] = w->rows[--w->n_rows];
+			}
+	} else {
+		wrong(line, "remove what?");
+	}
+	free(ns);
+	free(name);
+}
+
+static void say_line(struct world *w, const char *text, size_t len)
+{
+	char *line = copy_of(text, len), *copy = copy_of(text, len), *word[WORDS], *save = NULL;
+	int n = 0;
+
+	for (char *t = strtok_r(copy, " \t", &save); t && *t != '#'; t = strtok_r(NULL, " \t", &save)) {
+		if (n == WORDS)
+			wrong(line, "too long");
+		word[n++] = t;
+	}
+	if (n == 0)
+		;
+	else if (n >= 2 && strcmp(word[0], "namespace") == 0)
+		say_namespace(w, line, word, n);
+	else if (n >= 2 && strcmp(word[0], "service") == 0)
+		say_service(w, line, word, n);
+	else if (n >= 2 && strcmp(word[0], "endpoint") == 0)
+		say_endpoint(w, line, word, n);
+	else if (n >= 2 && strcmp(word[0], "route") == 0)
+		say_route(w, line, word, n);
+	else if (strcmp(word[0], "rule") == 0)
+		say_rule(w, line, word, n);
+	else if (strcmp(word[0], "remove") == 0)
+		say_remove(w, line, word, n);
+	else
+		wrong(line, "what is %s?", word[0]);
+	free(line);
+	free(copy);
+}
+
+/* Sets every Service again: those whose bytes did not change are not a change to the builder. */
+static void set_services(struct world *w)
+{
+	const struct row **slices = calloc(w->n_rows + 1, sizeof(struct row *));
+	const struct row **routes = calloc(w->n_rows + 1, sizeof(struct row *));
+	uint32_t n_routes = 0;
+
+	must(slices != NULL && routes != NULL);
+	for (uint32_t i = 0; i < w->n_rows; i++)
+		if (w->rows[i]->kind == ROW_HTTPROUTE)
+			routes[n_routes++] = w->rows[i];
+	for (uint32_t i = 0; i < w->n_rows; i++) {
+		const struct row *s = w->rows[i];
+		uint32_t n_slices = 0;
+
+		if (s->kind != ROW_SERVICE)
+			continue;
+		for (uint32_t k = 0; k < w->n_rows; k++)
+			if (w->rows[k]->kind == ROW_SLICE && strcmp(w->rows[k]->ns, s->ns) == 0 &&
+			    strcmp(w->rows[k]->slice.service, s->name) == 0)
+				slices[n_slices++] = w->rows[k];
+		must(builder_set_service(w->builder, &(struct unit_service){
+			.service = s,
+			.slices = slices,
+			.n_slices = n_slices,
+			.routes = routes,
+			.n_routes = n_routes,
+			.slot = { (uint32_t)(s->generation >> 32), (uint32_t)s->generation },
+			.endpoint_slot = slot_of_endpoint,
+		}) == 0);
+	}
+	free(slices);
+	free(routes);
+}
+
+/* What a worker does with a file. */
+static void adopt(struct world *w, struct built *f)
+{
+	struct view *v;
+	int r;
+
+	if (f->is_base) {
+		r = view_open_base(&f->fd, f->rev, &v);
+		if (r < 0 || view_check_step(v, 1000000) != 1) {
+			fprintf(stderr, "base refused: %s\n", view_problem(r < 0 ? NULL : v));
+			abort();
+		}
+	} else if (view_open_overlay(w->view, &f->fd, f->rev, &v) < 0) {
+		fprintf(stderr, "overlay refused: %s\n", view_problem(NULL));
+		abort();
+	}
+	view_unref(w->view);
+	w->view = v;
+}
+
+struct world *world_new(void)
+{
+	struct world *w = calloc(1, sizeof *w);
+
+	must(w != NULL && builder_new(SLICE("cluster.local"), &w->builder) == 0);
+	return w;
+}
+
+const struct view *world_say(struct world *w, const char *text)
+{
+	struct built f;
+
+	w->route = NULL;
+	while (*text) {
+		size_t n = strcspn(text, "\n");
+
+		say_line(w, text, n);
+		text += n + (text[n] == '\n');
+	}
+	set_services(w);
+	must(builder_commit(w->builder, ++w->rev, &f) == 0);
+	adopt(w, &f);
+	return w->view;
+}
+
+const struct view *world_work(struct world *w, int slices, int64_t budget_us)
+{
+	struct built f;
+
+	for (int i = 0; i < slices && builder_wants_work(w->builder); i++) {
+		int r = builder_work(w->builder, budget_us, &f);
+
+		must(r >= 0);
+		if (r == 1) {
+			adopt(w, &f);
+			break;
+		}
+	}
+	return w->view;
+}
+
+const struct view *world_view(const struct world *w)
+{
+	return w->view;
+}
+
+struct builder *world_builder(struct world *w)
+{
+	return w->builder;
+}
+
+void world_free(struct world **pw)
+{
+	struct world *w = *pw;
+
+	*pw = NULL;
+	for (uint32_t i = 0; i < w->n_rows; i++)
+		row_free(&w->rows[i]);
+	view_unref(w->view);
+	while (view_trim())
+		;
+	builder_free(&w->builder);
+	free(w);
+}
+
+struct view *view_from(const char *text)
+{
+	struct world *w = world_new();
+	struct view *v = (struct view *)(uintptr_t)world_say(w, text);
+
+	view_ref(v);
+	world_free(&w);
+	return v;
+}
+
+struct text {
+	char *p;
+	size_t n;
+};
+
+static void text_add(void *arg, const char *p, size_t n)
+{
+	struct text *t = arg;
+
+	t->p = realloc(t->p, t->n + n + 1);
+	must(t->p != NULL);
+	memcpy(t->p + t->n, p, n);
+	t->n += n;
+	t->p[t->n] = 0;
+}
+
+char *view_text(const struct view *v)
+{
+	struct text t = { calloc(1, 1), 0 };
+
+	view_dump(v, text_add, &t);
+	return t.p;
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* A view from a few lines of text, so that a test says what the world is in the place where it
+ * matters.  Each line is one thing (words separated by blanks, # starts a comment):
+ *
+ *   namespace shop [tenant=T] [slot=3/1] [weight=5] [memory=4096] [connections=10]
+ *   service shop/web [vip=10.96.0.1]... [headless] [slot=4/1] port=80[/name[/http|tcp|h2|auto[/udp]]]...
+ *   endpoint shop/web[:portname] 10.0.0.1:8080 [notready] [terminating] [zone=Z] [node=N]
+ *   route shop/r parent=shop/web[:80][#section]... [created=1000]
+ *   rule [prefix=/a]... [exact=/b]... [name=N] [backend=shop/web:80[*WEIGHT]]...      of the route above
+ *   remove service|namespace|route|endpoints shop/web
+ *
+ * A rule without prefix= and exact= matches PathPrefix /.  Endpoints become one EndpointSlice per
+ * endpoint line.  Board slots of endpoints are 100 + port, generation 7.  Anything else aborts the
+ * test with the line. */
+#ifndef TESTS_LIB_VIEW_FROM_H
+#define TESTS_LIB_VIEW_FROM_H
+
+#include "store/view/build.h"
+#include "store/view/view.h"
+
+/* One base, checked; free it with view_unref. */
+struct view *view_from(const char *text);
+
+/* The same with a memory: a world keeps its rows, each world_say changes it and gives the current
+ * view (base or overlay, as the builder decides), which belongs to the world. */
+struct world;
+struct world *world_new(void);
+const struct view *world_say(struct world *, const char *text);
+/* Background work until a new base is there, or at most this many slices of budget_us. */
+const struct view *world_work(struct world *, int slices, int64_t budget_us);
+const struct view *world_view(const struct world *);
+struct builder *world_builder(struct world *);
+void world_free(struct world **);
+
+/* The dump of a view as one string, for golden comparisons; free() it. */
+char *view_text(const struct view *);
+
+#endif
