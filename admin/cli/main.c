@@ -1,0 +1,445 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* nodeproxyctl: asks the daemon over its admin socket and shows the answer.
+ *
+ * Everything it can ask is a row of commands.def; this file only turns words into a request and the
+ * answer into text.  Exit codes: 0 done, 1 refused or not found (for check: an error was found),
+ * 2 usage, 3 the daemon cannot be reached. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "admin/cli/call.h"
+#include "admin/cli/print.h"
+
+#define DEFAULT_SOCKET "/run/nodeproxy/admin.sock"
+
+enum { EXIT_DONE, EXIT_REFUSED, EXIT_USAGE, EXIT_AWAY };
+enum format { TABLE, JSON, YAML };
+
+struct asked {
+	enum cmd cmd;
+	const char *socket;
+	enum format format;
+	const char *value[CMD_ARGS];	/* of the arguments; NULL: not given */
+	bool help;
+};
+
+static void usage(FILE *f)
+{
+	fprintf(f, "nodeproxyctl %s: look at and steer the nodeproxy of this host\n\n"
+		   "usage: nodeproxyctl [-s SOCKET] [-o table|json|yaml] COMMAND [ARGUMENTS]\n\n",
+		PACKAGE_VERSION);
+	for (unsigned c = 0; c < CMDS; c++)
+		fprintf(f, "  %-16s  %s\n", cmd_row((enum cmd)c)->words, cmd_row((enum cmd)c)->help);
+	fprintf(f, "\n  -s SOCKET   admin socket; default: $NODEPROXY_SOCKET, else %s\n"
+		   "  -o FORMAT   table (default), json or yaml\n"
+		   "  -n NAME     namespace\n"
+		   "  --help      of a command: nodeproxyctl COMMAND --help\n\n"
+		   "exit codes: 0 done, 1 refused or not found, 2 usage, 3 the daemon cannot be reached\n",
+		DEFAULT_SOCKET);
+}
+
+static void command_usage(enum cmd c)
+{
+	const struct cmd_row *row = cmd_row(c);
+	const struct arg_row *a;
+
+	printf("usage: nodeproxyctl %s", row->words);
+	for (unsigned i = 0; (a = cmd_arg(c, i)); i++)
+		if (a->option[0])
+			printf(a->kind == ARG_FLAG ? " [%s]" : " [%s %s]", a->option, a->value);
+		else
+			printf(" %s", a->value);
+	printf("\n\n%s\n", row->help);
+	for (unsigned i = 0; (a = cmd_arg(c, i)); i++) {
+		char left[64];
+
+		snprintf(left, sizeof left, "%s%s%s", a->option, a->option[0] && a->value[0] ? " " : "",
+			 a->value);
+		printf("%s  %-20s  %s\n", i == 0 ? "\n" : "", left, a->help);
+	}
+	printf("\n%s; API: %s %s\n", row->permission == PERMISSION_LOOK ? "may be asked by whoever may "
+	       "connect to the socket" : "only by root", row->method == CMD_GET ? "GET" : "POST",
+	       row->path);
+}
+
+static int wrong(const char *fmt, const char *what)
+{
+	fprintf(stderr, "nodeproxyctl: ");
+	fprintf(stderr, fmt, what);
+	fprintf(stderr, "\nsee nodeproxyctl --help\n");
+	return EXIT_USAGE;
+}
+
+/* The command whose words these are: the longest that fits; *n_words of them. */
+static enum cmd find_command(char **words, int n, int *n_words)
+{
+	enum cmd best = CMDS;
+
+	*n_words = 0;
+	for (unsigned c = 0; c < CMDS; c++) {
+		char copy[64], *save, *w;
+		int i = 0;
+
+		snprintf(copy, sizeof copy, "%s", cmd_row((enum cmd)c)->words);
+		for (w = strtok_r(copy, " ", &save); w && i < n && strcmp(w, words[i]) == 0;
+		     w = strtok_r(NULL, " ", &save))
+			i++;
+		if (!w && i > *n_words) {
+			best = (enum cmd)c;
+			*n_words = i;
+		}
+	}
+	return best;
+}
+
+/* The option as an argument of the command: its index, -1 when it has none such. */
+static int option_index(enum cmd c, const char *option)
+{
+	const struct arg_row *a;
+
+	for (int i = 0; (a = cmd_arg(c, (unsigned)i)); i++)
+		if (a->option[0] && strcmp(a->option, option) == 0)
+			return i;
+	return -1;
+}
+
+static bool set_format(struct asked *a, const char *word)
+{
+	static const char *const names[] = { [TABLE] = "table", [JSON] = "json", [YAML] = "yaml" };
+
+	for (unsigned i = 0; i < countof(names); i++)
+		if (strcmp(word, names[i]) == 0) {
+			a->format = (enum format)i;
+			return true;
+		}
+	return false;
+}
+
+/* An option with its value in the same word (--worker=1, -ojson) or the next; NULL: none. */
+static const char *option_value(char **argv, int argc, int *i, const char *name)
+{
+	size_t n = strlen(name);
+
+	if (strncmp(argv[*i], name, n) != 0)
+		return NULL;
+	if (argv[*i][n] == '=' && name[1] == '-')
+		return argv[*i] + n + 1;
+	if (argv[*i][n] && name[1] != '-')
+		return argv[*i] + n;
+	if (argv[*i][n] == 0 && *i + 1 < argc)
+		return argv[++*i];
+	return NULL;
+}
+
+struct option_seen {
+	const char *name, *value;
+};
+
+/* Splits argv into words and options.  -1, or an exit code. */
+static int split(int argc, char **argv, struct asked *a, char **words, int *n_words,
+		 struct option_seen *options, int *n_options)
+{
+	static const char *const valued[] = { "-n", "--service", "--worker", "--deadline" };
+
+	for (int i = 1; i < argc; i++) {
+		const char *v, *was = argv[i];
+		bool known = false;
+
+		if (argv[i][0] != '-' || argv[i][1] == 0) {
+			words[(*n_words)++] = argv[i];
+			continue;
+		}
+		if (strcmp(was, "--help") == 0 || strcmp(was, "-h") == 0) {
+			a->help = true;
+			continue;
+		}
+		if (strcmp(was, "--version") == 0 || strcmp(was, "-V") == 0) {
+			printf("nodeproxyctl %s\n", PACKAGE_VERSION);
+			return EXIT_DONE;
+		}
+		if (strcmp(was, "--all") == 0) {
+			options[(*n_options)++] = (struct option_seen){ "--all", "1" };
+			continue;
+		}
+		if ((v = option_value(argv, argc, &i, "-s"))) {
+			a->socket = v;
+			continue;
+		}
+		if ((v = option_value(argv, argc, &i, "-o"))) {
+			if (!set_format(a, v))
+				return wrong("the format is table, json or yaml, not %s", v);
+			continue;
+		}
+		for (unsigned k = 0; k < countof(valued) && !known; k++)
+			if ((v = option_value(argv, argc, &i, valued[k]))) {
+				options[(*n_options)++] = (struct option_seen){ valued[k], v };
+				known = true;
+			}
+		if (!known)
+			return wrong("unknown option, or one without its value: %s", was);
+	}
+	return -1;
+}
+
+static bool is_number(const char *s)
+{
+	uint64_t v;
+
+	return slice_u64(slice_str(s), UINT32_MAX, &v);
+}
+
+static int take_arguments(struct asked *a, char **words, int n_words,
+			  const struct option_seen *options, int n_options)
+{
+	const struct arg_row *row;
+	int at = 0;
+
+	for (int i = 0; i < n_options; i++) {
+		int k = option_index(a->cmd, options[i].name);
+
+		if (k < 0 && strcmp(options[i].name, "-n") == 0 && a->cmd == CMD_describe) {
+			continue;	/* looked at with the name */
+		}
+		if (k < 0)
+			return wrong("this command has no %s", options[i].name);
+		if (cmd_arg(a->cmd, (unsigned)k)->kind == ARG_NUMBER && !is_number(options[i].value))
+			return wrong("not a whole number: %s", options[i].value);
+		a->value[k] = options[i].value;
+	}
+	for (int k = 0; k < CMD_ARGS && (row = cmd_arg(a->cmd, (unsigned)k)); k++) {
+		if (row->option[0])
+			continue;
+		if (at < n_words)
+			a->value[k] = words[at++];
+		else if (row->value[0] != '[' || row->value[strlen(row->value) - 1] != ']')
+			return wrong("%s is missing", row->value);
+	}
+	if (at < n_words)
+		return wrong("one word too many: %s", words[at]);
+	return -1;
+}
+
+/* describe KIND NS/NAME -> KIND/NS/NAME, each part escaped. */
+static int describe_path(const struct asked *a, const char *namespace, struct text *t)
+{
+	const char *kind = a->value[0], *name = a->value[1], *slash;
+
+	if (!name)
+		return wrong("%s is missing", "[NAMESPACE/]NAME");
+	slash = strchr(name, '/');
+	call_escape(t, kind);
+	text_addc(t, '/');
+	if (slash) {
+		char ns[256];
+
+		snprintf(ns, sizeof ns, "%.*s", (int)min_of((size_t)(slash - name), sizeof ns - 1), name);
+		call_escape(t, ns);
+		text_addc(t, '/');
+		name = slash + 1;
+	} else if (namespace) {
+		call_escape(t, namespace);
+		text_addc(t, '/');
+	}
+	call_escape(t, name);
+	return -1;
+}
+
+static int make_target(const struct asked *a, const char *namespace, struct text *t)
+{
+	const struct arg_row *row;
+	char before = '?';
+
+	text_adds(t, cmd_row(a->cmd)->path);
+	if (a->cmd == CMD_describe)
+		return describe_path(a, namespace, t);
+	if (a->cmd == CMD_panic) {
+		call_escape(t, a->value[0] ? a->value[0] : "latest");
+		return -1;
+	}
+	for (unsigned i = 0; i < CMD_ARGS && (row = cmd_arg(a->cmd, i)); i++) {
+		if (!a->value[i])
+			continue;
+		text_addc(t, before);
+		text_adds(t, row->name);
+		text_addc(t, '=');
+		call_escape(t, a->value[i]);
+		before = '&';
+	}
+	return -1;
+}
+
+static const char *string_at(const json_t *o, const char *key)
+{
+	return json_string_value(json_object_get(o, key));
+}
+
+static void say_error(const struct response *r, const json_t *o)
+{
+	struct text t = text_of(1 << 16);
+
+	text_adds(&t, "nodeproxyctl: ");
+	if (string_at(o, "error"))
+		print_clean(&t, string_at(o, "error"));
+	else
+		text_printf(&t, "the daemon answered with status %d", r->status);
+	if (string_at(o, "where")) {
+		text_adds(&t, ": ");
+		print_clean(&t, string_at(o, "where"));
+	}
+	if (string_at(o, "do")) {
+		text_addc(&t, '\n');
+		print_clean(&t, string_at(o, "do"));
+	}
+	fprintf(stderr, "%s\n", t.p);
+	text_fini(&t);
+}
+
+static void table_of(const struct asked *a, const json_t *o, int64_t now, struct text *out)
+{
+	const struct cmd_row *row = cmd_row(a->cmd);
+	const json_t *refused;
+	const char *s;
+
+	switch (a->cmd) {
+	case CMD_status:
+		print_status(o, now, out);
+		return;
+	case CMD_check:
+		if (json_array_size(json_object_get(o, "findings")) == 0)
+			text_adds(out, "nothing to complain about\n");
+		else
+			print_table(a->cmd, json_object_get(o, "findings"), now, out);
+		return;
+	case CMD_panic:
+		for (s = string_at(o, "text"); s && *s; s++)	/* lines of cleaned text */
+			text_addc(out, (uint8_t)*s < 0x20 && *s != '\n' ? '?' : *s);
+		return;
+	case CMD_version:
+		text_printf(out, "nodeproxyctl %s\nnodeproxy    ", PACKAGE_VERSION);
+		print_clean(out, string_at(o, "version") ? string_at(o, "version") : "?");
+		text_addc(out, '\n');
+		return;
+	default:
+		break;
+	}
+	if (!row->list[0]) {
+		if (row->by_master)
+			print_clean(out, string_at(o, "message") ? string_at(o, "message") : "done"),
+				text_addc(out, '\n');
+		else
+			print_object(o, now, out);
+		return;
+	}
+	print_table(a->cmd, json_object_get(o, row->list), now, out);
+	refused = json_object_get(o, "refused");
+	if (a->cmd == CMD_sources && json_array_size(refused)) {
+		json_t *shown = json_pack("{s:O}", "refused_documents", refused);
+
+		print_object(shown, now, out);
+		json_decref(shown);
+	}
+	if (a->cmd == CMD_config && json_array_size(json_object_get(o, "listeners"))) {
+		json_t *shown = json_pack("{s:O}", "listeners", json_object_get(o, "listeners"));
+
+		print_object(shown, now, out);
+		json_decref(shown);
+	}
+}
+
+static int show(const struct asked *a, const struct response *r)
+{
+	struct text out = text_of(CALL_ANSWER_BYTES * 2);
+	struct timespec ts;
+	json_error_t e;
+	json_t *o = json_loadb(r->body.p ? r->body.p : "", r->body.n, 0, &e);
+	int code = r->status >= 200 && r->status < 300 ? EXIT_DONE : EXIT_REFUSED;
+	char *dump;
+
+	if (!json_is_object(o)) {
+		fprintf(stderr, "nodeproxyctl: the daemon's answer is not JSON: is this its socket?\n");
+		json_decref(o);
+		return EXIT_AWAY;
+	}
+	if (code != EXIT_DONE)
+		say_error(r, o);
+	clock_gettime(CLOCK_REALTIME, &ts);
+	if (a->cmd == CMD_version)
+		json_object_set_new(o, "nodeproxyctl", json_string(PACKAGE_VERSION));
+	if (a->format == JSON) {
+		dump = json_dumps(o, JSON_INDENT(2));
+		if (dump)
+			text_adds(&out, dump);
+		text_addc(&out, '\n');
+		free(dump);
+	} else if (a->format == YAML) {
+		print_yaml(o, &out);
+	} else if (code == EXIT_DONE) {
+		table_of(a, o, (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000, &out);
+	}
+	if (out.n && (fwrite(out.p, 1, out.n, stdout) != out.n || fflush(stdout) != 0))
+		code = code == EXIT_DONE ? EXIT_REFUSED : code;
+	if (code == EXIT_DONE && a->cmd == CMD_check && json_is_false(json_object_get(o, "ok")))
+		code = EXIT_REFUSED;
+	text_fini(&out);
+	json_decref(o);
+	return code;
+}
+
+int main(int argc, char **argv)
+{
+	struct asked a = { .cmd = CMDS, .socket = getenv("NODEPROXY_SOCKET") };
+	char **words = calloc((size_t)argc + 1, sizeof *words);
+	struct option_seen *options = calloc((size_t)argc + 1, sizeof *options);
+	int n_words = 0, n_options = 0, used, code;
+	struct text target = text_of(8192);
+	const char *namespace = NULL;
+	struct response r;
+	char problem[512];
+
+	if (!words || !options)
+		return EXIT_REFUSED;
+	code = split(argc, argv, &a, words, &n_words, options, &n_options);
+	if (code < 0) {
+		a.cmd = find_command(words, n_words, &used);
+		if (a.cmd == CMDS && (a.help || (n_words == 1 && strcmp(words[0], "help") == 0))) {
+			usage(stdout);
+			code = EXIT_DONE;
+		} else if (a.cmd == CMDS && n_words == 0) {
+			usage(stderr);
+			code = EXIT_USAGE;
+		} else if (a.cmd == CMDS) {
+			code = wrong("there is no command %s", words[0]);
+		} else if (a.help) {
+			command_usage(a.cmd);
+			code = EXIT_DONE;
+		}
+	}
+	if (code < 0)
+		code = take_arguments(&a, words + used, n_words - used, options, n_options);
+	for (int i = 0; i < n_options; i++)
+		if (strcmp(options[i].name, "-n") == 0)
+			namespace = options[i].value;
+	if (code < 0)
+		code = make_target(&a, namespace, &target);
+	if (code < 0 && target.cut)
+		code = wrong("%s", "the arguments are too long");
+	if (code < 0) {
+		if (!a.socket || !a.socket[0])
+			a.socket = DEFAULT_SOCKET;
+		if (call_daemon(a.socket, cmd_row(a.cmd)->method == CMD_POST ? "POST" : "GET", target.p,
+				&r, problem) < 0) {
+			fprintf(stderr, "nodeproxyctl: %s\n", problem);
+			code = EXIT_AWAY;
+		} else {
+			code = show(&a, &r);
+			text_fini(&r.body);
+		}
+	}
+	text_fini(&target);
+	free(words);
+	free(options);
+	return code;
+}

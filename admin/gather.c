@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See gather.h. */
+#include "admin/gather.h"
+
+#include <stdlib.h>
+
+void state_refresh(struct state *st)
+{
+	struct procs copy;
+
+	st->now_unix_ms = clock_unix_ms();
+	st->now_mono_ms = clock_tick().ns / NS_PER_MS;
+	if (!st->procs_shared)
+		return;
+	for (int i = 0; i < 8; i++) {
+		if (procs_copy(st->procs_shared, &copy) < 0)
+			continue;
+		copy.count = min_of(copy.count, (uint32_t)PROCS_MAX);
+		st->procs = copy;
+		st->has_procs = true;
+		return;
+	}
+}
+
+void gather_service(const struct state *st, struct slot_gen at, struct service_sums *ret)
+{
+	*ret = (struct service_sums){ 0 };
+	for (unsigned w = 0; w < st->workers && at.slot < BOARD_SERVICES; w++) {
+		const struct board_service *s = &st->board->worker[w].service[at.slot];
+
+		if (board_get(&s->gen) != at.gen)
+			continue;
+		for (unsigned i = 0; i < SCS; i++)
+			ret->c[i] += board_get(&s->c[i]);
+		for (unsigned i = 0; i < BOARD_BUCKETS; i++)
+			ret->bucket[i] += board_get(&s->bucket[i]);
+	}
+	for (unsigned i = 0; i < BOARD_BUCKETS; i++)
+		ret->finished += ret->bucket[i];
+	for (unsigned i = SC_requests_1xx; i <= SC_requests_none; i++)
+		ret->requests += ret->c[i];
+}
+
+void gather_tenant(const struct state *st, struct slot_gen at, struct tenant_sums *ret)
+{
+	*ret = (struct tenant_sums){ 0 };
+	for (unsigned w = 0; w < st->workers && at.slot < BOARD_TENANTS; w++) {
+		const struct board_tenant *t = &st->board->worker[w].tenant[at.slot];
+
+		if (board_get(&t->gen) != at.gen)
+			continue;
+		for (unsigned i = 0; i < TCS; i++)
+			ret->c[i] += board_get(&t->c[i]);
+		for (unsigned i = 0; i < REASONS; i++)
+			ret->reasons[i] += board_get(&t->reasons[i]);
+	}
+}
+
+void gather_endpoint(const struct state *st, struct slot_gen at, struct endpoint_sums *ret)
+{
+	const struct board_endpoint *e;
+	uint64_t failed;
+
+	*ret = (struct endpoint_sums){ .last_failure_ms = -1 };
+	if (st->workers == 0 || at.slot >= BOARD_ENDPOINTS)
+		return;
+	e = &st->board->endpoint[at.slot];
+	if (__atomic_load_n(&e->gen, __ATOMIC_RELAXED) != at.gen)
+		return;
+	ret->in_flight = __atomic_load_n(&e->in_flight, __ATOMIC_RELAXED);
+	ret->exchanges = board_get(&e->exchanges);
+	ret->connects = board_get(&e->connects);
+	ret->connect_failures = board_get(&e->connect_failures);
+	ret->failures = board_get(&e->failures);
+	failed = board_get(&e->last_failure_ms);
+	if (failed)
+		ret->last_failure_ms = failed < (uint64_t)st->now_mono_ms
+					       ? st->now_mono_ms - (int64_t)failed : 0;
+}
+
+uint64_t gather_worker(const struct state *st, unsigned worker, enum worker_counter c)
+{
+	return worker < st->workers ? board_get(&st->board->worker[worker].c[c]) : 0;
+}
+
+uint64_t gather_workers(const struct state *st, enum worker_counter c)
+{
+	uint64_t sum = 0;
+
+	for (unsigned w = 0; w < st->workers; w++)
+		sum += gather_worker(st, w, c);
+	return sum;
+}
+
+uint64_t gather_reason(const struct state *st, enum reason r)
+{
+	uint64_t sum = 0;
+
+	for (unsigned w = 0; w < st->workers; w++)
+		sum += board_get(&st->board->worker[w].reasons[r]);
+	return sum;
+}
+
+bool slot_is_shared(struct slot_gen at, uint32_t slots)
+{
+	return at.slot == 0 || at.slot >= slots;
+}
+
+const struct proc *gather_proc(const struct state *st, enum role role, uint32_t id)
+{
+	const struct proc *best = NULL;
+
+	if (!st->has_procs)
+		return NULL;
+	for (uint32_t i = 0; i < st->procs.count; i++) {
+		const struct proc *p = &st->procs.proc[i];
+
+		if (p->role != role || p->id != id || p->state == PROC_NONE)
+			continue;
+		if (!best || (best->state == PROC_DRAINING && p->state != PROC_DRAINING) ||
+		    (p->state != PROC_DRAINING && p->started_unix_ms > best->started_unix_ms))
+			best = p;
+	}
+	return best;
+}
+
+static void because(struct text *why, bool *ready, const char *fmt, uint32_t id, const char *word)
+{
+	if (*ready)
+		*ready = false;
+	else
+		text_adds(why, "; ");
+	if (why->n < 1024)
+		text_printf(why, fmt, id, word);
+}
+
+bool gather_ready(const struct state *st, struct text *why)
+{
+	bool ready = true;
+
+	if (!st->has_procs || st->workers == 0) {
+		text_adds(why, "the master has not told about its processes yet");
+		return false;
+	}
+	if (st->procs.shutting_down)
+		because(why, &ready, "nodeproxy is shutting down%.0u%s", 0, "");
+	for (unsigned id = 0; id < st->workers; id++) {
+		const struct proc *p = gather_proc(st, ROLE_WORKER, id);
+
+		if (!p)
+			because(why, &ready, "worker %u does not run%s", id, "");
+		else if (p->state != PROC_READY)
+			because(why, &ready, "worker %u is %s", id,
+				proc_state_name((enum proc_state)p->state));
+		else if (p->rev == 0)
+			because(why, &ready, "worker %u has no view yet%s", id, "");
+	}
+	return ready;
+}
+
+static int by_slot(const void *a, const void *b)
+{
+	const struct vnamespace *x = a, *y = b;
+
+	if (x->tenant_slot.slot != y->tenant_slot.slot)
+		return x->tenant_slot.slot < y->tenant_slot.slot ? -1 : 1;
+	return slice_cmp(x->tenant, y->tenant);
+}
+
+void gather_tenants(const struct state *st, void (*fn)(void *, const struct vnamespace *),
+		    void *arg)
+{
+	uint32_t n = st->view ? view_namespace_count(st->view) : 0, got = 0;
+	struct vnamespace *all = calloc((size_t)n + 1, sizeof *all);
+
+	if (!all)
+		return;
+	for (uint32_t i = 0; i < n; i++)
+		got += view_namespace_nth(st->view, i, &all[got]);
+	qsort(all, got, sizeof *all, by_slot);
+	for (uint32_t i = 0; i < got; i++)
+		if (!slot_is_shared(all[i].tenant_slot, BOARD_TENANTS) &&
+		    (i == 0 || all[i].tenant_slot.slot != all[i - 1].tenant_slot.slot))
+			fn(arg, &all[i]);
+	/* Slot 0: namespaces that nobody wrote down, and tenants for whom there was no slot. */
+	all[got] = (struct vnamespace){ .tenant = SLICE(""), .weight = 1 };
+	fn(arg, &all[got]);
+	free(all);
+}

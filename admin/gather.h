@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* Numbers of one thing, added up over the workers.  A slot counts only where its generation is the
+ * one the view names; a worker that has not touched the slot yet adds nothing. */
+#ifndef ADMIN_GATHER_H
+#define ADMIN_GATHER_H
+
+#include "admin/state.h"
+#include "admin/text.h"
+
+struct service_sums {
+	uint64_t c[SCS];
+	uint64_t bucket[BOARD_BUCKETS];	/* not cumulative */
+	uint64_t finished;		/* sum of bucket */
+	uint64_t requests;		/* sum of the requests_ counters */
+};
+
+struct tenant_sums {
+	uint64_t c[TCS];
+	uint64_t reasons[REASONS];
+};
+
+struct endpoint_sums {
+	uint64_t in_flight, exchanges, connects, connect_failures, failures;
+	int64_t last_failure_ms;	/* ago; -1: never */
+};
+
+void gather_service(const struct state *, struct slot_gen, struct service_sums *);
+void gather_tenant(const struct state *, struct slot_gen, struct tenant_sums *);
+void gather_endpoint(const struct state *, struct slot_gen, struct endpoint_sums *);
+uint64_t gather_worker(const struct state *, unsigned worker, enum worker_counter);
+uint64_t gather_workers(const struct state *, enum worker_counter);
+uint64_t gather_reason(const struct state *, enum reason);
+
+/* True for a slot that several things share because the board was full. */
+bool slot_is_shared(struct slot_gen, uint32_t slots);
+
+/* The process with this role and id that serves (or will): the newest when one is draining. */
+const struct proc *gather_proc(const struct state *, enum role, uint32_t id);
+
+/* Ready: every worker runs, is ready and serves a view, and nobody is shutting down.  Otherwise
+ * false, and why in words (cleared first; at most a few lines). */
+bool gather_ready(const struct state *, struct text *why);
+
+/* Calls fn for every distinct tenant that the view names; last with the one without a name, whose
+ * slot 0 everybody shares who has none of their own. */
+void gather_tenants(const struct state *, void (*fn)(void *arg, const struct vnamespace *),
+		    void *arg);
+
+#endif

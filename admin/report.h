@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* The sync process' report: sealed JSON that comes through the master as SOURCES_SEEN.
+ *
+ *   {"sources":[{"kind","path","state","documents","accepted","refused","since_unix_ms"}],
+ *    "refused":[{"source","line","field","reason","kind","namespace","name","serving_last_good"}],
+ *    "rev":n, "durable":bool, "store":{...},
+ *    "resources":[{"kind","namespace","name","source","line","created","generation","status"}]}
+ *
+ * Reports may come often and be large, so a new one is only kept as a descriptor; it is parsed when
+ * somebody asks, and of a parsed one everything but the resources stays in memory.  The sender is
+ * another process: every type in it is checked where it is used. */
+#ifndef ADMIN_REPORT_H
+#define ADMIN_REPORT_H
+
+#include <jansson.h>
+
+#include "nodeproxy/lib/base/fd.h"
+
+#define REPORT_BYTES (64u << 20)
+
+struct report {
+	struct fd fd;		/* the newest */
+	bool parsed;		/* brief is of fd */
+	bool broken;		/* fd could not be read or parsed: brief is of an older one */
+	char problem[160];	/* why */
+	json_t *brief;		/* NULL: none was ever readable */
+};
+
+static inline struct report report_none(void)
+{
+	return (struct report){ .fd = FD_NONE };
+}
+
+void report_fini(struct report *);
+/* Takes the descriptor. */
+void report_put(struct report *, struct fd *);
+/* Everything but the resources; NULL: no report yet.  Borrowed, until the next report_put. */
+const json_t *report_brief(struct report *);
+/* All of it, for one answer: the caller's to json_decref; NULL: none. */
+json_t *report_full(struct report *);
+
+/* Total accessors: never fail on a wrong type. */
+const char *jget_str(const json_t *object, const char *key);		/* "" */
+uint64_t jget_u64(const json_t *object, const char *key);		/* 0 */
+bool jget_bool(const json_t *object, const char *key);			/* false */
+const json_t *jget_array(const json_t *object, const char *key);	/* NULL: json_array_* take it */
+
+#endif

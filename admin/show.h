@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* The answers of admind: one function per HERE row of commands.def, from a struct state to JSON.
+ *
+ * They read and never change anything but the state's cache of the parsed report.  An answer is one
+ * object; lists are under the key that the row names, sorted as the view sorts (namespace, name).
+ * Fields may be added, never renamed. */
+#ifndef ADMIN_SHOW_H
+#define ADMIN_SHOW_H
+
+#include "admin/command.h"
+#include "admin/gather.h"
+#include "admin/serve.h"
+
+/* A command with its arguments, decoded and checked against its rows. */
+struct call {
+	enum cmd cmd;
+	char rest[512];			/* of a path that ends with "/" */
+	struct {
+		bool given;
+		uint64_t number;	/* NUMBER */
+		char text[512];
+	} arg[CMD_ARGS];
+	uint32_t uid, pid;
+};
+
+/* The text of an argument, NULL when it was not given. */
+const char *call_text(const struct call *, const char *name);
+bool call_number(const struct call *, const char *name, uint64_t *ret);
+
+/* Each fills *ret: status and a JSON body. */
+typedef void show_fn(struct state *, const struct call *, struct answer *ret);
+
+#define CMD(name, words, method, path, permission, answers, list, help) show_fn show_##name;
+#include "admin/commands.def"
+
+/* Shared by several answers. */
+struct answer show_ok(void);
+void show_end(struct answer *);		/* closes the object, adds the newline */
+/* One process for status and workers. */
+void show_worker(const struct state *, uint32_t id, bool counters, struct text *);
+/* Counters of a Service, into an open object. */
+void show_service_counters(const struct state *, struct slot_gen, struct text *);
+/* An endpoint with its live counters, as one object. */
+void show_endpoint(const struct state *, const struct vservice *, const struct vport *,
+		   const struct vendpoint *, struct text *);
+/* Names that conditions and lists share: resolved status of a condition of a route, as "True",
+ * "False" or "Unknown" of the worst parent; "" when there is none. */
+const char *show_condition(const json_t *resource, const char *type);
+
+#endif

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* check: what is wrong with this host, worst first, and what to do about each.
+ *
+ * error    traffic suffers, or will at the next restart
+ * warning  somebody should look before it does
+ * info     good to know */
+#include "admin/show.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum severity { ERROR, WARNING, INFO, SEVERITIES };
+
+static const char *const severity_name[] = { "error", "warning", "info" };
+
+struct findings {
+	struct text *t;
+	enum severity pass;	/* only these now: worst first without sorting */
+	unsigned n[SEVERITIES];
+};
+
+static void found(struct findings *f, enum severity s, const char *where, const char *todo,
+		  const char *fmt, ...) printf_like(5, 6);
+
+static void found(struct findings *f, enum severity s, const char *where, const char *todo,
+		  const char *fmt, ...)
+{
+	char what[700];
+	va_list ap;
+
+	if (s != f->pass)
+		return;
+	f->n[s]++;
+	va_start(ap, fmt);
+	vsnprintf(what, sizeof what, fmt, ap);
+	va_end(ap);
+	js_open(f->t, NULL, '{');
+	js_str(f->t, "severity", severity_name[s]);
+	js_str(f->t, "what", what);
+	if (where)
+		js_str(f->t, "where", where);
+	js_str(f->t, "do", todo);
+	js_close(f->t, '}');
+}
+
+static void check_ready(const struct state *st, struct findings *f)
+{
+	struct text why = text_of(2048);
+
+	if (!gather_ready(st, &why))
+		found(f, ERROR, NULL, "see `nodeproxyctl get workers` and standard error of nodeproxy",
+		      "not ready: %s", why.p ? why.p : "");
+	text_fini(&why);
+}
+
+static void check_processes(const struct state *st, struct findings *f)
+{
+	char where[64];
+
+	for (uint32_t i = 0; st->has_procs && i < st->procs.count; i++) {
+		const struct proc *p = &st->procs.proc[i];
+		int64_t age = st->now_unix_ms - (int64_t)(p->started_unix_ms & INT64_MAX);
+
+		if (p->state == PROC_NONE || p->role >= ROLES)
+			continue;
+		snprintf(where, sizeof where, "%s %u", role_name((enum role)p->role), p->id);
+		if (p->state == PROC_WAITING)
+			found(f, ERROR, where, "see standard error of nodeproxy for why it does not start",
+			      "%s dies at once and is started again later and later (%u restarts)",
+			      where, p->restarts);
+		else if (p->restarts && age < 3600 * 1000)
+			found(f, WARNING, where,
+			      p->panics ? "read `nodeproxyctl panic show` and report it"
+					: "see standard error of nodeproxy for why it died",
+			      "%s was restarted %u times, last %lld s ago", where, p->restarts,
+			      (long long)(age / 1000));
+		if (p->panics)
+			found(f, WARNING, where, "read `nodeproxyctl panic show` and report it",
+			      "%s panicked %u times", where, p->panics);
+		if (p->role == ROLE_WORKER && p->state == PROC_READY && p->rev < st->procs.rev)
+			found(f, WARNING, where,
+			      "if it stays so, drain it: `nodeproxyctl drain --worker N`",
+			      "%s serves rev %llu, the newest is %llu", where,
+			      (unsigned long long)p->rev, (unsigned long long)st->procs.rev);
+		if (p->role == ROLE_WORKER && p->refused_rev)
+			found(f, ERROR, where, "report it; the store holds what it refused",
+			      "%s refused view rev %llu", where, (unsigned long long)p->refused_rev);
+	}
+	if (st->has_procs && st->procs.failed_rev)
+		found(f, ERROR, NULL, "undo the last change of resources and report it",
+		      "all workers refused rev %llu; they serve an older one",
+		      (unsigned long long)st->procs.failed_rev);
+	if (st->has_procs && st->procs.master_starts > 1)
+		found(f, WARNING, NULL, "see standard error of nodeproxy for why it died",
+		      "the master was started %llu times",
+		      (unsigned long long)st->procs.master_starts);
+	if (st->has_procs && st->procs.bad_messages)
+		found(f, WARNING, NULL, "report it, with standard error of nodeproxy",
+		      "%llu messages between our processes broke the rules",
+		      (unsigned long long)st->procs.bad_messages);
+	if (st->has_procs && st->procs.accounts_missing)
+		found(f, WARNING, NULL,
+		      "create the system users nodeproxy, nodeproxy-sync and nodeproxy-admin",
+		      "the accounts of our processes do not exist: fixed unused uids are used");
+}
+
+static void check_sources(struct state *st, struct findings *f)
+{
+	const json_t *report = report_brief(&st->report), *o;
+	size_t i;
+
+	if (!report) {
+		found(f, ERROR, NULL, "see the state of syncd in `nodeproxyctl status`",
+		      "the sync process has not reported: resources do not change%s%s",
+		      st->report.broken ? "; " : "", st->report.problem);
+		return;
+	}
+	if (st->report.broken)
+		found(f, WARNING, NULL, "report it", "the newest report of the sync process is unreadable: %s",
+		      st->report.problem);
+	json_array_foreach(jget_array(report, "sources"), i, o)
+		if (strcmp(jget_str(o, "state"), "synced") != 0)
+			found(f, WARNING, jget_str(o, "path"),
+			      "bring the source back; until then the last known state is served",
+			      "source %.40s is %.40s", jget_str(o, "kind"), jget_str(o, "state"));
+	json_array_foreach(jget_array(report, "refused"), i, o) {
+		char where[300];
+
+		snprintf(where, sizeof where, "%.200s:%llu", jget_str(o, "source"),
+			 (unsigned long long)jget_u64(o, "line"));
+		found(f, WARNING, where, "correct the document; it is read again at once",
+		      "refused: %.200s: %.60s: %.300s%s", where, jget_str(o, "field"),
+		      jget_str(o, "reason"),
+		      jget_bool(o, "serving_last_good") ? " (the last good version is served)" : "");
+	}
+	if (json_is_false(json_object_get(report, "durable")))
+		found(f, ERROR, st->knobs->state_dir,
+		      "make room on, or repair, the file system of state_dir",
+		      "not durable: the store cannot be written; a restart without the source would "
+		      "serve an older state");
+}
+
+static void check_services(const struct state *st, struct findings *f)
+{
+	struct vservice s;
+	unsigned empty = 0;
+
+	for (uint32_t i = 0; st->view && view_service_nth(st->view, i, &s); i++) {
+		struct vport p;
+
+		for (uint32_t k = 0; vservice_port_at(&s, k, &p); k++) {
+			struct slice ns = vservice_ns(&s), name = vservice_name(&s);
+
+			/* Routes lead elsewhere: the Service's own endpoints do not matter. */
+			if (vport_ready(&p) || vport_rules(&p) || empty++ >= 10)
+				continue;
+			found(f, WARNING, NULL, "see `nodeproxyctl get endpoints`",
+			      "Service %.*s/%.*s:%u has no ready endpoint",
+			      (int)min_of(ns.n, (size_t)64), (const char *)ns.p,
+			      (int)min_of(name.n, (size_t)200), (const char *)name.p, p.port);
+		}
+	}
+	if (empty > 10)
+		found(f, WARNING, NULL, "see `nodeproxyctl get services`",
+		      "%u more ports of Services have no ready endpoint", empty - 10);
+	for (uint32_t i = 0; st->view && i < st->knobs->n_listeners && i < KNOBS_LISTENERS; i++) {
+		const struct knobs_listener *l = &st->knobs->listener[i];
+		struct vport p;
+
+		if (l->route != LISTEN_SERVICE)
+			continue;
+		if (!view_service_by_name(st->view, slice_str(l->service_ns),
+					  slice_str(l->service_name), &s))
+			found(f, ERROR, l->name, "write the Service, or correct the listener",
+			      "listener %s leads to Service %s/%s, which does not exist", l->name,
+			      l->service_ns, l->service_name);
+		else if (!vservice_port(&s, (uint16_t)l->service_port, &p))
+			found(f, ERROR, l->name, "add the port to the Service, or correct the listener",
+			      "listener %s leads to port %u of Service %s/%s, which has none such",
+			      l->name, l->service_port, l->service_ns, l->service_name);
+	}
+}
+
+static void check_limits(const struct state *st, struct findings *f)
+{
+	for (unsigned id = 0; id < st->workers; id++) {
+		uint64_t conns = gather_worker(st, id, WC_conns_gauge);
+		uint64_t fds = conns + gather_worker(st, id, WC_backs_gauge) +
+			       gather_worker(st, id, WC_pooled_gauge) +
+			       2 * gather_worker(st, id, WC_pipes_gauge);
+		const struct log_losses *l = &st->losses[id];
+		uint64_t unknown = gather_worker(st, id, WC_unknown_syscalls);
+		uint64_t bugs = gather_worker(st, id, WC_bugs);
+
+		if (st->open_files_limit && fds > st->open_files_limit / 5 * 4)
+			found(f, WARNING, NULL, "raise LimitNOFILE of the unit, or add workers",
+			      "worker %u uses about %llu of %llu descriptors", id,
+			      (unsigned long long)fds, (unsigned long long)st->open_files_limit);
+		if (conns > (uint64_t)st->knobs->max_conns / 5 * 4)
+			found(f, WARNING, NULL, "raise limits.connections, or add workers",
+			      "worker %u has %llu connections of limits.connections %lld", id,
+			      (unsigned long long)conns, (long long)st->knobs->max_conns);
+		if (l->ring)
+			found(f, WARNING, NULL, "raise log_ring_bytes, or log less",
+			      "worker %u dropped %llu log records: its ring was full", id,
+			      (unsigned long long)l->ring);
+		if (l->sink)
+			found(f, WARNING, st->knobs->access_log_path,
+			      "make room where the log is written, or a faster reader",
+			      "%llu log records of worker %u could not be written", 
+			      (unsigned long long)l->sink, id);
+		if (l->nonsense)
+			found(f, ERROR, NULL, "drain it and report it",
+			      "the log ring of worker %u was overwritten %llu times", id,
+			      (unsigned long long)l->nonsense);
+		if (bugs)
+			found(f, ERROR, NULL, "report it, with its OUR_BUG lines of the access log",
+			      "worker %u ended %llu connections by a bug of ours", id,
+			      (unsigned long long)bugs);
+		if (unknown)
+			found(f, WARNING, NULL, "report it, with the kernel's version",
+			      "worker %u was refused %llu system calls by its filter", id,
+			      (unsigned long long)unknown);
+	}
+	if (st->log_error)
+		found(f, ERROR, st->knobs->access_log_path,
+		      "make room or correct it, then `nodeproxyctl log-reopen`",
+		      "the access log cannot be written: %s", strerror(st->log_error));
+	if (st->open_files_limit && st->open_files_limit < 16384)
+		found(f, WARNING, NULL, "raise LimitNOFILE of the unit (1048576 is usual)",
+		      "at most %llu descriptors per process", (unsigned long long)st->open_files_limit);
+	if (st->landlock_abi == 0)
+		found(f, INFO, st->kernel, "use a kernel 5.13 or later with landlock in lsm=",
+		      "the kernel offers no Landlock: processes are confined by uid and system call "
+		      "filter only");
+}
+
+void show_check(struct state *st, const struct call *c, struct answer *ret)
+{
+	struct findings f = { 0 };
+
+	(void)c;
+	*ret = show_ok();
+	f.t = &ret->body;
+	js_open(f.t, "findings", '[');
+	for (f.pass = ERROR; f.pass < SEVERITIES; f.pass++) {
+		check_ready(st, &f);
+		check_processes(st, &f);
+		check_sources(st, &f);
+		check_services(st, &f);
+		check_limits(st, &f);
+	}
+	js_close(f.t, ']');
+	js_bool(f.t, "ok", f.n[ERROR] == 0);
+	js_u64(f.t, "errors", f.n[ERROR]);
+	js_u64(f.t, "warnings", f.n[WARNING]);
+	show_end(ret);
+}

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* status, workers, sources, version: is this host well, and who runs. */
+#include "admin/show.h"
+
+#include <sys/wait.h>
+
+const char *call_text(const struct call *c, const char *name)
+{
+	const struct arg_row *a;
+
+	for (unsigned i = 0; i < CMD_ARGS && (a = cmd_arg(c->cmd, i)); i++)
+		if (strcmp(a->name, name) == 0)
+			return c->arg[i].given ? c->arg[i].text : NULL;
+	return NULL;
+}
+
+bool call_number(const struct call *c, const char *name, uint64_t *ret)
+{
+	const struct arg_row *a;
+
+	for (unsigned i = 0; i < CMD_ARGS && (a = cmd_arg(c->cmd, i)); i++)
+		if (strcmp(a->name, name) == 0 && c->arg[i].given) {
+			*ret = c->arg[i].number;
+			return true;
+		}
+	return false;
+}
+
+struct answer show_ok(void)
+{
+	struct answer a = { .status = 200, .type = "application/json",
+			    .body = text_of(SERVE_ANSWER_BYTES) };
+
+	js_open(&a.body, NULL, '{');
+	return a;
+}
+
+void show_end(struct answer *a)
+{
+	js_close(&a->body, '}');
+	text_addc(&a->body, '\n');
+}
+
+static void uptime(const struct state *st, const char *key, uint64_t since_ms, struct text *t)
+{
+	if (since_ms == 0 || since_ms > (uint64_t)INT64_MAX)
+		js_null(t, key);
+	else
+		js_i64(t, key, max_of(st->now_unix_ms - (int64_t)since_ms, 0) / 1000);
+}
+
+/* How the last process of this slot died, in words; null when none has. */
+static void last_exit(const struct proc *p, struct text *t)
+{
+	char words[64];
+
+	if (p->restarts == 0 && p->last_status == 0) {
+		js_null(t, "last_exit");
+		return;
+	}
+	if (WIFSIGNALED(p->last_status))
+		snprintf(words, sizeof words, "signal %d", WTERMSIG(p->last_status));
+	else
+		snprintf(words, sizeof words, "exit %d", WEXITSTATUS(p->last_status));
+	js_str(t, "last_exit", words);
+}
+
+void show_worker(const struct state *st, uint32_t id, bool counters, struct text *t)
+{
+	const struct proc *p = gather_proc(st, ROLE_WORKER, id);
+	const struct log_losses *l = &st->losses[id];
+
+	js_open(t, NULL, '{');
+	js_u64(t, "id", id);
+	if (p) {
+		js_u64(t, "pid", p->pid);
+		if (p->cpu >= 0)
+			js_i64(t, "cpu", p->cpu);
+		else
+			js_null(t, "cpu");
+		js_str(t, "state", proc_state_name((enum proc_state)p->state));
+		js_u64(t, "rev", p->rev);
+		js_u64(t, "refused_rev", p->refused_rev);
+		js_u64(t, "restarts", p->restarts);
+		js_u64(t, "panics", p->panics);
+		uptime(st, "uptime_seconds", p->started_unix_ms, t);
+		last_exit(p, t);
+	} else {
+		js_null(t, "pid");
+		js_null(t, "cpu");
+		js_str(t, "state", "absent");
+		js_u64(t, "rev", 0);
+		js_u64(t, "restarts", 0);
+	}
+	js_u64(t, "connections", gather_worker(st, id, WC_conns_gauge));
+	js_u64(t, "back_connections", gather_worker(st, id, WC_backs_gauge));
+	js_u64(t, "pooled_connections", gather_worker(st, id, WC_pooled_gauge));
+	js_u64(t, "log_dropped", l->ring + l->sink);
+	if (counters) {
+		struct counter_row row;
+
+		js_open(t, "counters", '{');
+		for (unsigned i = 0; worker_counter_row(i, &row); i++)
+			js_u64(t, row.name, gather_worker(st, id, (enum worker_counter)i));
+		js_close(t, '}');
+	}
+	js_close(t, '}');
+}
+
+static void workers(const struct state *st, bool counters, struct text *t)
+{
+	js_open(t, "workers", '[');
+	for (unsigned id = 0; id < st->workers; id++)
+		show_worker(st, id, counters, t);
+	js_close(t, ']');
+}
+
+void show_workers(struct state *st, const struct call *c, struct answer *ret)
+{
+	(void)c;
+	*ret = show_ok();
+	workers(st, true, &ret->body);
+	show_end(ret);
+}
+
+static void processes(const struct state *st, struct text *t)
+{
+	js_open(t, "processes", '[');
+	for (uint32_t i = 0; st->has_procs && i < st->procs.count; i++) {
+		const struct proc *p = &st->procs.proc[i];
+
+		if (p->state == PROC_NONE || p->role >= ROLES)
+			continue;
+		js_open(t, NULL, '{');
+		js_str(t, "role", role_name((enum role)p->role));
+		js_u64(t, "id", p->id);
+		js_u64(t, "pid", p->pid);
+		js_str(t, "state", proc_state_name((enum proc_state)p->state));
+		js_u64(t, "restarts", p->restarts);
+		js_u64(t, "panics", p->panics);
+		uptime(st, "uptime_seconds", p->started_unix_ms, t);
+		last_exit(p, t);
+		js_close(t, '}');
+	}
+	js_close(t, ']');
+}
+
+static uint64_t sum_of(const json_t *list, const char *key)
+{
+	const json_t *item;
+	uint64_t sum = 0;
+	size_t i;
+
+	json_array_foreach(list, i, item)
+		sum += jget_u64(item, key);
+	return sum;
+}
+
+void show_status(struct state *st, const struct call *c, struct answer *ret)
+{
+	const json_t *report = report_brief(&st->report);
+	const json_t *sources = jget_array(report, "sources");
+	struct text why = text_of(2048), *t;
+	bool ready = gather_ready(st, &why);
+	uint64_t dropped = 0;
+
+	(void)c;
+	*ret = show_ok();
+	t = &ret->body;
+	js_bool(t, "ready", ready);
+	if (!ready)
+		js_slice(t, "why", text_slice(&why));
+	text_fini(&why);
+	js_str(t, "node", st->knobs->node);
+	js_str(t, "cluster", st->knobs->cluster);
+	js_str(t, "version", PACKAGE_VERSION);
+	js_u64(t, "started_unix_ms", st->started_unix_ms);
+	uptime(st, "uptime_seconds", st->started_unix_ms, t);
+	js_str(t, "log_level", log_level_name(st->log_level));
+	/* The store's; until the sync process has reported, the newest that the master holds. */
+	js_u64(t, "rev", report ? jget_u64(report, "rev") : st->procs.rev);
+	js_u64(t, "view_rev", st->procs.rev);
+	js_u64(t, "failed_rev", st->procs.failed_rev);
+	if (json_is_boolean(json_object_get(report, "durable")))
+		js_bool(t, "durable", jget_bool(report, "durable"));
+	else
+		js_null(t, "durable");
+	js_u64(t, "services", st->view ? view_service_count(st->view) : 0);
+	js_u64(t, "connections", gather_workers(st, WC_conns_gauge));
+	for (unsigned i = 0; i < st->workers; i++)
+		dropped += st->losses[i].ring + st->losses[i].sink;
+	js_u64(t, "log_dropped", dropped);
+	js_bool(t, "shutting_down", st->procs.shutting_down != 0);
+	js_bool(t, "accounts_missing", st->procs.accounts_missing != 0);
+	js_u64(t, "master_starts", st->procs.master_starts);
+	js_u64(t, "bad_messages", st->procs.bad_messages);
+	workers(st, false, t);
+	processes(st, t);
+	js_u64(t, "refused", json_array_size(jget_array(report, "refused")));
+	if (sources) {
+		js_node(t, "sources", sources);
+	} else {
+		/* The sync process is away or new: say which source there should be. */
+		js_open(t, "sources", '[');
+		js_open(t, NULL, '{');
+		js_str(t, "kind", st->knobs->source_kind == SOURCE_FILE ? "file" : "unknown");
+		js_str(t, "path", st->knobs->source_path);
+		js_str(t, "state", "unknown");
+		js_u64(t, "refused", sum_of(sources, "refused"));
+		js_close(t, '}');
+		js_close(t, ']');
+	}
+	show_end(ret);
+}
+
+void show_sources(struct state *st, const struct call *c, struct answer *ret)
+{
+	const json_t *report = report_brief(&st->report);
+
+	(void)c;
+	if (!report) {
+		answer_error(ret, 503, "the sync process has not reported yet",
+			     st->report.broken ? st->report.problem : NULL,
+			     "look at its state in `nodeproxyctl status`; ask again in a second");
+		return;
+	}
+	*ret = show_ok();
+	js_node(&ret->body, "sources", jget_array(report, "sources"));
+	js_node(&ret->body, "refused", jget_array(report, "refused"));
+	js_node(&ret->body, "rev", json_object_get(report, "rev"));
+	js_node(&ret->body, "durable", json_object_get(report, "durable"));
+	js_node(&ret->body, "store", json_object_get(report, "store"));
+	show_end(ret);
+}
+
+void show_version(struct state *st, const struct call *c, struct answer *ret)
+{
+	(void)c;
+	*ret = show_ok();
+	js_str(&ret->body, "version", PACKAGE_VERSION);
+	js_str(&ret->body, "api", "v1");
+	js_str(&ret->body, "kernel", st->kernel);
+	show_end(ret);
+}

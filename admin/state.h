@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* What admind holds to answer from: everything it was given and nothing it made up.
+ *
+ * Pages in shared memory belong to others and may change while they are read: procs is copied
+ * before each answer (state_refresh), numbers of the board are read one by one and only shown,
+ * counts that bound a loop are private copies taken when the page was mapped.  Any part may be
+ * missing (early, or its owner is away); answers then say so instead of showing zeros as truth. */
+#ifndef ADMIN_STATE_H
+#define ADMIN_STATE_H
+
+#include "admin/report.h"
+#include "nodeproxy/lib/base/log.h"
+#include "nodeproxy/lib/ipc/procs.h"
+#include "nodeproxy/lib/knobs/knobs.h"
+#include "store/view/view.h"
+#include "workers/obs/board.h"
+
+/* What was lost on its way from a worker's ring to a file. */
+struct log_losses {
+	uint64_t ring;		/* dropped by the worker: its ring was full */
+	uint64_t sink;		/* dropped by admind: the file or pipe did not take them */
+	uint64_t nonsense;	/* times the ring's bytes made no sense */
+};
+
+struct state {
+	const struct knobs *knobs;
+	const struct board *board;
+	unsigned workers;			/* of the board; 0: no board yet */
+	const struct procs *procs_shared;
+	struct procs procs;			/* the last consistent copy */
+	bool has_procs;
+	const struct panic_archive *panics;
+	const struct view *view;		/* NULL: none checked yet */
+	struct report report;
+	struct log_losses losses[BOARD_WORKERS];
+	uint64_t log_lines;			/* written to the access log */
+	int log_error;				/* errno of the last failed write of the access log, 0 */
+	uint64_t started_unix_ms;		/* of the instance */
+	enum log_level log_level;
+	uint64_t open_files_limit;
+	char kernel[64];			/* uname -r */
+	int landlock_abi;			/* 0: the kernel has none */
+	int64_t now_unix_ms;			/* of the answer at hand */
+	int64_t now_mono_ms;
+};
+
+/* A consistent copy of the procs page and the time, before an answer. */
+void state_refresh(struct state *);
+
+#endif
