@@ -82,7 +82,7 @@ static int open_socket(const char *path)
 
 	if (strlen(path) >= sizeof sa.sun_path)
 		return -ENAMETOOLONG;
-	strcpy(sa.sun_path, path);
+	memcpy(sa.sun_path, path, strlen(path) + 1);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;

@@ -8,10 +8,10 @@
  * 2 usage, 3 the daemon cannot be reached. */
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "admin/cli/call.h"
 #include "admin/cli/print.h"
+#include "nodeproxy/lib/base/clock.h"
 
 #define DEFAULT_SOCKET "/run/nodeproxy/admin.sock"
 
@@ -352,7 +352,7 @@ static void table_of(const struct asked *a, const json_t *o, int64_t now, struct
 static int show(const struct asked *a, const struct response *r)
 {
 	struct text out = text_of(CALL_ANSWER_BYTES * 2);
-	struct timespec ts;
+	int64_t now = clock_unix_ms();
 	json_error_t e;
 	json_t *o = json_loadb(r->body.p ? r->body.p : "", r->body.n, 0, &e);
 	int code = r->status >= 200 && r->status < 300 ? EXIT_DONE : EXIT_REFUSED;
@@ -365,7 +365,6 @@ static int show(const struct asked *a, const struct response *r)
 	}
 	if (code != EXIT_DONE)
 		say_error(r, o);
-	clock_gettime(CLOCK_REALTIME, &ts);
 	if (a->cmd == CMD_version)
 		json_object_set_new(o, "nodeproxyctl", json_string(PACKAGE_VERSION));
 	if (a->format == JSON) {
@@ -377,7 +376,7 @@ static int show(const struct asked *a, const struct response *r)
 	} else if (a->format == YAML) {
 		print_yaml(o, &out);
 	} else if (code == EXIT_DONE) {
-		table_of(a, o, (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000, &out);
+		table_of(a, o, now, &out);
 	}
 	if (out.n && (fwrite(out.p, 1, out.n, stdout) != out.n || fflush(stdout) != 0))
 		code = code == EXIT_DONE ? EXIT_REFUSED : code;

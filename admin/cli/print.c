@@ -215,12 +215,11 @@ static void cell_at(const json_t *v, const char *path, int64_t now_unix_ms, stru
 struct table {
 	unsigned cols;
 	const char *heading[COLS], *path[COLS];
-	bool right[COLS];	/* numbers */
-};
+	};
 
 static bool numeric(const char *s)
 {
-	return (*s >= '0' && *s <= '9') || strcmp(s, "-") == 0;
+	return (*s >= '0' && *s <= '9' && !s[strcspn(s, ",:/ ")]) || strcmp(s, "-") == 0;
 }
 
 static void cut_cell(char *s)
@@ -229,7 +228,7 @@ static void cut_cell(char *s)
 
 	while (n && ((uint8_t)s[n] & 0xc0) == 0x80)
 		n--;
-	strcpy(s + n, "...");
+	memcpy(s + n, "...", 4);
 }
 
 static void table_out(const struct table *tab, const json_t *list, int64_t now, struct text *out)
