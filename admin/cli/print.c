@@ -215,7 +215,7 @@ static void cell_at(const json_t *v, const char *path, int64_t now_unix_ms, stru
 struct table {
 	unsigned cols;
 	const char *heading[COLS], *path[COLS];
-	};
+};
 
 static bool numeric(const char *s)
 {
