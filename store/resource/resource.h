@@ -22,11 +22,11 @@ struct refusal {
 	uint32_t line;		/* where it is wrong, or where the document starts; >= 1 */
 	char *field;		/* "spec.ports[0].port"; "" when it is the document as a whole */
 	char *reason;
-	char *kind, *ns, *name;	/* whose document it was, as far as could be read; "" when unknown.
-				 * For a document that is not YAML at all this is a best guess from
-				 * what came before the error: with name "" nobody can tell which
-				 * object is missing, so the file's earlier objects must stay. */
+	char *kind, *ns, *name;	/* whose document it was, as far as could be read; "" when unknown */
 	uint32_t doc_line;	/* where the document starts */
+	bool broken;		/* not YAML or over a limit: kind, ns and name are a guess from what
+				 * came before the error.  Nobody can tell which object is missing,
+				 * so the file's earlier objects must stay. */
 };
 
 void refusal_free(struct refusal **);

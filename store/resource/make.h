@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* From a document that schema_check() accepted to its row: one function per kind, in a file of
+ * its own.  Each fills only its member of the row's union and judges what one field alone cannot
+ * say.  0, -EINVAL with the judge told why, or -ENOMEM; row_free takes what was made so far. */
+#ifndef NODEPROXY_STORE_RESOURCE_MAKE_H
+#define NODEPROXY_STORE_RESOURCE_MAKE_H
+
+#include "store/resource/schema.h"
+
+must_use int make_namespace(struct judge *, const struct doc_node *root, struct row *);
+must_use int make_tenant(struct judge *, const struct doc_node *root, struct row *);
+must_use int make_service(struct judge *, const struct doc_node *root, struct row *);
+must_use int make_slice(struct judge *, const struct doc_node *root, struct row *);
+must_use int make_route(struct judge *, const struct doc_node *root, struct row *);
+
+/* A malloced copy of the text of a field of map, or of def when it is absent; NULL: no memory. */
+char *make_text(const struct doc_node *map, const char *field, const char *def);
+/* The number of a field of map, or def when it is absent. */
+int64_t make_number(const struct doc_node *map, const char *field, int64_t def);
+/* The flag of a field of map, or def when it is absent. */
+bool make_flag(const struct doc_node *map, const char *field, bool def);
+/* The text of a field of map, empty when it is absent. */
+struct slice make_slice_of(const struct doc_node *map, const char *field);
+enum row_protocol make_protocol(const struct doc_node *map);
+/* Zeroed memory for n things, never NULL without -ENOMEM: *ret stays NULL for n == 0. */
+#define make_array(n, ret)                                                                         \
+	((n) == 0 ? 0 : (*(ret) = calloc((n), sizeof **(ret))) ? 0 : -ENOMEM)
+
+#endif

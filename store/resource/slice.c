@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* EndpointSlice. */
+#include "store/resource/make.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static int port(struct judge *j, const struct doc_node *m, struct row_slice *s)
+{
+	struct row_slice_port *p = &s->ports[s->n_ports++];
+
+	p->name = make_text(m, "name", "");
+	if (p->name == NULL)
+		return -ENOMEM;
+	p->port = (uint16_t)make_number(m, "port", 0);
+	p->protocol = make_protocol(m);
+	judge_field(j, "ports[%u].name", s->n_ports - 1);
+	for (uint32_t i = 0; i + 1 < s->n_ports; i++)
+		if (strcmp(s->ports[i].name, p->name) == 0)
+			return judge_refuse(j, m->line, p->name[0] ? "%s is the name of ports[%u] already" :
+								     "%sis required, as ports[%u] has none",
+					    p->name, i);
+	return 0;
+}
+
+static int endpoint(struct judge *j, const struct doc_node *m, struct row_slice *s)
+{
+	struct row_endpoint *ep = &s->endpoints[s->n_endpoints++];
+	const struct doc_node *list = doc_get(m, "addresses"), *conditions = doc_get(m, "conditions");
+	const struct doc_node *target = doc_get(m, "targetRef");
+	unsigned n = 0;
+
+	for (const struct doc_node *a = list->first; a; a = a->next, n++) {
+		struct addr addr;
+
+		judge_field(j, "endpoints[%u].addresses[%u]", s->n_endpoints - 1, n);
+		if (addr_parse_ip(a->text, &addr) < 0 || addr.family != s->family)
+			return judge_refuse(j, a->line, "must be an IPv%u address, as addressType says, not \"%.60s\"",
+					    s->family, (const char *)a->text.p);
+		if (n == 0)
+			ep->addr = addr;
+	}
+	ep->n_addrs = n;
+	ep->ready = make_flag(conditions, "ready", true);
+	ep->serving = make_flag(conditions, "serving", ep->ready);
+	ep->terminating = make_flag(conditions, "terminating", false);
+	ep->zone = make_text(m, "zone", "");
+	ep->node = make_text(m, "nodeName", "");
+	if (target) {
+		struct slice kind = make_slice_of(target, "kind"), name = make_slice_of(target, "name");
+		int room = (int)(kind.n + name.n + 2);
+
+		ep->target = malloc((size_t)room);
+		if (ep->target)
+			snprintf(ep->target, (size_t)room, "%.*s/%.*s", (int)kind.n,
+				 kind.n ? (const char *)kind.p : "", (int)name.n,
+				 name.n ? (const char *)name.p : "");
+	} else {
+		ep->target = strdup("");
+	}
+	return ep->zone && ep->node && ep->target ? 0 : -ENOMEM;
+}
+
+int make_slice(struct judge *j, const struct doc_node *root, struct row *r)
+{
+	const struct doc_node *meta = doc_get(root, "metadata"), *labels = doc_get(meta, "labels");
+	const struct doc_node *service = doc_get(labels, "kubernetes.io/service-name");
+	const struct doc_node *list;
+	struct row_slice *s = &r->slice;
+	int e;
+
+	judge_field(j, "metadata.labels[kubernetes.io/service-name]");
+	if (service == NULL || service->text.n == 0)
+		return judge_refuse(j, labels ? labels->line : meta->line,
+				    "is required: the name of the Service whose endpoints these are");
+	s->service = strdup((const char *)service->text.p);
+	if (s->service == NULL)
+		return -ENOMEM;
+	if (!schema_is_dns_label(service->text))
+		return judge_refuse(j, service->line, "must be the name of a Service, not \"%s\"", s->service);
+	s->family = slice_eq(make_slice_of(root, "addressType"), SLICE("IPv4")) ? 4 : 6;
+	list = doc_get(root, "ports");
+	if (make_array(list ? list->n : 0, &s->ports) < 0)
+		return -ENOMEM;
+	for (const struct doc_node *m = list ? list->first : NULL; m; m = m->next) {
+		e = port(j, m, s);
+		if (e < 0)
+			return e;
+	}
+	list = doc_get(root, "endpoints");
+	if (make_array(list ? list->n : 0, &s->endpoints) < 0)
+		return -ENOMEM;
+	for (const struct doc_node *m = list ? list->first : NULL; m; m = m->next) {
+		e = endpoint(j, m, s);
+		if (e < 0)
+			return e;
+	}
+	return 0;
+}
