@@ -513,11 +513,10 @@ static void job_stop(struct builder *b)
 	*j = (struct job){ .fd = FD_NONE };
 }
 
-static int job_start(struct builder *b)
+/* spare: how many more units may come while the job runs; past it the job starts again. */
+static int job_start(struct builder *b, uint32_t spare)
 {
 	struct job *j = &b->job;
-	/* Room for what may come while the job runs; past it the job starts again. */
-	uint32_t spare = overlay_units_limit(b) * 2;
 
 	*j = (struct job){
 		.on = true,
@@ -754,7 +753,7 @@ static int base_now(struct builder *b, struct built *ret)
 
 	for (int try = 0; try < 2; try++) {
 		if (!b->job.on) {
-			r = job_start(b);
+			r = job_start(b, 0);
 			if (r < 0)
 				return r;
 		}
@@ -790,7 +789,7 @@ int builder_commit(struct builder *b, uint64_t rev, struct built *ret)
 	b->dirty = false;
 	/* Without memory for it the overlay grows on, and the next commit tries again. */
 	if (!b->job.on && (b->n_changed > limit || b->changed_bytes > OVERLAY_BYTES))
-		(void)(job_start(b) < 0);
+		(void)(job_start(b, limit * 2) < 0);
 	return 0;
 }
 

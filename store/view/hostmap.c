@@ -42,6 +42,8 @@ bool view_service_by_host(const struct view *v, struct slice host, struct slice 
 
 	if (rest.n > 1 && rest.p[rest.n - 1] == '.')
 		rest.n--;	/* a DNS name may end with the root's dot */
+	if (rest.n && rest.p[rest.n - 1] == '.')
+		return false;
 	if (!label_lower(label_take(&rest), name_low, &name))
 		return false;
 	if (rest.n) {

@@ -157,7 +157,7 @@ static void add_port(const char *line, struct row_service *s, const char *v)
 					    ROW_APP_AUTO;
 }
 
-/* Slots of Services ride in the generation field of the row's metadata: rows have no slots. */
+/* A Service's slot rides in the row's generation, which nothing else here reads. */
 static void say_service(struct world *w, const char *line, char **word, int n)
 {
 	char *ns, *name;
@@ -427,10 +427,8 @@ struct world *world_new(void)
 	return w;
 }
 
-const struct view *world_say(struct world *w, const char *text)
+void world_say_files(struct world *w, const char *text, struct built *ret)
 {
-	struct built f;
-
 	w->route = NULL;
 	while (*text) {
 		size_t n = strcspn(text, "\n");
@@ -439,7 +437,14 @@ const struct view *world_say(struct world *w, const char *text)
 		text += n + (text[n] == '\n');
 	}
 	set_services(w);
-	must(builder_commit(w->builder, ++w->rev, &f) == 0);
+	must(builder_commit(w->builder, ++w->rev, ret) == 0);
+}
+
+const struct view *world_say(struct world *w, const char *text)
+{
+	struct built f;
+
+	world_say_files(w, text, &f);
 	adopt(w, &f);
 	return w->view;
 }

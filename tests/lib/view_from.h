@@ -28,6 +28,8 @@ struct view *view_from(const char *text);
 struct world;
 struct world *world_new(void);
 const struct view *world_say(struct world *, const char *text);
+/* The file it makes, not adopted: the caller's to close. */
+void world_say_files(struct world *, const char *text, struct built *ret);
 /* Background work until a new base is there, or at most this many slices of budget_us. */
 const struct view *world_work(struct world *, int slices, int64_t budget_us);
 const struct view *world_view(const struct world *);
