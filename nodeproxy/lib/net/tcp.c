@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See tcp.h. */
+#include "nodeproxy/lib/net/tcp.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/netfilter_ipv4.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#ifndef IP6T_SO_ORIGINAL_DST
+#define IP6T_SO_ORIGINAL_DST 80	/* linux/netfilter_ipv6/ip6_tables.h, which clashes with netinet */
+#endif
+
+static ssize_t tcp_read(struct stream *s, uint8_t *buf, size_t room)
+{
+	ssize_t n = recv(s->fd.v, buf, room, 0);
+
+	return n < 0 ? -errno : n;
+}
+
+static ssize_t tcp_write(struct stream *s, const struct iovec *v, int n)
+{
+	ssize_t k;
+
+	if (n == 1) {
+		k = send(s->fd.v, v->iov_base, v->iov_len, MSG_NOSIGNAL);
+	} else {
+		struct msghdr m = { .msg_iov = (struct iovec *)(uintptr_t)v, .msg_iovlen = (size_t)n };
+
+		k = sendmsg(s->fd.v, &m, MSG_NOSIGNAL);
+	}
+	return k < 0 ? -errno : k;
+}
+
+static ssize_t tcp_pull(struct stream *s, int pipe, size_t max)
+{
+	ssize_t n = splice(s->fd.v, NULL, pipe, NULL, max, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+
+	return n < 0 ? -errno : n;
+}
+
+/* A worker ignores SIGPIPE: splice has no MSG_NOSIGNAL. */
+static ssize_t tcp_push(struct stream *s, int pipe, size_t n)
+{
+	ssize_t k = splice(pipe, NULL, s->fd.v, NULL, n, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+
+	return k < 0 ? -errno : k;
+}
+
+static int tcp_finish(struct stream *s)
+{
+	return shutdown(s->fd.v, SHUT_WR) < 0 ? -errno : 0;
+}
+
+static int tcp_error(struct stream *s)
+{
+	int e = 0;
+	socklen_t n = sizeof e;
+
+	if (getsockopt(s->fd.v, SOL_SOCKET, SO_ERROR, &e, &n) < 0)
+		return -errno;
+	return -e;
+}
+
+/* These sockets are never passed on nor inherited, so closing takes them out of the poll set too:
+ * no EPOLL_CTL_DEL is needed first. */
+static void tcp_close(struct stream *s, bool abort)
+{
+	if (abort) {
+		struct linger l = { .l_onoff = 1, .l_linger = 0 };
+
+		/* Should this fail, the other side sees an ordinary end. */
+		(void)!setsockopt(s->fd.v, SOL_SOCKET, SO_LINGER, &l, sizeof l);
+	}
+	fd_close(&s->fd);
+}
+
+static const struct stream_ops tcp_ops = {
+	.name = "tcp", .read = tcp_read, .write = tcp_write, .pull = tcp_pull, .push = tcp_push,
+	.finish = tcp_finish, .error = tcp_error, .close = tcp_close,
+};
+
+static int kernel_accept(int listener, struct stream *ret, struct addr *peer)
+{
+	struct sockaddr_storage ss;
+	socklen_t n = sizeof ss;
+	int fd = accept4(listener, (struct sockaddr *)&ss, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	addr_from_sockaddr(&ss, peer);
+	*ret = (struct stream){ .ops = &tcp_ops, .fd = { fd } };
+	return 0;
+}
+
+static int kernel_connect(const struct addr *a, struct stream *ret)
+{
+	struct sockaddr_storage ss;
+	socklen_t n = addr_to_sockaddr(a, &ss);
+	int one = 1, r = 0;
+	struct fd fd = { socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0) };
+
+	if (fd.v < 0)
+		return -errno;
+	if (setsockopt(fd.v, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) < 0 ||
+	    (connect(fd.v, (struct sockaddr *)&ss, n) < 0 && errno != EINPROGRESS)) {
+		r = -errno;
+		fd_close(&fd);
+		return r;
+	}
+	/* On an established socket connect() said 0, else EINPROGRESS; both are told by READY_OUT. */
+	*ret = (struct stream){ .ops = &tcp_ops, .fd = fd };
+	return -EINPROGRESS;
+}
+
+static int kernel_dialled(const struct stream *s, struct addr *ret)
+{
+	struct sockaddr_storage ss;
+	socklen_t n = sizeof ss;
+
+	/* After a REDIRECT the address is only in conntrack; otherwise (TPROXY, local route) it is
+	 * the socket's own. */
+	if (getsockopt(s->fd.v, SOL_IP, SO_ORIGINAL_DST, &ss, &n) == 0 ||
+	    (n = sizeof ss, getsockopt(s->fd.v, SOL_IPV6, IP6T_SO_ORIGINAL_DST, &ss, &n) == 0) ||
+	    (n = sizeof ss, getsockname(s->fd.v, (struct sockaddr *)&ss, &n) == 0)) {
+		addr_from_sockaddr(&ss, ret);
+		return 0;
+	}
+	return -errno;
+}
+
+static int kernel_watch(struct poll *p, const struct stream *s, uint64_t token)
+{
+	return poll_add(p, s->fd.v, token);
+}
+
+const struct tcp_world tcp_kernel = {
+	.accept = kernel_accept, .connect = kernel_connect, .dialled = kernel_dialled,
+	.watch = kernel_watch,
+};
+const struct tcp_world *tcp_world = &tcp_kernel;
+
+int tcp_listener_setup(int listener)
+{
+	int one = 1;
+
+	return setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) < 0 ? -errno : 0;
+}

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See listen.h. */
+#include "workers/listen.h"
+
+#include <errno.h>
+
+#include "nodeproxy/lib/base/log.h"
+#include "workers/path/conn.h"
+
+#define BURST_MAX 16
+
+void listeners_init(struct listeners *ls, struct path *p, int spare)
+{
+	ls->path = p;
+	ls->spare.v = dup(spare);
+	ls->n = 0;
+	for (unsigned i = 0; i < LISTENERS_MAX; i++)
+		ls->at[i].fd = FD_NONE;
+}
+
+/* No descriptor is left: refuse the caller instead of leaving it, and the event, where they are. */
+static void refuse_one(struct listeners *ls, struct listener *l)
+{
+	struct stream s = { 0 };
+	struct addr peer;
+
+	fd_close(&ls->spare);
+	if (tcp_world->accept(l->fd.v, &s, &peer) == 0) {
+		board_add(&ls->path->mine->c[WC_accept_refused], 1);
+		board_add(&ls->path->mine->reasons[REASON_NO_DESCRIPTORS], 1);
+	}
+	stream_close(&s, true);
+	ls->spare.v = dup(l->fd.v);
+}
+
+static void pause_one(struct listeners *ls, struct listener *l, int error)
+{
+	log_limited(LOG_WARN, "accept_failed", "listener=%s error=%d", l->gate->knobs->name, -error);
+	poll_remove(&ls->path->poll, l->fd.v);
+	l->paused = true;
+}
+
+static void listener_step(struct sched_unit *u)
+{
+	struct listener *l = container_of(u, struct listener, unit);
+	struct path *p = l->gate->path;
+
+	if (l->paused)
+		return;
+	/* The event comes back while callers wait, so asking once more than there are is what costs:
+	 * the burst grows when all of it was there. */
+	for (uint32_t i = 0; i < l->burst; i++) {
+		struct stream s = { 0 };
+		struct addr peer;
+		int r = tcp_world->accept(l->fd.v, &s, &peer);
+
+		switch (r) {
+		case 0:
+			board_add(&p->mine->c[WC_accepted], 1);
+			if (conn_new(l->gate, &s, &peer) == NULL)
+				log_limited(LOG_WARN, "accept_refused", "listener=%s",
+					    l->gate->knobs->name);
+			continue;
+		case -EAGAIN:
+			l->burst = max_of(l->burst / 2, 1u);
+			return;
+		case -ECONNABORTED:
+		case -EINTR:
+		case -EPROTO:
+			continue;
+		case -EMFILE:
+		case -ENFILE:
+			refuse_one(l->home, l);
+			return;
+		default:
+			pause_one(l->home, l, r);
+			return;
+		}
+	}
+	l->burst = min_of(l->burst * 2, (uint32_t)BURST_MAX);
+}
+
+static uint64_t token_of(const struct listeners *ls, const struct listener *l)
+{
+	return path_token(TOKEN_LISTENER, (struct slot_ref){ (uint32_t)(l - ls->at), 1 });
+}
+
+int listeners_add(struct listeners *ls, struct fd *fd, uint32_t index, uint32_t group)
+{
+	struct path *p = ls->path;
+	struct listener *l = NULL;
+	int r;
+
+	if (index >= p->knobs->n_listeners)
+		return -EINVAL;
+	for (unsigned i = 0; i < LISTENERS_MAX && l == NULL; i++)
+		if (!fd_is_open(ls->at[i].fd))
+			l = &ls->at[i];
+	if (l == NULL)
+		return -ENOSPC;
+	r = tcp_listener_setup(fd->v);
+	if (r == 0)
+		r = poll_add_listener(&p->poll, fd->v, token_of(ls, l));
+	if (r < 0)
+		return r;
+	*l = (struct listener){ .fd = fd_take(fd), .gate = &p->gate[index], .index = index,
+				.group = group, .burst = 1, .home = ls };
+	gate_now(l->gate);
+	l->tenant = l->gate->tenant;
+	tenant_ref(l->tenant);
+	sched_unit_init(&l->unit, l->tenant, listener_step);
+	ls->n++;
+	return 0;
+}
+
+static void drop(struct listeners *ls, struct listener *l)
+{
+	sched_forget(&ls->path->sched, &l->unit);
+	/* The socket lives on in the master: closing alone would leave it in the set. */
+	if (!l->paused)
+		poll_remove(&ls->path->poll, l->fd.v);
+	fd_close(&l->fd);
+	tenant_give(&l->tenant);
+	ls->n--;
+}
+
+void listeners_drop(struct listeners *ls, uint32_t index, uint32_t group)
+{
+	for (unsigned i = 0; i < LISTENERS_MAX; i++) {
+		struct listener *l = &ls->at[i];
+
+		if (fd_is_open(l->fd) && l->index == index && l->group == group)
+			drop(ls, l);
+	}
+}
+
+void listeners_drop_all(struct listeners *ls)
+{
+	for (unsigned i = 0; i < LISTENERS_MAX; i++)
+		if (fd_is_open(ls->at[i].fd))
+			drop(ls, &ls->at[i]);
+}
+
+void listeners_event(struct listeners *ls, uint64_t token)
+{
+	uint32_t i = (uint32_t)(token >> 32) & 0x3fffffff;
+
+	if (i < LISTENERS_MAX && fd_is_open(ls->at[i].fd))
+		sched_wake(&ls->path->sched, &ls->at[i].unit);
+}
+
+void listeners_resume(struct listeners *ls)
+{
+	for (unsigned i = 0, seen = 0; i < LISTENERS_MAX && seen < ls->n; i++) {
+		struct listener *l = &ls->at[i];
+
+		if (!fd_is_open(l->fd))
+			continue;
+		seen++;
+		gate_now(l->gate);
+		if (l->tenant != l->gate->tenant) {
+			sched_forget(&ls->path->sched, &l->unit);
+			tenant_give(&l->tenant);
+			l->tenant = l->gate->tenant;
+			tenant_ref(l->tenant);
+			l->unit.tenant = l->tenant;
+		}
+		if (l->paused && poll_add_listener(&ls->path->poll, l->fd.v, token_of(ls, l)) == 0)
+			l->paused = false;
+	}
+}

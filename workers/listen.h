@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* Listening sockets: accepting is a step of the listener's tenant like any other work, so that a
+ * flood of connects is paid for by those who called. */
+#ifndef WORKERS_LISTEN_H
+#define WORKERS_LISTEN_H
+
+#include "workers/path/path.h"
+
+#define LISTENERS_MAX 1024	/* own ones, and those lent while a sibling is being replaced */
+
+struct listener {
+	struct fd fd;			/* -1: this place is free */
+	struct gate *gate;
+	struct tenant *tenant;		/* holds a reference */
+	struct sched_unit unit;
+	uint32_t index, group;		/* of the settings; whose socket it is */
+	uint32_t burst;			/* accepts per step */
+	bool paused;			/* until listeners_resume(): the kernel has no memory */
+	struct listeners *home;
+};
+
+struct listeners {
+	struct path *path;
+	struct fd spare;		/* given up for a moment when there is no other descriptor */
+	unsigned n;
+	struct listener at[LISTENERS_MAX];
+};
+
+/* spare: any descriptor that may be duplicated. */
+void listeners_init(struct listeners *, struct path *, int spare);
+/* Takes the descriptor.  0, -EINVAL (no such listener in the settings), -ENOSPC, or -errno. */
+must_use int listeners_add(struct listeners *, struct fd *, uint32_t index, uint32_t group);
+void listeners_drop(struct listeners *, uint32_t index, uint32_t group);
+void listeners_drop_all(struct listeners *);
+/* An event of the poll set with a token of TOKEN_LISTENER. */
+void listeners_event(struct listeners *, uint64_t token);
+/* Now and then: those that were paused try again, tenants of a new view pay from now on. */
+void listeners_resume(struct listeners *);
+
+#endif

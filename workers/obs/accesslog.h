@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* One line per finished exchange, written straight into the worker's log ring.
+ *
+ * This runs once per request: pieces are copied, numbers are spelled by hand, nothing is printed
+ * with formats; the date is spelled once per second.  Texts of strangers are escaped and bounded,
+ * so that a line stays one line.
+ *
+ * text   time=2026-11-22T18:00:00.123Z tenant=… namespace=… listener=… service=ns/name:80
+ *        route=ns/name method=GET path="/x" status=200 reason=DONE flag=- endpoint=1.2.3.4:80
+ *        bytes_in=90 bytes_out=260 duration_us=123 connect_us=0 response_us=101 rev=5
+ * json   an object of the same members; numbers are numbers */
+#ifndef WORKERS_OBS_ACCESSLOG_H
+#define WORKERS_OBS_ACCESSLOG_H
+
+#include "nodeproxy/lib/base/clock.h"
+#include "nodeproxy/lib/base/reason.h"
+#include "nodeproxy/lib/base/ring.h"
+#include "nodeproxy/lib/base/slice.h"
+
+#define ACCESS_PATH_MAX	 256
+#define ACCESS_WHO_MAX	 1280	/* bytes of the part made once per listener */
+#define ACCESS_LINE_MAX	 6144
+
+struct accesslog {
+	struct ring *ring;
+	bool json;
+	int64_t day_s;		/* the second that date spells; -1: none yet */
+	int64_t offset_ms;	/* wall clock less monotonic clock */
+	struct mono offset_at;
+	char date[20];		/* 2026-11-22T18:00:00 */
+};
+
+struct access_line {
+	struct slice who;		/* from accesslog_who() */
+	struct slice service, route;	/* empty: "-" */
+	struct slice method, path;	/* of strangers */
+	struct slice endpoint;
+	unsigned status;		/* 0: none was sent */
+	enum reason reason;
+	uint64_t bytes_in, bytes_out;
+	int64_t duration_us, connect_us, response_us;
+	uint64_t rev;
+};
+
+/* ring NULL: no log. */
+void accesslog_init(struct accesslog *, struct ring *, bool json);
+/* The part of a line that stays: tenant, namespace and listener, escaped.  Returns its length. */
+size_t accesslog_who(const struct accesslog *, struct slice tenant, struct slice ns,
+		     struct slice listener, char out[ACCESS_WHO_MAX]);
+void accesslog_put(struct accesslog *, const struct access_line *);
+
+#endif

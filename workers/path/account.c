@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* account: the local answer where the caller has none, then counters and one log line, once per
+ * exchange, however it ended; never fails.  Says what becomes of the conn. */
+#include "workers/path/exchange.h"
+
+/* The request is whole and the caller may send another. */
+static bool may_keep(const struct exchange *ex)
+{
+	return ex->front_keep && ex->up.done && !ex->conn->path->draining;
+}
+
+static void answer_locally(struct exchange *ex, const struct reason_row *row)
+{
+	struct conn *c = ex->conn;
+	char text[512];
+	struct iovec v = { .iov_base = text };
+	bool keep;
+
+	/* A request without a body that never met a back was not "sent", but it is whole. */
+	if (!ex->sent_head)
+		ex->up.done = http1_body_is_done(&ex->up.body) && ex->up.body.kind == BODY_NONE;
+	keep = may_keep(ex) && row->fault != FAULT_FRONT;
+	v.iov_len = http1_local_answer((unsigned)row->http, (enum reason)ex->reason, keep,
+				       ex->is_head, text, sizeof text);
+	ex->status = (unsigned)row->http;
+	ex->bytes_out += v.iov_len;
+	if (leg_send(&c->front, conn_purse(c), &v, 1) < 0)
+		ex->after = CONN_EV_CUT;
+	else
+		ex->after = keep ? CONN_EV_KEEP : CONN_EV_LAST;
+}
+
+static void decide(struct exchange *ex, const struct reason_row *row)
+{
+	if (ex->reason == REASON_DONE)
+		ex->after = ex->is_tunnel ? CONN_EV_GONE : may_keep(ex) ? CONN_EV_KEEP : CONN_EV_LAST;
+	else if (ex->is_http && !ex->is_tunnel && ex->answer == ANSWER_NONE && row->http &&
+		 stream_is_open(&ex->conn->front.s))
+		answer_locally(ex, row);
+	else
+		ex->after = CONN_EV_CUT;
+}
+
+static void count(struct exchange *ex, const struct reason_row *row, int64_t us)
+{
+	struct path *p = ex->conn->path;
+	struct board_tenant *t = ex->tenant->board;
+
+	board_add(&p->mine->reasons[ex->reason], 1);
+	board_add(&t->reasons[ex->reason], 1);
+	board_add(&t->c[TC_bytes_in], ex->bytes_in);
+	board_add(&t->c[TC_bytes_out], ex->bytes_out);
+	if (row->fault == FAULT_TENANT)
+		board_add(&t->c[TC_refused], 1);
+	if (ex->reason == REASON_OUR_BUG)
+		board_add(&p->mine->c[WC_bugs], 1);
+	if (ex->service_text.n) {
+		struct board_service *s = board_service(p->board, p->worker, ex->service.slot,
+							ex->service.gen);
+		enum service_counter k = SC_flows;
+
+		if (ex->is_http)
+			k = ex->status >= 100 && ex->status < 600
+				    ? (enum service_counter)(SC_requests_1xx + ex->status / 100 - 1)
+				    : SC_requests_none;
+		board_add(&s->c[k], 1);
+		board_add(&s->c[SC_bytes_in], ex->bytes_in);
+		board_add(&s->c[SC_bytes_out], ex->bytes_out);
+		board_add(&s->c[SC_duration_us], (uint64_t)us);
+		board_add(&s->bucket[board_bucket((uint64_t)us)], 1);
+	}
+	if (ex->endpoint_text.n) {
+		struct board_endpoint *e =
+			board_endpoint(p->board, ex->endpoint_slot.slot, ex->endpoint_slot.gen);
+
+		__atomic_fetch_add(&e->exchanges, 1, __ATOMIC_RELAXED);
+		if (row->fault == FAULT_BACK || ex->status >= 500) {
+			__atomic_fetch_add(&e->failures, 1, __ATOMIC_RELAXED);
+			__atomic_store_n(&e->last_failure_ms,
+					 (uint64_t)(clock_now().ns / NS_PER_MS), __ATOMIC_RELAXED);
+		}
+	}
+}
+
+enum step stage_account(struct exchange *ex)
+{
+	struct conn *c = ex->conn;
+	struct path *p = c->path;
+	const struct reason_row *row = reason_row((enum reason)ex->reason);
+	int64_t us = mono_diff_us(clock_now(), ex->began);
+	struct access_line line;
+
+	ex->bytes_in += ex->up.took;
+	ex->bytes_out += ex->down.gave;
+	decide(ex, row);
+	if (ex->back && ex->holds_claim)
+		ex->endpoint_text = exchange_text(ex, slice_of(ex->back->text, ex->back->text_len));
+	count(ex, row, us);
+	line = (struct access_line){
+		.who = slice_of(c->gate->who, c->gate->who_n),
+		.service = ex->service_text,
+		.route = ex->route_text,
+		.method = ex->method,
+		.path = ex->path_text,
+		.endpoint = ex->endpoint_text,
+		.status = ex->status,
+		.reason = (enum reason)ex->reason,
+		.bytes_in = ex->bytes_in,
+		.bytes_out = ex->bytes_out,
+		.duration_us = us,
+		.connect_us = mono_diff_us(ex->connected, ex->connect_began),
+		.response_us = mono_diff_us(ex->head_at, ex->sent),
+		.rev = ex->rev,
+	};
+	accesslog_put(&p->log, &line);
+	exchange_release_back(ex,
+			      ex->reason == REASON_DONE && ex->answer == ANSWER_DONE &&
+				      ex->back_keep && ex->up.done && !ex->back_deaf && !ex->is_tunnel,
+			      ex->reason != REASON_DONE);
+	return NEXT;
+}

@@ -1,0 +1,482 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See conn.h. */
+#include "workers/path/conn.h"
+
+#include <errno.h>
+
+#include "nodeproxy/lib/base/log.h"
+#include "nodeproxy/lib/base/panic.h"
+#include "nodeproxy/lib/base/strbuf.h"
+#include "workers/codec/detect.h"
+#include "workers/path/exchange.h"
+
+/* A caller whose last answer was sent has this long to close, and may send this much meanwhile
+ * (closing at once with bytes unread makes the kernel reset, and the answer may be lost). */
+#define LINGER_MS    2000
+#define LINGER_BYTES (1u << 20)
+
+#define ___ CONN_BUG	/* this event cannot come in this state */
+const uint8_t conn_next[CONN_STATES][CONN_EVENTS] = {
+#define TO(s) CONN_##s
+/*                  HTTP      OPAQUE    REQUEST   KEEP      LAST        CUT         GONE        DEADLINE    DRAIN_END */
+[CONN_DETECT] = { TO(HEAD), TO(BUSY), ___,      ___,      ___,        TO(CLOSED), TO(CLOSED), TO(CLOSED), TO(CLOSED) },
+[CONN_HEAD]   = { ___,      ___,      TO(BUSY), ___,      ___,        TO(CLOSED), TO(CLOSED), TO(CLOSED), TO(CLOSED) },
+[CONN_BUSY]   = { ___,      ___,      ___,      TO(HEAD), TO(LINGER), TO(CLOSED), TO(CLOSED), ___,        TO(CLOSED) },
+[CONN_LINGER] = { ___,      ___,      ___,      ___,      ___,        TO(CLOSED), TO(CLOSED), TO(CLOSED), TO(CLOSED) },
+#undef TO
+};		/* CLOSED has no row: conns in it are not found any more */
+
+const char *conn_state_name(unsigned s)
+{
+	static const char *const names[] = {
+#define X(n) #n,
+		CONN_STATES_LIST(X)
+#undef X
+	};
+
+	return s < CONN_STATES ? names[s] : "?";
+}
+
+const char *conn_event_name(unsigned e)
+{
+	static const char *const names[] = {
+#define X(n) #n,
+		CONN_EVENTS_LIST(X)
+#undef X
+	};
+
+	return e < CONN_EVENTS ? names[e] : "?";
+}
+
+void conn_deadline_ms(struct conn *c, int64_t ms)
+{
+	c->expired = false;
+	path_deadline(c->path, &c->deadline, ms);
+}
+
+/* ---- effects: one per state, run after the state was assigned ---- */
+
+static void enter_head(struct conn *c)
+{
+	c->partial = false;
+	conn_deadline_ms(c, c->path->knobs->idle_ms);
+}
+
+static void enter_linger(struct conn *c)
+{
+	conn_deadline_ms(c, LINGER_MS);
+}
+
+static void enter_closed(struct conn *c, enum conn_event ev)
+{
+	struct path *p = c->path;
+	bool abort = ev == CONN_EV_CUT || ev == CONN_EV_DRAIN_END;
+
+	if (c->reason == REASON_NONE)
+		c->reason = ev == CONN_EV_DRAIN_END ? REASON_DRAIN_DEADLINE : REASON_DONE;
+	if (c->ex)
+		exchange_abort(&c->ex, (enum reason)c->reason);
+	else if (c->exchanges == 0 || c->reason != REASON_DONE) {
+		/* Ended between exchanges: those were counted with reasons of their own. */
+		board_add(&p->mine->reasons[c->reason], 1);
+		board_add(&c->tenant->board->reasons[c->reason], 1);
+	}
+	leg_close(&c->front, conn_purse(c), abort);
+	wheel_clear(&p->wheel, &c->deadline);
+	sched_forget(&p->sched, &c->unit);
+	list_remove(&c->node);
+	list_add_tail(&p->dead_conns, &c->node);
+	tenant_leave(c->tenant);
+}
+
+static void bug(struct conn *c, enum conn_state was, enum conn_event ev)
+{
+	board_add(&c->path->mine->c[WC_bugs], 1);
+	c->reason = REASON_OUR_BUG;
+	log_limited(LOG_ERROR, "bug", "state=%s conn_event=%s trail=%08x,%08x,%08x,%08x",
+		    conn_state_name(was), conn_event_name(ev),
+		    c->trail.word[c->trail.at % TRAIL_LEN],
+		    c->trail.word[(c->trail.at - 1) % TRAIL_LEN],
+		    c->trail.word[(c->trail.at - 2) % TRAIL_LEN],
+		    c->trail.word[(c->trail.at - 3) % TRAIL_LEN]);
+}
+
+/* The only function that assigns c->state.  Effects run after the assignment; none of them tells the
+ * conn of another event, so this never re-enters itself. */
+void conn_event(struct conn *c, enum conn_event ev)
+{
+	enum conn_state was = (enum conn_state)c->state;
+	enum conn_state now = (enum conn_state)conn_next[was][ev];
+
+	trail_add(&c->trail, was, ev, now);
+	if (never(now == CONN_BUG)) {
+		bug(c, was, ev);
+		if (was == CONN_CLOSED)
+			return;
+		now = CONN_CLOSED;
+	}
+	c->state = (uint8_t)now;
+	switch (now) {
+	case CONN_HEAD:
+		enter_head(c);
+		break;
+	case CONN_LINGER:
+		enter_linger(c);
+		break;
+	case CONN_CLOSED:
+		enter_closed(c, ev);
+		break;
+	default:
+		break;
+	}
+}
+
+void conn_end(struct conn *c, enum reason why, enum conn_event ev)
+{
+	if (c->reason == REASON_NONE)
+		c->reason = (uint8_t)why;
+	conn_event(c, ev);
+}
+
+/* ---- steps: each returns true when the conn may go on at once in its new state ---- */
+
+static bool step_wait(struct conn *c, unsigned bits)
+{
+	c->front.want |= (uint8_t)bits;
+	return false;
+}
+
+/* Another step later, others first. */
+static bool step_yield(struct conn *c)
+{
+	conn_wake(c);
+	return false;
+}
+
+static bool start_opaque(struct conn *c)
+{
+	c->ex = exchange_new(c, NULL);
+	if (c->ex == NULL) {
+		conn_end(c, REASON_NO_MEMORY, CONN_EV_CUT);
+		return false;
+	}
+	conn_event(c, CONN_EV_OPAQUE);
+	return true;
+}
+
+static bool step_detect(struct conn *c)
+{
+	struct slice bytes;
+	struct chunk *held;
+	enum detected d = DETECT_MORE;
+	ssize_t n;
+
+	if (c->expired)		/* the endpoint may be the one who speaks first */
+		return start_opaque(c);
+	n = flow_head_bytes(c, &c->front, c->partial, CHUNK_SMALL_BYTES, &bytes, &held);
+	if (n == -EAGAIN)
+		return step_wait(c, READY_IN);
+	if (n == 0 && c->partial)
+		return start_opaque(c);	/* few bytes and their end: the endpoint shall judge */
+	if (n == -EMSGSIZE) {
+		d = DETECT_OPAQUE;
+	} else if (n <= 0) {
+		conn_end(c, n == 0 ? REASON_FRONT_CLOSED : n == -ENOBUFS ? REASON_OVER_BUDGET :
+			 REASON_FRONT_CUT, CONN_EV_GONE);
+		return false;
+	} else {
+		d = detect(bytes);
+		if (flow_head_wait(c, &c->front, bytes, &held) < 0) {
+			conn_end(c, REASON_OVER_BUDGET, CONN_EV_CUT);
+			return false;
+		}
+	}
+	switch (d) {
+	case DETECT_MORE:
+		c->partial = true;
+		return step_wait(c, READY_IN) || c->front.ready & READY_IN;
+	case DETECT_HTTP1:
+		conn_event(c, CONN_EV_HTTP);
+		return true;
+	default:
+		return start_opaque(c);
+	}
+}
+
+/* A head that is refused: an exchange that is over before its first stage. */
+static bool refuse(struct conn *c, enum reason why)
+{
+	c->ex = exchange_new(c, NULL);
+	if (c->ex == NULL) {
+		conn_end(c, why, CONN_EV_CUT);
+		return false;
+	}
+	c->ex->is_http = true;
+	c->ex->at = STAGE_account;
+	c->ex->reason = (uint8_t)why;
+	conn_event(c, CONN_EV_REQUEST);
+	exchange_run(c->ex);
+	return true;
+}
+
+static bool step_head(struct conn *c)
+{
+	struct path *p = c->path;
+	struct leg *f = &c->front;
+	struct slice bytes;
+	struct chunk *held;
+	enum reason why = REASON_BAD_REQUEST;
+	ssize_t n;
+	int r;
+
+	r = leg_flush(f, conn_purse(c));
+	if (r < 0) {
+		conn_end(c, REASON_FRONT_CUT, CONN_EV_CUT);
+		return false;
+	}
+	if (c->expired) {
+		if (f->out.bytes)
+			conn_end(c, REASON_FRONT_SLOW, CONN_EV_CUT);
+		else if (f->in)
+			return refuse(c, REASON_FRONT_HEAD_TIMEOUT);
+		else
+			conn_end(c, REASON_FRONT_IDLE, CONN_EV_DEADLINE);
+		return false;
+	}
+	if (r == 0)
+		return step_wait(c, READY_OUT);
+	if (!sched_may_go_on(&p->sched))
+		return step_yield(c);
+	n = flow_head_bytes(c, f, c->partial, p->limits.head_bytes + 1, &bytes, &held);
+	if (n == -EAGAIN)
+		return step_wait(c, READY_IN);
+	if (n == -EMSGSIZE)
+		return refuse(c, REASON_HEAD_TOO_LARGE);
+	if (n == -ENOBUFS)
+		return refuse(c, REASON_OVER_BUDGET);
+	if (n <= 0) {
+		conn_end(c, n == 0 && f->in == NULL ? REASON_FRONT_CLOSED : REASON_FRONT_CUT,
+			 CONN_EV_GONE);
+		return false;
+	}
+	p->head_of = NULL;
+	r = http1_request(bytes, &p->limits, &p->head, &why);
+	if (r == 0) {
+		if (flow_head_wait(c, f, bytes, &held) < 0)
+			return refuse(c, REASON_OVER_BUDGET);
+		if (!c->partial)
+			conn_deadline_ms(c, p->knobs->head_ms);
+		c->partial = true;
+		return true;		/* reads on until there is no more */
+	}
+	if (r < 0) {
+		if (c->exchanges == 0 && detect(bytes) == DETECT_TLS)
+			why = REASON_NOT_HTTP;
+	} else {
+		struct slice rest = slice_from(bytes, p->head.bytes);
+
+		c->ex = leg_keep(f, conn_purse(c), rest) < 0 ? NULL : exchange_new(c, &p->head);
+		if (c->ex) {
+			conn_event(c, CONN_EV_REQUEST);
+			exchange_run(c->ex);
+		} else {
+			why = REASON_OVER_BUDGET;
+			r = -1;
+		}
+	}
+	if (held)
+		chunk_give(&p->chunks, &held);
+	return r < 0 ? refuse(c, why) : c->state != CONN_BUSY;
+}
+
+static bool step_linger(struct conn *c)
+{
+	struct path *p = c->path;
+	struct leg *f = &c->front;
+	int r = leg_flush(f, conn_purse(c));
+	ssize_t n;
+
+	if (r < 0) {
+		conn_event(c, CONN_EV_CUT);
+		return false;
+	}
+	if (c->expired) {
+		conn_event(c, r ? CONN_EV_DEADLINE : CONN_EV_CUT);
+		return false;
+	}
+	if (r == 0)
+		return step_wait(c, READY_OUT);
+	if (!f->finished) {
+		/* All was read and nothing more has come: the usual case, without a farewell. */
+		if (f->in == NULL && !(f->ready & READY_IN) && !c->partial) {
+			conn_event(c, CONN_EV_GONE);
+			return false;
+		}
+		f->finished = true;
+		if (f->s.ops->finish(&f->s) < 0) {
+			conn_event(c, CONN_EV_GONE);
+			return false;
+		}
+	}
+	if (f->in)
+		leg_used(f, conn_purse(c), leg_waiting(f).n);
+	n = leg_read(f, p->scratch, PATH_SCRATCH);
+	if (n == -EAGAIN)
+		return step_wait(c, READY_IN);
+	if (n <= 0 || c->thrown > LINGER_BYTES) {
+		conn_event(c, CONN_EV_GONE);
+		return false;
+	}
+	c->thrown += (uint64_t)n;
+	sched_charge(&p->sched, (size_t)n);
+	return step_yield(c);
+}
+
+static void conn_step(struct sched_unit *u)
+{
+	struct conn *c = container_of(u, struct conn, unit);
+	bool more;
+
+	panic_trail(c->trail.word);
+	do {
+		c->front.want = 0;
+		switch ((enum conn_state)c->state) {
+		case CONN_DETECT:
+			more = step_detect(c);
+			break;
+		case CONN_HEAD:
+			more = step_head(c);
+			break;
+		case CONN_BUSY:
+			exchange_run(c->ex);
+			more = c->state != CONN_BUSY;
+			break;
+		case CONN_LINGER:
+			more = step_linger(c);
+			break;
+		default:
+			more = false;
+			break;
+		}
+	} while (more && c->state != CONN_CLOSED);
+}
+
+/* ---- birth and death ---- */
+
+/* What is listened for: HTTP only, opaque only, or whatever comes. */
+static enum app_protocol protocol_of(struct conn *c)
+{
+	struct gate *g = c->gate;
+	struct vservice s;
+	struct vport port;
+
+	switch ((enum listen_route)g->knobs->route) {
+	case LISTEN_HOST:
+		return APP_HTTP;	/* nothing else names a host */
+	case LISTEN_SERVICE:
+		return g->has_port ? g->port.protocol : APP_AUTO;
+	case LISTEN_ORIGINAL:
+		if (tcp_world->dialled(&c->front.s, &c->dialled) < 0)
+			return APP_AUTO;
+		if (c->path->view && view_service_by_vip(c->path->view, &c->dialled, &s) &&
+		    vservice_port(&s, c->dialled.port, &port))
+			return port.protocol;
+		return APP_AUTO;
+	}
+	return APP_AUTO;
+}
+
+struct slice conn_peer_text(const struct conn *c)
+{
+	static const size_t name = sizeof "X-Forwarded-For: " - 1;
+	const char *from = c->extra + name, *to = memchr(from, '\r', c->extra_n - name);
+
+	return slice_of(from, to ? (size_t)(to - from) : 0);
+}
+
+static void set_extra(struct conn *c, const struct addr *peer)
+{
+	struct strbuf b = strbuf_on(c->extra, sizeof c->extra);
+	char ip[ADDR_TEXT];
+
+	strbuf_adds(&b, "X-Forwarded-For: ");
+	strbuf_adds(&b, addr_text(peer, false, ip));
+	strbuf_adds(&b, "\r\nX-Forwarded-Proto: http\r\n");
+	must(!b.cut);		/* 17 + 45 + 2 + 25 + 1 < 96 */
+	c->extra_n = (uint8_t)b.n;
+}
+
+struct conn *conn_new(struct gate *g, struct stream *s, const struct addr *peer)
+{
+	struct path *p = g->path;
+	struct slot_ref ref;
+	struct conn *c = NULL;
+	enum reason why = REASON_NO_DESCRIPTORS;
+
+	gate_now(g);
+	if (p->conns.live + p->pool.backs.live >= p->fds_max)
+		goto refused;
+	why = REASON_NO_MEMORY;
+	c = slab_take(&p->conns, &ref);
+	if (c == NULL)
+		goto refused;
+	why = REASON_OVER_CONNECTIONS;
+	if (tenant_admit(g->tenant) < 0)
+		goto refused;
+	c->magic = CONN_MAGIC;
+	c->state = CONN_DETECT;
+	c->path = p;
+	c->gate = g;
+	c->tenant = g->tenant;
+	tenant_ref(c->tenant);
+	sched_unit_init(&c->unit, c->tenant, conn_step);
+	wheel_entry_init(&c->deadline);
+	list_init(&c->node);
+	leg_init(&c->front);
+	c->front.s = *s;
+	set_extra(c, peer);
+	if (tcp_world->watch(&p->poll, &c->front.s, path_token(TOKEN_CONN, ref)) < 0) {
+		conn_end(c, REASON_NO_MEMORY, CONN_EV_CUT);
+		return NULL;
+	}
+	/* The first event of the set says what is ready. */
+	switch (protocol_of(c)) {
+	case APP_HTTP:
+		conn_event(c, CONN_EV_HTTP);
+		break;
+	case APP_TCP:
+	case APP_H2:		/* passed through whole */
+		if (start_opaque(c))
+			conn_wake(c);
+		break;
+	case APP_AUTO:
+		conn_deadline_ms(c, p->knobs->detect_ms);
+		break;
+	}
+	c->front.want = READY_IN;
+	return c;
+refused:
+	if (c)
+		slab_give(&p->conns, c);
+	board_add(&p->mine->c[WC_accept_refused], 1);
+	board_add(&p->mine->reasons[why], 1);
+	board_add(&g->tenant->board->reasons[why], 1);
+	if (why != REASON_OVER_CONNECTIONS)	/* tenant_admit counted that one */
+		board_add(&g->tenant->board->c[TC_refused], 1);
+	stream_close(s, true);
+	return NULL;
+}
+
+void conn_free(struct conn *c)
+{
+	struct path *p = c->path;
+
+	must(c->magic == CONN_MAGIC && c->state == CONN_CLOSED && c->ex == NULL);
+	list_remove(&c->node);
+	tenant_give(&c->tenant);
+	panic_trail(NULL);
+	c->magic = 0;
+	slab_give(&p->conns, c);
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* A conn: one accepted socket, and its whole life as a table of states and events (conn.c).
+ *
+ *   DETECT   waits for the first bytes, to see what they are
+ *   HEAD     HTTP/1.x, between requests or inside a request head; idle ones hold no buffer
+ *   BUSY     an exchange runs
+ *   LINGER   the last answer is on its way out; input is thrown away until the caller has closed
+ *   CLOSED   the reaper takes it
+ *
+ * While it is not CLOSED it is found by its slot_ref.  It owns at most one exchange. */
+#ifndef WORKERS_PATH_CONN_H
+#define WORKERS_PATH_CONN_H
+
+#include "nodeproxy/lib/base/trail.h"
+#include "workers/path/path.h"
+
+#define CONN_MAGIC 0x4e50434eu	/* "NPCN" */
+
+#define CONN_STATES_LIST(X) X(BUG) X(DETECT) X(HEAD) X(BUSY) X(LINGER) X(CLOSED)
+enum conn_state {
+#define X(n) CONN_##n,
+	CONN_STATES_LIST(X)
+#undef X
+	CONN_STATES
+};
+
+/*   HTTP      the bytes are HTTP/1.x, or nothing else is served here
+ *   OPAQUE    they are not, or must not be looked at: an opaque exchange starts
+ *   REQUEST   a request head is there (or refused): an exchange starts
+ *   KEEP      the exchange is over, the next may come
+ *   LAST      the exchange is over, no other may come
+ *   CUT       the exchange is over and what the caller got is not whole
+ *   GONE      the caller has closed, or both ways of a tunnel have ended
+ *   DEADLINE  time is up
+ *   DRAIN_END the drain deadline has passed */
+#define CONN_EVENTS_LIST(X) \
+	X(HTTP) X(OPAQUE) X(REQUEST) X(KEEP) X(LAST) X(CUT) X(GONE) X(DEADLINE) X(DRAIN_END)
+enum conn_event {
+#define X(n) CONN_EV_##n,
+	CONN_EVENTS_LIST(X)
+#undef X
+	CONN_EVENTS
+};
+
+extern const uint8_t conn_next[CONN_STATES][CONN_EVENTS];	/* enum conn_state */
+const char *conn_state_name(unsigned);
+const char *conn_event_name(unsigned);
+
+struct conn {
+	uint32_t magic;
+	uint8_t state;			/* enum conn_state; assigned by conn_event() only */
+	uint8_t reason;			/* enum reason: why it ended; NONE while it lives */
+	bool expired;			/* its deadline has passed; the next step looks at it */
+	bool partial;			/* what waits at the front is part of a head */
+	struct sched_unit unit;
+	struct path *path;
+	struct gate *gate;
+	struct tenant *tenant;		/* holds a reference */
+	struct exchange *ex;		/* while BUSY */
+	struct leg front;
+	struct wheel_entry deadline;
+	struct node node;		/* of the dead or the starved */
+	uint64_t thrown;		/* bytes thrown away in LINGER */
+	struct addr dialled;		/* listeners by original destination only */
+	uint32_t exchanges;
+	uint8_t extra_n;
+	char extra[96];			/* "X-Forwarded-For: …" and "X-Forwarded-Proto: http" lines */
+	struct trail trail;
+};
+static_must(sizeof(struct conn) <= 512);
+
+static inline struct purse conn_purse(struct conn *c)
+{
+	return (struct purse){ &c->path->chunks, &c->tenant->memory };
+}
+
+/* Takes the stream.  NULL: refused (counted), and the stream is closed. */
+struct conn *conn_new(struct gate *, struct stream *, const struct addr *peer);
+void conn_event(struct conn *, enum conn_event);
+/* Ends it for this reason unless it has one already, by this event. */
+void conn_end(struct conn *, enum reason, enum conn_event);
+/* By the reaper. */
+void conn_free(struct conn *);
+static inline void conn_wake(struct conn *c)
+{
+	sched_wake(&c->path->sched, &c->unit);
+}
+/* The address of the caller, as the text it is logged and forwarded as. */
+struct slice conn_peer_text(const struct conn *);
+void conn_deadline_ms(struct conn *, int64_t ms);
+
+#endif

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See exchange.h: the loop that runs the stages, and what they share. */
+#include "workers/path/exchange.h"
+
+#include "nodeproxy/lib/base/log.h"
+#include "nodeproxy/lib/base/panic.h"
+
+static const struct {
+	const char *name;
+	enum step (*fn)(struct exchange *);
+} stage[STAGE_COUNT] = {
+#define X(name) [STAGE_##name] = { #name, stage_##name },
+	STAGES(X)
+#undef X
+};
+
+const char *stage_name(unsigned s)
+{
+	return s < STAGE_COUNT ? stage[s].name : "?";
+}
+
+struct slice exchange_text(struct exchange *ex, struct slice s)
+{
+	size_t n = min_of(s.n, (size_t)(EXCHANGE_TEXT - ex->text_n));
+	char *to = ex->text + ex->text_n;
+
+	if (n)
+		memcpy(to, s.p, n);
+	ex->text_n += (uint16_t)n;
+	return slice_of(to, n);
+}
+
+struct exchange *exchange_new(struct conn *c, const struct head *h)
+{
+	struct path *p = c->path;
+	struct exchange *ex = slab_take(&p->exchanges, NULL);
+
+	if (ex == NULL)
+		return NULL;
+	memset(ex, 0, offsetof(struct exchange, text));
+	ex->magic = EXCHANGE_MAGIC;
+	ex->conn = c;
+	ex->tenant = c->tenant;
+	ex->began = ex->connect_began = ex->connected = ex->sent = ex->head_at = clock_now();
+	ex->rev = p->view ? view_rev(p->view) : 0;
+	chunkq_init(&ex->replay);
+	list_init(&ex->node);
+	c->exchanges++;
+	if (h == NULL)
+		return ex;
+	p->head_of = ex;
+	ex->is_http = true;
+	ex->is_head = h->is_head;
+	ex->upgrade = h->upgrade;
+	ex->front_http10 = h->minor == 0;
+	ex->front_keep = h->keep_alive;
+	ex->can_replay = h->is_idempotent && h->body == BODY_NONE;
+	http1_body_init(&ex->up.body, h, h->body == BODY_CHUNKED);
+	ex->bytes_in = h->bytes;
+	ex->method = exchange_text(ex, slice_of(h->method.p, min_of(h->method.n, (size_t)32)));
+	ex->path_text = exchange_text(ex, slice_of(h->target.p,
+						   min_of(h->target.n, (size_t)ACCESS_PATH_MAX)));
+	return ex;
+}
+
+void exchange_release_view(struct exchange *ex)
+{
+	if (ex->view)
+		view_unref(ex->view);
+	ex->view = NULL;
+}
+
+void exchange_release_back(struct exchange *ex, bool reusable, bool abort)
+{
+	struct path *p = ex->conn->path;
+	struct back *b = ex->back;
+
+	if (ex->holds_claim)
+		board_unclaim(p->board, p->worker, slab_ref(&p->pool.backs, b).slot);
+	ex->holds_claim = false;
+	if (b == NULL)
+		return;
+	ex->back = NULL;
+	b->user = NULL;
+	b->leg.want = 0;
+	if (reusable && b->leg.in == NULL && b->leg.out.bytes == 0 && !b->leg.eof &&
+	    !(b->leg.ready & (READY_IN | READY_END | READY_ERR)) && !p->draining &&
+	    pool_put(&p->pool, b)) {
+		path_deadline(p, &b->deadline, p->knobs->pooled_ms);
+		return;
+	}
+	leg_close(&b->leg, conn_purse(ex->conn), abort);
+	list_add_tail(&p->dead_backs, &b->node);
+}
+
+/* All that an ended exchange still holds. */
+static void finish(struct exchange *ex)
+{
+	struct conn *c = ex->conn;
+	struct path *p = c->path;
+
+	must(ex->back == NULL);
+	exchange_release_view(ex);
+	flow_fini(p, &ex->up);
+	flow_fini(p, &ex->down);
+	chunkq_clear(&ex->replay, &p->chunks);
+	arena_reset(&p->arena);
+	if (p->head_of == ex)
+		p->head_of = NULL;
+	c->ex = NULL;
+	list_add_tail(&p->dead_exchanges, &ex->node);
+}
+
+void exchange_run(struct exchange *ex)
+{
+	for (;;) {
+		panic_doing(stage[ex->at].name);
+		switch (stage[ex->at].fn(ex)) {
+		case WAIT:
+			return;
+		case END:
+			if (never(ex->at == STAGE_account || ex->reason == REASON_NONE))
+				ex->reason = REASON_OUR_BUG;
+			ex->at = STAGE_account;
+			break;
+		case NEXT:
+			if (++ex->at == STAGE_COUNT) {
+				struct conn *c = ex->conn;
+				enum conn_event ev = (enum conn_event)ex->after;
+				enum reason why = (enum reason)ex->reason;
+
+				finish(ex);
+				if (ev == CONN_EV_KEEP || ev == CONN_EV_LAST)
+					conn_event(c, ev);
+				else
+					conn_end(c, why, ev);
+				panic_doing("");
+				return;
+			}
+			break;
+		}
+	}
+}
+
+void exchange_abort(struct exchange **exp, enum reason why)
+{
+	struct exchange *ex = *exp;
+
+	if (ex->reason == REASON_NONE)
+		ex->reason = (uint8_t)why;
+	ex->at = STAGE_account;
+	stage_account(ex);
+	finish(ex);
+	*exp = NULL;
+}
+
+void exchange_free(struct path *p, struct exchange *ex)
+{
+	must(ex->magic == EXCHANGE_MAGIC);
+	list_remove(&ex->node);
+	ex->magic = 0;
+	slab_give(&p->exchanges, ex);
+}

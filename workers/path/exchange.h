@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* An exchange: one request and its response, or one opaque flow.
+ *
+ * It proceeds through the stages of stages.def and ends with exactly one reason, accounted once.
+ * It belongs to its conn and does not outlive it.  Heads are only looked at in the step that read
+ * them; what is needed later is copied (texts for the log, the request head where it may have to
+ * be sent again). */
+#ifndef WORKERS_PATH_EXCHANGE_H
+#define WORKERS_PATH_EXCHANGE_H
+
+#include "workers/path/conn.h"
+#include "workers/path/stages.def"
+
+#define EXCHANGE_MAGIC 0x4e504558u	/* "NPEX" */
+#define EXCHANGE_TEXT  704		/* names of Service and route, method, path */
+
+enum stage {
+#define X(name) STAGE_##name,
+	STAGES(X)
+#undef X
+	STAGE_COUNT
+};
+
+enum step { NEXT, WAIT, END };
+
+/* How far the answer of an HTTP exchange is. */
+enum answer {
+	ANSWER_NONE,		/* no byte of a final response was given to the caller */
+	ANSWER_BODY,		/* its head was */
+	ANSWER_DONE,		/* all of it was written */
+};
+
+/* One direction of a relay. */
+struct flow {
+	struct http1_body body;
+	struct pipe *pipe;	/* holds bytes on their way to the sink */
+	bool bulk;		/* the source fills whole buffers: worth a pipe */
+	bool done;		/* all was read and given to the sink */
+	uint64_t took, gave;	/* bytes, with framing */
+};
+
+struct exchange {
+	uint32_t magic;
+	uint8_t at;			/* enum stage */
+	uint8_t reason;			/* enum reason */
+	uint8_t answer;			/* enum answer */
+	uint8_t attempts;		/* connections tried */
+	uint8_t after;			/* enum conn_event: what account tells the conn */
+	bool partial;			/* what waits at the back is part of a head */
+	bool is_http;
+	bool is_head, upgrade;		/* of the request */
+	bool front_http10;
+	bool front_keep;		/* another request may follow on the front */
+	bool back_keep;			/* the response lets the back live */
+	bool can_replay;		/* idempotent and without a body */
+	bool holds_claim;
+	bool is_tunnel;			/* opaque, or after 101 */
+	bool sent_head;			/* the request head was given to the back */
+	bool back_deaf;			/* it takes no more of the request body */
+	bool fresh_only;		/* after a stale back: no pooled one again */
+	struct conn *conn;
+	struct tenant *tenant;		/* the conn's */
+	struct back *back;		/* attached; NULL: none */
+	const struct view *view;	/* held from match to connect; NULL: not held */
+	struct vport target;		/* while view is held */
+	struct slot_gen service;	/* of the board */
+	struct addr endpoint;
+	struct slot_gen endpoint_slot;
+	struct flow up, down;		/* request, response */
+	struct chunkq replay;		/* the request head as sent, or as it must wait */
+	struct mono began, connect_began, connected, sent, head_at;
+	uint64_t bytes_in, bytes_out, sent_before;
+	uint64_t rev;
+	unsigned status;
+	struct tried tried;
+	struct node node;		/* of the dead */
+	struct slice service_text, route_text, method, path_text, endpoint_text;
+	uint16_t text_n;
+	char text[EXCHANGE_TEXT];	/* not zeroed */
+};
+
+/* Starts one; head NULL: opaque.  The head is the path's scratch head, of head.bytes at the start
+ * of the conn's input.  NULL: no memory. */
+struct exchange *exchange_new(struct conn *, const struct head *);
+/* Runs stages until one waits or all are done; the conn hears of the end by conn_event(). */
+void exchange_run(struct exchange *);
+/* Ends it from outside (deadline of a drain, bug): accounts it; the conn is not told. */
+void exchange_abort(struct exchange **, enum reason);
+void exchange_free(struct path *, struct exchange *);	/* by the reaper */
+const char *stage_name(unsigned);
+
+/* ---- for the stages ---- */
+
+static inline enum step end(struct exchange *ex, enum reason why)
+{
+	ex->reason = (uint8_t)why;
+	return END;
+}
+
+/* Keeps a text, as much as fits. */
+struct slice exchange_text(struct exchange *, struct slice);
+void exchange_release_view(struct exchange *);
+/* Lets go of the back: into the pool when it may be used again, else closed. */
+void exchange_release_back(struct exchange *, bool reusable, bool abort);
+/* Builds the request head for the back from the scratch head: iovecs (in the arena and where the
+ * head lies), -1: too large. */
+int exchange_request_iov(struct exchange *, struct iovec *, int max);
+
+#define X(name) enum step stage_##name(struct exchange *);
+STAGES(X)
+#undef X
+
+/* ---- flows (flow.c) ---- */
+
+enum flowed {
+	FLOW_WAIT,	/* for the source or the sink: want bits are set */
+	FLOW_AGAIN,	/* has moved enough for one step */
+	FLOW_DONE,	/* everything was read and written */
+	FLOW_SOURCE,	/* the source ended or broke before its end */
+	FLOW_SINK,	/* the sink broke */
+	FLOW_BAD,	/* the source's framing is wrong */
+	FLOW_STARVED,	/* the tenant has no memory left for now */
+};
+
+/* What a flow starts with in this step: a head to write before the first bytes of the source, in
+ * one write with them, and source bytes that were read with that head and wait nowhere else. */
+struct flow_start {
+	struct iovec *head;
+	int n;
+	struct slice rest;
+};
+
+/* Moves what can be moved.  start may be NULL. */
+enum flowed flow_run(struct exchange *, struct flow *, struct leg *from, struct leg *to,
+		     const struct flow_start *start);
+void flow_fini(struct path *, struct flow *);
+/* Bytes to parse a head from: what waits at the leg and what was read now, of at most max bytes.
+ * partial: what waits was parsed already and is not enough, so more is needed.  The bytes are in the
+ * scratch buffer when *ret_chunk is NULL, else in that chunk, which the caller now holds and gives
+ * back.  >0, 0 (end), -EAGAIN (what there is waits at the leg), -EMSGSIZE, -ENOBUFS, -errno. */
+must_use ssize_t flow_head_bytes(struct conn *, struct leg *, bool partial, size_t max,
+				 struct slice *ret, struct chunk **ret_chunk);
+/* Puts bytes back that were not enough: in *chunk (taken back) or in the scratch buffer. */
+must_use int flow_head_wait(struct conn *, struct leg *, struct slice, struct chunk **chunk);
+
+#endif

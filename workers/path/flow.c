@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* One direction of a relay: read, frame, write at once; never read what cannot be written.
+ *
+ * Bytes are read into the worker's scratch buffer (or moved by a pipe, unseen) and written in the
+ * same step.  Only what the sink does not take is kept, in chunks of the tenant, and then nothing
+ * more is read until it is gone: a flow holds at most one scratch buffer full. */
+#include "workers/path/exchange.h"
+
+#include <errno.h>
+
+#include "workers/codec/opaque.h"
+
+#define FLOW_IOVS 64
+/* Bytes still to come that make a pipe worth its two calls; below, one copy is cheaper. */
+#define SPLICE_MIN 65536u
+/* A stream without known length goes back to copying when a pipe moved less than this. */
+#define SPLICE_LOW 16384
+
+static int pass(struct path *p, struct flow *f, struct slice in, bool in_end, struct iovec *v,
+		int max, size_t *used)
+{
+	if (f->body.kind == BODY_TUNNEL)
+		return opaque_pass(&f->body, in, in_end, v, used);
+	return http1_body_pass(&f->body, in, in_end, &p->arena, v, max, used);
+}
+
+static uint64_t blind_bytes(const struct flow *f)
+{
+	return f->body.kind == BODY_TUNNEL ? UINT64_MAX : http1_body_blind(&f->body);
+}
+
+static void blind_moved(struct flow *f, uint64_t n)
+{
+	f->took += n;
+	f->gave += n;
+	if (f->body.kind == BODY_TUNNEL)
+		f->body.passed += n;
+	else
+		http1_body_moved(&f->body, n);
+}
+
+static bool is_short_of_memory(const struct budget *b)
+{
+	for (; b; b = b->parent)
+		if (b->limit && b->used + 2 * CHUNK_LARGE_BYTES > b->limit && b->used)
+			return true;
+	return false;
+}
+
+/* Empties the pipe into the sink: FLOW_DONE when it is empty. */
+static enum flowed push(struct path *p, struct flow *f, struct leg *to)
+{
+	while (f->pipe) {
+		ssize_t k;
+
+		if (!(to->ready & READY_OUT)) {
+			to->want |= READY_OUT;
+			return FLOW_WAIT;
+		}
+		k = to->s.ops->push(&to->s, f->pipe->out.v, f->pipe->held);
+		if (k == -EAGAIN) {
+			to->ready &= (uint8_t)~READY_OUT;
+			continue;
+		}
+		if (k <= 0)
+			return FLOW_SINK;
+		to->sent += (uint64_t)k;
+		f->pipe->held -= (size_t)k;
+		if (f->pipe->held == 0)
+			pipe_give(&p->pipes, &f->pipe);
+	}
+	return FLOW_DONE;
+}
+
+/* Fills a pipe from the source: FLOW_AGAIN: go on (with push, or without a pipe). */
+static enum flowed pull(struct path *p, struct flow *f, struct leg *from, uint64_t blind)
+{
+	struct pipe *pipe = pipe_take(&p->pipes);
+	ssize_t k;
+
+	if (pipe == NULL) {
+		f->bulk = false;
+		return FLOW_AGAIN;
+	}
+	k = from->s.ops->pull(&from->s, pipe->in.v, min_of(blind, (uint64_t)pipe->room));
+	if (k <= 0) {
+		pipe_give(&p->pipes, &pipe);
+		if (k == -EAGAIN) {
+			from->ready &= (uint8_t)~READY_IN;
+			from->want |= READY_IN;
+			return FLOW_WAIT;
+		}
+		from->eof = k == 0;
+		return k == 0 ? FLOW_AGAIN : FLOW_SOURCE;
+	}
+	pipe->held = (size_t)k;
+	f->pipe = pipe;
+	blind_moved(f, (uint64_t)k);
+	f->done = http1_body_is_done(&f->body);
+	f->bulk = k >= SPLICE_LOW;
+	sched_charge(&p->sched, (size_t)k);
+	board_add(&p->mine->c[WC_spliced_bytes], (uint64_t)k);
+	return FLOW_AGAIN;
+}
+
+static enum flowed run(struct exchange *ex, struct flow *f, struct leg *from, struct leg *to,
+		       struct iovec *v, int n, struct slice *rest)
+{
+	struct conn *c = ex->conn;
+	struct path *p = c->path;
+	struct purse purse = conn_purse(c);
+
+	for (;;) {
+		struct slice in = *rest;
+		bool in_end = false, in_chunk = false;
+		size_t used = 0;
+		enum flowed r;
+		int k;
+
+		if (n == 0) {
+			k = leg_flush(to, purse);
+			if (k < 0)
+				return FLOW_SINK;
+			if (k == 0) {
+				to->want |= READY_OUT;
+				return FLOW_WAIT;
+			}
+			r = push(p, f, to);
+			if (r != FLOW_DONE)
+				return r;
+			if (f->done)
+				return FLOW_DONE;
+			if (!sched_may_go_on(&p->sched))
+				return FLOW_AGAIN;
+			if (!(to->ready & READY_OUT)) {
+				to->want |= READY_OUT;
+				return FLOW_WAIT;
+			}
+		}
+		if (in.n == 0 && from->in) {
+			in = leg_waiting(from);
+			in_chunk = true;
+		}
+		if (in.n == 0 && n == 0) {
+			uint64_t blind = blind_bytes(f);
+			ssize_t got;
+
+			if (blind >= SPLICE_MIN && (f->bulk || blind != UINT64_MAX) && !from->eof &&
+			    from->ready & READY_IN && from->s.ops->pull && to->s.ops->push) {
+				r = pull(p, f, from, blind);
+				if (r != FLOW_AGAIN)
+					return r;
+				if (f->pipe)
+					continue;
+			}
+			if (is_short_of_memory(purse.budget))
+				return FLOW_STARVED;
+			got = leg_read(from, p->scratch, PATH_SCRATCH);
+			if (got == -EAGAIN) {
+				from->want |= READY_IN;
+				return FLOW_WAIT;
+			}
+			if (got < 0)
+				return FLOW_SOURCE;
+			in_end = got == 0;
+			in = slice_of(p->scratch, (size_t)got);
+			f->bulk = got == PATH_SCRATCH;
+			sched_charge(&p->sched, (size_t)got);
+		}
+		if (!f->done && !http1_body_is_done(&f->body) && (in.n || in_end)) {
+			k = pass(p, f, in, in_end, v + n, FLOW_IOVS - n, &used);
+			if (k < 0)
+				return FLOW_BAD;
+			n += k;
+			if (in_end && !http1_body_is_done(&f->body))
+				return FLOW_SOURCE;
+		}
+		f->took += used;
+		for (int i = 0; i < n; i++)
+			f->gave += v[i].iov_len;
+		k = leg_send(to, purse, v, n);
+		n = 0;
+		if (k < 0)
+			return k == -ENOBUFS ? FLOW_STARVED : FLOW_SINK;
+		arena_reset(&p->arena);
+		if (in_chunk)
+			leg_used(from, purse, used);
+		else
+			*rest = slice_from(in, used);
+		f->done = http1_body_is_done(&f->body);
+		if (f->done && rest->n) {
+			/* The next message's, or what should not be there; the owner of the leg decides. */
+			if (leg_keep(from, purse, *rest) < 0)
+				return FLOW_STARVED;
+			*rest = (struct slice){ NULL, 0 };
+		}
+	}
+}
+
+enum flowed flow_run(struct exchange *ex, struct flow *f, struct leg *from, struct leg *to,
+		     const struct flow_start *start)
+{
+	struct iovec v[FLOW_IOVS];
+	struct slice rest = start ? start->rest : (struct slice){ NULL, 0 };
+	int n = start ? start->n : 0;
+	enum flowed r;
+
+	must(n < FLOW_IOVS - 4);
+	if (n)
+		memcpy(v, start->head, (size_t)n * sizeof v[0]);
+	f->done = http1_body_is_done(&f->body);
+	r = run(ex, f, from, to, v, n, &rest);
+	/* The scratch buffer is somebody else's after this step. */
+	if (rest.n && (r == FLOW_WAIT || r == FLOW_AGAIN) &&
+	    leg_keep(from, conn_purse(ex->conn), rest) < 0)
+		return FLOW_STARVED;
+	return r;
+}
+
+void flow_fini(struct path *p, struct flow *f)
+{
+	if (f->pipe)
+		pipe_give(&p->pipes, &f->pipe);
+}
+
+ssize_t flow_head_bytes(struct conn *c, struct leg *l, bool partial, size_t max, struct slice *ret,
+			struct chunk **ret_chunk)
+{
+	struct path *p = c->path;
+	ssize_t n;
+
+	*ret_chunk = NULL;
+	if (l->in == NULL) {
+		n = leg_read(l, p->scratch, PATH_SCRATCH);
+		if (n <= 0)
+			return n;
+		sched_charge(&p->sched, (size_t)n);
+		*ret = slice_of(p->scratch, (size_t)n);
+		return n;
+	}
+	while (partial) {
+		size_t before = leg_waiting(l).n;
+
+		n = leg_read_more(l, conn_purse(c), max);
+		if (n <= 0)
+			return n;
+		sched_charge(&p->sched, (size_t)n);
+		/* A head is parsed from its start each time: only when a line has ended, else
+		 * a caller that sends single bytes makes us read it all for each. */
+		if (leg_waiting(l).n >= max ||
+		    memchr(l->in->data + l->in->at + before, '\n', (size_t)n))
+			break;
+	}
+	*ret = leg_waiting(l);
+	*ret_chunk = l->in;
+	l->in = NULL;
+	return (ssize_t)ret->n;
+}
+
+int flow_head_wait(struct conn *c, struct leg *l, struct slice bytes, struct chunk **chunk)
+{
+	if (*chunk == NULL)
+		return leg_keep(l, conn_purse(c), bytes);
+	must(l->in == NULL);
+	l->in = *chunk;
+	*chunk = NULL;
+	l->in->at = (uint32_t)(bytes.p - l->in->data);
+	return 0;
+}

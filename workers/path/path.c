@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See path.h. */
+#include "workers/path/path.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+
+#include "workers/path/exchange.h"
+
+/* Descriptors that conns and backs leave alone: channel, shared memory, views, pipes. */
+#define FD_RESERVE 256
+/* The starved are looked at once per this, not at every pass. */
+#define STARVED_NS NS_PER_MS
+
+static uint32_t descriptors(void)
+{
+	struct rlimit r;
+
+	if (getrlimit(RLIMIT_NOFILE, &r) < 0 || r.rlim_cur <= 2 * FD_RESERVE)
+		return FD_RESERVE;
+	return (uint32_t)min_of(r.rlim_cur - FD_RESERVE, (rlim_t)1 << 22);
+}
+
+static int init_memory(struct path *p, const struct knobs *k)
+{
+	uint32_t conns = (uint32_t)k->max_conns;
+	uint32_t small = (uint32_t)min_of(k->worker_memory / CHUNK_SMALL_BYTES, (int64_t)1 << 22);
+	uint32_t large = (uint32_t)min_of(k->worker_memory / CHUNK_LARGE_BYTES + 1, (int64_t)1 << 18);
+	int r;
+
+	p->memory.limit = (size_t)k->worker_memory;
+	if ((r = chunk_pool_init(&p->chunks, small, large)) < 0 ||
+	    (r = slab_init(&p->conns, "conn", sizeof(struct conn), conns)) < 0 ||
+	    (r = slab_init(&p->exchanges, "exchange", sizeof(struct exchange), conns)) < 0 ||
+	    (r = slab_init(&p->blocks, "arena_block", sizeof(struct arena_block), 64)) < 0 ||
+	    (r = pool_init(&p->pool, BOARD_CLAIMS, (uint32_t)k->pooled)) < 0)
+		return r;
+	p->exchanges.raw = p->blocks.raw = true;
+	/* 64 KiB of head written anew is 17 blocks; twice that. */
+	arena_init(&p->arena, &p->blocks, 34);
+	return 0;
+}
+
+/* at start */
+int path_init(struct path *p, const struct knobs *k, struct board *b, unsigned worker,
+	      struct ring *access_ring)
+{
+	int r;
+
+	memset(p, 0, offsetof(struct path, scratch));
+	p->poll.fd = FD_NONE;
+	p->knobs = k;
+	p->board = b;
+	p->worker = worker;
+	p->mine = &b->worker[worker];
+	p->fds_max = descriptors();
+	p->limits = (struct http1_limits){ .head_bytes = (uint32_t)k->head_bytes,
+					   .headers = (uint32_t)k->headers,
+					   .uri_bytes = (uint32_t)k->uri_bytes };
+	list_init(&p->dead_conns);
+	list_init(&p->dead_backs);
+	list_init(&p->dead_exchanges);
+	list_init(&p->starved);
+	clock_tick();
+	wheel_init(&p->wheel, clock_now());
+	p->due.ns = INT64_MAX;
+	pipes_init(&p->pipes);
+	accesslog_init(&p->log, access_ring, k->access_log_format == LOG_JSON);
+	sched_init(&p->sched, k->turn_us, k->turn_bytes, p->mine->c);
+	if ((r = poll_init(&p->poll)) < 0 || (r = init_memory(p, k)) < 0 ||
+	    (r = tenants_init(&p->tenants, b, worker, &p->memory, (uint64_t)k->tenant_memory,
+			      (uint32_t)k->tenant_conns)) < 0)
+		goto fail;
+	p->gate = calloc(max_of(k->n_listeners, 1u), sizeof *p->gate);
+	if (p->gate == NULL) {
+		r = -ENOMEM;
+		goto fail;
+	}
+	for (uint32_t i = 0; i < k->n_listeners; i++) {
+		p->gate[i] = (struct gate){ .path = p, .knobs = &k->listener[i] };
+		gate_resolve(&p->gate[i]);
+	}
+	return 0;
+fail:
+	path_fini(p);
+	return r;
+}
+
+static void each_conn(struct path *p, void (*fn)(struct conn *))
+{
+	for (uint32_t i = 0; i < p->conns.fresh; i++) {
+		struct conn *c = slab_at(&p->conns, (struct slot_ref){ i, p->conns.gen[i] });
+
+		if (c && c->magic == CONN_MAGIC && c->state != CONN_CLOSED)
+			fn(c);
+	}
+}
+
+static void cut_now(struct conn *c)
+{
+	conn_end(c, REASON_DRAIN_DEADLINE, CONN_EV_DRAIN_END);
+}
+
+static void close_back(struct path *p, struct back *b)
+{
+	pool_remove(&p->pool, b);
+	wheel_clear(&p->wheel, &b->deadline);
+	leg_close(&b->leg, (struct purse){ &p->chunks, &p->memory }, false);
+	list_add_tail(&p->dead_backs, &b->node);
+}
+
+static void close_pool(struct path *p)
+{
+	for (uint32_t i = 0; i < p->pool.backs.fresh; i++) {
+		struct back *b = slab_at(&p->pool.backs,
+					 (struct slot_ref){ i, p->pool.backs.gen[i] });
+
+		if (b && b->idle_at)
+			close_back(p, b);
+	}
+}
+
+void path_fini(struct path *p)
+{
+	if (p->conns.mem)
+		each_conn(p, cut_now);
+	if (p->pool.backs.mem)
+		close_pool(p);
+	path_reap(p);
+	if (p->gate)
+		for (uint32_t i = 0; i < p->knobs->n_listeners; i++)
+			if (p->gate[i].tenant)
+				tenant_give(&p->gate[i].tenant);
+	free(p->gate);
+	p->gate = NULL;
+	tenants_fini(&p->tenants);
+	if (p->view)
+		view_unref(p->view);
+	p->view = NULL;
+	arena_fini(&p->arena);
+	pool_fini(&p->pool);
+	slab_fini(&p->blocks);
+	slab_fini(&p->exchanges);
+	slab_fini(&p->conns);
+	if (p->chunks.small.mem)
+		chunk_pool_fini(&p->chunks);
+	pipes_fini(&p->pipes);
+	poll_fini(&p->poll);
+}
+
+bool path_event(struct path *p, uint64_t token, unsigned bits)
+{
+	struct slot_ref ref = { (uint32_t)(token >> 32) & 0x3fffffff, (uint32_t)token };
+	struct conn *c;
+	struct leg *l;
+
+	if (token >> 62 == TOKEN_CONN) {
+		c = slab_at(&p->conns, ref);
+		if (c == NULL || c->state == CONN_CLOSED)
+			return true;
+		l = &c->front;
+	} else if (token >> 62 == TOKEN_BACK) {
+		struct back *b = slab_at(&p->pool.backs, ref);
+
+		if (b == NULL || !stream_is_open(&b->leg.s))
+			return true;
+		b->leg.ready |= (uint8_t)bits;
+		c = b->user;
+		if (c == NULL) {
+			/* Idle ones have nothing to say that anybody wants to hear. */
+			if (b->idle_at && bits & (READY_IN | READY_END | READY_ERR))
+				close_back(p, b);
+			return true;
+		}
+		l = &b->leg;
+	} else {
+		return false;
+	}
+	l->ready |= (uint8_t)bits;
+	if (bits & (l->want | READY_END | READY_ERR))
+		conn_wake(c);
+	return true;
+}
+
+static void on_deadline(struct wheel_entry *e, void *arg)
+{
+	struct path *p = arg;
+
+	/* Deadlines of conns lie inside the slab of conns; all others are of backs. */
+	if ((uint8_t *)e >= p->conns.mem && (uint8_t *)e < p->conns.mem + p->conns.map_bytes) {
+		struct conn *c = container_of(e, struct conn, deadline);
+
+		c->expired = true;
+		conn_wake(c);
+	} else {
+		close_back(p, container_of(e, struct back, deadline));
+	}
+}
+
+void path_deadlines(struct path *p)
+{
+	int64_t next;
+
+	wheel_run(&p->wheel, clock_now(), on_deadline, p);
+	next = wheel_next_ns(&p->wheel, clock_now());
+	p->due.ns = next < 0 ? INT64_MAX : clock_now().ns + next;
+}
+
+bool path_has_dead(const struct path *p)
+{
+	return !list_is_empty(&p->dead_conns) || !list_is_empty(&p->dead_backs) ||
+	       !list_is_empty(&p->dead_exchanges);
+}
+
+void path_reap(struct path *p)
+{
+	struct exchange *ex;
+	struct back *b;
+	struct conn *c;
+
+	while ((ex = list_pop(&p->dead_exchanges, struct exchange, node)))
+		exchange_free(p, ex);
+	while ((b = list_pop(&p->dead_backs, struct back, node)))
+		back_free(&p->pool, &b);
+	while ((c = list_pop(&p->dead_conns, struct conn, node)))
+		conn_free(c);
+	if (list_is_empty(&p->starved) || clock_now().ns - p->starved_at.ns < STARVED_NS)
+		return;
+	/* They look for themselves whether there is memory now. */
+	p->starved_at = clock_now();
+	while ((c = list_pop(&p->starved, struct conn, node)))
+		conn_wake(c);
+}
+
+void gate_resolve(struct gate *g)
+{
+	struct path *p = g->path;
+	const struct knobs_listener *k = g->knobs;
+	struct vnamespace ns = { .tenant = slice_str(k->ns), .weight = 1 };
+	struct tenant_terms terms;
+	struct tenant *old = g->tenant;
+	struct vservice s;
+
+	if (p->view)
+		view_namespace(p->view, slice_str(k->ns), &ns);
+	terms = (struct tenant_terms){ .slot = ns.tenant_slot.slot, .gen = ns.tenant_slot.gen,
+				       .weight = ns.weight, .connections = ns.connections,
+				       .memory_bytes = ns.memory_bytes };
+	g->tenant = tenant_take(&p->tenants, &terms);
+	if (old)
+		tenant_give(&old);
+	g->has_service = p->view && k->route == LISTEN_SERVICE &&
+			 view_service_by_name(p->view, slice_str(k->service_ns),
+					      slice_str(k->service_name), &s);
+	g->has_port = g->has_service && vservice_port(&s, (uint16_t)k->service_port, &g->port);
+	g->who_n = accesslog_who(&p->log, ns.tenant, slice_str(k->ns), slice_str(k->name), g->who);
+	g->seen = p->view;
+}
+
+void path_adopt(struct path *p, const struct view *v)
+{
+	const struct view *old = p->view;
+
+	p->view = v;
+	for (uint32_t i = 0; i < p->knobs->n_listeners; i++)
+		gate_resolve(&p->gate[i]);
+	if (old)
+		view_unref(old);
+	board_set(&p->mine->c[WC_view_rev_gauge], view_rev(v));
+}
+
+void path_drain(struct path *p)
+{
+	p->draining = true;
+	close_pool(p);
+}
+
+void path_drain_deadline(struct path *p)
+{
+	p->past_deadline = true;
+	each_conn(p, cut_now);
+}
+
+void path_gauges(struct path *p)
+{
+	uint64_t *c = p->mine->c;
+
+	board_set(&c[WC_conns_gauge], p->conns.live);
+	board_set(&c[WC_backs_gauge], p->pool.backs.live);
+	board_set(&c[WC_pooled_gauge], p->pool.idle);
+	board_set(&c[WC_pipes_gauge], p->pipes.open - p->pipes.n_spare);
+	board_set(&c[WC_chunk_bytes_gauge], p->memory.used);
+	if (p->log.ring)
+		board_set(&c[WC_log_dropped], ring_dropped(p->log.ring));
+}

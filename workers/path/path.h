@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* The data path of one worker: everything its conns and exchanges share.
+ *
+ * There is one per worker process (a simulation has several in one).  Events set ready bits and
+ * wake the conn (path_event); steps dealt by the scheduler do the work; path_reap() at the end of a
+ * pass is the only place where conns, backs and exchanges die. */
+#ifndef WORKERS_PATH_PATH_H
+#define WORKERS_PATH_PATH_H
+
+#include "nodeproxy/lib/base/poll.h"
+#include "nodeproxy/lib/base/wheel.h"
+#include "nodeproxy/lib/knobs/knobs.h"
+#include "nodeproxy/lib/net/tcp.h"
+#include "store/view/view.h"
+#include "workers/codec/http1.h"
+#include "workers/obs/accesslog.h"
+#include "workers/obs/board.h"
+#include "workers/pool/balance.h"
+#include "workers/pool/pipes.h"
+#include "workers/pool/pool.h"
+#include "workers/sched/sched.h"
+
+#define PATH_SCRATCH 65536u
+
+struct conn;
+struct exchange;
+struct path;
+
+/* A gate: one listener of the settings as the path sees it.  What the view says of it is looked up
+ * once per view. */
+struct gate {
+	struct path *path;
+	const struct knobs_listener *knobs;
+	const struct view *seen;	/* the view the rest is from; compared, never followed */
+	struct tenant *tenant;		/* holds a reference */
+	bool has_service, has_port;	/* route: service: what the view has of it */
+	struct vport port;		/* when has_port */
+	size_t who_n;
+	char who[ACCESS_WHO_MAX];	/* of the access line */
+};
+
+struct path {
+	/* given at path_init; borrowed */
+	const struct knobs *knobs;
+	struct board *board;
+	struct board_worker *mine;
+	unsigned worker;
+
+	struct poll poll;
+	struct wheel wheel;
+	struct sched sched;
+	struct tenants tenants;
+	struct budget memory;		/* of all tenants together */
+	struct chunk_pool chunks;
+	struct slab conns, exchanges, blocks;
+	struct pool pool;
+	struct balance balance;
+	struct pipes pipes;
+	struct accesslog log;
+	struct http1_limits limits;
+	const struct view *view;	/* current; NULL before the first */
+	struct gate *gate;		/* per listener of the settings */
+	uint32_t fds_max;		/* conns and backs at most */
+	bool draining;
+	bool past_deadline;		/* of the drain */
+
+	struct node dead_conns, dead_backs, dead_exchanges;	/* for the reaper */
+	struct node starved;		/* conns that wait for memory of their tenant */
+	struct mono starved_at;		/* when they were looked at last */
+	struct mono due;		/* no deadline was set that is earlier; ns INT64_MAX: none */
+
+	/* Scratch of the step that runs.  The arena is for what is written beside the bytes passed
+	 * on (request lines, framing); it is emptied after each write instead of at the end of the
+	 * exchange, so that an endless chunked body needs no more than a short one. */
+	struct arena arena;
+	struct head head;
+	const struct exchange *head_of;	/* whose request head it holds; NULL: nobody's */
+	uint8_t scratch[PATH_SCRATCH];
+};
+
+/* 0 or -errno.  ring NULL: no log. */
+must_use int path_init(struct path *, const struct knobs *, struct board *, unsigned worker,
+		       struct ring *access_ring);
+void path_fini(struct path *);
+
+/* Tokens of the poll set. */
+enum token_kind { TOKEN_CONN, TOKEN_BACK, TOKEN_LISTENER };
+static inline uint64_t path_token(enum token_kind k, struct slot_ref r)
+{
+	return (uint64_t)k << 62 | (uint64_t)r.slot << 32 | r.gen;
+}
+/* Sets ready bits and wakes whom they concern; false: a token of another kind (the caller's). */
+bool path_event(struct path *, uint64_t token, unsigned bits);
+/* Deadlines that passed wake their conns; sets p->due to when to call this next. */
+void path_deadlines(struct path *);
+/* The wheel through which all deadlines of the path are set. */
+static inline void path_deadline(struct path *p, struct wheel_entry *e, int64_t ms)
+{
+	struct mono due = mono_after_ms(clock_now(), ms);
+
+	wheel_set(&p->wheel, e, due);
+	if (due.ns < p->due.ns)
+		p->due = due;
+}
+/* The end of a pass: buries the dead, wakes the starved. */
+void path_reap(struct path *);
+/* Some conn, back or exchange waits for the reaper. */
+bool path_has_dead(const struct path *);
+
+/* A new view: takes the caller's reference. */
+void path_adopt(struct path *, const struct view *);
+/* From now on the last answer of each conn says so; at the deadline (past_deadline) all end. */
+void path_drain(struct path *);
+void path_drain_deadline(struct path *);
+static inline uint32_t path_live(const struct path *p)
+{
+	return p->conns.live;
+}
+/* Gauges that are cheaper to copy now and then than to keep. */
+void path_gauges(struct path *);
+
+/* Brings g up to date with the current view. */
+void gate_resolve(struct gate *);
+static inline void gate_now(struct gate *g)
+{
+	if (unlikely(g->seen != g->path->view || g->tenant == NULL))
+		gate_resolve(g);
+}
+
+#endif

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* pick: which endpoint takes them?  Also after a connect that failed: then among those not tried
+ * yet. */
+#include "workers/path/exchange.h"
+
+enum step stage_pick(struct exchange *ex)
+{
+	struct path *p = ex->conn->path;
+	struct vendpoint e;
+
+	if (!balance_pick(&p->balance, &ex->target, &ex->tried, &e))
+		/* A connect that failed has left its own reason. */
+		return end(ex, ex->attempts ? (enum reason)ex->reason : REASON_NO_ENDPOINT);
+	ex->endpoint = e.addr;
+	ex->endpoint_slot = e.slot;
+	ex->reason = REASON_NONE;
+	return NEXT;
+}

@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* relay: bytes both ways until one end is done.
+ *
+ * HTTP: the request goes up, and at the same time an answer may come down: interim ones (1xx) are
+ * passed on, a final one ends the exchange when all of it was written, even while the request is
+ * still coming (then nothing more is read from it and the conn closes).  An endpoint that stops
+ * taking the request may still have an answer, so only its reading side is given up ("deaf").
+ * Opaque flows and upgraded ones: both ways until both have ended, each end passed on by itself. */
+#include "workers/path/exchange.h"
+
+#include <errno.h>
+
+#include "workers/codec/opaque.h"
+
+#define HEAD_IOVS 48
+
+/* ---- the request ---- */
+
+/* X-Forwarded-For of the request with the caller's address behind it; other lines of the name are
+ * merged into one, in order. */
+static bool extra_lines(struct exchange *ex, struct head *h, struct slice *ret)
+{
+	struct conn *c = ex->conn;
+	struct slice mine = slice_of(c->extra, c->extra_n), peer = conn_peer_text(c);
+	static const char name[] = "X-Forwarded-For: ";
+	size_t line = sizeof name - 1 + peer.n + 2, n = sizeof name - 1;
+	bool has_for = false, has_proto = false;
+	char *q;
+
+	for (uint32_t i = 0; i < h->n; i++) {
+		if (h->h[i].id == HN_X_FORWARDED_FOR && !h->h[i].drop) {
+			has_for = true;
+			n += h->h[i].value.n + 2;
+		} else if (h->h[i].id == HN_X_FORWARDED_PROTO) {
+			has_proto = true;
+		}
+	}
+	*ret = mine;
+	if (has_proto)
+		ret->n = line;
+	if (!has_for)
+		return true;
+	n += peer.n + 2 + (mine.n - line);
+	q = arena_take(&c->path->arena, n);
+	if (q == NULL)
+		return false;
+	ret->p = (uint8_t *)q;
+	memcpy(q, name, sizeof name - 1);
+	q += sizeof name - 1;
+	for (uint32_t i = 0; i < h->n; i++) {
+		struct header *l = &h->h[i];
+
+		if (l->id != HN_X_FORWARDED_FOR || l->drop)
+			continue;
+		l->drop = true;
+		memcpy(q, l->value.p, l->value.n);
+		q += l->value.n;
+		*q++ = ',';
+		*q++ = ' ';
+	}
+	memcpy(q, peer.p, peer.n);
+	q += peer.n;
+	*q++ = '\r';
+	*q++ = '\n';
+	if (!has_proto) {
+		memcpy(q, mine.p + line, mine.n - line);
+		q += mine.n - line;
+	}
+	ret->n = (size_t)(q - (char *)(uintptr_t)ret->p);
+	return true;
+}
+
+int exchange_request_iov(struct exchange *ex, struct iovec *v, int max)
+{
+	struct path *p = ex->conn->path;
+	struct http1_out out = { .keep_alive = true, .chunked = p->head.body == BODY_CHUNKED };
+
+	if (!extra_lines(ex, &p->head, &out.extra))
+		return -1;
+	return http1_put_request(&p->head, &out, &p->arena, v, max);
+}
+
+/* The endpoint failed before any byte of an answer. */
+static enum step back_failed(struct exchange *ex)
+{
+	struct conn *c = ex->conn;
+	struct path *p = c->path;
+	bool reused = ex->back->uses > 0;
+	bool nothing_sent = ex->back->leg.sent == ex->sent_before;
+	bool again = reused && !ex->fresh_only && ex->replay.bytes &&
+		     (nothing_sent || ex->can_replay) && !ex->is_tunnel && ex->answer == ANSWER_NONE &&
+		     ex->back->leg.in == NULL;
+
+	if (!again)
+		return end(ex, reused && ex->back->leg.in == NULL ? REASON_BACK_STALE
+								    : REASON_BACK_CUT);
+	/* To the same endpoint: it is well as far as we know, only that connection was old. */
+	exchange_release_back(ex, false, false);
+	ex->fresh_only = true;
+	ex->sent_head = false;
+	board_add(&p->mine->c[WC_retries], 1);
+	ex->at = STAGE_connect - 1;
+	return NEXT;
+}
+
+static int64_t ms_for(const struct exchange *ex)
+{
+	const struct knobs *k = ex->conn->path->knobs;
+
+	if (ex->is_tunnel)
+		return k->tcp_idle_ms;
+	if (ex->answer == ANSWER_NONE && ex->up.done)
+		return k->response_ms;
+	return k->stall_ms;
+}
+
+/* Time is up: whose fault is it? */
+static enum reason late(const struct exchange *ex)
+{
+	const struct leg *front = &ex->conn->front, *back = &ex->back->leg;
+
+	if (ex->is_tunnel)
+		return REASON_FRONT_IDLE;
+	if (front->out.bytes || ex->down.pipe)
+		return REASON_FRONT_SLOW;
+	if (ex->answer == ANSWER_NONE && !ex->up.done && !ex->back_deaf)
+		return back->out.bytes || ex->up.pipe ? REASON_BACK_STALLED
+						       : REASON_FRONT_BODY_TIMEOUT;
+	return ex->answer == ANSWER_NONE ? REASON_BACK_TIMEOUT : REASON_BACK_STALLED;
+}
+
+/* What the sum of all progress is; compared, never shown. */
+static uint64_t progress(const struct exchange *ex)
+{
+	return ex->up.took + ex->down.took + ex->conn->front.sent + ex->back->leg.sent;
+}
+
+/* Out of memory of the tenant: wait until some is given back. */
+static enum step starve(struct exchange *ex)
+{
+	struct conn *c = ex->conn;
+
+	if (!node_is_linked(&c->node))
+		list_add_tail(&c->path->starved, &c->node);
+	return WAIT;
+}
+
+/* Sends the request head with what is there of the body. */
+static enum flowed send_request(struct exchange *ex)
+{
+	struct conn *c = ex->conn;
+	struct path *p = c->path;
+	struct leg *back = &ex->back->leg;
+	struct flow before = ex->up;
+	struct iovec v[HEAD_IOVS];
+	struct flow_start start = { .head = v };
+	bool waited = ex->replay.bytes > 0;
+	enum flowed r;
+
+	ex->sent_head = true;
+	if (waited)
+		start.n = chunkq_iov(&ex->replay, v, HEAD_IOVS);
+	else if (!never(p->head_of != ex))
+		start.n = exchange_request_iov(ex, v, HEAD_IOVS);
+	else
+		return FLOW_BAD;
+	if (start.n < 0)
+		return FLOW_BAD;
+	r = flow_run(ex, &ex->up, &c->front, back, &start);
+	if (ex->back->uses > 0 && !waited &&
+	    (ex->can_replay || (r == FLOW_SINK && back->sent == ex->sent_before))) {
+		/* A connection from the pool may be closed under us: be able to send it again. */
+		for (int i = 0; i < start.n; i++)
+			if (chunkq_add(&ex->replay, &p->chunks, &c->tenant->memory,
+				       slice_of(v[i].iov_base, v[i].iov_len)) < 0) {
+				chunkq_clear(&ex->replay, &p->chunks);
+				break;
+			}
+		if (r == FLOW_SINK && back->sent == ex->sent_before)
+			ex->up = before;	/* its body is still all there */
+	} else if (waited && (!ex->can_replay || ex->back->uses == 0) && r != FLOW_SINK) {
+		chunkq_clear(&ex->replay, &p->chunks);
+	} else if (waited && r == FLOW_SINK && back->sent == ex->sent_before) {
+		ex->up = before;
+	}
+	arena_reset(&p->arena);
+	p->head_of = NULL;
+	ex->sent = clock_now();
+	return r;
+}
+
+static enum step go_up(struct exchange *ex)
+{
+	struct conn *c = ex->conn;
+	struct leg *back = &ex->back->leg;
+	bool first = ex->is_http && !ex->sent_head;
+	enum flowed r;
+
+	if (ex->up.done && !first && back->out.bytes == 0)
+		return NEXT;
+	if (ex->back_deaf)
+		return NEXT;
+	r = first ? send_request(ex) : flow_run(ex, &ex->up, &c->front, back, NULL);
+	switch (r) {
+	case FLOW_WAIT:
+		return NEXT;	/* the way down may go on */
+	case FLOW_AGAIN:
+		conn_wake(c);
+		return NEXT;
+	case FLOW_DONE:
+		if (ex->is_tunnel && !back->finished) {
+			back->finished = true;
+			if (back->s.ops->finish(&back->s) < 0)
+				ex->back_deaf = true;
+		}
+		return NEXT;
+	case FLOW_SOURCE:
+		return end(ex, REASON_FRONT_CUT);
+	case FLOW_SINK:
+		if (first && back->sent == ex->sent_before && ex->back->uses > 0 &&
+		    !(back->ready & READY_IN))
+			return back_failed(ex);
+		/* It may have answered before it stopped listening. */
+		ex->back_deaf = true;
+		chunkq_clear(&back->out, &c->path->chunks);
+		flow_fini(c->path, &ex->up);
+		back->ready |= READY_IN;
+		return NEXT;
+	case FLOW_BAD:
+		return end(ex, first ? REASON_TOO_LARGE : REASON_BAD_FRAMING);
+	case FLOW_STARVED:
+		return starve(ex);
+	}
+	return NEXT;
+}
+
+/* ---- the response ---- */
+
+static enum step go_down(struct exchange *ex, const struct flow_start *start)
+{
+	struct conn *c = ex->conn;
+	struct leg *front = &c->front;
+
+	switch (flow_run(ex, &ex->down, &ex->back->leg, front, start)) {
+	case FLOW_WAIT:
+		return WAIT;
+	case FLOW_AGAIN:
+		conn_wake(c);
+		return WAIT;
+	case FLOW_DONE:
+		if (ex->is_tunnel) {
+			if (!front->finished) {
+				front->finished = true;
+				if (front->s.ops->finish(&front->s) < 0)
+					return end(ex, REASON_FRONT_CUT);
+			}
+			if (!ex->up.done && !ex->back_deaf)
+				return WAIT;
+		}
+		ex->answer = ANSWER_DONE;
+		ex->reason = REASON_DONE;
+		return NEXT;
+	case FLOW_SOURCE:
+		return end(ex, REASON_BACK_CUT);
+	case FLOW_SINK:
+		return end(ex, REASON_FRONT_CUT);
+	case FLOW_BAD:
+		return end(ex, REASON_BACK_BAD_FRAMING);
+	case FLOW_STARVED:
+		return starve(ex);
+	}
+	return WAIT;
+}
+
+/* 1xx but 101: passed on at once, unless the caller cannot understand it. */
+static enum step interim(struct exchange *ex)
+{
+	struct conn *c = ex->conn;
+	struct path *p = c->path;
+	struct http1_out out = { .keep_alive = true };
+	struct iovec v[HEAD_IOVS];
+	int n, r;
+
+	if (ex->front_http10)
+		return NEXT;
+	n = http1_put_response(&p->head, &out, &p->arena, v, HEAD_IOVS);
+	if (n < 0)
+		return end(ex, REASON_BACK_HEAD_TOO_LARGE);
+	for (int i = 0; i < n; i++)
+		ex->bytes_out += v[i].iov_len;
+	r = leg_send(&c->front, conn_purse(c), v, n);
+	arena_reset(&p->arena);
+	if (r < 0)
+		return end(ex, r == -ENOBUFS ? REASON_OVER_BUDGET : REASON_FRONT_CUT);
+	return NEXT;
+}
+
+static enum step final(struct exchange *ex, struct slice rest)
+{
+	struct conn *c = ex->conn;
+	struct path *p = c->path;
+	struct head *h = &p->head;
+	struct iovec v[HEAD_IOVS];
+	struct flow_start start = { .head = v, .rest = rest };
+	bool streams = h->body == BODY_CHUNKED || h->body == BODY_UNTIL_CLOSE;
+	struct http1_out out = { .to_http10 = ex->front_http10 };
+
+	if (h->status == 101) {
+		if (!ex->upgrade || !ex->up.done || ex->back_deaf)
+			return end(ex, REASON_BACK_BAD_RESPONSE);
+		ex->is_tunnel = true;
+		ex->up.done = false;
+		opaque_init(&ex->up.body);
+		opaque_init(&ex->down.body);
+		out.keep_alive = true;
+	} else {
+		ex->back_keep = h->keep_alive && h->body != BODY_UNTIL_CLOSE;
+		/* A caller that is still sending will be cut off: nobody wants the rest. */
+		ex->front_keep = ex->front_keep && ex->up.done && !p->draining &&
+				 !(streams && ex->front_http10);
+		out.chunked = streams && !ex->front_http10;
+		out.keep_alive = ex->front_keep;
+		http1_body_init(&ex->down.body, h, out.chunked);
+	}
+	ex->status = h->status;
+	ex->head_at = clock_now();
+	start.n = http1_put_response(h, &out, &p->arena, v, HEAD_IOVS);
+	if (start.n < 0)
+		return end(ex, REASON_BACK_HEAD_TOO_LARGE);
+	ex->answer = ANSWER_BODY;
+	chunkq_clear(&ex->replay, &p->chunks);
+	return go_down(ex, &start);
+}
+
+/* Waits for a response head and acts on it. */
+static enum step answer(struct exchange *ex)
+{
+	struct conn *c = ex->conn;
+	struct path *p = c->path;
+	struct leg *back = &ex->back->leg;
+
+	for (;;) {
+		struct slice bytes;
+		struct chunk *held;
+		enum reason why = REASON_BACK_BAD_RESPONSE;
+		enum step s;
+		ssize_t n = flow_head_bytes(c, back, ex->partial, p->limits.head_bytes + 1, &bytes,
+					    &held);
+		int r;
+
+		if (n == -EAGAIN) {
+			back->want |= READY_IN;
+			return WAIT;
+		}
+		if (n == -EMSGSIZE)
+			return end(ex, REASON_BACK_HEAD_TOO_LARGE);
+		if (n == -ENOBUFS)
+			return end(ex, REASON_OVER_BUDGET);
+		if (n <= 0)
+			return back_failed(ex);
+		r = http1_response(bytes, &p->limits, ex->is_head, false, &p->head, &why);
+		if (r < 0) {
+			s = end(ex, why);
+		} else if (r == 0) {
+			ex->partial = true;
+			if (flow_head_wait(c, back, bytes, &held) < 0)
+				return end(ex, REASON_OVER_BUDGET);
+			continue;
+		} else {
+			struct slice rest = slice_from(bytes, p->head.bytes);
+
+			ex->partial = false;
+			ex->down.took += p->head.bytes;
+			if (p->head.status < 200 && p->head.status != 101) {
+				s = interim(ex);
+				if (s == NEXT && leg_keep(back, conn_purse(c), rest) < 0)
+					s = end(ex, REASON_OVER_BUDGET);
+				if (s == NEXT && !sched_may_go_on(&p->sched)) {
+					conn_wake(c);
+					s = WAIT;
+				}
+			} else {
+				s = final(ex, rest);
+				if (held)
+					chunk_give(&p->chunks, &held);
+				return s;
+			}
+		}
+		if (held)
+			chunk_give(&p->chunks, &held);
+		if (s != NEXT)
+			return s;
+	}
+}
+
+enum step stage_relay(struct exchange *ex)
+{
+	struct conn *c = ex->conn;
+	struct leg *front = &c->front, *back = &ex->back->leg;
+	uint64_t before = progress(ex);
+	bool started = ex->is_http ? !ex->sent_head : !ex->is_tunnel;
+	enum step s;
+
+	front->want = back->want = 0;
+	if (c->expired)
+		return end(ex, late(ex));
+	if (front->ready & READY_ERR && ex->answer == ANSWER_NONE)
+		return end(ex, REASON_FRONT_CUT);
+	if (!ex->is_http && !ex->is_tunnel) {
+		ex->is_tunnel = true;
+		opaque_init(&ex->up.body);
+		opaque_init(&ex->down.body);
+	}
+	s = go_up(ex);
+	if (s != NEXT || ex->back == NULL)
+		return s;
+	s = ex->answer == ANSWER_NONE && !ex->is_tunnel ? answer(ex) : go_down(ex, NULL);
+	if (s == WAIT && (started || progress(ex) != before))
+		conn_deadline_ms(c, ms_for(ex));
+	return s;
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See pipes.h. */
+#include "workers/pool/pipes.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+/* Below this, splice costs more than copying: past the soft limit of its user's pipe pages the
+ * kernel gives pipes of one or two pages. */
+#define ROOM_MIN 65536
+
+void pipes_init(struct pipes *p)
+{
+	*p = (struct pipes){ 0 };
+}
+
+static void shut(struct pipes *ps, struct pipe *p)
+{
+	fd_close(&p->in);
+	fd_close(&p->out);
+	p->used = false;
+	ps->open--;
+}
+
+void pipes_fini(struct pipes *ps)
+{
+	for (unsigned i = 0; i < PIPES_MAX; i++)
+		if (ps->pipe[i].used)
+			shut(ps, &ps->pipe[i]);
+	ps->n_spare = 0;
+}
+
+struct pipe *pipe_take(struct pipes *ps)
+{
+	int fds[2], room;
+
+	if (ps->n_spare)
+		return &ps->pipe[ps->spare[--ps->n_spare]];
+	if (ps->off || ps->open == PIPES_MAX || pipe2(fds, O_NONBLOCK | O_CLOEXEC) < 0)
+		return NULL;
+	room = fcntl(fds[0], F_SETPIPE_SZ, (int)PIPE_BYTES);
+	if (room < 0)
+		room = fcntl(fds[0], F_GETPIPE_SZ);
+	if (room < ROOM_MIN) {
+		close(fds[0]);
+		close(fds[1]);
+		ps->off = ps->open == 0;
+		return NULL;
+	}
+	for (unsigned i = 0; i < PIPES_MAX; i++) {
+		struct pipe *p = &ps->pipe[i];
+
+		if (p->used)
+			continue;
+		*p = (struct pipe){ .out = { fds[0] }, .in = { fds[1] }, .room = (uint32_t)room,
+				    .used = true };
+		ps->open++;
+		return p;
+	}
+	must(!"fewer than PIPES_MAX are open");
+	return NULL;
+}
+
+void pipe_give(struct pipes *ps, struct pipe **pp)
+{
+	struct pipe *p = *pp;
+
+	*pp = NULL;
+	if (p->held == 0 && ps->n_spare < PIPES_SPARE)
+		ps->spare[ps->n_spare++] = (uint16_t)(p - ps->pipe);
+	else
+		shut(ps, p);
+}

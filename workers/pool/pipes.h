@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* Pipes for splice: a small pool; a relay holds one only while bytes are inside.  None to be had
+ * (too many in use, the kernel says no): the caller copies. */
+#ifndef WORKERS_POOL_PIPES_H
+#define WORKERS_POOL_PIPES_H
+
+#include "nodeproxy/lib/base/fd.h"
+
+#define PIPES_MAX   256		/* in all, per worker */
+#define PIPES_SPARE 16		/* kept for the next user */
+#define PIPE_BYTES  (256u * 1024)
+
+struct pipe {
+	struct fd in, out;	/* written to, read from */
+	size_t held;		/* bytes inside */
+	uint32_t room;		/* what the kernel made of PIPE_BYTES */
+	bool used;
+};
+
+struct pipes {
+	struct pipe pipe[PIPES_MAX];
+	uint16_t spare[PIPES_SPARE];
+	unsigned n_spare, open;
+	bool off;		/* never again: the kernel refuses pipes of a useful size */
+};
+
+void pipes_init(struct pipes *);
+void pipes_fini(struct pipes *);
+struct pipe *pipe_take(struct pipes *);		/* NULL: none */
+void pipe_give(struct pipes *, struct pipe **);	/* one that holds bytes is closed */
+
+#endif

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* Backs: connections to endpoints, and the idle ones that wait to be used again.
+ *
+ * An idle back belongs to one tenant and one endpoint address (a connection that carried one
+ * tenant's requests never carries another's); the one used last is taken first, so the rest can
+ * time out.  An idle back that becomes readable is of no use any more, whatever it has to say.
+ *
+ *   phase       who        how
+ *   new         connect    back_new(), tcp connect
+ *   attached    exchange   back->user is its conn; its events wake that conn
+ *   idle        pool       pool_put() .. pool_take(); deadline in the wheel
+ *   gone        reaper     back_free() */
+#ifndef WORKERS_POOL_POOL_H
+#define WORKERS_POOL_POOL_H
+
+#include "nodeproxy/lib/base/hash.h"
+#include "nodeproxy/lib/base/wheel.h"
+#include "nodeproxy/lib/net/addr.h"
+#include "workers/pool/leg.h"
+
+#define BACK_MAGIC 0x4e50424bu	/* "NPBK" */
+
+struct back_key {
+	struct addr addr;
+	uint32_t tenant, tenant_gen;	/* slot of the view */
+};
+
+struct pool_entry;
+
+struct back {
+	uint32_t magic;
+	uint32_t uses;			/* exchanges it served before this one */
+	struct leg leg;
+	void *user;			/* the conn it serves; NULL: none */
+	struct back_key key;
+	struct pool_entry *idle_at;	/* while idle */
+	struct node node;		/* of its entry while idle, of the dead when closed */
+	struct wheel_entry deadline;	/* of idleness */
+	uint8_t text_len;
+	char text[ADDR_TEXT];		/* the address, for the log */
+};
+
+struct pool {
+	struct slab backs, entries;
+	struct node *bucket;
+	uint32_t buckets;		/* a power of two */
+	uint32_t keep;			/* idle ones per entry at most */
+	uint32_t idle;
+};
+
+/* 0 or -errno. */
+must_use int pool_init(struct pool *, uint32_t backs, uint32_t keep);
+void pool_fini(struct pool *);
+
+/* A fresh back without a stream; NULL: no room. */
+struct back *back_new(struct pool *, const struct back_key *);
+void back_free(struct pool *, struct back **);
+
+/* The idle back used last, now attached to nobody; NULL: none. */
+struct back *pool_take(struct pool *, const struct back_key *);
+/* Makes it idle; false: enough are, close this one. */
+must_use bool pool_put(struct pool *, struct back *);
+/* Takes an idle one out, to close it. */
+void pool_remove(struct pool *, struct back *);
+
+#endif

@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* The worker process: traffic, one per chosen CPU.
+ *
+ *   pass     the poll set or a timer says so: collect events, deal turns, bury the dead; again while
+ *            there is work, but libev gets its due (channel, timers) after PASS_ROUNDS
+ *   views    a base is verified in slices between passes while the old view serves; an overlay at
+ *            once; the newest wins; a bad one is refused and the old one goes on
+ *   drain    listeners go, answers say "last one", at the deadline the rest is cut; then DRAINED
+ *   orphan   the channel has ended and nobody took it up: drain, then exit */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "nodeproxy/lib/base/clock.h"
+#include "nodeproxy/lib/base/log.h"
+#include "nodeproxy/lib/base/loop.h"
+#include "nodeproxy/lib/base/memfd.h"
+#include "nodeproxy/lib/base/rand.h"
+#include "nodeproxy/lib/role/begin.h"
+#include "nodeproxy/lib/role/enter.h"
+#include "workers/listen.h"
+#include "workers/path/path.h"
+
+#define PASS_ROUNDS	64
+#define TICK_MS		250
+#define VIEW_SLICE_US	200
+
+/* A base that is being verified, and the overlay that waits for it. */
+struct incoming {
+	struct view *base;		/* NULL: none */
+	struct fd overlay;
+	uint64_t overlay_rev, overlay_base;
+};
+
+static struct worker {
+	struct role_born born;
+	struct loop loop;
+	struct loop_io traffic;
+	struct loop_timer due, tick, again, drain_deadline;
+	struct mono due_at;		/* what the timer is set to; INT64_MAX: not */
+	struct ring ring;
+	struct listeners listeners;
+	struct incoming in;
+	bool draining, drained, orphan;
+	struct path path;
+} the;
+
+static void say_rev(enum msg_type t, uint64_t rev)
+{
+	struct msg_rev m = { .rev = rev };
+
+	chan_say(&the.born.chan, t, &m);
+}
+
+/* ---- the pass ---- */
+
+static void on_event(void *arg, uint64_t token, unsigned bits)
+{
+	(void)arg;
+	if (!path_event(&the.path, token, bits))
+		listeners_event(&the.listeners, token);
+}
+
+static void check_drained(void)
+{
+	struct msg_empty m = { 0 };
+
+	if (!the.draining || the.drained || path_live(&the.path))
+		return;
+	the.drained = true;
+	chan_say(&the.born.chan, MSG_DRAINED, &m);
+	if (the.orphan)
+		loop_stop(&the.loop);
+}
+
+static void on_due(void *arg);
+static void on_again(void *arg);
+
+static void pass(void)
+{
+	struct path *p = &the.path;
+	bool more = true;
+
+	for (int i = 0; i < PASS_ROUNDS && more; i++) {
+		poll_collect(&p->poll, on_event, NULL);
+		more = sched_run(&p->sched);
+		if (path_has_dead(p) || !list_is_empty(&p->starved))
+			path_reap(p);
+	}
+	board_set(&p->mine->c[WC_beat_ms_gauge], (uint64_t)(clock_now().ns / NS_PER_MS));
+	if (the.born.panic)
+		the.born.panic->turn = board_get(&p->mine->c[WC_turns]);
+	if (p->due.ns < the.due_at.ns) {
+		the.due_at = p->due;
+		loop_timer_start(&the.loop, &the.due, max_of(p->due.ns - clock_now().ns, (int64_t)0),
+				 0, on_due, NULL);
+	}
+	if (more && !loop_timer_is_running(&the.again))
+		loop_timer_start(&the.loop, &the.again, 0, 0, on_again, NULL);
+	if (unlikely(the.draining))
+		check_drained();
+}
+
+static void on_traffic(void *arg, unsigned events)
+{
+	(void)arg, (void)events;
+	clock_tick();
+	pass();
+}
+
+static void on_due(void *arg)
+{
+	(void)arg;
+	clock_tick();
+	the.due_at.ns = INT64_MAX;
+	path_deadlines(&the.path);
+	pass();
+}
+
+/* ---- views ---- */
+
+static void refuse(struct fd *fd, uint64_t rev, const char *why)
+{
+	struct msg_refused m = { .rev = rev };
+
+	fd_close(fd);
+	board_add(&the.path.mine->c[WC_views_refused], 1);
+	log_error("view_refused", "rev=%llu why=\"%s\"", (unsigned long long)rev, why);
+	if (chan_send(&the.born.chan, MSG_VIEW_REFUSED, &m,
+		      slice_of(why, min_of(strlen(why), (size_t)127)), NULL, 0) < 0)
+		log_warn("view_refusal_unsaid", "rev=%llu", (unsigned long long)rev);
+}
+
+static void adopt(struct view *v)
+{
+	uint64_t rev = view_rev(v);
+
+	path_adopt(&the.path, v);
+	listeners_resume(&the.listeners);
+	board_add(&the.path.mine->c[WC_views_adopted], 1);
+	if (the.born.panic)
+		the.born.panic->rev = rev;
+	log_debug("view_adopted", "rev=%llu", (unsigned long long)rev);
+	say_rev(MSG_VIEW_ADOPTED, rev);
+}
+
+static void lay_overlay(const struct view *on, struct fd *fd, uint64_t rev)
+{
+	struct view *v;
+	int r = view_open_overlay(on, fd, rev, &v);
+
+	if (r < 0)
+		refuse(fd, rev, r == -ESTALE ? "lies on another base" : "overlay is not valid");
+	else
+		adopt(v);
+}
+
+static void forget_incoming(void)
+{
+	if (the.in.base)
+		view_unref(the.in.base);
+	the.in.base = NULL;
+	fd_close(&the.in.overlay);
+}
+
+static void check_incoming(void)
+{
+	struct fd none = FD_NONE;
+	struct view *base = the.in.base;
+	int r;
+
+	if (base == NULL)
+		return;
+	r = view_check_step(base, VIEW_SLICE_US);
+	if (r == 0) {
+		if (!loop_timer_is_running(&the.again))
+			loop_timer_start(&the.loop, &the.again, 0, 0, on_again, NULL);
+		return;
+	}
+	if (r < 0) {
+		refuse(&none, view_rev(base), view_problem(base));
+		forget_incoming();
+		return;
+	}
+	the.in.base = NULL;
+	adopt(base);
+	if (fd_is_open(the.in.overlay))
+		lay_overlay(the.path.view, &the.in.overlay, the.in.overlay_rev);
+	fd_close(&the.in.overlay);
+}
+
+static void on_again(void *arg)
+{
+	(void)arg;
+	clock_tick();
+	check_incoming();
+	pass();
+}
+
+static void view_here(const struct msg_view *m, struct fd fd)
+{
+	const struct view *now = the.path.view;
+	struct view *v;
+	int r;
+
+	if (m->kind == VIEW_BASE) {
+		forget_incoming();
+		r = view_open_base(&fd, m->rev, &v);
+		if (r < 0) {
+			refuse(&fd, m->rev, r == -EPERM ? "is not sealed" : "header is not valid");
+			return;
+		}
+		the.in.base = v;
+		check_incoming();
+	} else if (the.in.base && m->base_rev == view_base_rev(the.in.base)) {
+		fd_close(&the.in.overlay);
+		the.in.overlay = fd_take(&fd);
+		the.in.overlay_rev = m->rev;
+	} else if (now && m->base_rev == view_base_rev(now)) {
+		lay_overlay(now, &fd, m->rev);
+	} else {
+		refuse(&fd, m->rev, "lies on another base");
+	}
+}
+
+/* ---- drain ---- */
+
+static void on_drain_deadline(void *arg)
+{
+	(void)arg;
+	clock_tick();
+	path_drain_deadline(&the.path);
+	path_reap(&the.path);
+	check_drained();
+}
+
+static void drain(uint64_t ms)
+{
+	ms = min_of(ms, (uint64_t)86400000);
+	loop_timer_start(&the.loop, &the.drain_deadline, (int64_t)ms * NS_PER_MS, 0,
+			 on_drain_deadline, NULL);
+	if (the.draining)
+		return;		/* with another deadline */
+	the.draining = true;
+	log_info("draining", "deadline_ms=%llu conns=%u", (unsigned long long)ms,
+		 path_live(&the.path));
+	listeners_drop_all(&the.listeners);
+	path_drain(&the.path);
+	path_reap(&the.path);
+	check_drained();
+}
+
+/* ---- the channel ---- */
+
+static void listen_here(const struct msg_listen *m, struct fd *fd)
+{
+	int r;
+
+	if (the.draining) {
+		fd_close(fd);
+		return;
+	}
+	r = listeners_add(&the.listeners, fd, m->listener, m->group);
+	if (r < 0) {
+		fd_close(fd);
+		log_error("listen_refused", "listener=%u group=%u error=%d", m->listener, m->group,
+			  -r);
+	}
+}
+
+static void handle(const struct msg *m)
+{
+	struct msg *mine = (struct msg *)(uintptr_t)m;	/* to take its descriptors */
+	struct fd fd = m->nfds ? fd_take(&mine->fd[0]) : FD_NONE;
+
+	switch (m->type) {
+	case MSG_LISTEN:
+		listen_here(m->p, &fd);
+		break;
+	case MSG_LISTEN_DROP: {
+		const struct msg_listen *l = m->p;
+
+		listeners_drop(&the.listeners, l->listener, l->group);
+		break;
+	}
+	case MSG_VIEW_HERE:
+		view_here(m->p, fd_take(&fd));
+		break;
+	case MSG_DRAIN:
+		drain(((const struct msg_drain *)m->p)->deadline_ms);
+		break;
+	case MSG_LOG_LEVEL:
+		log_level = (enum log_level)min_of(((const struct msg_log_level *)m->p)->level,
+						   (uint32_t)LOG_ERROR);
+		break;
+	case MSG_PING:
+		chan_say(&the.born.chan, MSG_PONG, m->p);
+		break;
+	case MSG_STOP:
+		loop_stop(&the.loop);
+		break;
+	default:
+		break;
+	}
+	fd_close(&fd);
+}
+
+static void on_chan(void *arg)
+{
+	const struct msg *m;
+	int r;
+
+	(void)arg;
+	clock_tick();
+	while ((r = chan_recv(&the.born.chan, &m)) != 0) {
+		if (r == 1) {
+			handle(m);
+			continue;
+		}
+		if (r == -EAGAIN || r == -EMFILE) {
+			log_warn("message_lost", "error=%d", -r);
+			continue;
+		}
+		/* Nobody can replace us any more: serve who is here, then go. */
+		chan_unwatch(&the.born.chan);
+		the.orphan = true;
+		log_warn("channel_lost", "error=%d", -r);
+		drain((uint64_t)the.path.knobs->drain_ms);
+		if (the.drained)
+			loop_stop(&the.loop);
+		break;
+	}
+	pass();
+}
+
+static void on_tick(void *arg)
+{
+	struct board_worker *b = the.path.mine;
+
+	(void)arg;
+	clock_tick();
+	path_gauges(&the.path);
+	board_set(&b->c[WC_unknown_syscalls], role_unknown_count);
+	listeners_resume(&the.listeners);
+	pass();
+}
+
+/* ---- birth ---- */
+
+static _Noreturn void die(const char *what, int r)
+{
+	log_error("cannot_start", "what=%s error=%d", what, -r);
+	exit(ROLE_EXIT_START);
+}
+
+static size_t bytes_of(struct fd fd)
+{
+	struct stat st;
+
+	return fstat(fd.v, &st) < 0 || st.st_size < 0 ? 0 : (size_t)st.st_size;
+}
+
+static struct board *map_board(struct fd fd, unsigned id)
+{
+	size_t n = bytes_of(fd);
+	void *p;
+	int r = memfd_map_shared(fd, n, true, &p);
+
+	if (r == 0)
+		r = board_check(p, n);
+	if (r == 0 && id >= ((struct board *)p)->workers)
+		r = -EBADMSG;
+	if (r < 0)
+		die("board", r);
+	return p;
+}
+
+static void map_ring(struct fd fd)
+{
+	size_t n = bytes_of(fd);
+	void *p;
+	int r = memfd_map_shared(fd, n, true, &p);
+
+	if (r == 0)
+		r = ring_open_writer(&the.ring, p, n);
+	if (r < 0)
+		die("ring", r);
+}
+
+int main(int argc, char **argv)
+{
+	const struct knobs *k;
+	struct board *board;
+	struct ring *access_ring;
+	int r;
+
+	tzset();	/* reads a file; afterwards none can be opened */
+	role_begin(ROLE_WORKER, argc, argv, &the.born);
+	signal(SIGPIPE, SIG_IGN);
+	rand_init();
+	k = (const struct knobs *)(const void *)the.born.knobs.p;
+	r = knobs_check(k, the.born.knobs.n);
+	if (r < 0 || the.born.nfds < 2)
+		die("knobs", r);
+	board = map_board(the.born.fd[0], the.born.start.id);
+	map_ring(the.born.fd[1]);
+	log_init("worker", &the.ring);
+	log_level = (enum log_level)min_of(the.born.start.log_level, (uint32_t)LOG_ERROR);
+	access_ring = k->access_log_path[0] ? &the.ring : NULL;
+	the.in.overlay = FD_NONE;
+	the.due_at.ns = INT64_MAX;
+	if ((r = loop_init(&the.loop)) < 0)
+		die("loop", r);
+	if ((r = path_init(&the.path, k, board, the.born.start.id, access_ring)) < 0)
+		die("memory", r);
+	listeners_init(&the.listeners, &the.path, the.born.chan.fd.v);
+	loop_io_start(&the.loop, &the.traffic, the.path.poll.fd.v, LOOP_READ, on_traffic, NULL);
+	loop_timer_start(&the.loop, &the.tick, TICK_MS * NS_PER_MS, TICK_MS, on_tick, NULL);
+	chan_watch(&the.born.chan, &the.loop, on_chan, NULL);
+	log_info("started", "id=%u cpu=%u generation=%u", the.born.start.id, the.born.start.cpu,
+		 the.born.start.generation);
+	role_ready(&the.born.chan);
+	loop_run(&the.loop);
+	forget_incoming();
+	listeners_drop_all(&the.listeners);
+	path_drain_deadline(&the.path);
+	path_fini(&the.path);
+	loop_fini(&the.loop);
+	return 0;
+}
