@@ -143,7 +143,7 @@ void js_str(struct text *t, const char *key, const char *s)
 void js_u64(struct text *t, const char *key, uint64_t v)
 {
 	js_key(t, key);
-	text_u64(t, v);
+	text_u64(t, min_of(v, (uint64_t)INT64_MAX));
 }
 
 void js_i64(struct text *t, const char *key, int64_t v)

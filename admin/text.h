@@ -45,6 +45,8 @@ void js_open(struct text *, const char *key, char what);
 void js_close(struct text *, char what);
 void js_slice(struct text *, const char *key, struct slice);
 void js_str(struct text *, const char *key, const char *);	/* NULL: null */
+/* At most INT64_MAX: readers of JSON (jansson, too) refuse more, and a worker that scribbles over the
+ * board must not make answers unreadable. */
 void js_u64(struct text *, const char *key, uint64_t);
 void js_i64(struct text *, const char *key, int64_t);
 void js_bool(struct text *, const char *key, bool);

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See admin_state.h. */
+#include "tests/lib/admin_state.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "nodeproxy/lib/base/memfd.h"
+#include "nodeproxy/lib/base/panic.h"
+#include "tests/lib/view_from.h"
+
+#define WORKERS 2
+
+static const char world[] =
+	"namespace shop tenant=acme slot=3/1 weight=5\n"
+	"service shop/web slot=4/1 port=80/http/http port=9000\n"
+	"endpoint shop/web:http 10.0.0.1:8080 zone=a\n"
+	"endpoint shop/web:http 10.0.0.2:8081 notready\n"
+	"service shop/api slot=5/1 port=80\n"
+	"route shop/split parent=shop/web:80\n"
+	"rule prefix=/a name=one backend=shop/api:80*9 backend=shop/gone:1\n";
+
+static const char report[] =
+	"{\"sources\":[{\"kind\":\"file\",\"path\":\"/etc/np\",\"state\":\"synced\",\"documents\":4,"
+	"\"accepted\":3,\"refused\":1,\"since_unix_ms\":1000}],"
+	"\"refused\":[{\"source\":\"a.yaml\",\"line\":3,\"field\":\"spec.ports[0].port\","
+	"\"reason\":\"must be 1..65535\\u001b[2J\",\"kind\":\"Service\",\"namespace\":\"shop\","
+	"\"name\":\"bad\",\"serving_last_good\":false}],"
+	"\"rev\":7,\"durable\":true,\"store\":{\"path\":\"store.db\",\"rev\":7},"
+	"\"resources\":[{\"kind\":\"HTTPRoute\",\"namespace\":\"shop\",\"name\":\"split\","
+	"\"source\":\"r.yaml\",\"line\":1,\"created\":null,\"generation\":0,\"status\":{\"parents\":["
+	"{\"parentRef\":{\"name\":\"web\"},\"conditions\":[{\"type\":\"Accepted\",\"status\":\"True\","
+	"\"reason\":\"Accepted\"},{\"type\":\"ResolvedRefs\",\"status\":\"False\","
+	"\"reason\":\"BackendNotFound\"}]}]}},"
+	"{\"kind\":\"HTTPRoute\",\"namespace\":\"shop\",\"name\":\"lost\",\"source\":\"r.yaml\",\"line\":9,"
+	"\"status\":{\"parents\":[{\"parentRef\":{\"name\":\"nobody\"},\"conditions\":[{"
+	"\"type\":\"Accepted\",\"status\":\"False\",\"reason\":\"NoMatchingParent\"}]}]}}]}";
+
+void admin_state_report(struct state *st, const char *json)
+{
+	struct fd fd;
+
+	must(memfd_sealed("report", slice_str(json), &fd) == 0);
+	report_put(&st->report, &fd);
+}
+
+static void numbers(struct board *b)
+{
+	for (unsigned w = 0; w < WORKERS; w++) {
+		struct board_service *s = board_service(b, w, 4, 1);
+		struct board_tenant *t = board_tenant(b, w, 3, 1);
+
+		board_add(&s->c[SC_requests_2xx], 10);
+		board_add(&s->c[SC_requests_5xx], w);
+		board_add(&s->c[SC_bytes_in], 1000);
+		board_add(&s->c[SC_duration_us], 30000);
+		board_add(&s->bucket[board_bucket(2000)], 10);
+		board_add(&s->bucket[BOARD_BUCKETS - 1], 1);
+		board_add(&t->c[TC_conns], 3);
+		board_add(&t->c[TC_conns_gauge], 2);
+		board_add(&t->reasons[REASON_BACK_CUT], 1);
+		board_add(&b->worker[w].reasons[REASON_DONE], 10);
+		board_add(&b->worker[w].reasons[REASON_BACK_CUT], 1);
+		board_add(&b->worker[w].c[WC_conns_gauge], 2);
+		/* another generation: what the view does not name does not count */
+		board_add(&board_service(b, w, 5, 9)->c[SC_requests_2xx], 77);
+	}
+	board_endpoint(b, 100 + 8080, 7)->exchanges = 20;
+	board_endpoint(b, 100 + 8080, 7)->in_flight = 1;
+}
+
+struct admin_pages *admin_state_new(struct state *st)
+{
+	struct admin_pages *p = calloc(1, sizeof *p);
+	struct panic_page page = { .magic = PANIC_MAGIC, .pid = 4711, .line = 12 };
+
+	must(p != NULL);
+	memset(st, 0, sizeof *st);
+	knobs_default(&p->knobs);
+	snprintf(p->knobs.node, sizeof p->knobs.node, "host-a");
+	p->board = mmap(NULL, board_bytes(WORKERS), PROT_READ | PROT_WRITE,
+			MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	must(p->board != MAP_FAILED);
+	board_format(p->board, WORKERS);
+	numbers(p->board);
+	p->procs = (struct procs){ .magic = PROCS_MAGIC, .started_unix_ms = 1000, .master_starts = 1,
+				   .rev = 7, .count = 4 };
+	for (uint32_t i = 0; i < 4; i++)
+		p->procs.proc[i] = (struct proc){ .role = i < 2 ? ROLE_WORKER : i == 2 ? ROLE_SYNCD
+										       : ROLE_ADMIND,
+						  .id = i < 2 ? i : 0, .state = PROC_READY,
+						  .pid = 100 + i, .cpu = i < 2 ? (int32_t)i : -1,
+						  .started_unix_ms = 1000, .rev = 7 };
+	memcpy(page.role, "worker", 7);
+	memcpy(page.what, "must(x)", 8);
+	memcpy(p->panics.entry[3].page, &page, sizeof page);
+	p->panics.entry[3].serial = 5;
+
+	st->knobs = &p->knobs;
+	st->board = p->board;
+	st->workers = WORKERS;
+	st->procs_shared = &p->procs;
+	st->panics = &p->panics;
+	st->view = view_from(world);
+	st->report = report_none();
+	st->log_level = LOG_INFO;
+	st->started_unix_ms = 1000;
+	st->open_files_limit = 1048576;
+	st->landlock_abi = 1;
+	admin_state_report(st, report);
+	state_refresh(st);
+	return p;
+}
+
+void admin_state_free(struct state *st, struct admin_pages **p)
+{
+	report_fini(&st->report);
+	if (st->view)
+		view_unref(st->view);
+	munmap((*p)->board, board_bytes(WORKERS));
+	free(*p);
+	*p = NULL;
+}
+
+json_t *admin_ask(struct state *st, const char *method, const char *target, const char *body,
+		  uint32_t uid, int *ret_status, struct msg_order *ret_order)
+{
+	struct wire_request req = { .method = WIRE_OTHER, .target = slice_str(target),
+				    .body = slice_str(body) };
+	struct msg_order order;
+	struct answer a;
+	json_error_t e;
+	json_t *o;
+
+	if (strcmp(method, "GET") == 0)
+		req.method = WIRE_GET;
+	else if (strcmp(method, "POST") == 0)
+		req.method = WIRE_POST;
+	if (dispatch(st, &req, uid, 7, &a, ret_order ? ret_order : &order) == DISPATCH_ORDER) {
+		*ret_status = 0;
+		return json_object();
+	}
+	must(!a.body.cut);
+	o = json_loadb(a.body.p, a.body.n, JSON_REJECT_DUPLICATES, &e);
+	if (!o)
+		fprintf(stderr, "%s: not JSON: %s\n%s\n", target, e.text, a.body.p);
+	must(o != NULL);
+	*ret_status = a.status;
+	text_fini(&a.body);
+	return o;
+}

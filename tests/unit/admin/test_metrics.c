@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* /metrics as Prometheus reads it, and the health paths. */
+#include "tests/unit/test.h"
+
+#include <ctype.h>
+#include <stdio.h>
+
+#include "admin/metrics.h"
+#include "tests/lib/admin_state.h"
+#include "tests/lib/view_from.h"
+
+static struct state st;
+static struct admin_pages *pages;
+
+static const char *skip_name(const char *p)
+{
+	ck_assert_msg(isalpha(*p) || *p == '_' || *p == ':', "no name: %.40s", p);
+	while (isalnum(*p) || *p == '_' || *p == ':')
+		p++;
+	return p;
+}
+
+/* One sample line, by the grammar of the text format; the family's name must be the current one. */
+static void check_sample(const char *line, const char *family, const char *type)
+{
+	const char *p = skip_name(line);
+	size_t n = (size_t)(p - line), f = strlen(family);
+
+	ck_assert_msg(n >= f && strncmp(line, family, f) == 0, "%s outside its family %s", line,
+		      family);
+	if (n > f)
+		ck_assert_msg(strcmp(type, "histogram") == 0, "%s in %s", line, family);
+	if (*p == '{') {
+		do {
+			p = skip_name(p + 1);
+			ck_assert_msg(p[0] == '=' && p[1] == '"', "label: %s", line);
+			for (p += 2; *p != '"'; p++) {
+				ck_assert_msg(*p && (uint8_t)*p >= 0x20, "label value: %s", line);
+				if (*p == '\\')
+					ck_assert_msg(strchr("\\\"n", *++p), "escape: %s", line);
+			}
+			p++;
+		} while (*p == ',');
+		ck_assert_msg(*p == '}', "end of labels: %s", line);
+		p++;
+	}
+	ck_assert_msg(*p == ' ', "no value: %s", line);
+	strtod(p + 1, (char **)(uintptr_t)&p);
+	ck_assert_msg(*p == 0, "value: %s", line);
+}
+
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* The whole exposition; no series twice, no family twice. */
+static void check_format(char *text)
+{
+	static char *series[20000], family[128], type[32];
+	char *families[400], *save, *line;
+	size_t n = 0, nf = 0;
+
+	for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		if (strncmp(line, "# HELP ", 7) == 0) {
+			ck_assert_int_eq(sscanf(line + 7, "%127s", family), 1);
+			families[nf++] = strdup(family);
+		} else if (strncmp(line, "# TYPE ", 7) == 0) {
+			char name[128];
+
+			ck_assert_int_eq(sscanf(line + 7, "%127s %31s", name, type), 2);
+			ck_assert_str_eq(name, family);
+			ck_assert(strcmp(type, "counter") == 0 || strcmp(type, "gauge") == 0 ||
+				  strcmp(type, "histogram") == 0);
+		} else {
+			check_sample(line, family, type);
+			*strrchr(line, ' ') = 0;
+			ck_assert_uint_lt(n, countof(series));
+			series[n++] = line;
+		}
+	}
+	qsort(series, n, sizeof *series, by_text);
+	for (size_t i = 1; i < n; i++)
+		ck_assert_msg(strcmp(series[i], series[i - 1]) != 0, "twice: %s", series[i]);
+	qsort(families, nf, sizeof *families, by_text);
+	for (size_t i = 1; i < nf; i++)
+		ck_assert_msg(strcmp(families[i], families[i - 1]) != 0, "twice: %s", families[i]);
+	for (size_t i = 0; i < nf; i++)
+		free(families[i]);
+	ck_assert_uint_gt(n, 50);
+}
+
+static struct text scrape(void)
+{
+	struct text t = text_of(8 << 20);
+
+	metrics_text(&st, &t);
+	ck_assert(!t.cut);
+	return t;
+}
+
+START_TEST(every_line_is_one_that_prometheus_reads)
+{
+	struct text t;
+
+	pages = admin_state_new(&st);
+	t = scrape();
+	check_format(t.p);
+	text_fini(&t);
+	/* a fresh host: nothing arrived yet */
+	view_unref(st.view);
+	st.view = NULL;
+	report_fini(&st.report);
+	st.has_procs = false;
+	t = scrape();
+	check_format(t.p);
+	text_fini(&t);
+	admin_state_free(&st, &pages);
+}
+END_TEST
+
+START_TEST(numbers_are_summed_over_workers_and_histograms_add_up)
+{
+	static const char *const lines[] = {
+		"nodeproxy_service_requests_total{namespace=\"shop\",service=\"web\",code_class=\"2xx\"} 20\n",
+		"nodeproxy_service_requests_total{namespace=\"shop\",service=\"web\",code_class=\"5xx\"} 1\n",
+		"nodeproxy_service_requests_total{namespace=\"shop\",service=\"api\",code_class=\"2xx\"} 0\n",
+		"nodeproxy_service_request_duration_seconds_bucket{namespace=\"shop\",service=\"web\",le=\"0.001\"} 0\n",
+		"nodeproxy_service_request_duration_seconds_bucket{namespace=\"shop\",service=\"web\",le=\"0.0025\"} 20\n",
+		"nodeproxy_service_request_duration_seconds_bucket{namespace=\"shop\",service=\"web\",le=\"+Inf\"} 22\n",
+		"nodeproxy_service_request_duration_seconds_sum{namespace=\"shop\",service=\"web\"} 0.060000\n",
+		"nodeproxy_service_request_duration_seconds_count{namespace=\"shop\",service=\"web\"} 22\n",
+		"nodeproxy_reasons_total{reason=\"BACK_CUT\",fault=\"back\",flag=\"UC\"} 2\n",
+		"nodeproxy_tenant_connections{tenant=\"acme\"} 4\n",
+		"nodeproxy_endpoint_in_flight{namespace=\"shop\",service=\"web\",endpoint=\"10.0.0.1:8080\"} 1\n",
+		"nodeproxy_process_up{role=\"worker\",id=\"1\"} 1\n",
+		"nodeproxy_refused_documents 1\n", "nodeproxy_durable 1\n", "nodeproxy_ready 1\n",
+		"nodeproxy_worker_connections{worker=\"0\"} 2\n",
+		"nodeproxy_log_dropped_records_total{worker=\"1\",at=\"sink\"} 4\n",
+	};
+	struct text t;
+
+	pages = admin_state_new(&st);
+	st.losses[1].sink = 4;
+	t = scrape();
+	for (size_t i = 0; i < countof(lines); i++)
+		ck_assert_msg(strstr(t.p, lines[i]) != NULL, "missing: %s", lines[i]);
+	text_fini(&t);
+	admin_state_free(&st, &pages);
+}
+END_TEST
+
+START_TEST(hostile_words_stay_inside_their_label)
+{
+	struct text t;
+
+	pages = admin_state_new(&st);
+	admin_state_report(&st, "{\"sources\":[{\"kind\":\"a\\\"} 1\\nforged{x=\\\"\\\\\",\"state\":\"x\"}]}");
+	t = scrape();
+	ck_assert_ptr_nonnull(strstr(t.p, "kind=\"a\\\"} 1\\nforged{x=\\\"\\\\\",source"));
+	check_format(t.p);
+	text_fini(&t);
+	admin_state_free(&st, &pages);
+}
+END_TEST
+
+START_TEST(who_shares_a_slot_is_one_series)
+{
+	struct text t;
+
+	pages = admin_state_new(&st);
+	view_unref(st.view);
+	st.view = view_from("service shop/one port=80\nservice shop/two port=80\n");
+	board_add(&board_service(pages->board, 0, 0, 0)->c[SC_requests_2xx], 3);
+	t = scrape();
+	ck_assert_ptr_nonnull(strstr(t.p, "nodeproxy_service_requests_total{namespace=\"\",service=\"\","
+					  "code_class=\"2xx\"} 3\n"));
+	ck_assert_ptr_null(strstr(t.p, "service=\"one\""));
+	check_format(t.p);
+	text_fini(&t);
+	admin_state_free(&st, &pages);
+}
+END_TEST
+
+static int status_of(enum wire_method m, const char *target)
+{
+	struct wire_request req = { .method = m, .target = slice_str(target) };
+	struct answer a;
+
+	metrics_answer(&st, &req, &a);
+	text_fini(&a.body);
+	return a.status;
+}
+
+START_TEST(health_is_200_only_when_all_workers_serve_a_view)
+{
+	pages = admin_state_new(&st);
+	ck_assert_int_eq(status_of(WIRE_GET, "/healthz/ready"), 200);
+	ck_assert_int_eq(status_of(WIRE_HEAD_METHOD, "/healthz/ready?x=1"), 200);
+	ck_assert_int_eq(status_of(WIRE_POST, "/healthz/ready"), 405);
+	ck_assert_int_eq(status_of(WIRE_GET, "/"), 404);
+	ck_assert_int_eq(status_of(WIRE_POST, "/"), 404);
+	ck_assert_int_eq(status_of(WIRE_GET, "/metrics"), 200);
+	pages->procs.proc[0].state = PROC_STARTING;
+	state_refresh(&st);
+	ck_assert_int_eq(status_of(WIRE_GET, "/healthz/ready"), 503);
+	pages->procs.proc[0].state = PROC_READY;
+	pages->procs.proc[0].rev = 0;
+	state_refresh(&st);
+	ck_assert_int_eq(status_of(WIRE_GET, "/healthz/ready"), 503);
+	pages->procs.proc[0].rev = 1;
+	pages->procs.shutting_down = 1;
+	state_refresh(&st);
+	ck_assert_int_eq(status_of(WIRE_GET, "/healthz/ready"), 503);
+	ck_assert_int_eq(status_of(WIRE_GET, "/healthz/live"), 200);
+	admin_state_free(&st, &pages);
+}
+END_TEST
+
+UNIT_TESTS("metrics", every_line_is_one_that_prometheus_reads,
+	   numbers_are_summed_over_workers_and_histograms_add_up,
+	   hostile_words_stay_inside_their_label, who_shares_a_slot_is_one_series,
+	   health_is_200_only_when_all_workers_serve_a_view)
