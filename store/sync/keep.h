@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* Keeps the store in step with the model.
+ *
+ * The model is right whether or not the store can be written; keep_write() puts the journal into
+ * one transaction.  When that fails the state is not durable: the notes stay in the journal, and
+ * the next try comes after a growing pause.  A store that was opened again is written whole. */
+#ifndef NODEPROXY_STORE_SYNC_KEEP_H
+#define NODEPROXY_STORE_SYNC_KEEP_H
+
+#include "nodeproxy/lib/base/clock.h"
+#include "store/db/db.h"
+#include "store/sync/model.h"
+
+#define KEEP_WAIT_MIN_MS 200
+#define KEEP_WAIT_MAX_MS 30000
+
+struct keep {
+	int dir;		/* borrowed */
+	struct db *db;		/* NULL: could not be opened, or has failed */
+	bool durable;
+	uint64_t rev;		/* of the last commit */
+	uint64_t commits, failures;
+	struct mono again;	/* not tried before, while not durable */
+	int64_t wait_ms;
+	char problem[256];	/* why it is not durable */
+	struct db_found found;	/* by the last opening */
+};
+
+/* Opens the store in dir.  0 or -errno: keep_write() will try again. */
+must_use int keep_open(struct keep *, int dir);
+void keep_close(struct keep *);
+
+struct keep_loaded {
+	uint32_t rows, refused;	/* refused: not valid (any more) */
+	uint32_t slots;
+};
+
+/* Slots, then rows, from the store into the model (which must be settled afterwards); rev as
+ * stored.  0 or -errno with whatever could be read. */
+must_use int keep_load(struct keep *, struct model *, struct keep_loaded *ret);
+/* Makes the journal durable as rev; at once returns the standing state while a pause lasts, unless
+ * force.  True when everything is written. */
+bool keep_write(struct keep *, struct model *, uint64_t rev, bool force);
+
+#endif

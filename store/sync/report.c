@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See report.h. */
+#include "store/sync/report.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "nodeproxy/lib/base/memfd.h"
+#include "store/sync/status.h"
+
+void timing_add(struct timing *t, int64_t us)
+{
+	t->last_us = us;
+	if (t->count++ == 0 || us > t->max_us)
+		t->max_us = us;
+}
+
+const char *source_state_name(enum source_state s)
+{
+	static const char *const name[] = {
+		[SOURCE_STARTING] = "starting", [SOURCE_SYNCED] = "synced", [SOURCE_LOST] = "lost"
+	};
+
+	return (unsigned)s < countof(name) ? name[s] : "?";
+}
+
+/* ---- refused ---- */
+
+struct refused_list {
+	FILE *f;
+	uint32_t n, said;
+};
+
+static void one_refused(struct refused_list *l, const char *source, uint32_t line,
+			const char *field, const char *reason, const char *kind, const char *ns,
+			const char *name, bool last_good)
+{
+	const char *const text[] = { "source", source, "field", field, "reason", reason, "kind", kind,
+				     "namespace", ns, "name", name };
+
+	if (l->n++ >= REPORT_REFUSED_MAX)
+		return;
+	fprintf(l->f, "%s{\"line\":%u,\"serving_last_good\":%s", l->said++ ? ",\n" : "", line,
+		last_good ? "true" : "false");
+	for (size_t i = 0; i < countof(text); i += 2) {
+		fprintf(l->f, ",\"%s\":", text[i]);
+		json_text(l->f, text[i + 1]);
+	}
+	fputc('}', l->f);
+}
+
+/* An older version of something of this place is served, and this refusal may be why. */
+static bool keeps_last_good(const struct place *p, const struct refused *f)
+{
+	if (f->resource)
+		return f->resource->served && f->resource->winner == NULL;
+	for (const struct node *n = p->claims.next; n != &p->claims; n = n->next) {
+		const struct claim *c = container_of(n, struct claim, in_place);
+
+		/* The place as a whole cannot be read: all of it is what it was. */
+		if (f->refusal->line == 0 ? c == c->resource->winner
+					  : c->held == NULL && !c->refused &&
+						    c->resource->winner == NULL &&
+						    c->resource->served)
+			return true;
+	}
+	return false;
+}
+
+static void refused_of_place(struct refused_list *l, const struct place *p)
+{
+	for (const struct node *n = p->refusals.next; n != &p->refusals; n = n->next) {
+		const struct refused *f = container_of(n, struct refused, in_place);
+		const struct refusal *r = f->refusal;
+
+		one_refused(l, p->name, r->line, r->field, r->reason, r->kind, r->ns, r->name,
+			    keeps_last_good(p, f));
+	}
+	for (const struct node *n = p->claims.next; n != &p->claims; n = n->next) {
+		const struct claim *c = container_of(n, struct claim, in_place);
+		const struct resource *r = c->resource;
+		char reason[512];
+
+		if (c->held == NULL)
+			continue;
+		if (c == r->winner) {
+			if (r->conflict)
+				one_refused(l, p->name, c->line,
+					    r->kind == ROW_SERVICE  ? "spec.clusterIP"
+					    : r->kind == ROW_TENANT ? "spec.namespaces"
+								    : "",
+					    r->conflict, row_kind_name(r->kind), r->ns, r->name,
+					    false);
+			continue;
+		}
+		const struct claim *first = container_of(r->claims.next, struct claim, in_resource);
+
+		if (r->winner)
+			first = r->winner;
+		snprintf(reason, sizeof reason, "is written at %s:%u already, which counts",
+			 first->place->name, first->line);
+		one_refused(l, p->name, c->line, "metadata.name", reason, row_kind_name(r->kind), r->ns,
+			    r->name, r->served != NULL);
+	}
+}
+
+static int by_place(const void *a, const void *b)
+{
+	const struct place *const *x = a, *const *y = b;
+
+	return strcmp((*x)->name, (*y)->name);
+}
+
+static int refused_json(FILE *f, const struct model *m, uint32_t *ret_n)
+{
+	struct refused_list l = { .f = f };
+	const struct place **all = malloc(max_of(m->places.count, (size_t)1) * sizeof(void *));
+	size_t n = 0;
+
+	if (all == NULL)
+		return -ENOMEM;
+	for (const struct node *x = m->all_places.next; x != &m->all_places; x = x->next)
+		all[n++] = container_of(x, struct place, in_model);
+	qsort(all, n, sizeof(void *), by_place);
+	for (size_t i = 0; i < n; i++)
+		refused_of_place(&l, all[i]);
+	free(all);
+	*ret_n = l.n;
+	return 0;
+}
+
+/* ---- resources ---- */
+
+static void resource_json_out(FILE *f, const struct model *m, struct resource *r, bool first)
+{
+	const struct row *row = r->served ? r->served->row : NULL;
+	const struct refusal *why = status_refusal(r);
+	const char *const text[] = { "kind", row_kind_name(r->kind), "namespace", r->ns, "name",
+				     r->name, "source", row ? row->source : why ? why->source : "" };
+
+	fputs(first ? "{" : ",\n{", f);
+	for (size_t i = 0; i < countof(text); i += 2) {
+		fprintf(f, "%s\"%s\":", i ? "," : "", text[i]);
+		json_text(f, text[i + 1]);
+	}
+	fprintf(f, ",\"line\":%u,\"created\":%lld,\"generation\":%lld,\"status\":",
+		row   ? row->line
+		: why ? why->doc_line
+		      : 0,
+		(long long)(row ? row->created_unix_ms : 0),
+		(long long)(row ? row->generation : 0));
+	status_json(f, m, r);
+	fputc('}', f);
+}
+
+/* Routes first: they are what has conditions worth asking for. */
+static bool resources_json(FILE *f, struct model *m)
+{
+	static const enum row_kind order[] = { ROW_HTTPROUTE, ROW_TENANT, ROW_NAMESPACE,
+					       ROW_SERVICE };
+	uint32_t said = 0;
+
+	for (size_t k = 0; k < countof(order); k++) {
+		for (size_t b = 0; b < m->resources.buckets; b++) {
+			for (struct hash_node *n = m->resources.bucket[b]; n; n = n->next) {
+				struct resource *r = container_of(n, struct resource, by_key);
+
+				if (r->kind != order[k] || (r->served == NULL && !status_refusal(r)))
+					continue;
+				if (said == REPORT_RESOURCES_MAX)
+					return true;
+				resource_json_out(f, m, r, said++ == 0);
+			}
+		}
+	}
+	return false;
+}
+
+/* ---- the whole ---- */
+
+static void timing_json(FILE *f, const char *name, const struct timing *t, bool first)
+{
+	fprintf(f, "%s\"%s\":{\"count\":%llu", first ? "" : ",", name, (unsigned long long)t->count);
+	if (t->count)
+		fprintf(f, ",\"last\":%lld.%03lld,\"max\":%lld.%03lld", (long long)t->last_us / 1000,
+			(long long)t->last_us % 1000, (long long)t->max_us / 1000,
+			(long long)t->max_us % 1000);
+	fputc('}', f);
+}
+
+static void source_json(FILE *f, const struct report *r, const struct model_counts *n)
+{
+	uint32_t good = 0;
+
+	for (int k = 0; k < ROW_KINDS; k++)
+		good += n->served[k];
+	good -= n->conflicts;
+	fputs("{\"kind\":", f);
+	json_text(f, r->kind);
+	fputs(",\"path\":", f);
+	json_text(f, r->path);
+	fprintf(f, ",\"state\":\"%s\",\"since_unix_ms\":%lld,\"places\":%u,\"documents\":%u,"
+		   "\"accepted\":%u,\"refused\":%u,\"problem\":",
+		source_state_name(r->state), (long long)r->since_unix_ms, n->places,
+		n->documents, good, n->refused);
+	json_text(f, r->problem ? r->problem : "");
+	fputc('}', f);
+}
+
+static void store_json(FILE *f, const struct keep *k, const struct report *r,
+		       const struct model_counts *n)
+{
+	fputs("{\"path\":", f);
+	json_text(f, r->store_path);
+	fprintf(f, ",\"rev\":%llu,\"commits\":%llu,\"failures\":%llu,\"problem\":",
+		(unsigned long long)k->rev, (unsigned long long)k->commits,
+		(unsigned long long)k->failures);
+	json_text(f, k->durable ? "" : k->problem);
+	fputs(",\"moved_aside\":", f);
+	json_text(f, k->found.aside);
+	fputs(",\"rows\":{", f);
+	for (int i = 0; i < ROW_KINDS; i++)
+		fprintf(f, "%s\"%s\":%u", i ? "," : "", row_kind_name((enum row_kind)i),
+			n->served[i]);
+	fputs("}}", f);
+}
+
+int report_make(struct model *m, const struct keep *k, const struct report *r, struct fd *ret)
+{
+	struct model_counts n;
+	char *text = NULL;
+	size_t bytes = 0;
+	uint32_t refused;
+	bool cut;
+	FILE *f = open_memstream(&text, &bytes);
+	int e;
+
+	if (f == NULL)
+		return -ENOMEM;
+	model_counts(m, &n);
+	fputs("{\"sources\":[", f);
+	source_json(f, r, &n);
+	fputs("],\n\"refused\":[", f);
+	e = refused_json(f, m, &refused);
+	fprintf(f, "],\n\"refused_cut\":%s,\"rev\":%llu,\"durable\":%s,\"store\":",
+		refused > REPORT_REFUSED_MAX ? "true" : "false", (unsigned long long)r->rev,
+		k->durable ? "true" : "false");
+	store_json(f, k, r, &n);
+	fprintf(f, ",\n\"views\":{\"made\":%llu,\"bases\":%llu,\"failed\":%llu,\"failed_rev\":%llu},",
+		(unsigned long long)r->views, (unsigned long long)r->bases,
+		(unsigned long long)r->failed_views, (unsigned long long)r->failed_rev);
+	fprintf(f, "\"slots\":{\"tenants\":%u,\"services\":%u,\"endpoints\":%u,\"exhausted\":%llu},",
+		m->slot[SLOT_TENANT].taken, m->slot[SLOT_SERVICE].taken,
+		m->slot[SLOT_ENDPOINT].taken,
+		(unsigned long long)(m->slot[SLOT_TENANT].exhausted + m->slot[SLOT_SERVICE].exhausted +
+				     m->slot[SLOT_ENDPOINT].exhausted));
+	fprintf(f, "\"shortages\":%llu,\n\"timings_ms\":{", (unsigned long long)m->shortages);
+	timing_json(f, "store_to_view", &r->load, true);
+	timing_json(f, "snapshot", &r->snapshot, false);
+	timing_json(f, "change", &r->change, false);
+	timing_json(f, "store_write", &r->store, false);
+	fputs("},\n\"resources\":[", f);
+	cut = resources_json(f, m);
+	fprintf(f, "],\"resources_cut\":%s}\n", cut ? "true" : "false");
+	if (ferror(f))
+		e = -ENOMEM;
+	if (fclose(f) != 0)
+		e = -ENOMEM;
+	if (e == 0)
+		e = memfd_sealed("sources", slice_of(text, bytes), ret);
+	free(text);
+	return e;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* What the sync process tells the operator: one JSON text, sealed (SOURCES_MADE).
+ *
+ *   sources    [{kind, path, state, problem, documents, accepted, refused, since_unix_ms}]
+ *   refused    [{source, line, field, reason, kind, namespace, name, serving_last_good}]
+ *   resources  [{kind, namespace, name, source, line, created, generation, status}]
+ *   rev, durable, store, views, timings
+ *
+ * status has the conditions of status.c.  EndpointSlices are not among the resources, and lists are
+ * cut (and say so) before the text grows past its bound. */
+#ifndef NODEPROXY_STORE_SYNC_REPORT_H
+#define NODEPROXY_STORE_SYNC_REPORT_H
+
+#include "nodeproxy/lib/base/fd.h"
+#include "store/sync/keep.h"
+
+#define REPORT_REFUSED_MAX   10000
+#define REPORT_RESOURCES_MAX 40000
+
+enum source_state { SOURCE_STARTING, SOURCE_SYNCED, SOURCE_LOST };
+
+struct timing {
+	int64_t last_us, max_us;	/* -1: never */
+	uint64_t count;
+};
+void timing_add(struct timing *, int64_t us);
+
+struct report {
+	const char *kind, *path;	/* of the source */
+	enum source_state state;
+	const char *problem;		/* while lost: why */
+	int64_t since_unix_ms;		/* of state */
+	uint64_t rev;
+	uint64_t failed_rev, failed_views;
+	uint64_t views, bases;
+	const char *store_path;
+	struct timing load;		/* store to view: from opening the store to VIEW_MADE */
+	struct timing snapshot;		/* first file read to VIEW_MADE */
+	struct timing change;		/* first event noticed to VIEW_MADE */
+	struct timing store;		/* one transaction */
+};
+
+const char *source_state_name(enum source_state);
+/* 0 and the sealed text, or -errno. */
+must_use int report_make(struct model *, const struct keep *, const struct report *,
+			 struct fd *ret);
+
+#endif

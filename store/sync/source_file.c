@@ -1,0 +1,628 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* The file source: a directory of YAML and JSON files, or one file.  See source.h.
+ *
+ * The master opens, we read: it hands over the directory (to list) with an inotify descriptor that
+ * watches it, and each file on request, because we have no rights there.  What the descriptors say
+ * is looked at; nothing else is believed, so a hostile directory costs refusals and time only.
+ *
+ *   away        no directory: asked for again, with a growing pause; what was told stands
+ *   idle        every file told; an event starts a pause of 20 ms (at most 200 ms with more coming)
+ *   telling     files asked for, at most WINDOW at a time; the last answer ends the change set
+ *
+ * A snapshot (the directory is new, the kernel lost events, a link in it was swapped) asks for all
+ * files, a delta for those that events named.  Whether a file changed is judged by what fstat says
+ * and, when that is younger than the clock's grain or an event named it, by its bytes.  Once a
+ * minute the directory is opened again by its path, for what inotify does not see: network file
+ * systems, and a link above the directory that was turned elsewhere. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+
+#include "nodeproxy/lib/base/clock.h"
+#include "nodeproxy/lib/base/hash.h"
+#include "store/sync/source.h"
+
+#define DEBOUNCE_MS	20
+#define DEBOUNCE_MAX_MS 200
+#define WINDOW		64
+#define AGAIN_MIN_MS	500
+#define AGAIN_MAX_MS	5000
+#define LOOK_AGAIN_MS	60000
+#define FIRST_DIR_MS	2000
+
+struct file {
+	struct hash_node by_name;
+	struct node in_source;	/* source.files */
+	struct node queued;	/* source.to_ask */
+	struct node dirty;	/* source.dirty: an event named it */
+	uint64_t serial;	/* of the request under way; 0: none */
+	uint64_t listed;	/* number of the listing that had it last */
+	bool look;		/* at its bytes, whatever fstat says */
+	bool told;		/* the rest is as it was then */
+	bool settled;		/* it was older than the grain of file times when it was read */
+	bool gone;		/* as this change set found; told at its end */
+	struct stat st;
+	uint64_t digest;
+	char name[];
+};
+
+struct source_file {
+	struct loop *loop;
+	struct chan *chan;
+	struct source_events on;
+	char *path;
+	struct fd dir, inotify;
+	char only[256];		/* the one file that counts; "": all */
+	struct loop_io io;
+	struct loop_timer debounce, again, look_again, resend;
+	struct hash by_name;
+	struct node files, to_ask, dirty;
+	bool away;		/* said lost */
+	bool telling, snapshot, rescan;
+	unsigned in_flight;
+	uint64_t serial, listing;
+	int64_t again_ms;
+	struct mono since;	/* first event of the next change set, or of the one being told */
+	struct mono next_since;
+};
+
+static void pump(struct source_file *);
+
+/* ---- files ---- */
+
+static struct file *file_find(const struct source_file *s, const char *name)
+{
+	for (struct hash_node *n = hash_first(&s->by_name, hash_slice(slice_str(name))); n;
+	     n = hash_next(n)) {
+		struct file *f = container_of(n, struct file, by_name);
+
+		if (strcmp(f->name, name) == 0)
+			return f;
+	}
+	return NULL;
+}
+
+static struct file *file_make(struct source_file *s, const char *name)
+{
+	struct file *f = file_find(s, name);
+	size_t n = strlen(name) + 1;
+
+	if (f)
+		return f;
+	f = calloc(1, sizeof *f + n);
+	if (f == NULL || hash_add(&s->by_name, &f->by_name, hash_slice(slice_str(name))) < 0) {
+		free(f);
+		return NULL;
+	}
+	memcpy(f->name, name, n);
+	list_init(&f->queued);
+	list_init(&f->dirty);
+	list_add_tail(&s->files, &f->in_source);
+	return f;
+}
+
+static void file_free(struct source_file *s, struct file *f)
+{
+	list_remove(&f->in_source);
+	list_remove(&f->queued);
+	list_remove(&f->dirty);
+	hash_remove(&s->by_name, &f->by_name);
+	free(f);
+}
+
+/* Names that are documents: *.yaml, *.yml, *.json, not hidden, and speakable in a message. */
+static bool is_ours(const struct source_file *s, const char *name)
+{
+	static const char *const ends[] = { ".yaml", ".yml", ".json" };
+	size_t n = strlen(name);
+
+	if (s->only[0])
+		return strcmp(name, s->only) == 0;
+	if (name[0] == '.' || n >= sizeof((struct msg_file *)0)->name)
+		return false;
+	for (size_t i = 0; i < countof(ends); i++) {
+		size_t e = strlen(ends[i]);
+
+		if (n > e && strcmp(name + n - e, ends[i]) == 0)
+			return msg_text(name, (uint32_t)n + 1);
+	}
+	return false;
+}
+
+/* ---- losing it ---- */
+
+static void again_cb(void *arg)
+{
+	struct source_file *s = arg;
+
+	(void)chan_say(s->chan, MSG_SOURCE_AGAIN, &(struct msg_empty){ 0 });
+	s->again_ms = min_of(max_of(s->again_ms * 2, (int64_t)AGAIN_MIN_MS), (int64_t)AGAIN_MAX_MS);
+	loop_timer_start(s->loop, &s->again, s->again_ms * NS_PER_MS, 0, again_cb, s);
+}
+
+static void lose(struct source_file *s, const char *why)
+{
+	list_each(it, &s->files) {
+		struct file *f = container_of(it, struct file, in_source);
+
+		list_remove(&f->queued);
+		list_remove(&f->dirty);
+		f->serial = 0;
+		f->gone = false;
+	}
+	s->telling = s->snapshot = s->rescan = false;
+	s->in_flight = 0;
+	s->since = s->next_since = (struct mono){ 0 };
+	s->away = true;
+	loop_timer_stop(s->loop, &s->debounce);
+	loop_timer_stop(s->loop, &s->resend);
+	if (fd_is_open(s->inotify))
+		loop_io_stop(s->loop, &s->io);
+	fd_close(&s->inotify);
+	fd_close(&s->dir);
+	s->on.lost(s->on.arg, why);
+	if (!loop_timer_is_running(&s->again)) {
+		s->again_ms = 0;
+		loop_timer_start(s->loop, &s->again, AGAIN_MIN_MS * NS_PER_MS / 5, 0, again_cb, s);
+	}
+}
+
+/* ---- telling ---- */
+
+static void finish(struct source_file *s)
+{
+	/* Only now: when the directory goes, its files go first, and that is no reason to forget. */
+	list_each(it, &s->files) {
+		struct file *f = container_of(it, struct file, in_source);
+
+		if (f->gone)
+			s->on.gone(s->on.arg, f->name);
+		if (!f->gone && (!s->snapshot || f->listed == s->listing))
+			continue;
+		f->gone = f->told = false;
+		if (!node_is_linked(&f->dirty))
+			file_free(s, f);
+	}
+	s->telling = s->snapshot = false;
+	s->on.end(s->on.arg);
+	s->since = s->next_since;
+	s->next_since = (struct mono){ 0 };
+	s->away = false;
+}
+
+static void resend_cb(void *arg)
+{
+	pump(arg);
+}
+
+/* Asks for files as far as the window and the channel allow; ends the change set after the last. */
+static void pump(struct source_file *s)
+{
+	while (s->telling && s->in_flight < WINDOW && !list_is_empty(&s->to_ask)) {
+		struct file *f = container_of(s->to_ask.next, struct file, queued);
+		struct msg_file want = { .serial = ++s->serial };
+		int r;
+
+		memcpy(want.name, f->name, strlen(f->name) + 1);
+		r = chan_send(s->chan, MSG_FILE_WANT, &want, (struct slice){ 0 }, NULL, 0);
+		if (r < 0) {
+			loop_timer_start(s->loop, &s->resend, 10 * NS_PER_MS, 0, resend_cb, s);
+			return;
+		}
+		list_remove(&f->queued);
+		f->serial = s->serial;
+		s->in_flight++;
+	}
+	if (s->telling && s->in_flight == 0 && list_is_empty(&s->to_ask))
+		finish(s);
+}
+
+static void ask(struct source_file *s, struct file *f)
+{
+	list_remove(&f->dirty);
+	if (!node_is_linked(&f->queued) && f->serial == 0)
+		list_add_tail(&s->to_ask, &f->queued);
+}
+
+/* Lists the directory and asks for every file in it.  0 or -errno. */
+static int list(struct source_file *s)
+{
+	_Alignas(struct dirent64) char buf[32768];
+	struct stat st;
+	ssize_t n;
+	uint32_t found = 0;
+
+	s->listing++;
+	/* A directory that was removed still has a descriptor, and is empty. */
+	if (fstat(s->dir.v, &st) < 0)
+		return -errno;
+	if (st.st_nlink == 0)
+		return -ENOENT;
+	if (lseek(s->dir.v, 0, SEEK_SET) < 0)
+		return -errno;
+	while ((n = getdents64(s->dir.v, buf, sizeof buf)) > 0) {
+		for (ssize_t at = 0; at < n;) {
+			const struct dirent64 *d = (const void *)(buf + at);
+			struct file *f;
+
+			at += d->d_reclen;
+			if (!is_ours(s, d->d_name))
+				continue;
+			f = file_make(s, d->d_name);
+			if (f == NULL)
+				return -ENOMEM;
+			f->listed = s->listing;
+			f->look |= node_is_linked(&f->dirty);
+			ask(s, f);
+			found++;
+		}
+	}
+	if (n < 0)
+		return -errno;
+	return s->only[0] && found == 0 ? -ENOENT : 0;
+}
+
+static void tell_all(struct source_file *s)
+{
+	int r;
+
+	s->rescan = false;
+	s->telling = s->snapshot = true;
+	if (s->since.ns == 0)
+		s->since = clock_tick();
+	s->on.snapshot(s->on.arg);
+	r = list(s);
+	if (r < 0)
+		lose(s, strerror(-r));
+	else
+		pump(s);
+}
+
+static void tell_dirty(struct source_file *s)
+{
+	struct stat st;
+
+	if (fstat(s->dir.v, &st) < 0 || st.st_nlink == 0) {
+		lose(s, "the directory was removed");
+		return;
+	}
+	s->telling = true;
+	while (!list_is_empty(&s->dirty)) {
+		struct file *f = container_of(s->dirty.next, struct file, dirty);
+
+		f->look = true;
+		ask(s, f);
+	}
+	pump(s);
+}
+
+static void debounce_cb(void *arg)
+{
+	struct source_file *s = arg;
+
+	if (s->telling) {	/* one change set after the other */
+		loop_timer_start(s->loop, &s->debounce, DEBOUNCE_MS * NS_PER_MS, 0, debounce_cb, s);
+		return;
+	}
+	if (!fd_is_open(s->dir))
+		return;
+	if (s->rescan)
+		tell_all(s);
+	else if (!list_is_empty(&s->dirty))
+		tell_dirty(s);
+}
+
+static void soon(struct source_file *s)
+{
+	struct mono now = clock_tick();
+	struct mono *since = s->telling ? &s->next_since : &s->since;
+
+	if (since->ns == 0)
+		*since = now;
+	if (loop_timer_is_running(&s->debounce) &&
+	    mono_diff_ms(now, *since) > DEBOUNCE_MAX_MS - DEBOUNCE_MS)
+		return;
+	loop_timer_start(s->loop, &s->debounce, DEBOUNCE_MS * NS_PER_MS, 0, debounce_cb, s);
+}
+
+/* ---- events ---- */
+
+static void one_event(struct source_file *s, const struct inotify_event *e)
+{
+	const char *name = e->len ? e->name : "";
+	struct file *f;
+
+	if (e->mask & IN_Q_OVERFLOW || strncmp(name, "..", 2) == 0) {
+		s->rescan = true;
+		soon(s);
+		return;
+	}
+	if (e->mask & IN_ISDIR || !is_ours(s, name))
+		return;
+	f = file_make(s, name);
+	if (f == NULL) {
+		s->rescan = true;
+	} else {
+		/* Asked for already, perhaps opened before this change: once more. */
+		if (!node_is_linked(&f->dirty))
+			list_add_tail(&s->dirty, &f->dirty);
+	}
+	soon(s);
+}
+
+static void inotify_cb(void *arg, unsigned events)
+{
+	struct source_file *s = arg;
+	_Alignas(struct inotify_event) char buf[8192];
+	ssize_t n;
+
+	(void)events;
+	while ((n = read(s->inotify.v, buf, sizeof buf)) > 0) {
+		for (ssize_t at = 0; at + (ssize_t)sizeof(struct inotify_event) <= n;) {
+			const struct inotify_event *e = (const void *)(buf + at);
+
+			at += (ssize_t)sizeof *e + e->len;
+			if (at > n)
+				break;
+			if (e->mask & (IN_IGNORED | IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT)) {
+				lose(s, "the directory was moved or removed");
+				return;
+			}
+			one_event(s, e);
+		}
+	}
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+		lose(s, "the directory cannot be watched");
+}
+
+/* ---- what comes from the master ---- */
+
+static bool same_file(const struct stat *a, const struct stat *b)
+{
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
+	       a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec &&
+	       a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
+}
+
+/* All of a file, or its first DOC_FILE_MAX + 1 bytes (which the reader then refuses). */
+static int read_file(int fd, size_t expect, char **ret, size_t *ret_n)
+{
+	size_t room = min_of(expect, (size_t)DOC_FILE_MAX) + 1, n = 0;
+	char *p = malloc(room);
+
+	while (p) {
+		ssize_t r = read(fd, p + n, room - n);
+
+		if (r < 0 && errno == EINTR)
+			continue;
+		if (r < 0) {
+			int e = -errno;
+
+			free(p);
+			return e;
+		}
+		n += (size_t)r;
+		if (r == 0 || n > DOC_FILE_MAX)
+			break;
+		if (n == room) {	/* it grew since fstat */
+			char *q;
+
+			room = min_of(room * 2, (size_t)DOC_FILE_MAX + 1);
+			q = realloc(p, room);
+			if (q == NULL)
+				free(p);
+			p = q;
+		}
+	}
+	if (p == NULL)
+		return -ENOMEM;
+	*ret = p;
+	*ret_n = n;
+	return 0;
+}
+
+static void unreadable(struct source_file *s, struct file *f, int error)
+{
+	char why[200];
+
+	f->told = false;
+	snprintf(why, sizeof why, "cannot be read: %s", strerror(-error));
+	s->on.unreadable(s->on.arg, f->name, why);
+}
+
+static void file_content(struct source_file *s, struct file *f, int fd)
+{
+	struct stat st;
+	char *bytes;
+	size_t n;
+	uint64_t digest;
+	int r;
+
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+		unreadable(s, f, -EINVAL);
+		return;
+	}
+	if (f->told && f->settled && !f->look && same_file(&st, &f->st)) {
+		s->on.same(s->on.arg, f->name);
+		return;
+	}
+	f->look = false;
+	r = read_file(fd, st.st_size > 0 ? (size_t)st.st_size : 0, &bytes, &n);
+	if (r < 0) {
+		unreadable(s, f, r);
+		return;
+	}
+	digest = hash_slice(slice_of(bytes, n));
+	if (f->told && f->digest == digest && f->st.st_size == st.st_size)
+		s->on.same(s->on.arg, f->name);
+	else
+		s->on.place(s->on.arg, f->name, slice_of(bytes, n));
+	free(bytes);
+	f->told = true;
+	f->digest = digest;
+	f->st = st;
+	f->settled = st.st_ctim.tv_sec + 2 < clock_unix_ms() / 1000;
+}
+
+static void file_here(struct source_file *s, const struct msg *m)
+{
+	const struct msg_file *here = m->p;
+	struct file *f;
+
+	if (!msg_text(here->name, sizeof here->name))
+		return;
+	f = file_find(s, here->name);
+	if (f == NULL || f->serial == 0 || f->serial != here->serial)
+		return;		/* of a change set that was given up */
+	f->serial = 0;
+	s->in_flight--;
+	if (m->nfds == 1) {
+		file_content(s, f, m->fd[0].v);
+	} else if (here->error == -ENOENT && s->only[0]) {
+		lose(s, "the file was removed");
+		return;
+	} else if (here->error == -ENOENT) {
+		struct stat st;
+
+		if (fstat(s->dir.v, &st) < 0 || st.st_nlink == 0) {
+			lose(s, "the directory was removed");
+			return;
+		}
+		f->gone = true;
+	} else {
+		unreadable(s, f, here->error < 0 ? here->error : -EIO);
+	}
+	pump(s);
+}
+
+static void source_dir(struct source_file *s, const struct msg *m)
+{
+	const struct msg_source *src = m->p;
+	struct msg *mine = (struct msg *)m;	/* its descriptors are ours to take */
+	struct stat st;
+	char why[200];
+
+	if (m->nfds != 2 || src->error < 0 || fstat(m->fd[0].v, &st) < 0 || !S_ISDIR(st.st_mode)) {
+		snprintf(why, sizeof why, "%s: %s", s->path,
+			 strerror(src->error < 0 ? -src->error : ENOTDIR));
+		lose(s, why);
+		return;
+	}
+	loop_timer_stop(s->loop, &s->again);
+	s->again_ms = 0;
+	if (fd_is_open(s->inotify))
+		loop_io_stop(s->loop, &s->io);
+	fd_close(&s->inotify);
+	fd_close(&s->dir);
+	s->dir = fd_take(&mine->fd[0]);
+	s->inotify = fd_take(&mine->fd[1]);
+	if (msg_text(src->name, sizeof src->name))
+		snprintf(s->only, sizeof s->only, "%s", src->name);
+	fcntl(s->inotify.v, F_SETFL, fcntl(s->inotify.v, F_GETFL) | O_NONBLOCK);
+	loop_io_start(s->loop, &s->io, s->inotify.v, LOOP_READ, inotify_cb, s);
+	if (s->telling) {	/* after the change set under way */
+		s->rescan = true;
+		soon(s);
+	} else {
+		tell_all(s);
+	}
+}
+
+void source_file_message(struct source_file *s, const struct msg *m)
+{
+	if (m->type == MSG_SOURCE_DIR)
+		source_dir(s, m);
+	else if (m->type == MSG_FILE_HERE)
+		file_here(s, m);
+}
+
+void source_file_dropped(struct source_file *s, enum msg_type type)
+{
+	if (type == MSG_SOURCE_DIR) {
+		lose(s, "no descriptors left");
+		return;
+	}
+	/* Which one it was is not known: all that are under way are asked for once more. */
+	list_each(it, &s->files) {
+		struct file *f = container_of(it, struct file, in_source);
+
+		if (f->serial) {
+			f->serial = 0;
+			list_add_tail(&s->to_ask, &f->queued);
+		}
+	}
+	s->in_flight = 0;
+	if (s->telling)
+		loop_timer_start(s->loop, &s->resend, 100 * NS_PER_MS, 0, resend_cb, s);
+}
+
+struct mono source_file_since(const struct source_file *s)
+{
+	return s->since;
+}
+
+/* ---- life ---- */
+
+static void look_again_cb(void *arg)
+{
+	struct source_file *s = arg;
+
+	if (fd_is_open(s->dir) && !s->telling)
+		(void)chan_say(s->chan, MSG_SOURCE_AGAIN, &(struct msg_empty){ 0 });
+}
+
+static void first_dir_cb(void *arg)
+{
+	lose(arg, "the directory was not handed over");
+}
+
+int source_file_new(struct loop *loop, struct chan *chan, const char *path,
+		    const struct source_events *events, struct source_file **ret)
+{
+	struct source_file *s = calloc(1, sizeof *s);
+
+	if (s == NULL || (s->path = strdup(path)) == NULL) {
+		free(s);
+		return -ENOMEM;
+	}
+	s->loop = loop;
+	s->chan = chan;
+	s->on = *events;
+	s->dir = s->inotify = FD_NONE;
+	list_init(&s->files);
+	list_init(&s->to_ask);
+	list_init(&s->dirty);
+	loop_timer_start(loop, &s->again, FIRST_DIR_MS * NS_PER_MS, 0, first_dir_cb, s);
+	loop_timer_start(loop, &s->look_again, LOOK_AGAIN_MS * NS_PER_MS, LOOK_AGAIN_MS,
+			 look_again_cb, s);
+	*ret = s;
+	return 0;
+}
+
+void source_file_free(struct source_file **p)
+{
+	struct source_file *s = *p;
+
+	if (s == NULL)
+		return;
+	loop_timer_stop(s->loop, &s->debounce);
+	loop_timer_stop(s->loop, &s->again);
+	loop_timer_stop(s->loop, &s->look_again);
+	loop_timer_stop(s->loop, &s->resend);
+	if (fd_is_open(s->inotify))
+		loop_io_stop(s->loop, &s->io);
+	fd_close(&s->inotify);
+	fd_close(&s->dir);
+	list_each(it, &s->files)
+		file_free(s, container_of(it, struct file, in_source));
+	hash_fini(&s->by_name);
+	free(s->path);
+	free(s);
+	*p = NULL;
+}

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See status.h. */
+#include "store/sync/status.h"
+
+#include <stdarg.h>
+#include <time.h>
+
+#include "nodeproxy/lib/base/clock.h"
+#include "nodeproxy/lib/base/strbuf.h"
+
+#define CONTROLLER "nodeproxy.io/nodeproxy"
+
+void json_text(FILE *f, const char *s)
+{
+	char buf[6 * 256 + 3];
+	struct slice a = slice_str(s);
+
+	/* In pieces that end between characters; longer runs of continuation bytes are not UTF-8. */
+	fputc('"', f);
+	while (a.n) {
+		size_t n = min_of(a.n, (size_t)256);
+		struct strbuf b = strbuf_on(buf, sizeof buf);
+
+		for (size_t back = 0; n < a.n && back < 4 && (a.p[n] & 0xc0) == 0x80; back++)
+			n--;
+		strbuf_json(&b, slice_of(a.p, n));
+		fwrite(b.p + 1, 1, b.n - 2, f);
+		a = slice_from(a, n);
+	}
+	fputc('"', f);
+}
+
+struct verdict {
+	bool yes;
+	const char *reason;
+	char message[512];
+};
+
+static struct verdict yes(const char *reason)
+{
+	return (struct verdict){ .yes = true, .reason = reason };
+}
+
+static struct verdict no(const char *reason, const char *fmt, ...) printf_like(2, 3);
+static struct verdict no(const char *reason, const char *fmt, ...)
+{
+	struct verdict v = { .reason = reason };
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(v.message, sizeof v.message, fmt, ap);
+	va_end(ap);
+	return v;
+}
+
+/* ---- the time of the last change ---- */
+
+static void remember(struct resource *r, const struct verdict *v)
+{
+	char text[600];
+	int n = snprintf(text, sizeof text, "%d %s %s", v->yes, v->reason, v->message);
+
+	r->status_now = r->status_now * 31 +
+			hash_slice(slice_of(text, min_of((size_t)n, sizeof text - 1)));
+}
+
+static void time_text(int64_t unix_ms, char out[24])
+{
+	time_t t = unix_ms / 1000;
+	struct tm tm;
+
+	gmtime_r(&t, &tm);
+	strftime(out, 24, "%Y-%m-%dT%H:%M:%SZ", &tm);
+}
+
+/* ---- verdicts ---- */
+
+const struct refusal *status_refusal(const struct resource *r)
+{
+	const struct node *first = r->claims.next;
+
+	if (first == &r->claims)
+		return NULL;
+	const struct claim *c = container_of(first, struct claim, in_resource);
+
+	if (!c->refused)
+		return NULL;
+	for (const struct node *n = c->place->refusals.next; n != &c->place->refusals; n = n->next) {
+		const struct refused *f = container_of(n, struct refused, in_place);
+
+		if (f->resource == r)
+			return f->refusal;
+	}
+	return NULL;
+}
+
+/* The Service as it counts for routes; NULL with words when it does not. */
+static const struct row *service_row(const struct model *m, const char *ns, const char *name,
+				     char words[400])
+{
+	const struct service *s = service_find(m, slice_str(ns), slice_str(name));
+
+	if (s == NULL || s->resource == NULL) {
+		snprintf(words, 400, "Service %s/%s does not exist", ns, name);
+		return NULL;
+	}
+	if (s->resource->conflict) {
+		snprintf(words, 400, "Service %s/%s is refused", ns, name);
+		return NULL;
+	}
+	return s->resource->served->row;
+}
+
+static const struct row_service_port *port_of(const struct row *service, uint16_t number,
+					      const char *name)
+{
+	for (uint32_t i = 0; i < service->service.n_ports; i++) {
+		const struct row_service_port *p = &service->service.ports[i];
+
+		if (p->protocol == ROW_TCP && (number == 0 || p->port == number) &&
+		    (name[0] == 0 || strcmp(p->name, name) == 0))
+			return p;
+	}
+	return NULL;
+}
+
+static struct verdict parent_verdict(const struct model *m, const struct row *route,
+				     const struct row_parent *p)
+{
+	const struct row *service;
+	char words[400];
+
+	if (strcmp(p->ns, route->ns) != 0)
+		return no("UnsupportedValue", "routes for the callers of another namespace than the "
+					      "Service's are not supported by this release");
+	service = service_row(m, p->ns, p->name, words);
+	if (service == NULL)
+		return no("NoMatchingParent", "%s", words);
+	if (port_of(service, p->port, p->section ? p->section : "") == NULL) {
+		if (p->port)
+			return no("NoMatchingParent", "Service %s/%s has no TCP port %u%s%s", p->ns,
+				  p->name, p->port, p->section && p->section[0] ? " named " : "",
+				  p->section ? p->section : "");
+		return no("NoMatchingParent", "Service %s/%s has no TCP port%s%s", p->ns, p->name,
+			  p->section && p->section[0] ? " named " : "", p->section ? p->section : "");
+	}
+	return yes("Accepted");
+}
+
+static struct verdict backends_verdict(const struct model *m, const struct row *route)
+{
+	for (uint32_t i = 0; i < route->route.n_rules; i++) {
+		const struct row_rule *rule = &route->route.rules[i];
+
+		for (uint32_t k = 0; k < rule->n_backends; k++) {
+			const struct row_backend *b = &rule->backends[k];
+			const struct row *service;
+			char words[400];
+
+			if (strcmp(b->ns, route->ns) != 0)
+				return no("RefNotPermitted",
+					  "rules[%u].backendRefs[%u]: Service %s/%s is in another "
+					  "namespace and no ReferenceGrant permits it", i, k, b->ns,
+					  b->name);
+			service = service_row(m, b->ns, b->name, words);
+			if (service == NULL)
+				return no("BackendNotFound", "rules[%u].backendRefs[%u]: %s", i, k,
+					  words);
+			if (port_of(service, b->port, "") == NULL)
+				return no("BackendNotFound",
+					  "rules[%u].backendRefs[%u]: Service %s/%s has no TCP port %u",
+					  i, k, b->ns, b->name, b->port);
+		}
+	}
+	return yes("ResolvedRefs");
+}
+
+/* True when the refusal is about what kind of thing a backend is. */
+static bool is_backend_kind(const struct refusal *r)
+{
+	const char *at = strstr(r->field, "backendRefs[");
+
+	return at && (strstr(at, "].kind") || strstr(at, "].group"));
+}
+
+static struct verdict refused_verdict(const struct resource *r, const struct refusal *why)
+{
+	return no(r->kind == ROW_HTTPROUTE ? "UnsupportedValue" : "Invalid", "%s:%u: %s%s%s%s",
+		  why->source, why->line, why->field, why->field[0] ? ": " : "", why->reason,
+		  r->served ? " (the last good version serves)" : "");
+}
+
+/* ---- JSON ---- */
+
+static void condition(FILE *f, struct resource *r, const char *type, const struct verdict *v,
+		      int64_t generation, bool first)
+{
+	char at[24];
+
+	remember(r, v);
+	time_text(r->status_unix_ms, at);
+	fprintf(f, "%s{\"type\":\"%s\",\"status\":\"%s\",\"reason\":\"%s\",\"message\":",
+		first ? "" : ",", type, v->yes ? "True" : "False", v->reason);
+	json_text(f, v->message);
+	fprintf(f, ",\"observedGeneration\":%lld,\"lastTransitionTime\":\"%s\"}",
+		(long long)generation, at);
+}
+
+static void parent_json(FILE *f, const struct row_parent *p)
+{
+	fputs("{\"parentRef\":{\"group\":\"\",\"kind\":\"Service\",\"namespace\":", f);
+	json_text(f, p->ns);
+	fputs(",\"name\":", f);
+	json_text(f, p->name);
+	if (p->port)
+		fprintf(f, ",\"port\":%u", p->port);
+	if (p->section && p->section[0]) {
+		fputs(",\"sectionName\":", f);
+		json_text(f, p->section);
+	}
+	fputs("},\"controllerName\":\"" CONTROLLER "\",\"conditions\":[", f);
+}
+
+static void route_json(FILE *f, const struct model *m, struct resource *r)
+{
+	const struct row *row = r->served ? r->served->row : NULL;
+	const struct refusal *why = status_refusal(r);
+	struct verdict refs = why && is_backend_kind(why)
+				      ? no("InvalidKind", "%s: %s", why->field, why->reason)
+			      : row ? backends_verdict(m, row)
+				    : yes("ResolvedRefs");
+	int64_t generation = row ? row->generation : 0;
+
+	fputs("{\"parents\":[", f);
+	for (uint32_t i = 0; row && i < row->route.n_parents; i++) {
+		const struct row_parent *p = &row->route.parents[i];
+		struct verdict v = why ? refused_verdict(r, why) : parent_verdict(m, row, p);
+
+		if (i)
+			fputc(',', f);
+		parent_json(f, p);
+		condition(f, r, "Accepted", &v, generation, true);
+		condition(f, r, "ResolvedRefs", &refs, generation, false);
+		fputs("]}", f);
+	}
+	if (row == NULL && why) {
+		/* Its parents are not known: it was refused before they were. */
+		struct verdict v = refused_verdict(r, why);
+
+		fputs("{\"parentRef\":{},\"controllerName\":\"" CONTROLLER "\",\"conditions\":[", f);
+		condition(f, r, "Accepted", &v, generation, true);
+		if (is_backend_kind(why))
+			condition(f, r, "ResolvedRefs", &refs, generation, false);
+		fputs("]}", f);
+	}
+	fputs("]}", f);
+}
+
+static void other_json(FILE *f, const struct model *m, struct resource *r)
+{
+	const struct refusal *why = status_refusal(r);
+	struct verdict v = yes("Accepted");
+
+	if (why)
+		v = refused_verdict(r, why);
+	else if (r->conflict)
+		v = no(r->kind == ROW_SERVICE ? "AddressCollision" : "Conflict", "%s", r->conflict);
+	fputs("{\"conditions\":[", f);
+	condition(f, r, "Accepted", &v, r->served ? r->served->row->generation : 0, true);
+	fputc(']', f);
+	if (r->kind == ROW_SERVICE) {
+		const struct service *s = service_find(m, slice_str(r->ns), slice_str(r->name));
+		char ip[ADDR_TEXT];
+
+		if (s && s->ip[0].family && r->conflict == NULL)
+			fprintf(f, ",\"clusterIP\":\"%s\"", addr_text(&s->ip[0], false, ip));
+	}
+	fputc('}', f);
+}
+
+void status_json(FILE *f, const struct model *m, struct resource *r)
+{
+	uint64_t was = r->status_was;
+
+	/* The time is written before what it is the time of is known: it is that of the text before,
+	 * unless this one differs; then it is written once more. */
+	long at = ftell(f);
+
+	for (int pass = 0; pass < 2; pass++) {
+		r->status_now = 1;
+		if (r->kind == ROW_HTTPROUTE)
+			route_json(f, m, r);
+		else
+			other_json(f, m, r);
+		if (r->status_now == was)
+			break;
+		was = r->status_was = r->status_now;
+		r->status_unix_ms = clock_unix_ms();
+		if (at < 0 || fseek(f, at, SEEK_SET) < 0)
+			break;
+	}
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* Status of resources: conditions with the words of the Gateway API.
+ *
+ *   HTTPRoute  per parent: Accepted (Accepted, NoMatchingParent, UnsupportedValue) and ResolvedRefs
+ *              (ResolvedRefs, BackendNotFound, RefNotPermitted, InvalidKind)
+ *   others     Accepted (Accepted, AddressCollision, Conflict, Invalid)
+ *
+ * Computed from the settled model whenever asked; nothing is stored but the time of the last
+ * change of what a condition says. */
+#ifndef NODEPROXY_STORE_SYNC_STATUS_H
+#define NODEPROXY_STORE_SYNC_STATUS_H
+
+#include <stdio.h>
+
+#include "store/sync/model.h"
+
+/* A JSON string. */
+void json_text(FILE *, const char *);
+/* The status object of a resource that is served, or refused with a known key. */
+void status_json(FILE *, const struct model *, struct resource *);
+/* The refusal that stands against the newest version of it; NULL: none. */
+const struct refusal *status_refusal(const struct resource *);
+
+#endif

@@ -1,0 +1,498 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* nodeproxy-syncd: the process that knows what should be true.
+ *
+ * Documents come from the source, become claims in the model, units in the builder and bytes in a
+ * view, which the master hands to the workers; then the store follows and the operator is told.
+ * That order is also the order of what must not wait for what: a full disk delays nobody's traffic.
+ *
+ *   start    store -> model -> view, before the source has answered
+ *   then     source: a change set -> model_settle -> builder_commit -> VIEW_MADE -> store -> report
+ *   between  the next base in slices, the store's retries, reports not more often than they cost
+ *
+ * It sees no traffic and no keys, opens files only in the state directory, and may die at any
+ * moment: the next one starts from the store. */
+#include <errno.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "nodeproxy/lib/base/clock.h"
+#include "nodeproxy/lib/base/log.h"
+#include "nodeproxy/lib/base/rand.h"
+#include "nodeproxy/lib/knobs/knobs.h"
+#include "nodeproxy/lib/role/begin.h"
+#include "store/sync/report.h"
+#include "store/sync/source.h"
+
+#define WORK_SLICE_US	500	/* of background building per pass */
+#define REPORT_MIN_MS	100
+#define REPORT_MAX_MS	5000
+#define REPORT_COST	10	/* a report that took 1 ms is not made again for 10 ms */
+#define VIEW_RETRY_MS	20
+#define MESSAGES_A_PASS 128
+
+struct waiting_view {
+	struct built built;
+	bool waits;
+};
+
+struct syncd {
+	struct role_born born;
+	const struct knobs *knobs;
+	struct loop loop;
+	struct model model;
+	struct keep keep;
+	struct source_file *source;
+	struct report report;
+	char store_path[256], problem[256];
+	uint64_t rev;			/* of the model */
+	bool announced;			/* a view was made */
+	bool rebuild;			/* all workers refused what the builder made */
+	bool telling_all;		/* the change set under way is a snapshot */
+	bool report_due;
+	bool was_durable;
+	struct waiting_view base, overlay;
+	struct loop_timer work, view_retry, store_retry, report_again, trim;
+};
+
+static struct syncd the;
+
+/* ---- views ---- */
+
+static void flush_views(struct syncd *s);
+
+static void view_retry_cb(void *arg)
+{
+	flush_views(arg);
+}
+
+static bool flush_one(struct syncd *s, struct waiting_view *w)
+{
+	struct msg_view v = { .rev = w->built.rev, .base_rev = w->built.base_rev,
+			      .bytes = w->built.bytes,
+			      .kind = w->built.is_base ? VIEW_BASE : VIEW_OVERLAY };
+
+	if (!w->waits)
+		return true;
+	if (chan_send(&s->born.chan, MSG_VIEW_MADE, &v, (struct slice){ 0 }, &w->built.fd.v, 1) < 0) {
+		loop_timer_start(&s->loop, &s->view_retry, VIEW_RETRY_MS * NS_PER_MS, 0,
+				 view_retry_cb, s);
+		return false;
+	}
+	fd_close(&w->built.fd);
+	w->waits = false;
+	return true;
+}
+
+/* A base before the overlays that lie on it. */
+static void flush_views(struct syncd *s)
+{
+	if (flush_one(s, &s->base))
+		(void)flush_one(s, &s->overlay);
+}
+
+/* Takes what the builder made.  What waited and is overtaken is dropped. */
+static void send_view(struct syncd *s, struct built *b)
+{
+	struct waiting_view *w = b->is_base ? &s->base : &s->overlay;
+
+	if (b->is_base && s->overlay.waits) {
+		fd_close(&s->overlay.built.fd);
+		s->overlay.waits = false;
+	}
+	if (w->waits)
+		fd_close(&w->built.fd);
+	*w = (struct waiting_view){ *b, true };
+	s->report.views++;
+	s->report.bases += b->is_base;
+	s->announced = true;
+	flush_views(s);
+}
+
+static void work_cb(void *arg)
+{
+	struct syncd *s = arg;
+	struct built b;
+	int r = builder_work(s->model.builder, WORK_SLICE_US, &b);
+
+	if (r == 1)
+		send_view(s, &b);
+	else if (r < 0)
+		log_limited(LOG_WARN, "base_failed", "error=\"%s\"", strerror(-r));
+	if (r >= 0 && builder_wants_work(s->model.builder))
+		loop_timer_start(&s->loop, &s->work, WORK_SLICE_US * NS_PER_US, 0, work_cb, s);
+}
+
+static void commit_cb(void *arg);
+
+/* The model as it stands becomes a view of the current rev; tried again when it cannot be. */
+static void commit_view(struct syncd *s)
+{
+	struct built b;
+	int r = 0;
+
+	if (s->rebuild)
+		r = model_rebuild(&s->model);
+	if (r == 0) {
+		s->rebuild = false;
+		r = builder_commit(s->model.builder, s->rev, &b);
+	}
+	if (r < 0) {
+		log_error("view_failed", "rev=%llu error=\"%s\"", (unsigned long long)s->rev,
+			  strerror(-r));
+		loop_timer_start(&s->loop, &s->work, 200 * NS_PER_MS, 0, commit_cb, s);
+		return;
+	}
+	send_view(s, &b);
+	if (builder_wants_work(s->model.builder))
+		loop_timer_start(&s->loop, &s->work, 0, 0, work_cb, s);
+}
+
+static void commit_cb(void *arg)
+{
+	struct syncd *s = arg;
+
+	s->rev++;
+	commit_view(s);
+}
+
+/* ---- the store ---- */
+
+static void store_retry_cb(void *arg);
+static void report_soon(struct syncd *s);
+
+static void write_store(struct syncd *s, bool force)
+{
+	struct mono before = clock_tick();
+	uint64_t commits = s->keep.commits, failures = s->keep.failures;
+	bool durable = keep_write(&s->keep, &s->model, s->rev, force);
+
+	if (s->keep.commits > commits)
+		timing_add(&s->report.store, mono_diff_us(clock_tick(), before));
+	if (s->keep.found.aside[0] && s->keep.failures + s->keep.commits > commits + failures &&
+	    s->keep.found.why[0]) {
+		log_error("store_moved_aside", "to=%s why=\"%s\"", s->keep.found.aside,
+			  s->keep.found.why);
+		s->keep.found.why[0] = 0;
+	}
+	if (durable != s->was_durable) {
+		if (durable)
+			log_info("durable", "rev=%llu", (unsigned long long)s->keep.rev);
+		else
+			log_error("not_durable", "rev=%llu problem=\"%s\"",
+				  (unsigned long long)s->rev, s->keep.problem);
+		s->was_durable = durable;
+		report_soon(s);
+	}
+	if (!durable && !loop_timer_is_running(&s->store_retry))
+		loop_timer_start(&s->loop, &s->store_retry, s->keep.wait_ms * NS_PER_MS + NS_PER_MS,
+				 0, store_retry_cb, s);
+}
+
+static void store_retry_cb(void *arg)
+{
+	struct syncd *s = arg;
+
+	write_store(s, true);
+}
+
+/* ---- the report ---- */
+
+static void report_cb(void *arg)
+{
+	struct syncd *s = arg;
+	struct fd text = FD_NONE;
+	struct mono before;
+	int64_t pause_ms;
+
+	if (!s->report_due)
+		return;
+	s->report_due = false;
+	before = clock_tick();
+	s->report.rev = s->rev;
+	if (report_make(&s->model, &s->keep, &s->report, &text) < 0 ||
+	    chan_send(&s->born.chan, MSG_SOURCES_MADE, &(struct msg_rev){ s->rev },
+		      (struct slice){ 0 }, &text.v, 1) < 0)
+		s->report_due = true;
+	fd_close(&text);
+	pause_ms = mono_diff_ms(clock_tick(), before) * REPORT_COST;
+	pause_ms = min_of(max_of(pause_ms, (int64_t)REPORT_MIN_MS), (int64_t)REPORT_MAX_MS);
+	loop_timer_start(&s->loop, &s->report_again, pause_ms * NS_PER_MS, 0, report_cb, s);
+}
+
+static void report_soon(struct syncd *s)
+{
+	s->report_due = true;
+	if (!loop_timer_is_running(&s->report_again))
+		loop_timer_start(&s->loop, &s->report_again, 0, 0, report_cb, s);
+}
+
+/* ---- change sets ---- */
+
+static void trim_cb(void *arg)
+{
+	(void)arg;
+	malloc_trim(0);
+}
+
+/* After the model was settled: what changed goes out, first to the workers. */
+static void make_true(struct syncd *s, bool changed, struct timing *timing, struct mono since)
+{
+	if (s->model.shortages) {
+		/* A model with holes must not become the truth.  The next process starts from the
+		 * store, and the workers keep the view they have. */
+		log_error("out_of_memory", "rev=%llu", (unsigned long long)s->rev);
+		exit(1);
+	}
+	if (changed || !s->announced) {
+		s->rev++;
+		commit_view(s);
+		if (since.ns)
+			timing_add(timing, mono_diff_us(clock_tick(), since));
+		log_info("changed", "rev=%llu services=%zu places=%zu refused_places=%u us=%lld",
+			 (unsigned long long)s->rev, s->model.services.count,
+			 s->model.places.count, 0u, (long long)timing->last_us);
+	}
+	write_store(s, false);
+	report_soon(s);
+	if (!loop_timer_is_running(&s->trim))
+		loop_timer_start(&s->loop, &s->trim, NS_PER_S, 0, trim_cb, s);
+}
+
+static void set_state(struct syncd *s, enum source_state state, const char *why)
+{
+	snprintf(s->problem, sizeof s->problem, "%s", why);
+	s->report.problem = s->problem;
+	if (s->report.state == state)
+		return;
+	s->report.state = state;
+	s->report.since_unix_ms = clock_unix_ms();
+	if (state == SOURCE_LOST)
+		log_warn("source_lost", "path=\"%s\" why=\"%s\" serving_rev=%llu",
+			 s->report.path, why, (unsigned long long)s->rev);
+	else
+		log_info("source_synced", "path=\"%s\" places=%zu", s->report.path,
+			 s->model.places.count);
+	report_soon(s);
+}
+
+static void on_snapshot(void *arg)
+{
+	struct syncd *s = arg;
+
+	s->telling_all = true;
+	model_snapshot(&s->model);
+}
+
+static void on_place(void *arg, const char *place, struct slice content)
+{
+	struct syncd *s = arg;
+	struct documents docs = { 0 };
+	char text[600];
+
+	if (documents_read(&docs, place, content) < 0)
+		s->model.shortages++;
+	for (size_t i = 0; i < docs.n; i++)
+		if (docs.v[i].refusal)
+			log_limited(LOG_WARN, "refused", "%s",
+				    refusal_text(docs.v[i].refusal, text, sizeof text));
+	model_place(&s->model, place, &docs);
+}
+
+static void on_same(void *arg, const char *place)
+{
+	model_same(&((struct syncd *)arg)->model, place);
+}
+
+static void on_unreadable(void *arg, const char *place, const char *why)
+{
+	log_limited(LOG_WARN, "unreadable", "file=%s why=\"%s\"", place, why);
+	model_unreadable(&((struct syncd *)arg)->model, place, why);
+}
+
+static void on_gone(void *arg, const char *place)
+{
+	model_gone(&((struct syncd *)arg)->model, place);
+}
+
+static void on_end(void *arg)
+{
+	struct syncd *s = arg;
+	bool changed = model_settle(&s->model);
+
+	make_true(s, changed, s->telling_all ? &s->report.snapshot : &s->report.change,
+		  source_file_since(s->source));
+	s->telling_all = false;
+	set_state(s, SOURCE_SYNCED, "");
+}
+
+static void on_lost(void *arg, const char *why)
+{
+	struct syncd *s = arg;
+	bool changed;
+
+	/* Places that were told are as they were told; the others stay. */
+	model_snapshot_broken(&s->model);
+	s->telling_all = false;
+	changed = model_settle(&s->model);
+	if (changed)
+		make_true(s, true, &s->report.change, (struct mono){ 0 });
+	set_state(s, SOURCE_LOST, why);
+}
+
+/* ---- the master ---- */
+
+static void view_failed(struct syncd *s, const struct msg *m)
+{
+	const struct msg_refused *r = m->p;
+	char why[160];
+
+	snprintf(why, sizeof why, "%.*s", (int)min_of(m->tail.n, sizeof why - 1),
+		 (const char *)m->tail.p);
+	log_error("view_refused_by_all", "rev=%llu why=\"%s\"", (unsigned long long)r->rev,
+		  msg_text(why, sizeof why) ? why : "");
+	s->report.failed_rev = max_of(s->report.failed_rev, r->rev);
+	s->report.failed_views++;
+	s->rebuild = true;	/* with the next change */
+	report_soon(s);
+}
+
+static void from_master(struct syncd *s, const struct msg *m)
+{
+	const struct msg_log_level *level = m->p;
+
+	switch (m->type) {
+	case MSG_PING:
+		(void)chan_say(&s->born.chan, MSG_PONG, m->p);
+		break;
+	case MSG_LOG_LEVEL:
+		if (level->level < LOG_LEVELS)
+			log_level = (enum log_level)level->level;
+		break;
+	case MSG_SOURCE_DIR:
+	case MSG_FILE_HERE:
+		source_file_message(s->source, m);
+		break;
+	case MSG_VIEW_FAILED:
+		view_failed(s, m);
+		break;
+	case MSG_STOP:
+		write_store(s, true);
+		loop_stop(&s->loop);
+		break;
+	default:
+		break;
+	}
+}
+
+static void chan_cb(void *arg)
+{
+	struct syncd *s = arg;
+
+	for (int i = 0; i < MESSAGES_A_PASS; i++) {
+		const struct msg *m = NULL;
+		int r = chan_recv(&s->born.chan, &m);
+
+		if (r == 0)
+			return;
+		if (r == -EAGAIN)
+			continue;
+		if (r == -EMFILE && m) {
+			source_file_dropped(s->source, m->type);
+			continue;
+		}
+		if (r < 0) {	/* the end, or a master that talks nonsense */
+			if (r != -EPIPE)
+				log_error("bad_message", "error=\"%s\"", strerror(-r));
+			loop_stop(&s->loop);
+			return;
+		}
+		from_master(s, m);
+	}
+}
+
+/* ---- start ---- */
+
+static void load(struct syncd *s, struct mono began)
+{
+	struct keep_loaded loaded;
+	int r = keep_open(&s->keep, s->born.nfds ? s->born.fd[0].v : -1);
+
+	if (s->keep.found.aside[0])
+		log_error("store_moved_aside", "to=%s why=\"%s\"", s->keep.found.aside,
+			  s->keep.found.why);
+	s->keep.found.why[0] = 0;
+	s->was_durable = r == 0;
+	if (r == 0)
+		r = keep_load(&s->keep, &s->model, &loaded);
+	if (r < 0)
+		log_error("store_failed", "error=\"%s\" problem=\"%s\"", strerror(-r),
+			  s->keep.problem);
+	/* Generations go on from where they were, and where that is not known, from the clock:
+	 * what the board still has of an earlier life must not look like ours. */
+	if (s->model.gen == 0)
+		s->model.gen = (uint32_t)(clock_unix_ms() / 1000);
+	else if (s->born.start.generation > 1)
+		s->model.gen += 1u << 16;
+	/* Views only go forward, also when the last ones did not get into the store. */
+	s->rev = s->keep.rev;
+	if (s->born.start.rev >= s->rev && s->born.start.rev > 0)
+		s->rev = s->born.start.rev + (s->keep.rev > 0);
+	if (!model_settle(&s->model) && s->keep.rev == 0)
+		return;		/* nothing was ever told: the first view waits for the source */
+	commit_view(s);
+	timing_add(&s->report.load, mono_diff_us(clock_tick(), began));
+	log_info("loaded", "rev=%llu rows=%u refused=%u slots=%u us=%lld",
+		 (unsigned long long)s->rev, loaded.rows, loaded.refused, loaded.slots,
+		 (long long)s->report.load.last_us);
+	write_store(s, false);
+}
+
+int main(int argc, char **argv)
+{
+	struct syncd *s = &the;
+	const struct source_events events = {
+		.snapshot = on_snapshot, .place = on_place, .same = on_same,
+		.unreadable = on_unreadable, .gone = on_gone, .end = on_end, .lost = on_lost,
+		.arg = s,
+	};
+	struct mono began;
+	int r;
+
+	rand_init();
+	role_begin(ROLE_SYNCD, argc, argv, &s->born);
+	began = clock_tick();
+	if (knobs_check(s->born.knobs.p, s->born.knobs.n) < 0) {
+		log_error("bad_knobs", "bytes=%zu", s->born.knobs.n);
+		return ROLE_EXIT_START;
+	}
+	s->knobs = (const void *)s->born.knobs.p;
+	snprintf(s->store_path, sizeof s->store_path, "%s/store.db", s->knobs->state_dir);
+	s->report = (struct report){ .kind = "file", .path = s->knobs->source_path,
+				     .state = SOURCE_STARTING, .problem = "",
+				     .since_unix_ms = clock_unix_ms(),
+				     .store_path = s->store_path };
+	r = loop_init(&s->loop);
+	if (r == 0)
+		r = model_init(&s->model, s->knobs->domain, s->knobs->service_cidr);
+	for (uint32_t i = 0; r == 0 && i < s->knobs->n_listeners; i++)
+		r = model_want_space(&s->model, s->knobs->listener[i].ns);
+	if (r == 0)
+		r = source_file_new(&s->loop, &s->born.chan, s->knobs->source_path, &events,
+				    &s->source);
+	if (r < 0) {
+		log_error("cannot_start", "error=\"%s\"", strerror(-r));
+		return ROLE_EXIT_START;
+	}
+	load(s, began);
+	report_soon(s);
+	chan_watch(&s->born.chan, &s->loop, chan_cb, s);
+	role_ready(&s->born.chan);
+	loop_run(&s->loop);
+	source_file_free(&s->source);
+	keep_close(&s->keep);
+	return 0;
+}

@@ -1,0 +1,475 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* The model: which document counts, what a unit is made of, slots, addresses, conditions. */
+#include "nodeproxy/lib/base/rand.h"
+#include "tests/unit/store/sync/world.h"
+#include "tests/unit/test.h"
+#include "workers/obs/board.h"
+
+#define WEB SERVICE("web", "clusterIP: 10.0.0.1,") SLICES("web-1", "web", AT("127.0.0.1"))
+
+START_TEST(two_documents_are_enough_to_serve)
+{
+	struct world w;
+
+	world_init(&w, "");
+	model_snapshot(&w.model);
+	tell(&w, "a.yaml", WEB);
+	ck_assert(settle(&w));
+	ck_assert(serves(&w, "endpoint 127.0.0.1:8080 ready"));
+	/* The same again changes nothing. */
+	tell(&w, "a.yaml", WEB);
+	ck_assert(!settle(&w));
+	world_fini(&w);
+}
+END_TEST
+
+START_TEST(of_two_documents_the_first_by_place_and_line_counts)
+{
+	struct world w;
+	char *text;
+
+	world_init(&w, "");
+	tell(&w, "b.yaml", SERVICE("web", "clusterIP: 10.0.0.2,"));
+	ck_assert(settle(&w));
+	ck_assert(serves(&w, "10.0.0.2"));
+	tell(&w, "a.yaml", SERVICE("other", "clusterIP: 10.0.0.9,") SERVICE("web", "clusterIP: 10.0.0.1,"));
+	ck_assert(settle(&w));
+	ck_assert(serves(&w, "10.0.0.1"));
+	ck_assert(!serves(&w, "10.0.0.2"));
+	text = report_text(&w, NULL);
+	ck_assert_ptr_nonnull(strstr(text, "\"source\":\"b.yaml\",\"field\":\"metadata.name\",\"reason\":"
+					   "\"is written at a.yaml:"));
+	free(text);
+	/* When the first goes, the other takes over. */
+	model_gone(&w.model, "a.yaml");
+	ck_assert(settle(&w));
+	ck_assert(serves(&w, "10.0.0.2"));
+	/* Within a place by line. */
+	tell(&w, "b.yaml", SERVICE("web", "clusterIP: 10.0.0.4,") SERVICE("web", "clusterIP: 10.0.0.5,"));
+	ck_assert(settle(&w));
+	ck_assert(serves(&w, "10.0.0.4"));
+	ck_assert(!serves(&w, "10.0.0.5"));
+	world_fini(&w);
+}
+END_TEST
+
+START_TEST(a_refused_document_leaves_the_last_good_version_serving)
+{
+	struct world w;
+	char *text;
+
+	world_init(&w, "");
+	tell(&w, "a.yaml", WEB);
+	ck_assert(settle(&w));
+	tell(&w, "a.yaml", SERVICE("web", "nonsense: 1,") SLICES("web-1", "web", AT("127.0.0.2")));
+	ck_assert(settle(&w));
+	ck_assert(serves(&w, "10.0.0.1"));
+	ck_assert(serves(&w, "127.0.0.2"));	/* its neighbour is not held up */
+	text = report_text(&w, NULL);
+	ck_assert_ptr_nonnull(strstr(text, "\"serving_last_good\":true"));
+	ck_assert_ptr_nonnull(strstr(text, "nonsense"));
+	free(text);
+	/* It moves to another file, still broken: still the last good one. */
+	tell(&w, "a.yaml", SLICES("web-1", "web", AT("127.0.0.2")));
+	tell(&w, "b.yaml", SERVICE("web", "nonsense: 1,"));
+	ck_assert(!settle(&w));
+	ck_assert(serves(&w, "10.0.0.1"));
+	/* Removed is removed. */
+	model_gone(&w.model, "b.yaml");
+	ck_assert(settle(&w));
+	ck_assert(!serves(&w, "10.0.0.1"));
+	world_fini(&w);
+}
+END_TEST
+
+START_TEST(a_refused_document_that_never_was_good_does_not_hide_another)
+{
+	struct world w;
+
+	world_init(&w, "");
+	tell(&w, "a.yaml", SERVICE("web", "nonsense: 1,"));
+	tell(&w, "b.yaml", WEB);
+	ck_assert(settle(&w));
+	ck_assert(serves(&w, "10.0.0.1"));
+	world_fini(&w);
+}
+END_TEST
+
+START_TEST(what_a_broken_text_may_have_held_stays)
+{
+	struct world w;
+	char *text;
+
+	world_init(&w, "");
+	tell(&w, "a.yaml", WEB SERVICE("api", "clusterIP: 10.0.0.7,"));
+	ck_assert(settle(&w));
+	tell(&w, "a.yaml", SERVICE("api", "clusterIP: 10.0.0.8,") "{{{ [ : not yaml\n\t-");
+	ck_assert(settle(&w));
+	ck_assert(serves(&w, "10.0.0.1"));	/* perhaps it is the broken one */
+	ck_assert(serves(&w, "10.0.0.8"));
+	text = report_text(&w, NULL);
+	ck_assert_ptr_nonnull(strstr(text, "\"serving_last_good\":true"));
+	free(text);
+	/* A file that cannot be read says nothing about what is in it. */
+	model_unreadable(&w.model, "a.yaml", "cannot be read: Permission denied");
+	ck_assert(!settle(&w));
+	ck_assert(serves(&w, "10.0.0.8"));
+	/* Whole again, without web: it is gone. */
+	tell(&w, "a.yaml", SERVICE("api", "clusterIP: 10.0.0.8,"));
+	ck_assert(settle(&w));
+	ck_assert(!serves(&w, "10.0.0.1"));
+	world_fini(&w);
+}
+END_TEST
+
+START_TEST(the_marker_removes_what_a_snapshot_did_not_tell)
+{
+	struct world w;
+
+	world_init(&w, "");
+	tell(&w, "a.yaml", WEB);
+	tell(&w, "b.yaml", SERVICE("api", "clusterIP: 10.0.0.7,"));
+	tell(&w, "c.yaml", SERVICE("old", "clusterIP: 10.0.0.8,"));
+	ck_assert(settle(&w));
+	/* Lost in the middle: everybody stays. */
+	model_snapshot(&w.model);
+	model_same(&w.model, "a.yaml");
+	model_snapshot_broken(&w.model);
+	ck_assert(!settle(&w));
+	model_snapshot(&w.model);
+	model_same(&w.model, "a.yaml");
+	model_unreadable(&w.model, "b.yaml", "cannot be read");
+	ck_assert(settle(&w));
+	ck_assert(serves(&w, "10.0.0.1"));
+	ck_assert(serves(&w, "10.0.0.7"));
+	ck_assert(!serves(&w, "10.0.0.8"));
+	/* An empty snapshot is legal. */
+	model_snapshot(&w.model);
+	ck_assert(settle(&w));
+	ck_assert(!serves(&w, "10.0.0.1"));
+	for (int s = 0; s < SLOT_SCOPES; s++)
+		ck_assert_uint_eq(w.model.slot[s].taken, 0);
+	ck_assert_uint_eq(w.model.resources.count, 0);
+	ck_assert_uint_eq(w.model.services.count, 0);
+	ck_assert_uint_eq(w.model.spaces.count, 0);
+	world_fini(&w);
+}
+END_TEST
+
+static struct slot_gen endpoint_slot(struct world *w, const char *ip)
+{
+	struct vservice s;
+	struct vport p;
+	struct vendpoint e;
+	char text[ADDR_TEXT];
+
+	ck_assert(view_service_by_name(w->view, SLICE("shop"), SLICE("web"), &s));
+	ck_assert(vservice_port(&s, 80, &p));
+	for (uint32_t i = 0; vport_endpoint(&p, i, &e); i++)
+		if (strcmp(addr_text(&e.addr, false, text), ip) == 0)
+			return e.slot;
+	return (struct slot_gen){ 0, 0 };
+}
+
+START_TEST(an_endpoint_keeps_its_slot_and_a_reused_slot_has_a_new_generation)
+{
+	struct world w;
+	struct slot_gen one, two, three;
+
+	world_init(&w, "");
+	tell(&w, "a.yaml", SERVICE("web", "clusterIP: 10.0.0.1,")
+			   SLICES("web-1", "web", AT("127.0.0.1") "," AT("127.0.0.2")));
+	ck_assert(settle(&w));
+	one = endpoint_slot(&w, "127.0.0.1");
+	two = endpoint_slot(&w, "127.0.0.2");
+	ck_assert_uint_ne(one.slot, 0);
+	ck_assert_uint_ne(two.slot, 0);
+	ck_assert_uint_ne(one.slot, two.slot);
+	tell(&w, "a.yaml", SERVICE("web", "clusterIP: 10.0.0.1,")
+			   SLICES("web-1", "web", AT("127.0.0.3") "," AT("127.0.0.2")));
+	ck_assert(settle(&w));
+	ck_assert_uint_eq(endpoint_slot(&w, "127.0.0.2").slot, two.slot);
+	ck_assert_uint_eq(endpoint_slot(&w, "127.0.0.2").gen, two.gen);
+	three = endpoint_slot(&w, "127.0.0.3");
+	ck_assert_uint_gt(three.gen, one.gen);
+	ck_assert_uint_eq(w.model.slot[SLOT_ENDPOINT].taken, 2);
+	world_fini(&w);
+}
+END_TEST
+
+START_TEST(slots_run_out_without_harm_and_come_back)
+{
+	struct slots s;
+	uint32_t gen = 0;
+	struct slot_gen g[4];
+
+	ck_assert_int_eq(slots_init(&s, 4, &gen), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		g[i] = slots_take(&s);
+		ck_assert_uint_eq(g[i].slot, i + 1);
+		ck_assert_uint_eq(g[i].gen, i + 1);
+	}
+	g[3] = slots_take(&s);
+	ck_assert_uint_eq(g[3].slot, 0);
+	ck_assert_uint_eq(s.exhausted, 1);
+	slots_give(&s, g[3]);
+	slots_give(&s, g[1]);
+	g[1] = slots_take(&s);
+	ck_assert_uint_eq(g[1].slot, 2);
+	ck_assert_uint_eq(g[1].gen, 4);
+	ck_assert(!slots_take_same(&s, (struct slot_gen){ 2, 9 }));
+	ck_assert(!slots_take_same(&s, (struct slot_gen){ 4, 9 }));
+	ck_assert(!slots_take_same(&s, (struct slot_gen){ 0, 9 }));
+	slots_fini(&s);
+}
+END_TEST
+
+START_TEST(a_service_without_address_gets_one_in_the_range_and_always_the_same)
+{
+	struct world w, again;
+	char first[4096];
+
+	world_init(&w, "10.96.0.0/12");
+	tell(&w, "a.yaml", SERVICE("web", "") SERVICE("none", "clusterIP: None,"));
+	ck_assert(settle(&w));
+	ck_assert(serves(&w, "10."));
+	snprintf(first, sizeof first, "%s", w.text);
+	world_init(&again, "10.96.0.0/12");
+	tell(&again, "b.yaml", SERVICE("none", "clusterIP: None,"));
+	ck_assert(settle(&again));
+	ck_assert(!serves(&again, "10."));
+	tell(&again, "z.yaml", SERVICE("web", ""));
+	ck_assert(settle(&again));
+	ck_assert_str_eq(world_dump(&again), first);
+	world_fini(&w);
+	world_fini(&again);
+}
+END_TEST
+
+START_TEST(of_two_services_that_collide_the_later_name_is_refused)
+{
+	struct world w;
+	char *text;
+
+	/* A range with two addresses to give (a /30 without its edges). */
+	world_init(&w, "10.96.0.0/30");
+	tell(&w, "z.yaml", SERVICE("c", "") SERVICE("b", ""));
+	tell(&w, "a.yaml", SERVICE("d", ""));
+	ck_assert(settle(&w));
+	text = report_text(&w, NULL);
+	ck_assert_ptr_nonnull(strstr(text, "\"field\":\"spec.clusterIP\""));
+	ck_assert_ptr_nonnull(strstr(text, "\"reason\":\"AddressCollision\""));
+	ck_assert_ptr_nonnull(strstr(text, "\"status\":\"False\""));
+	free(text);
+	/* Of three, one at least is without an address; b, the first by name, never is. */
+	ck_assert(serves(&w, "shop/b"));
+	/* A written address counts more than a hashed one, whatever the names. */
+	tell(&w, "z.yaml", SERVICE("b", "") SERVICE("x", "clusterIP: 10.96.0.1,")
+			   SERVICE("y", "clusterIP: 10.96.0.2,"));
+	model_gone(&w.model, "a.yaml");
+	ck_assert(settle(&w));
+	ck_assert(serves(&w, "shop/x"));
+	ck_assert(serves(&w, "shop/y"));
+	ck_assert(!serves(&w, "shop/b"));
+	/* When the written ones go, it is served again. */
+	tell(&w, "z.yaml", SERVICE("b", ""));
+	ck_assert(settle(&w));
+	ck_assert(serves(&w, "shop/b"));
+	world_fini(&w);
+}
+END_TEST
+
+START_TEST(routes_say_why_they_do_not_work)
+{
+	struct world w;
+	char *text;
+
+	world_init(&w, "");
+	tell(&w, "a.yaml", WEB ROUTE("good", "web", "/g", "web") ROUTE("lost", "nobody", "/l", "web")
+			   ROUTE("nowhere", "web", "/n", "nothing"));
+	ck_assert(settle(&w));
+	text = report_text(&w, NULL);
+	ck_assert_ptr_nonnull(strstr(text, "\"reason\":\"NoMatchingParent\",\"message\":"
+					   "\"Service shop/nobody does not exist\""));
+	ck_assert_ptr_nonnull(strstr(text, "\"reason\":\"BackendNotFound\",\"message\":"
+					   "\"rules[0].backendRefs[0]: Service shop/nothing does not"));
+	free(text);
+	/* What they miss comes: no complaint is left, though no route was written again. */
+	tell(&w, "b.yaml", SERVICE("nobody", "clusterIP: 10.0.0.3,")
+			   SERVICE("nothing", "clusterIP: 10.0.0.4,"));
+	ck_assert(settle(&w));
+	text = report_text(&w, NULL);
+	ck_assert_ptr_null(strstr(text, "\"status\":\"False\""));
+	free(text);
+	ck_assert(serves(&w, "route=shop/lost"));
+	world_fini(&w);
+}
+END_TEST
+
+START_TEST(a_route_is_in_the_unit_of_the_service_it_is_attached_to)
+{
+	struct world w;
+
+	world_init(&w, "");
+	tell(&w, "r.yaml", ROUTE("r", "web", "/a", "web"));
+	ck_assert(settle(&w));
+	ck_assert(!serves(&w, "route=shop/r"));
+	tell(&w, "a.yaml", WEB);
+	ck_assert(settle(&w));
+	ck_assert(serves(&w, "route=shop/r"));
+	model_gone(&w.model, "r.yaml");
+	ck_assert(settle(&w));
+	ck_assert(!serves(&w, "route=shop/r"));
+	world_fini(&w);
+}
+END_TEST
+
+START_TEST(a_namespace_belongs_to_the_first_tenant_that_lists_it)
+{
+	struct world w;
+	struct vnamespace ns;
+	char *text;
+
+	world_init(&w, "");
+	ck_assert_int_eq(model_want_space(&w.model, "lonely"), 0);
+	tell(&w, "a.yaml", WEB TENANT("gold", "shop, bank"));
+	ck_assert(settle(&w));
+	view_namespace(w.view, SLICE("shop"), &ns);
+	ck_assert(slice_eq(ns.tenant, SLICE("gold")));
+	ck_assert_uint_eq(ns.weight, 7);
+	ck_assert_uint_ne(ns.tenant_slot.slot, 0);
+	uint32_t gold = ns.tenant_slot.slot;
+
+	view_namespace(w.view, SLICE("bank"), &ns);
+	ck_assert_uint_eq(ns.tenant_slot.slot, gold);
+	view_namespace(w.view, SLICE("lonely"), &ns);
+	ck_assert(slice_eq(ns.tenant, SLICE("lonely")));
+	ck_assert_uint_ne(ns.tenant_slot.slot, 0);
+	ck_assert_uint_ne(ns.tenant_slot.slot, gold);
+	/* silver wants bank too: refused as a whole, also for mine. */
+	tell(&w, "b.yaml", TENANT("silver", "bank, mine"));
+	ck_assert(settle(&w));
+	view_namespace(w.view, SLICE("bank"), &ns);
+	ck_assert(slice_eq(ns.tenant, SLICE("gold")));
+	view_namespace(w.view, SLICE("mine"), &ns);
+	ck_assert(slice_eq(ns.tenant, SLICE("mine")));
+	text = report_text(&w, NULL);
+	ck_assert_ptr_nonnull(strstr(text, "namespace bank is in Tenant gold already"));
+	free(text);
+	/* gold goes: silver has its way, shop is on its own. */
+	tell(&w, "a.yaml", WEB);
+	ck_assert(settle(&w));
+	view_namespace(w.view, SLICE("bank"), &ns);
+	ck_assert(slice_eq(ns.tenant, SLICE("silver")));
+	view_namespace(w.view, SLICE("shop"), &ns);
+	ck_assert(slice_eq(ns.tenant, SLICE("shop")));
+	ck_assert_uint_eq(ns.weight, 1);
+	world_fini(&w);
+}
+END_TEST
+
+START_TEST(a_rebuilt_view_is_the_same_view)
+{
+	struct world w;
+	char before[8192];
+
+	world_init(&w, "10.96.0.0/12");
+	tell(&w, "a.yaml", WEB SERVICE("x", "") ROUTE("r", "web", "/a", "x") TENANT("t", "shop"));
+	ck_assert(settle(&w));
+	snprintf(before, sizeof before, "%s", world_dump(&w));
+	struct slot_gen slot = endpoint_slot(&w, "127.0.0.1");
+
+	ck_assert_int_eq(model_rebuild(&w.model), 0);
+	publish(&w);
+	ck_assert_str_eq(world_dump(&w), before);
+	ck_assert_uint_eq(endpoint_slot(&w, "127.0.0.1").slot, slot.slot);
+	ck_assert_uint_eq(endpoint_slot(&w, "127.0.0.1").gen, slot.gen);
+	world_fini(&w);
+}
+END_TEST
+
+/* ---- any history gives the view that its last state alone gives ---- */
+
+#define PLACES 4
+
+static void random_place(char *out, size_t n)
+{
+	static const char *const doc[] = {
+		SERVICE("a", ""), SERVICE("b", ""), SERVICE("c", "clusterIP: 10.96.0.1,"),
+		SERVICE("d", "clusterIP: None,"), SLICES("a-1", "a", AT("127.0.0.1")),
+		SLICES("a-1", "a", AT("127.0.0.2") "," AT("127.0.0.3")),
+		SLICES("a-2", "a", AT("127.0.0.4")), SLICES("b-1", "b", AT("127.0.0.5")),
+		ROUTE("r", "a", "/x", "b"), ROUTE("r", "b", "/y", "c"), ROUTE("q", "a", "/x/y", "nil"),
+		TENANT("t", "shop"), TENANT("u", "shop, bank"), TENANT("v", "bank"),
+		"apiVersion: v1\nkind: Namespace\nmetadata: {name: bank}\n---\n",
+	};
+	unsigned docs = rand_below(6);
+
+	out[0] = 0;
+	while (docs--)
+		strncat(out, doc[rand_below(countof(doc))], n - strlen(out) - 1);
+}
+
+START_TEST(any_history_gives_the_view_that_its_last_state_alone_gives)
+{
+	char text[PLACES][8192];
+	char name[16];
+	struct world w;
+
+	for (uint64_t seed = 1; seed <= 12; seed++) {
+		rand_seed(seed);
+		world_init(&w, "10.96.0.0/29");
+		memset(text, 0, sizeof text);
+		for (int step = 0; step < 40; step++) {
+			struct world fresh;
+			bool all = rand_below(4) == 0;
+
+			if (all)
+				model_snapshot(&w.model);
+			for (int p = 0; p < PLACES; p++) {
+				snprintf(name, sizeof name, "%c.yaml", 'a' + p);
+				if (rand_below(3) == 0) {
+					random_place(text[p], sizeof text[p]);
+					if (text[p][0])
+						tell(&w, name, text[p]);
+					else
+						model_gone(&w.model, name);
+				} else if (all && text[p][0]) {
+					model_same(&w.model, name);
+				}
+			}
+			(void)settle(&w);
+			world_init(&fresh, "10.96.0.0/29");
+			for (int p = PLACES - 1; p >= 0; p--) {
+				snprintf(name, sizeof name, "%c.yaml", 'a' + p);
+				if (text[p][0])
+					tell(&fresh, name, text[p]);
+			}
+			(void)settle(&fresh);
+			ck_assert_msg(strcmp(world_dump(&w), world_dump(&fresh)) == 0,
+				      "seed %d step %d:\n%s--- from scratch:\n%s", (int)seed, step,
+				      w.text, fresh.text);
+			for (int s = 0; s < SLOT_SCOPES; s++)
+				ck_assert_uint_eq(w.model.slot[s].taken, fresh.model.slot[s].taken);
+			world_fini(&fresh);
+		}
+		world_fini(&w);
+	}
+}
+END_TEST
+
+UNIT_TESTS("model", two_documents_are_enough_to_serve,
+	   of_two_documents_the_first_by_place_and_line_counts,
+	   a_refused_document_leaves_the_last_good_version_serving,
+	   a_refused_document_that_never_was_good_does_not_hide_another,
+	   what_a_broken_text_may_have_held_stays,
+	   the_marker_removes_what_a_snapshot_did_not_tell,
+	   an_endpoint_keeps_its_slot_and_a_reused_slot_has_a_new_generation,
+	   slots_run_out_without_harm_and_come_back,
+	   a_service_without_address_gets_one_in_the_range_and_always_the_same,
+	   of_two_services_that_collide_the_later_name_is_refused, routes_say_why_they_do_not_work,
+	   a_route_is_in_the_unit_of_the_service_it_is_attached_to,
+	   a_namespace_belongs_to_the_first_tenant_that_lists_it, a_rebuilt_view_is_the_same_view,
+	   any_history_gives_the_view_that_its_last_state_alone_gives)
