@@ -74,6 +74,13 @@ must_use int chan_send(struct chan *, enum msg_type, const void *payload, struct
 		       const int *fds, unsigned nfds);
 /* Shorthand: no tail, no descriptors; a full queue is counted by the caller's ignoring it. */
 int chan_say(struct chan *, enum msg_type, const void *payload);
+/* The same where a lost message is made up for by a later one. */
+static inline void chan_offer(struct chan *ch, enum msg_type t, const void *payload,
+			      struct slice tail, const int *fds, unsigned nfds)
+{
+	if (chan_send(ch, t, payload, tail, fds, nfds) < 0)
+		return;
+}
 /* The next message: 1 and *ret, 0 when none waits, -EPIPE at the end, -EPROTO, -EMFILE, -EAGAIN
  * (over its rate: dropped; a sender far over it is -EPROTO). */
 must_use int chan_recv(struct chan *, const struct msg **ret);

@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See files.h. */
+#include "nodeproxy/files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/inotify.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "nodeproxy/lib/base/log.h"
+#include "nodeproxy/lib/ipc/messages.h"
+#include "nodeproxy/master.h"
+
+#define SOURCE_EVENTS                                                                              \
+	(IN_CLOSE_WRITE | IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_ATTRIB |       \
+	 IN_DELETE_SELF | IN_MOVE_SELF)
+
+static int complain(const char *what, const char *path, int r)
+{
+	fprintf(stderr, "nodeproxy: %s: %s: %s\n", what, path, strerror(-r));
+	return r;
+}
+
+/* ---- directories ---- */
+
+/* Makes path and its parents; those that exist are left alone. */
+static int make_dirs(const char *path, mode_t mode)
+{
+	char part[PATH_MAX];
+	size_t n = strlen(path);
+
+	if (n == 0 || n >= sizeof part)
+		return -ENAMETOOLONG;
+	memcpy(part, path, n + 1);
+	for (char *p = part + 1; *p; p++) {
+		if (*p != '/')
+			continue;
+		*p = 0;
+		if (mkdir(part, 0755) < 0 && errno != EEXIST)
+			return -errno;
+		*p = '/';
+	}
+	return mkdir(part, mode) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+/* The directory of the store: syncd's alone, and ours alone among all instances.  The lock belongs
+ * to the open file, of which the keeper has a copy: a new master still holds it. */
+static int open_state_dir(struct master *m, uid_t uid, gid_t gid)
+{
+	const char *path = m->knobs.state_dir;
+	struct fd *d = &m->files.state_dir;
+	int r;
+
+	if (kept_take(&m->kept, d, NULL, "state_dir"))
+		return 0;
+	r = make_dirs(path, 0700);
+	if (r == 0) {
+		d->v = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		r = d->v < 0 ? -errno : 0;
+	}
+	if (r == 0 && flock(d->v, LOCK_EX | LOCK_NB) < 0)
+		r = errno == EWOULDBLOCK ? -EBUSY : -errno;
+	if (r == -EBUSY) {
+		fprintf(stderr, "nodeproxy: state_dir: %s is in use by another nodeproxy\n", path);
+		return r;
+	}
+	if (r == 0 && (fchown(d->v, uid, gid) < 0 || fchmod(d->v, 0700) < 0))
+		r = -errno;
+	if (r < 0)
+		return complain("state_dir", path, r);
+	keep_put(&m->kept, *d, 0, "state_dir");
+	return 0;
+}
+
+/* ---- the source ---- */
+
+/* Splits source.path when it names one file. */
+static void source_place(struct master *m, char dir[PATH_MAX])
+{
+	const char *path = m->knobs.source_path, *slash = strrchr(path, '/');
+	struct stat st;
+
+	snprintf(dir, PATH_MAX, "%s", path);
+	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
+		m->files.only[0] = 0;
+		return;
+	}
+	/* A file, or not there: what ends like a document is meant to be one. */
+	if (!(stat(path, &st) == 0 && S_ISREG(st.st_mode)) && m->files.only[0] == 0 &&
+	    !strstr(slash ? slash : path, ".yaml") && !strstr(slash ? slash : path, ".yml") &&
+	    !strstr(slash ? slash : path, ".json"))
+		return;
+	snprintf(m->files.only, sizeof m->files.only, "%s", slash ? slash + 1 : path);
+	if (!slash)
+		snprintf(dir, PATH_MAX, ".");
+	else
+		dir[slash == path ? 1 : slash - path] = 0;
+}
+
+static int open_source(struct master *m, struct fd *ret_inotify)
+{
+	char dir[PATH_MAX], self[64];
+	struct fd d, i;
+	int r = 0;
+
+	source_place(m, dir);
+	d.v = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (d.v < 0)
+		return -errno;
+	i.v = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	/* By the descriptor, so that the watch and the listing are of the same directory. */
+	snprintf(self, sizeof self, "/proc/self/fd/%d", d.v);
+	if (i.v < 0 || inotify_add_watch(i.v, self, SOURCE_EVENTS) < 0)
+		r = -errno;
+	if (r < 0) {
+		fd_close(&i);
+		fd_close(&d);
+		return r;
+	}
+	fd_close(&m->files.source_dir);
+	m->files.source_dir = d;
+	*ret_inotify = i;
+	return 0;
+}
+
+void files_send_source(struct master *m)
+{
+	struct child *c = &m->child[CHILD_SYNCD];
+	struct msg_source s = { .error = 0 };
+	struct fd inotify = FD_NONE;
+	int fds[2];
+
+	if (!c->has_chan || !c->told || m->knobs.source_kind != SOURCE_FILE)
+		return;
+	s.error = open_source(m, &inotify);
+	snprintf(s.name, sizeof s.name, "%s", m->files.only);
+	fds[0] = m->files.source_dir.v;
+	fds[1] = inotify.v;
+	if (s.error < 0)
+		log_limited(LOG_WARN, "source_away", "path=%s error=\"%s\"", m->knobs.source_path,
+			    strerror(-s.error));
+	chan_offer(&c->chan, MSG_SOURCE_DIR, &s, (struct slice){ 0 }, fds, s.error ? 0 : 2);
+	fd_close(&inotify);
+}
+
+static bool is_plain_name(const char *s)
+{
+	return s[0] && strcmp(s, ".") != 0 && strcmp(s, "..") != 0 && !strchr(s, '/');
+}
+
+void files_want(struct master *m, struct child *c, const struct msg_file *want)
+{
+	struct msg_file here = *want;
+	struct fd f = FD_NONE;
+	struct stat st;
+
+	here.error = 0;
+	here.zero = 0;
+	if (!msg_text(want->name, sizeof want->name) || !is_plain_name(want->name) ||
+	    (m->files.only[0] && strcmp(want->name, m->files.only) != 0)) {
+		((struct procs *)m->procs.p)->bad_messages++;
+		child_kill(c, "asked for a name that is not a file of the source");
+		return;
+	}
+	/* NONBLOCK: a pipe that somebody put there must not hold us.  Links are followed: mounted
+	 * ConfigMaps are made of them, and who can write this directory is the operator. */
+	if (fd_is_open(m->files.source_dir))
+		f.v = openat(m->files.source_dir.v, here.name,
+			     O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	else
+		errno = ENOENT;
+	if (f.v < 0)
+		here.error = -errno;
+	else if (fstat(f.v, &st) < 0 || !S_ISREG(st.st_mode))
+		here.error = -EINVAL;
+	chan_offer(&c->chan, MSG_FILE_HERE, &here, (struct slice){ 0 }, &f.v,
+			here.error == 0);
+	fd_close(&f);
+}
+
+/* ---- sockets ---- */
+
+/* From the file itself: name services may ask the network, and we never do. */
+static bool group_id(const char *name, gid_t *ret)
+{
+	FILE *f = fopen("/etc/group", "re");
+	struct group *g = NULL;
+
+	while (f && (g = fgetgrent(f)) && strcmp(g->gr_name, name) != 0)
+		;
+	if (g)
+		*ret = g->gr_gid;
+	if (f)
+		fclose(f);
+	return g != NULL;
+}
+
+static int open_admin(struct master *m)
+{
+	const char *path = m->knobs.admin_socket;
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	char dir[sizeof a.sun_path];
+	struct fd s, probe;
+	gid_t gid = 0;
+	mode_t was;
+	char *slash;
+	int r = 0;
+
+	if (kept_take(&m->kept, &m->files.admin, NULL, "admin"))
+		return 0;
+	if (strlen(path) >= sizeof a.sun_path)
+		return complain("admin.socket", path, -ENAMETOOLONG);
+	if (m->knobs.admin_group[0] && !group_id(m->knobs.admin_group, &gid))
+		return complain("admin.group", m->knobs.admin_group, -ENOENT);
+	snprintf(a.sun_path, sizeof a.sun_path, "%s", path);
+	snprintf(dir, sizeof dir, "%s", path);
+	slash = strrchr(dir, '/');
+	if (slash && slash != dir) {
+		*slash = 0;
+		r = make_dirs(dir, 0755);
+		if (r < 0)
+			return complain("admin.socket", dir, r);
+	}
+	s.v = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	probe.v = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (s.v < 0 || probe.v < 0) {
+		r = -errno;
+	} else if (connect(probe.v, (struct sockaddr *)&a, sizeof a) == 0 || errno == EAGAIN) {
+		r = -EADDRINUSE;	/* somebody answers there */
+	} else {
+		struct stat st;
+
+		if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
+			unlink(path);	/* left by an instance that is gone */
+		was = umask(0177);
+		if (bind(s.v, (struct sockaddr *)&a, sizeof a) < 0)
+			r = -errno;
+		umask(was);
+		if (r == 0 && gid && (chown(path, 0, gid) < 0 || chmod(path, 0660) < 0))
+			r = -errno;
+		if (r == 0 && listen(s.v, 128) < 0)
+			r = -errno;
+	}
+	fd_close(&probe);
+	if (r < 0) {
+		fd_close(&s);
+		return complain("admin.socket", path, r);
+	}
+	m->files.admin = s;
+	keep_put(&m->kept, s, 0, "admin");
+	return 0;
+}
+
+static int open_metrics(struct master *m)
+{
+	const char *text = m->knobs.admin_metrics;
+	struct sockaddr_storage ss;
+	struct addr a;
+	socklen_t n;
+	int one = 1, r;
+
+	m->files.metrics = FD_NONE;
+	if (!text[0] || kept_take(&m->kept, &m->files.metrics, NULL, "metrics"))
+		return 0;
+	r = addr_parse(slice_str(text), &a);
+	if (r < 0)
+		return complain("admin.metrics", text, r);
+	n = addr_to_sockaddr(&a, &ss);
+	m->files.metrics.v = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (m->files.metrics.v < 0 ||
+	    setsockopt(m->files.metrics.v, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0 ||
+	    bind(m->files.metrics.v, (struct sockaddr *)&ss, n) < 0 ||
+	    listen(m->files.metrics.v, 128) < 0)
+		return complain("admin.metrics", text, -errno);
+	keep_put(&m->kept, m->files.metrics, 0, "metrics");
+	return 0;
+}
+
+void files_send_sockets(struct master *m, struct child *c)
+{
+	struct msg_sockets s = { .has_metrics = fd_is_open(m->files.metrics) };
+	int fds[2] = { m->files.admin.v, m->files.metrics.v };
+
+	chan_offer(&c->chan, MSG_ADMIN_SOCKETS, &s, (struct slice){ 0 }, fds,
+			1 + s.has_metrics);
+}
+
+/* ---- the access log ---- */
+
+int files_send_log(struct master *m, struct child *c)
+{
+	const char *path = m->knobs.access_log_path;
+	struct msg_empty none = { 0 };
+	struct fd f = FD_NONE;
+	int r = 0;
+
+	if (!c->has_chan || !c->told)
+		return -EAGAIN;
+	if (strcmp(path, "-") == 0)
+		f.v = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+	else if (path[0])
+		f.v = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
+			   0640);
+	if (path[0] && f.v < 0) {
+		r = -errno;
+		log_error("access_log_not_opened", "path=%s error=\"%s\"", path, strerror(-r));
+	}
+	if (chan_send(&c->chan, MSG_LOG_FILE, &none, (struct slice){ 0 }, &f.v,
+		      fd_is_open(f)) < 0 && r == 0)
+		r = -ENOBUFS;
+	fd_close(&f);
+	return r;
+}
+
+int files_open(struct master *m, uid_t sync_uid, gid_t sync_gid)
+{
+	int r;
+
+	m->files.state_dir = m->files.admin = m->files.source_dir = FD_NONE;
+	r = open_state_dir(m, sync_uid, sync_gid);
+	if (r == 0)
+		r = open_admin(m);
+	return r == 0 ? open_metrics(m) : r;
+}
+
+void files_close(struct master *m)
+{
+	(void)unlink(m->knobs.admin_socket);
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See kept.h. */
+#include "nodeproxy/kept.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "nodeproxy/lib/base/log.h"
+
+static int kept_add(struct kept *k, const struct msg_keep *m, struct fd *fd)
+{
+	struct kept_entry *e;
+
+	if (!msg_text(m->name, sizeof m->name) || k->n == KEPT_MOST)
+		return -EPROTO;
+	e = reallocarray(k->entry, k->n + 1, sizeof *e);
+	if (!e)
+		return -ENOMEM;
+	k->entry = e;
+	e = &k->entry[k->n++];
+	memcpy(e->name, m->name, sizeof e->name);
+	e->number = m->number;
+	e->fd = fd_take(fd);
+	return 0;
+}
+
+int kept_open(struct kept *k, struct fd *chan)
+{
+	struct pollfd p;
+
+	memset(k, 0, sizeof *k);
+	chan_init(&k->chan, chan, ROLE_MASTER, ROLE_KEEPER);
+	p = (struct pollfd){ .fd = k->chan.fd.v, .events = POLLIN };
+	for (;;) {
+		const struct msg *m;
+		int r = chan_recv(&k->chan, &m);
+
+		if (r == 0) {
+			if (poll(&p, 1, -1) < 0 && errno != EINTR)
+				return -errno;
+			continue;
+		}
+		if (r == -EMFILE)
+			continue;	/* less than everything is better than nothing */
+		if (r < 0)
+			return r;
+		if (m->type == MSG_KEPT_END) {
+			k->adopted = ((const struct msg_kept_end *)m->p)->adopted != 0;
+			return 0;
+		}
+		r = kept_add(k, m->p, &k->chan.in.fd[0]);
+		if (r < 0)
+			return r;
+	}
+}
+
+static void name_of(struct msg_keep *m, const char *fmt, va_list ap)
+{
+	memset(m, 0, sizeof *m);
+	vsnprintf(m->name, sizeof m->name, fmt, ap);
+}
+
+bool kept_take(struct kept *k, struct fd *ret, uint64_t *number, const char *fmt, ...)
+{
+	struct msg_keep m;
+	va_list ap;
+
+	va_start(ap, fmt);
+	name_of(&m, fmt, ap);
+	va_end(ap);
+	for (unsigned i = 0; i < k->n; i++) {
+		struct kept_entry *e = &k->entry[i];
+
+		if (!fd_is_open(e->fd) || strcmp(e->name, m.name) != 0)
+			continue;
+		*ret = fd_take(&e->fd);
+		if (number)
+			*number = e->number;
+		return true;
+	}
+	return false;
+}
+
+void kept_drop_rest(struct kept *k)
+{
+	for (unsigned i = 0; i < k->n; i++) {
+		if (!fd_is_open(k->entry[i].fd))
+			continue;
+		fd_close(&k->entry[i].fd);
+		keep_drop(k, "%s", k->entry[i].name);
+	}
+	free(k->entry);
+	k->entry = NULL;
+	k->n = 0;
+}
+
+static void tell(struct kept *k, const struct msg_keep *m, const struct fd *fd)
+{
+	int r = chan_send(&k->chan, MSG_KEEP, m, (struct slice){ 0 }, fd ? &fd->v : NULL, fd != NULL);
+
+	if (r < 0)
+		log_limited(LOG_ERROR, "not_kept", "name=%s error=\"%s\"", m->name, strerror(-r));
+}
+
+void keep_put(struct kept *k, struct fd fd, uint64_t number, const char *fmt, ...)
+{
+	struct msg_keep m;
+	va_list ap;
+
+	va_start(ap, fmt);
+	name_of(&m, fmt, ap);
+	va_end(ap);
+	m.number = number;
+	tell(k, &m, &fd);
+}
+
+void keep_drop(struct kept *k, const char *fmt, ...)
+{
+	struct msg_keep m;
+	va_list ap;
+
+	va_start(ap, fmt);
+	name_of(&m, fmt, ap);
+	va_end(ap);
+	tell(k, &m, NULL);
+}

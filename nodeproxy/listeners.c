@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See listeners.h. */
+#include "nodeproxy/listeners.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#include "nodeproxy/lib/base/log.h"
+#include "nodeproxy/master.h"
+
+#define BACKLOG 4096	/* the kernel's somaxconn cuts it */
+
+static int open_one(const struct addr *a, bool shared, struct fd *ret)
+{
+	struct sockaddr_storage ss;
+	socklen_t n = addr_to_sockaddr(a, &ss);
+	struct fd f = { socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0) };
+	int one = 1, r = 0;
+
+	if (f.v < 0)
+		return -errno;
+	if (setsockopt(f.v, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0 ||
+	    (shared && setsockopt(f.v, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) < 0) ||
+	    (a->family == 6 &&
+	     setsockopt(f.v, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one) < 0) ||
+	    bind(f.v, (struct sockaddr *)&ss, n) < 0 || listen(f.v, BACKLOG) < 0)
+		r = -errno;
+	if (r < 0)
+		fd_close(&f);
+	else
+		*ret = f;
+	return r;
+}
+
+static int bound_to(struct fd f, struct addr *ret)
+{
+	struct sockaddr_storage ss;
+	socklen_t n = sizeof ss;
+
+	if (getsockname(f.v, (struct sockaddr *)&ss, &n) < 0)
+		return -errno;
+	addr_from_sockaddr(&ss, ret);
+	return 0;
+}
+
+/* All groups' sockets of one listener. */
+static int open_listener(struct master *m, unsigned i)
+{
+	struct knobs_listener *l = &m->knobs.listener[i];
+	struct listeners *ls = &m->listeners;
+	struct addr a = l->addr;
+	char text[ADDR_TEXT];
+	unsigned kept = 0;
+	int r = 0;
+
+	for (unsigned g = 0; g < m->n_workers; g++) {
+		ls->fd[i][g] = FD_NONE;
+		kept += kept_take(&m->kept, &ls->fd[i][g], NULL, "listen/%s/%u", l->name, g);
+	}
+	for (unsigned g = 0; g < m->n_workers && kept; g++)
+		if (fd_is_open(ls->fd[i][g]))
+			r = bound_to(ls->fd[i][g], &a);
+	if (r == 0 && kept == 0 && a.port != 0) {
+		/* SO_REUSEPORT would let us share the port with another instance of ours without
+		 * a word: the first bind is exclusive. */
+		struct fd probe = FD_NONE;
+
+		r = open_one(&a, false, &probe);
+		fd_close(&probe);
+	}
+	for (unsigned g = 0; g < m->n_workers && r == 0; g++) {
+		if (fd_is_open(ls->fd[i][g]))
+			continue;
+		r = open_one(&a, true, &ls->fd[i][g]);
+		if (r == 0)
+			r = bound_to(ls->fd[i][g], &a);	/* port 0: the others take the same */
+		if (r == 0)
+			keep_put(&m->kept, ls->fd[i][g], 0, "listen/%s/%u", l->name, g);
+	}
+	addr_text(&a, true, text);
+	if (r < 0) {
+		fprintf(stderr, "nodeproxy: listeners: %s: cannot listen on %s: %s\n", l->name, text,
+			strerror(-r));
+		return r;
+	}
+	if (kept == 0)
+		log_info("listening", "listener=%s address=%s", l->name, text);
+	return 0;
+}
+
+int listeners_open(struct master *m)
+{
+	struct listeners *ls = &m->listeners;
+
+	for (unsigned g = 0; g < m->n_workers; g++) {
+		ls->home[g] = (int)g;
+		ls->holder[g] = HELD_BY_NOBODY;
+	}
+	for (unsigned i = 0; i < m->knobs.n_listeners; i++) {
+		int r = open_listener(m, i);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static void say(struct master *m, unsigned slot, enum msg_type t, unsigned g)
+{
+	struct child *c = &m->child[slot];
+
+	if (!c->has_chan)
+		return;
+	for (unsigned i = 0; i < m->knobs.n_listeners; i++) {
+		struct msg_listen l = { .listener = i, .group = g };
+		struct fd f = m->listeners.fd[i][g];
+		int r;
+
+		if (!fd_is_open(f))
+			continue;
+		r = chan_send(&c->chan, t, &l, (struct slice){ 0 }, &f.v, t == MSG_LISTEN);
+		if (r == -ENOBUFS) {	/* a thousand messages unread: it hangs */
+			child_kill(c, "channel full");
+			return;
+		}
+	}
+}
+
+static unsigned groups_of(const struct listeners *ls, unsigned n, unsigned slot)
+{
+	unsigned k = 0;
+
+	for (unsigned g = 0; g < n; g++)
+		k += ls->holder[g] == (int)slot;
+	return k;
+}
+
+/* Who should accept from group g: its home, else the sibling that holds fewest, else nobody. */
+static int who_should(struct master *m, unsigned g)
+{
+	struct listeners *ls = &m->listeners;
+	int best = HELD_BY_NOBODY;
+	unsigned least = UINT32_MAX;
+
+	if (child_can_accept(&m->child[ls->home[g]]))
+		return ls->home[g];
+	if (ls->holder[g] >= 0 && child_can_accept(&m->child[ls->holder[g]]))
+		return ls->holder[g];
+	for (unsigned s = 0; s < BOARD_WORKERS; s++) {
+		unsigned k;
+
+		if (!child_can_accept(&m->child[s]))
+			continue;
+		k = groups_of(ls, m->n_workers, s);
+		if (k < least) {
+			least = k;
+			best = (int)s;
+		}
+	}
+	return best;
+}
+
+/* A new master does not know what its predecessor's words did.  Taking back from everybody and
+ * giving again leaves the same truth whatever it was. */
+static void take_back(struct master *m, unsigned g)
+{
+	if (!m->kept.adopted || m->listeners.cleared[g])
+		return;
+	m->listeners.cleared[g] = true;
+	for (unsigned s = 0; s < BOARD_WORKERS; s++)
+		if (child_is_alive(&m->child[s]))
+			say(m, s, MSG_LISTEN_DROP, g);
+}
+
+void listeners_settle(struct master *m)
+{
+	struct listeners *ls = &m->listeners;
+
+	if (ls->closed)
+		return;
+	for (unsigned g = 0; g < m->n_workers; g++) {
+		int was = ls->holder[g], now = who_should(m, g);
+
+		if (now == was || now == HELD_BY_NOBODY)
+			continue;
+		take_back(m, g);
+		ls->holder[g] = now;
+		if (now != ls->home[g])
+			log_info("lent", "group=%u worker=%d home=%d", g, now, ls->home[g]);
+		say(m, (unsigned)now, MSG_LISTEN, g);
+		if (was >= 0)
+			say(m, (unsigned)was, MSG_LISTEN_DROP, g);
+	}
+}
+
+void listeners_forget(struct master *m, unsigned slot)
+{
+	for (unsigned g = 0; g < m->n_workers; g++)
+		if (m->listeners.holder[g] == (int)slot)
+			m->listeners.holder[g] = HELD_BY_NOBODY;
+}
+
+void listeners_move_home(struct master *m, unsigned from, unsigned to)
+{
+	for (unsigned g = 0; g < m->n_workers; g++)
+		if (m->listeners.home[g] == (int)from)
+			m->listeners.home[g] = (int)to;
+}
+
+void listeners_close(struct master *m)
+{
+	m->listeners.closed = true;
+	for (unsigned i = 0; i < m->knobs.n_listeners; i++)
+		for (unsigned g = 0; g < m->n_workers; g++) {
+			fd_close(&m->listeners.fd[i][g]);
+			keep_drop(&m->kept, "listen/%s/%u", m->knobs.listener[i].name, g);
+		}
+}

@@ -1,0 +1,534 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See master.h. */
+#include "nodeproxy/master.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+
+#include "nodeproxy/cpus.h"
+#include "nodeproxy/lib/base/log.h"
+#include "nodeproxy/lib/base/memfd.h"
+#include "nodeproxy/lib/ipc/msg.h"
+#include "nodeproxy/lib/role/enter.h"
+#include "nodeproxy/notify.h"
+
+#define TICK_MS	 1000
+#define LEAVE_MS 5000	/* after the drain deadline everything is killed */
+
+static struct master the;
+
+/* ---- settings and shared memory ---- */
+
+static int plan(const struct knobs *k, int cpu[], unsigned *n)
+{
+	char error[128];
+	cpu_set_t mask;
+	int r;
+
+	if (sched_getaffinity(0, sizeof mask, &mask) < 0)
+		return -errno;
+	/* one slot of the board stays free for replacing */
+	r = cpus_plan(k->workers, &mask, BOARD_WORKERS - 1, cpu, n, error);
+	if (r < 0)
+		fprintf(stderr, "nodeproxy: workers: %s: %s\n", k->workers, error);
+	return r;
+}
+
+static int load(const char *file, struct knobs *ret)
+{
+	char error[KNOBS_ERROR];
+	int r = knobs_load(file, ret, error);
+
+	if (r < 0) {
+		fprintf(stderr, "nodeproxy: %s\n", error);
+		return r;
+	}
+	if (ret->source_kind != SOURCE_FILE) {
+		fprintf(stderr, "nodeproxy: %s: source.kind: this release serves file\n", file);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+int master_test(const char *file)
+{
+	static struct knobs k;
+	int cpu[BOARD_WORKERS];
+	unsigned n;
+
+	if (load(file, &k) < 0 || plan(&k, cpu, &n) < 0)
+		return 1;
+	printf("%s: ok\n", file);
+	return 0;
+}
+
+/* The first master reads the file; later ones go on with what it read. */
+static int settings(struct master *m, const char *file)
+{
+	struct slice bytes;
+	uint64_t level = 0;
+	int r;
+
+	if (kept_take(&m->kept, &m->knobs_fd, &level, "knobs")) {
+		r = memfd_map_sealed(m->knobs_fd, sizeof m->knobs, &bytes);
+		if (r < 0)
+			return r;
+		r = knobs_check(bytes.p, bytes.n);
+		if (r == 0)
+			memcpy(&m->knobs, bytes.p, sizeof m->knobs);
+		memfd_unmap(&bytes);
+		log_level = level < LOG_LEVELS ? (enum log_level)level : LOG_INFO;
+		return r;
+	}
+	r = load(file, &m->knobs);
+	if (r < 0)
+		return r;
+	log_level = (enum log_level)min_of(m->knobs.log_level, (uint32_t)LOG_ERROR);
+	r = memfd_sealed("nodeproxy-knobs", slice_of(&m->knobs, sizeof m->knobs), &m->knobs_fd);
+	if (r == 0)
+		keep_put(&m->kept, m->knobs_fd, log_level, "knobs");
+	return r;
+}
+
+static int shared_open(struct master *m, const char *name, size_t bytes, struct shared *ret)
+{
+	char path[64];
+	int r = 0;
+
+	ret->bytes = bytes;
+	if (!kept_take(&m->kept, &ret->fd, NULL, "%s", name)) {
+		r = memfd_shared(name, bytes, &ret->fd);
+		if (r < 0)
+			return r;
+		(void)fchmod(ret->fd.v, 0600);	/* nobody opens it again through /proc */
+		keep_put(&m->kept, ret->fd, 0, "%s", name);
+	}
+	r = memfd_map_shared(ret->fd, bytes, true, &ret->p);
+	if (r < 0)
+		return r;
+	/* Another open file of the same memory: it cannot be mapped writable. */
+	snprintf(path, sizeof path, "/proc/self/fd/%d", ret->fd.v);
+	ret->fd_ro.v = open(path, O_RDONLY | O_CLOEXEC);
+	return ret->fd_ro.v < 0 ? -errno : 0;
+}
+
+static int shared_pages(struct master *m)
+{
+	struct procs *page;
+	struct board *b;
+	int r;
+
+	r = shared_open(m, "board", board_bytes(m->n_workers + 1), &m->board);
+	if (r == 0)
+		r = shared_open(m, "procs", sizeof(struct procs), &m->procs);
+	if (r == 0)
+		r = shared_open(m, "panics", sizeof(struct panic_archive), &m->archive);
+	if (r < 0)
+		return r;
+	b = m->board.p;
+	if (board_check(b, m->board.bytes) < 0)
+		board_format(b, m->n_workers + 1);
+	page = m->procs.p;
+	if (page->magic != PROCS_MAGIC) {
+		page->started_unix_ms = (uint64_t)clock_unix_ms();
+		page->magic = PROCS_MAGIC;
+	}
+	m->started_unix_ms = page->started_unix_ms;
+	page->master_starts++;
+	return 0;
+}
+
+/* ---- messages ---- */
+
+static void hello(struct child *c, const struct msg_hello *h)
+{
+	if (h->role != c->role || h->pid != (uint32_t)c->pid ||
+	    !msg_text(h->build, sizeof h->build) || strcmp(h->build, msg_build()) != 0) {
+		log_error("wrong_build", "child=%s/%u pid=%d", role_name(c->role), c->id,
+			  (int)c->pid);
+		child_kill(c, "is not of our build");
+		return;
+	}
+	child_tell(c);
+}
+
+static void tell_level(struct master *m, uint32_t level)
+{
+	struct msg_log_level l = { .level = level };
+
+	log_level = (enum log_level)level;
+	keep_put(&m->kept, m->knobs_fd, level, "knobs");
+	for (unsigned i = 0; i < CHILDREN; i++)
+		if (m->child[i].has_chan && m->child[i].told)
+			(void)chan_say(&m->child[i].chan, MSG_LOG_LEVEL, &l);
+}
+
+static int order_drain(struct master *m, const struct msg_order *o, char *text, size_t n)
+{
+	int r = -ENOENT;
+
+	if (o->number < 0 || o->number > 86400000) {
+		snprintf(text, n, "the deadline is 0 to 86400 seconds");
+		return -EINVAL;
+	}
+	for (unsigned i = 0; i < BOARD_WORKERS; i++) {
+		int one;
+
+		if (o->worker != UINT32_MAX && o->worker != i)
+			continue;
+		one = child_replace(&m->child[i], o->number);
+		if (one == 0 || one == -EAGAIN)
+			r = 0;
+	}
+	if (r < 0)
+		snprintf(text, n, "there is no such worker serving");
+	else
+		snprintf(text, n, "replaced one by one; each old worker has %lld ms to finish",
+			 (long long)o->number);
+	return r;
+}
+
+#ifdef NP_DEBUG_COMMANDS
+/* What a worker cannot be asked to do is done to it. */
+static int order_debug(struct master *m, const struct msg_order *o, char *text, size_t n)
+{
+	static const int signals[] = { SIGABRT, SIGKILL, SIGSTOP, SIGCONT };
+	struct child *c = o->worker < BOARD_WORKERS ? &m->child[o->worker] : NULL;
+
+	if (!c || !child_is_alive(c) || o->number < 0 || (size_t)o->number >= countof(signals)) {
+		snprintf(text, n, "no such worker, or nothing of that number");
+		return -EINVAL;
+	}
+	return pidfd_send_signal(c->pidfd.v, signals[o->number], NULL, 0) < 0 ? -errno : 0;
+}
+#endif
+
+static void order(struct master *m, struct child *c, const struct msg_order *o)
+{
+	struct msg_order_done done = { .serial = o->serial };
+	char text[512] = "";
+
+	if (!msg_text(o->who, sizeof o->who)) {
+		((struct procs *)m->procs.p)->bad_messages++;
+		child_kill(c, "broke the message table");
+		return;
+	}
+	switch (o->order) {
+	case ORDER_DRAIN:
+		done.error = order_drain(m, o, text, sizeof text);
+		break;
+	case ORDER_LOG_LEVEL:
+		if (o->number < 0 || o->number >= LOG_LEVELS)
+			done.error = -EINVAL;
+		else
+			tell_level(m, (uint32_t)o->number);
+		break;
+	case ORDER_LOG_REOPEN:
+		done.error = files_send_log(m, &m->child[CHILD_ADMIND]);
+		break;
+#ifdef NP_DEBUG_COMMANDS
+	case ORDER_DEBUG:
+		done.error = order_debug(m, o, text, sizeof text);
+		break;
+#endif
+	default:
+		done.error = -EOPNOTSUPP;
+		break;
+	}
+	log_info("order", "order=%u worker=%d number=%lld by=\"%s\" error=%d", o->order,
+		 (int)o->worker, (long long)o->number, o->who, -done.error);
+	chan_offer(&c->chan, MSG_ORDER_DONE, &done, slice_str(text), NULL, 0);
+}
+
+static void ready(struct child *c)
+{
+	if (c->state != PROC_STARTING)
+		return;
+	c->ready_at = clock_now();
+	log_info("child_ready", "child=%s/%u pid=%d ms=%lld", role_name(c->role), c->id,
+		 (int)c->pid, (long long)mono_diff_ms(clock_now(), c->started));
+	child_became(c, PROC_READY);
+}
+
+void master_message(struct master *m, struct child *c, const struct msg *msg)
+{
+	struct fd *fd = &c->chan.in.fd[0];	/* taken by whom it is for, else closed */
+
+	switch (msg->type) {
+	case MSG_HELLO:
+		hello(c, msg->p);
+		break;
+	case MSG_READY:
+		ready(c);
+		break;
+	case MSG_PONG:
+		if (!c->ours)
+			ready(c);	/* its READY died with the former master */
+		break;
+	case MSG_DRAINED:
+		if (c->state == PROC_DRAINING)
+			child_stop(c);
+		break;
+	case MSG_VIEW_ADOPTED:
+		views_adopted(m, c, ((const struct msg_rev *)msg->p)->rev);
+		break;
+	case MSG_VIEW_REFUSED: {
+		char why[129];
+
+		snprintf(why, sizeof why, "%.*s", (int)msg->tail.n, (const char *)msg->tail.p);
+		views_refused(m, c, ((const struct msg_refused *)msg->p)->rev, why);
+		break;
+	}
+	case MSG_VIEW_MADE:
+		views_made(m, msg->p, fd);
+		break;
+	case MSG_FILE_WANT:
+		files_want(m, c, msg->p);
+		break;
+	case MSG_SOURCE_AGAIN:
+		files_send_source(m);
+		break;
+	case MSG_SOURCES_MADE:
+		sources_made(m, msg->p, fd);
+		break;
+	case MSG_ORDER:
+		order(m, c, msg->p);
+		break;
+	default:
+		break;		/* msg.def lets nothing else come here */
+	}
+}
+
+/* ---- the end ---- */
+
+static void goodbye(struct master *m, int code)
+{
+	struct msg_goodbye g = { .exit_code = code };
+
+	files_close(m);
+	log_info("stopped", "code=%d", code);
+	(void)chan_say(&m->kept.chan, MSG_GOODBYE, &g);
+	loop_stop(&m->loop);
+}
+
+/* Workers first; then those who serve them; then we. */
+static void leave_step(struct master *m)
+{
+	bool workers = false, others = false;
+
+	for (unsigned i = 0; i < CHILDREN; i++) {
+		struct child *c = &m->child[i];
+
+		workers |= child_is_worker(c) && child_is_alive(c);
+		others |= !child_is_worker(c) && child_is_alive(c);
+	}
+	if (workers)
+		return;
+	if (!others) {
+		goodbye(m, 0);
+		return;
+	}
+	for (unsigned i = CHILD_SYNCD; i <= CHILD_ADMIND; i++)
+		if (child_is_alive(&m->child[i]) && !m->child[i].retired)
+			child_stop(&m->child[i]);
+}
+
+static void leave_cb(void *arg)
+{
+	struct master *m = arg;
+
+	for (unsigned i = 0; i < CHILDREN; i++)
+		if (child_is_alive(&m->child[i]))
+			child_kill(&m->child[i], "did not leave in time");
+	goodbye(m, 1);
+}
+
+void master_leave(struct master *m, int64_t deadline_ms)
+{
+	bool first = !m->leaving;
+
+	m->leaving = true;
+	if (first) {
+		log_info("stopping", "deadline_ms=%lld", (long long)deadline_ms);
+		notify("STOPPING=1\nSTATUS=draining");
+	}
+	listeners_close(m);	/* nothing is lent any more; the workers close theirs when they drain */
+	for (unsigned i = 0; i < CHILDREN; i++) {
+		struct child *c = &m->child[i];
+
+		if (c->state == PROC_WAITING) {
+			loop_timer_stop(&m->loop, &c->again);
+			child_became(c, PROC_NONE);
+		} else if (child_is_worker(c) && c->state == PROC_STARTING) {
+			child_stop(c);
+		} else if (child_is_worker(c) && child_is_alive(c)) {
+			child_drain(c, deadline_ms);
+		}
+	}
+	loop_timer_start(&m->loop, &m->leave, (deadline_ms + LEAVE_MS) * NS_PER_MS, 0, leave_cb, m);
+	master_settle(m);
+}
+
+static void on_signal(void *arg, int signo)
+{
+	struct master *m = arg;
+
+	clock_tick();
+	if (signo == SIGHUP) {
+		(void)files_send_log(m, &m->child[CHILD_ADMIND]);
+		return;
+	}
+	/* The second time: without patience. */
+	master_leave(m, m->leaving ? 0 : m->knobs.drain_ms);
+}
+
+/* ---- what follows from a change ---- */
+
+static void say_ready(struct master *m)
+{
+	unsigned serving = 0;
+
+	if (m->ready_said || m->leaving)
+		return;
+	for (unsigned g = 0; g < m->n_workers; g++)
+		serving += child_can_accept(&m->child[m->listeners.home[g]]);
+	if (serving < m->n_workers || m->child[CHILD_ADMIND].state != PROC_READY ||
+	    m->child[CHILD_SYNCD].state != PROC_READY)
+		return;
+	m->ready_said = true;
+	log_info("ready", "workers=%u rev=%llu", serving,
+		 (unsigned long long)viewset_rev(&m->views.newest));
+	notify("READY=1\nSTATUS=%u workers, revision %llu", serving,
+	       (unsigned long long)viewset_rev(&m->views.newest));
+}
+
+void master_settle(struct master *m)
+{
+	listeners_settle(m);
+	children_settle(m);
+	procs_write(m);
+	say_ready(m);
+	if (m->leaving)
+		leave_step(m);
+}
+
+static void tick(void *arg)
+{
+	children_tick(arg);
+}
+
+static void on_watchdog(void *arg)
+{
+	(void)arg;
+	notify("WATCHDOG=1");
+}
+
+/* The keeper says nothing after the table; its end is ours. */
+static void on_keeper(void *arg)
+{
+	struct master *m = arg;
+	const struct msg *msg;
+	int r = chan_recv(&m->kept.chan, &msg);
+
+	if (r >= 0 || r == -EAGAIN || r == -EMFILE)
+		return;
+	log_error("keeper_died", "error=\"%s\"", strerror(-r));
+	for (unsigned i = 0; i < CHILDREN; i++)
+		if (child_is_alive(&m->child[i]))
+			child_kill(&m->child[i], "the keeper died");
+	files_close(m);
+	exit(1);
+}
+
+/* ---- birth ---- */
+
+static int fail(const char *what, int r)
+{
+	fprintf(stderr, "nodeproxy: %s: %s\n", what, strerror(-r));
+	return 1;
+}
+
+static int open_all(struct master *m, const char *file)
+{
+	const char *what = "settings";
+	uid_t uid;
+	gid_t gid;
+	int r;
+
+	r = settings(m, file);
+	if (r < 0)
+		return m->kept.adopted ? fail(what, r) : 1;	/* load() said why */
+	if (plan(&m->knobs, m->cpu, &m->n_workers) < 0)
+		return 1;
+	r = shared_pages(m);
+	if (r < 0)
+		return fail("shared memory", r);
+	views_open(m);
+	r = children_open(m);
+	if (r < 0)
+		return fail("children", r);
+	children_ids(ROLE_SYNCD, &uid, &gid);
+	if (files_open(m, uid, gid) < 0 || listeners_open(m) < 0)
+		return 1;
+	return 0;
+}
+
+int master_main(const char *file)
+{
+	struct master *m = &the;
+	struct msg_empty none = { 0 };
+	struct fd three = { CHAN_FD };
+	const char *step = "";
+	sigset_t nothing;
+	int r;
+
+	prctl(PR_SET_NAME, "nodeproxy-mastr");
+	fcntl(CHAN_FD, F_SETFD, FD_CLOEXEC);
+	log_init("master", NULL);
+	panic_init(NULL, "master");
+	signal(SIGPIPE, SIG_IGN);
+	r = role_enter(ROLE_MASTER, 0, 0, &step);
+	if (r < 0)
+		return fail(step, r);
+	r = kept_open(&m->kept, &three);
+	if (r < 0)
+		return fail("keeper", r);
+	r = loop_init(&m->loop);
+	if (r < 0)
+		return fail("loop", r);
+	r = open_all(m, file);
+	if (r != 0) {
+		if (!m->kept.adopted)
+			files_close(m);
+		return r;
+	}
+	loop_signal_start(&m->loop, &m->on_term, SIGTERM, on_signal, m);
+	loop_signal_start(&m->loop, &m->on_int, SIGINT, on_signal, m);
+	loop_signal_start(&m->loop, &m->on_hup, SIGHUP, on_signal, m);
+	chan_watch(&m->kept.chan, &m->loop, on_keeper, m);
+	loop_timer_start(&m->loop, &m->tick, TICK_MS * NS_PER_MS, TICK_MS, tick, m);
+	if (notify_watchdog_ms())
+		loop_timer_start(&m->loop, &m->watchdog, 0, notify_watchdog_ms(), on_watchdog, m);
+	if (m->kept.adopted) {
+		log_warn("adopting", "entries=%u", m->kept.n);
+		children_adopt(m);
+	}
+	kept_drop_rest(&m->kept);
+	children_start(m);
+	master_settle(m);
+	(void)chan_say(&m->kept.chan, MSG_MASTER_READY, &none);
+	sigemptyset(&nothing);
+	sigprocmask(SIG_SETMASK, &nothing, NULL);	/* blocked since the keeper forked us */
+	loop_run(&m->loop);
+	return 0;
+}

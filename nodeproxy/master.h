@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* The master: forks, pins and replaces the others, opens what they may use and passes it to them.
+ *
+ * It reads no byte from the network or a resource file, opens no database, and never waits for a
+ * child.  All its state that matters is in the keeper's table (kept.h) or in shared memory, so that
+ * the next master can go on:
+ *
+ *   phase      what                                             ends with
+ *   birth      role entered, table received, file read (first)   MASTER_READY to the keeper
+ *   serving    events only: messages, deaths, timers, signals    TERM, INT
+ *   leaving    workers drain, then all are told to stop          GOODBYE to the keeper
+ *
+ * One struct, in master.c; the files beside it own a part each: children.c (processes),
+ * listeners.c (host listeners and who holds them), files.c (directories, sockets, logs),
+ * views.c (the newest view and who serves it). */
+#ifndef NODEPROXY_MASTER_H
+#define NODEPROXY_MASTER_H
+
+#include "nodeproxy/children.h"
+#include "nodeproxy/files.h"
+#include "nodeproxy/kept.h"
+#include "nodeproxy/lib/ipc/procs.h"
+#include "nodeproxy/lib/knobs/knobs.h"
+#include "nodeproxy/listeners.h"
+#include "nodeproxy/views.h"
+#include "workers/obs/board.h"
+
+#define MASTER_ARGV0 "nodeproxy: master"
+
+/* A piece of shared memory: mapped here, kept by the keeper, passed to children. */
+struct shared {
+	struct fd fd, fd_ro;	/* the same memory; fd_ro cannot be mapped writable */
+	void *p;
+	size_t bytes;
+};
+
+struct master {
+	struct loop loop;
+	struct kept kept;
+	struct knobs knobs;
+	struct fd knobs_fd;		/* sealed, for the children */
+	uint64_t started_unix_ms;	/* of the instance */
+	unsigned n_workers;		/* that serve; the board has one slot more, for replacing */
+	int cpu[BOARD_WORKERS];
+	struct shared board, procs, archive;
+	struct child child[CHILDREN];
+	struct listeners listeners;
+	struct files files;
+	struct views views;
+	bool leaving, ready_said;
+	struct mono leave_at;
+	struct loop_timer tick, leave, watchdog;
+	struct loop_signal on_term, on_int, on_hup;
+};
+
+int master_main(const char *file);
+/* -t: the file is checked, the answer printed; the exit code. */
+int master_test(const char *file);
+
+/* What a child says, after msg.def let it through. */
+void master_message(struct master *, struct child *, const struct msg *);
+/* Something changed: who holds which listener, what the procs page says, whether all are ready. */
+void master_settle(struct master *);
+void master_leave(struct master *, int64_t deadline_ms);
+
+#endif

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See views.h. */
+#include "nodeproxy/views.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "nodeproxy/lib/base/log.h"
+#include "nodeproxy/master.h"
+
+#ifndef F_SEAL_WRITE
+#define F_SEAL_WRITE 0x0008
+#endif
+
+static struct fd dup_of(struct fd f)
+{
+	return (struct fd){ fd_is_open(f) ? fcntl(f.v, F_DUPFD_CLOEXEC, 0) : -1 };
+}
+
+static void viewset_copy(struct viewset *to, const struct viewset *from)
+{
+	fd_close(&to->base);
+	fd_close(&to->overlay);
+	to->b = from->b;
+	to->o = from->o;
+	to->base = dup_of(from->base);
+	to->overlay = dup_of(from->overlay);
+	if (!fd_is_open(to->base))	/* no descriptors left: then there is none */
+		to->b.rev = 0;
+	if (!fd_is_open(to->overlay))
+		to->o.rev = 0;
+}
+
+/* Rev, kind and base travel in the entry's number and name. */
+static void viewset_keep(struct master *m)
+{
+	struct viewset *v = &m->views.newest;
+
+	if (v->b.rev)
+		keep_put(&m->kept, v->base, v->b.rev, "view/base");
+	if (v->o.rev)
+		keep_put(&m->kept, v->overlay, v->o.rev, "view/overlay");
+	else
+		keep_drop(&m->kept, "view/overlay");
+}
+
+static void take(struct master *m, struct fd *fd, struct msg_view *v, const char *name)
+{
+	struct stat st;
+	uint64_t rev = 0;
+
+	if (!kept_take(&m->kept, fd, &rev, "%s", name) || fstat(fd->v, &st) < 0)
+		return;
+	v->rev = rev;
+	v->bytes = (uint64_t)st.st_size;
+}
+
+void views_open(struct master *m)
+{
+	struct views *vs = &m->views;
+	struct viewset *v = &vs->newest;
+
+	v->base = v->overlay = vs->good.base = vs->good.overlay = vs->sources = FD_NONE;
+	take(m, &v->base, &v->b, "view/base");
+	take(m, &v->overlay, &v->o, "view/overlay");
+	v->b.kind = VIEW_BASE;
+	v->b.base_rev = v->o.base_rev = v->b.rev;
+	v->o.kind = VIEW_OVERLAY;
+	if (!v->b.rev)
+		v->o.rev = 0;
+	viewset_copy(&vs->good, v);
+	(void)kept_take(&m->kept, &vs->sources, &vs->sources_rev.rev, "sources");
+}
+
+/* A descriptor that nobody can write or shrink any more, of the size it claims; what is inside is
+ * checked by whoever maps it. */
+static bool is_sealed(struct fd f, uint64_t bytes)
+{
+	int seals = fcntl(f.v, F_GET_SEALS);
+	struct stat st;
+
+	return seals >= 0 && (seals & F_SEAL_WRITE) && fstat(f.v, &st) == 0 &&
+	       (uint64_t)st.st_size == bytes;
+}
+
+static void send_one(struct child *c, enum msg_type t, const struct msg_view *v, struct fd f)
+{
+	int r = chan_send(&c->chan, t, v, (struct slice){ 0 }, &f.v, 1);
+
+	if (r == -ENOBUFS)
+		c->view_late = true;	/* newest wins: it gets that one when there is room */
+}
+
+void views_send(struct master *m, struct child *c)
+{
+	const struct viewset *v = &m->views.newest;
+	enum msg_type t = child_is_worker(c) ? MSG_VIEW_HERE : MSG_VIEW_SEEN;
+
+	c->view_late = false;
+	if (!c->has_chan || !c->told || !v->b.rev)
+		return;
+	send_one(c, t, &v->b, v->base);
+	if (v->o.rev)
+		send_one(c, t, &v->o, v->overlay);
+}
+
+static void send_newest(struct master *m, bool overlay)
+{
+	const struct viewset *v = &m->views.newest;
+
+	for (unsigned i = 0; i < CHILDREN; i++) {
+		struct child *c = &m->child[i];
+
+		if (c->role == ROLE_SYNCD || !c->has_chan || !c->told)
+			continue;
+		send_one(c, child_is_worker(c) ? MSG_VIEW_HERE : MSG_VIEW_SEEN,
+			 overlay ? &v->o : &v->b, overlay ? v->overlay : v->base);
+	}
+}
+
+void views_made(struct master *m, const struct msg_view *v, struct fd *fd)
+{
+	struct viewset *n = &m->views.newest;
+	bool overlay = v->kind == VIEW_OVERLAY;
+
+	if ((!overlay && v->kind != VIEW_BASE) || v->rev == 0 || !is_sealed(*fd, v->bytes) ||
+	    (overlay && (v->base_rev != n->b.rev || !n->b.rev))) {
+		log_warn("view_not_taken", "rev=%llu base=%llu kind=%u have=%llu",
+			 (unsigned long long)v->rev, (unsigned long long)v->base_rev, v->kind,
+			 (unsigned long long)n->b.rev);
+		return;
+	}
+	if (overlay) {
+		fd_close(&n->overlay);
+		n->overlay = fd_take(fd);
+		n->o = *v;
+	} else {
+		fd_close(&n->base);
+		fd_close(&n->overlay);
+		n->base = fd_take(fd);
+		n->b = *v;
+		n->o.rev = 0;
+	}
+	viewset_keep(m);
+	log_debug("view_here", "rev=%llu kind=%s bytes=%llu", (unsigned long long)v->rev,
+		  overlay ? "overlay" : "base", (unsigned long long)v->bytes);
+	send_newest(m, overlay);
+	procs_write(m);
+}
+
+void views_adopted(struct master *m, struct child *c, uint64_t rev)
+{
+	bool first = c->rev == 0;
+
+	if (rev < c->rev)
+		return;
+	c->rev = rev;
+	if (rev == viewset_rev(&m->views.newest) && viewset_rev(&m->views.good) != rev)
+		viewset_copy(&m->views.good, &m->views.newest);
+	if (first)
+		master_settle(m);	/* now it can accept */
+	else
+		procs_write(m);
+}
+
+/* All who are ready refused rev: it is a bad one.  Some serve it: then it is those who refused. */
+static void judge(struct master *m, uint64_t rev, const char *why)
+{
+	struct procs *page = m->procs.p;
+	struct child *syncd = &m->child[CHILD_SYNCD];
+	unsigned serve = 0, refuse = 0, silent = 0;
+
+	for (unsigned i = 0; i < BOARD_WORKERS; i++) {
+		const struct child *c = &m->child[i];
+
+		if (c->state != PROC_READY)
+			continue;
+		if (c->refused_rev == rev)
+			refuse++;
+		else if (c->rev >= rev)
+			serve++;
+		else
+			silent++;
+	}
+	if (refuse == 0 || (silent && !serve))
+		return;
+	if (serve == 0) {
+		struct msg_refused f = { .rev = rev };
+
+		if (page->failed_rev == rev)
+			return;
+		log_error("view_failed", "rev=%llu why=\"%s\"", (unsigned long long)rev, why);
+		page->failed_rev = rev;
+		if (rev == viewset_rev(&m->views.newest) && m->views.good.b.rev) {
+			viewset_copy(&m->views.newest, &m->views.good);
+			viewset_keep(m);
+		}
+		if (syncd->has_chan && syncd->told)
+			chan_offer(&syncd->chan, MSG_VIEW_FAILED, &f, slice_str(why), NULL, 0);
+		procs_write(m);
+		return;
+	}
+	for (unsigned i = 0; i < BOARD_WORKERS; i++) {
+		struct child *c = &m->child[i];
+
+		if (c->state == PROC_READY && c->refused_rev == rev)
+			(void)child_replace(c, m->knobs.drain_ms);
+	}
+}
+
+void views_refused(struct master *m, struct child *c, uint64_t rev, const char *why)
+{
+	log_warn("view_refused", "worker=%u rev=%llu why=\"%s\"", c->id, (unsigned long long)rev,
+		 why);
+	c->refused_rev = rev;
+	judge(m, rev, why);
+	procs_write(m);
+}
+
+void sources_made(struct master *m, const struct msg_rev *rev, struct fd *fd)
+{
+	struct views *v = &m->views;
+
+	fd_close(&v->sources);
+	v->sources = fd_take(fd);
+	v->sources_rev = *rev;
+	keep_put(&m->kept, v->sources, rev->rev, "sources");
+	sources_send(m, &m->child[CHILD_ADMIND]);
+}
+
+void sources_send(struct master *m, struct child *c)
+{
+	if (c->has_chan && c->told && fd_is_open(m->views.sources))
+		chan_offer(&c->chan, MSG_SOURCES_SEEN, &m->views.sources_rev,
+				(struct slice){ 0 }, &m->views.sources.v, 1);
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* The newest view, on its way from syncd to the workers and admind.  The master passes descriptors
+ * and never maps one.  Newest wins; a revision that all workers refuse is marked failed, and those
+ * who start later get the last one that somebody serves. */
+#ifndef NODEPROXY_VIEWS_H
+#define NODEPROXY_VIEWS_H
+
+#include "nodeproxy/lib/base/fd.h"
+#include "nodeproxy/lib/ipc/messages.h"
+
+struct master;
+struct child;
+struct msg;
+
+struct viewset {
+	struct fd base, overlay;
+	struct msg_view b, o;	/* rev 0: there is none */
+};
+
+struct views {
+	struct viewset newest, good;
+	struct fd sources;		/* syncd's report, for admind */
+	struct msg_rev sources_rev;
+};
+
+void views_open(struct master *);
+static inline uint64_t viewset_rev(const struct viewset *v)
+{
+	return v->o.rev ? v->o.rev : v->b.rev;
+}
+
+void views_made(struct master *, const struct msg_view *, struct fd *fd);
+void views_adopted(struct master *, struct child *, uint64_t rev);
+void views_refused(struct master *, struct child *, uint64_t rev, const char *why);
+/* The newest view to one child (a worker, or admind). */
+void views_send(struct master *, struct child *);
+void sources_made(struct master *, const struct msg_rev *, struct fd *fd);
+void sources_send(struct master *, struct child *);
+
+#endif
