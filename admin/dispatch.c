@@ -132,6 +132,9 @@ static bool body_args(struct call *c, struct slice body, struct answer *error)
 	return ok;
 }
 
+/* The number of ORDER_DEBUG: what the master does to the worker. */
+static const char *const debug_what[] = { "panic", "kill", "stall", "resume" };
+
 static bool make_order(const struct state *st, const struct call *c, struct msg_order *o,
 		       struct answer *error)
 {
@@ -154,6 +157,18 @@ static bool make_order(const struct state *st, const struct call *c, struct msg_
 			}
 		}
 		return true;
+	case ORDER_DEBUG:
+		o->worker = call_number(c, "worker", &n) ? (uint32_t)n : 0;
+		for (level = 0; level < (int)countof(debug_what); level++)
+			if (strcmp(call_text(c, "what") ? call_text(c, "what") : "",
+				   debug_what[level]) == 0)
+				break;
+		o->number = level;
+		if (level < (int)countof(debug_what))
+			return true;
+		answer_error(error, 400, "what to do is panic, kill, stall or resume",
+			     call_text(c, "what"), NULL);
+		return false;
 	case ORDER_LOG_LEVEL:
 		level = call_text(c, "level") ? log_level_of(call_text(c, "level")) : -1;
 		if (level < 0) {

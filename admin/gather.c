@@ -4,6 +4,8 @@
 /* See gather.h. */
 #include "admin/gather.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 void state_refresh(struct state *st)
@@ -126,38 +128,51 @@ const struct proc *gather_proc(const struct state *st, enum role role, uint32_t 
 	return best;
 }
 
-static void because(struct text *why, bool *ready, const char *fmt, uint32_t id, const char *word)
+static void because(struct text *why, const char *fmt, ...) printf_like(2, 3);
+
+static void because(struct text *why, const char *fmt, ...)
 {
-	if (*ready)
-		*ready = false;
-	else
+	char words[128];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(words, sizeof words, fmt, ap);
+	va_end(ap);
+	if (why->n)
 		text_adds(why, "; ");
-	if (why->n < 1024)
-		text_printf(why, fmt, id, word);
+	text_adds(why, words);
 }
 
 bool gather_ready(const struct state *st, struct text *why)
 {
-	bool ready = true;
+	unsigned wanted = state_wanted(st), serving = 0;
+	bool ready;
 
-	if (!st->has_procs || st->workers == 0) {
-		text_adds(why, "the master has not told about its processes yet");
+	if (!st->has_procs || wanted == 0) {
+		because(why, "the master has not told about its processes yet");
 		return false;
 	}
-	if (st->procs.shutting_down)
-		because(why, &ready, "nodeproxy is shutting down%.0u%s", 0, "");
 	for (unsigned id = 0; id < st->workers; id++) {
 		const struct proc *p = gather_proc(st, ROLE_WORKER, id);
 
-		if (!p)
-			because(why, &ready, "worker %u does not run%s", id, "");
-		else if (p->state != PROC_READY)
-			because(why, &ready, "worker %u is %s", id,
-				proc_state_name((enum proc_state)p->state));
-		else if (p->rev == 0)
-			because(why, &ready, "worker %u has no view yet%s", id, "");
+		serving += p && p->state == PROC_READY && p->rev != 0;
 	}
-	return ready;
+	ready = serving >= wanted && !st->procs.shutting_down;
+	if (ready)
+		return true;
+	if (st->procs.shutting_down)
+		because(why, "nodeproxy is shutting down");
+	if (serving < wanted)
+		because(why, "%u of %u workers serve", serving, wanted);
+	for (unsigned id = 0; id < st->workers; id++) {
+		const struct proc *p = gather_proc(st, ROLE_WORKER, id);
+
+		if (p && p->state != PROC_READY)
+			because(why, "worker %u is %s", id, proc_state_name((enum proc_state)p->state));
+		else if (p && p->rev == 0)
+			because(why, "worker %u has no view yet", id);
+	}
+	return false;
 }
 
 static int by_slot(const void *a, const void *b)

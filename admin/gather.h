@@ -39,8 +39,8 @@ bool slot_is_shared(struct slot_gen, uint32_t slots);
 /* The process with this role and id that serves (or will): the newest when one is draining. */
 const struct proc *gather_proc(const struct state *, enum role, uint32_t id);
 
-/* Ready: every worker runs, is ready and serves a view, and nobody is shutting down.  Otherwise
- * false, and why in words (cleared first; at most a few lines). */
+/* Ready: as many workers as there should be serve a view, and nobody is shutting down.  Otherwise
+ * false, and why, in words, added to an empty text. */
 bool gather_ready(const struct state *, struct text *why);
 
 /* Calls fn for every distinct tenant that the view names; last with the one without a name, whose

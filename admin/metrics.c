@@ -329,6 +329,7 @@ static void endpoint_series(const struct state *st, struct text *t)
 
 static void sync_series(struct state *st, struct text *t)
 {
+	static const char *const steps[] = { "change", "snapshot", "store_to_view", "store_write" };
 	const json_t *report = report_brief(&st->report), *o;
 	size_t i;
 
@@ -347,6 +348,19 @@ static void sync_series(struct state *st, struct text *t)
 		label(t, '{', "kind", slice_str(jget_str(o, "kind")));
 		text_printf(t, ",source=\"%zu\"", i);
 		value(t, strcmp(jget_str(o, "state"), "synced") == 0);
+	}
+	family(t, "nodeproxy_sync_step_milliseconds", "gauge",
+	       "the last time and the longest that a step took: change (event to view), snapshot, "
+	       "store_to_view (at the start), store_write");
+	for (size_t k = 0; k < countof(steps); k++) {
+		const json_t *step = json_object_get(json_object_get(report, "timings_ms"), steps[k]);
+
+		if (jget_u64(step, "count") == 0)
+			continue;
+		text_printf(t, "nodeproxy_sync_step_milliseconds{step=\"%s\",of=\"last\"} %.3f\n", steps[k],
+			    json_number_value(json_object_get(step, "last")));
+		text_printf(t, "nodeproxy_sync_step_milliseconds{step=\"%s\",of=\"max\"} %.3f\n", steps[k],
+			    json_number_value(json_object_get(step, "max")));
 	}
 }
 

@@ -38,7 +38,7 @@ typedef void show_fn(struct state *, const struct call *, struct answer *ret);
 /* Shared by several answers. */
 struct answer show_ok(void);
 void show_end(struct answer *);		/* closes the object, adds the newline */
-/* One process for status and workers. */
+/* A worker for status and workers; nothing for a slot without one. */
 void show_worker(const struct state *, uint32_t id, bool counters, struct text *);
 /* Counters of a Service, into an open object. */
 void show_service_counters(const struct state *, struct slot_gen, struct text *);

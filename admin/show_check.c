@@ -8,8 +8,8 @@
  * info     good to know */
 #include "admin/show.h"
 
+#include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 enum severity { ERROR, WARNING, INFO, SEVERITIES };
 
@@ -124,7 +124,8 @@ static void check_sources(struct state *st, struct findings *f)
 		if (strcmp(jget_str(o, "state"), "synced") != 0)
 			found(f, WARNING, jget_str(o, "path"),
 			      "bring the source back; until then the last known state is served",
-			      "source %.40s is %.40s", jget_str(o, "kind"), jget_str(o, "state"));
+			      "source %.40s is %.40s: %.200s %.200s", jget_str(o, "kind"),
+			      jget_str(o, "state"), jget_str(o, "path"), jget_str(o, "problem"));
 	json_array_foreach(jget_array(report, "refused"), i, o) {
 		char where[300];
 
@@ -139,7 +140,16 @@ static void check_sources(struct state *st, struct findings *f)
 		found(f, ERROR, st->knobs->state_dir,
 		      "make room on, or repair, the file system of state_dir",
 		      "not durable: the store cannot be written; a restart without the source would "
-		      "serve an older state");
+		      "serve an older state (%.200s)",
+		      jget_str(json_object_get(report, "store"), "problem"));
+	if (jget_str(json_object_get(report, "store"), "moved_aside")[0])
+		found(f, WARNING, st->knobs->state_dir, "keep the file for a report, then remove it",
+		      "the store could not be read at the start and was moved aside as %.200s",
+		      jget_str(json_object_get(report, "store"), "moved_aside"));
+	if (jget_u64(json_object_get(report, "slots"), "exhausted"))
+		found(f, WARNING, NULL, "report it: this host serves more than its counters have room for",
+		      "%llu tenants, Services or endpoints have no counters of their own",
+		      (unsigned long long)jget_u64(json_object_get(report, "slots"), "exhausted"));
 }
 
 static void check_services(const struct state *st, struct findings *f)

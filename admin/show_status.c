@@ -72,28 +72,22 @@ void show_worker(const struct state *st, uint32_t id, bool counters, struct text
 	const struct proc *p = gather_proc(st, ROLE_WORKER, id);
 	const struct log_losses *l = &st->losses[id];
 
+	if (!p)
+		return;		/* the spare slot */
 	js_open(t, NULL, '{');
 	js_u64(t, "id", id);
-	if (p) {
-		js_u64(t, "pid", p->pid);
-		if (p->cpu >= 0)
-			js_i64(t, "cpu", p->cpu);
-		else
-			js_null(t, "cpu");
-		js_str(t, "state", proc_state_name((enum proc_state)p->state));
-		js_u64(t, "rev", p->rev);
-		js_u64(t, "refused_rev", p->refused_rev);
-		js_u64(t, "restarts", p->restarts);
-		js_u64(t, "panics", p->panics);
-		uptime(st, "uptime_seconds", p->started_unix_ms, t);
-		last_exit(p, t);
-	} else {
-		js_null(t, "pid");
+	js_u64(t, "pid", p->pid);
+	if (p->cpu >= 0)
+		js_i64(t, "cpu", p->cpu);
+	else
 		js_null(t, "cpu");
-		js_str(t, "state", "absent");
-		js_u64(t, "rev", 0);
-		js_u64(t, "restarts", 0);
-	}
+	js_str(t, "state", proc_state_name((enum proc_state)p->state));
+	js_u64(t, "rev", p->rev);
+	js_u64(t, "refused_rev", p->refused_rev);
+	js_u64(t, "restarts", p->restarts);
+	js_u64(t, "panics", p->panics);
+	uptime(st, "uptime_seconds", p->state == PROC_WAITING ? 0 : p->started_unix_ms, t);
+	last_exit(p, t);
 	js_u64(t, "connections", gather_worker(st, id, WC_conns_gauge));
 	js_u64(t, "back_connections", gather_worker(st, id, WC_backs_gauge));
 	js_u64(t, "pooled_connections", gather_worker(st, id, WC_pooled_gauge));
@@ -147,17 +141,6 @@ static void processes(const struct state *st, struct text *t)
 	js_close(t, ']');
 }
 
-static uint64_t sum_of(const json_t *list, const char *key)
-{
-	const json_t *item;
-	uint64_t sum = 0;
-	size_t i;
-
-	json_array_foreach(list, i, item)
-		sum += jget_u64(item, key);
-	return sum;
-}
-
 void show_status(struct state *st, const struct call *c, struct answer *ret)
 {
 	const json_t *report = report_brief(&st->report);
@@ -208,7 +191,7 @@ void show_status(struct state *st, const struct call *c, struct answer *ret)
 		js_str(t, "kind", st->knobs->source_kind == SOURCE_FILE ? "file" : "unknown");
 		js_str(t, "path", st->knobs->source_path);
 		js_str(t, "state", "unknown");
-		js_u64(t, "refused", sum_of(sources, "refused"));
+		js_u64(t, "refused", 0);
 		js_close(t, '}');
 		js_close(t, ']');
 	}
@@ -218,6 +201,8 @@ void show_status(struct state *st, const struct call *c, struct answer *ret)
 void show_sources(struct state *st, const struct call *c, struct answer *ret)
 {
 	const json_t *report = report_brief(&st->report);
+	const char *key;
+	json_t *v;
 
 	(void)c;
 	if (!report) {
@@ -227,11 +212,8 @@ void show_sources(struct state *st, const struct call *c, struct answer *ret)
 		return;
 	}
 	*ret = show_ok();
-	js_node(&ret->body, "sources", jget_array(report, "sources"));
-	js_node(&ret->body, "refused", jget_array(report, "refused"));
-	js_node(&ret->body, "rev", json_object_get(report, "rev"));
-	js_node(&ret->body, "durable", json_object_get(report, "durable"));
-	js_node(&ret->body, "store", json_object_get(report, "store"));
+	json_object_foreach((json_t *)(uintptr_t)report, key, v)
+		js_node(&ret->body, key, v);
 	show_end(ret);
 }
 

@@ -27,7 +27,9 @@ struct log_losses {
 struct state {
 	const struct knobs *knobs;
 	const struct board *board;
-	unsigned workers;			/* of the board; 0: no board yet */
+	/* Slots of the board; 0: no board yet.  One of them is spare: a worker that is replaced drains in
+	 * its slot while its replacement starts in the spare one. */
+	unsigned workers;
 	const struct procs *procs_shared;
 	struct procs procs;			/* the last consistent copy */
 	bool has_procs;
@@ -45,6 +47,12 @@ struct state {
 	int64_t now_unix_ms;			/* of the answer at hand */
 	int64_t now_mono_ms;
 };
+
+/* How many workers there should be. */
+static inline unsigned state_wanted(const struct state *st)
+{
+	return st->workers > 1 ? st->workers - 1 : st->workers;
+}
 
 /* A consistent copy of the procs page and the time, before an answer. */
 void state_refresh(struct state *);

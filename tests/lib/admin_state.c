@@ -81,10 +81,10 @@ struct admin_pages *admin_state_new(struct state *st)
 	memset(st, 0, sizeof *st);
 	knobs_default(&p->knobs);
 	snprintf(p->knobs.node, sizeof p->knobs.node, "host-a");
-	p->board = mmap(NULL, board_bytes(WORKERS), PROT_READ | PROT_WRITE,
+	p->board = mmap(NULL, board_bytes(WORKERS + 1), PROT_READ | PROT_WRITE,
 			MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	must(p->board != MAP_FAILED);
-	board_format(p->board, WORKERS);
+	board_format(p->board, WORKERS + 1);
 	numbers(p->board);
 	p->procs = (struct procs){ .magic = PROCS_MAGIC, .started_unix_ms = 1000, .master_starts = 1,
 				   .rev = 7, .count = 4 };
@@ -101,7 +101,7 @@ struct admin_pages *admin_state_new(struct state *st)
 
 	st->knobs = &p->knobs;
 	st->board = p->board;
-	st->workers = WORKERS;
+	st->workers = WORKERS + 1;
 	st->procs_shared = &p->procs;
 	st->panics = &p->panics;
 	st->view = view_from(world);
@@ -120,7 +120,7 @@ void admin_state_free(struct state *st, struct admin_pages **p)
 	report_fini(&st->report);
 	if (st->view)
 		view_unref(st->view);
-	munmap((*p)->board, board_bytes(WORKERS));
+	munmap((*p)->board, board_bytes(WORKERS + 1));
 	free(*p);
 	*p = NULL;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* A host as admind sees it, made up: two workers, two Services with a route, a tenant, numbers on
+/* A host as admind sees it, made up: two workers (and the spare
+ * slot), two Services with a route, a tenant, numbers on
  * the board, a report with one refused document, one panic.  Everything may be changed by the
  * test; admin_state_free() undoes it. */
 #ifndef TESTS_LIB_ADMIN_STATE_H

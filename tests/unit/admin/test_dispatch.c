@@ -84,7 +84,7 @@ START_TEST(a_command_has_one_method_and_known_arguments)
 		{ "GET", "/v1/services?namespace=%zz", "", 400 },
 		{ "GET", "/v1/services?&namespace=shop&", "", 200 },
 		{ "POST", "/v1/drain?worker=x", "", 400 },
-		{ "POST", "/v1/drain?worker=2", "", 404 },
+		{ "POST", "/v1/drain?worker=3", "", 404 },
 		{ "POST", "/v1/drain?worker=1", "", 0 },
 		{ "POST", "/v1/drain", "{\"worker\":1,\"deadline\":5}", 0 },
 		{ "POST", "/v1/drain", "{\"worker\":-1}", 400 },
@@ -96,6 +96,11 @@ START_TEST(a_command_has_one_method_and_known_arguments)
 		{ "POST", "/v1/log-level?level=loud", "", 400 },
 		{ "POST", "/v1/log-level", "{\"level\":\"debug\"}", 0 },
 		{ "POST", "/v1/log-reopen", "", 0 },
+#ifdef NP_DEBUG_COMMANDS
+		{ "POST", "/v1/debug?what=panic&worker=1", "", 0 },
+		{ "POST", "/v1/debug?what=explode", "", 400 },
+		{ "POST", "/v1/debug", "", 400 },
+#endif
 	};
 
 	begin();
@@ -177,10 +182,26 @@ START_TEST(status_has_what_tools_rely_on_and_is_never_ready_by_mistake)
 	ck_assert(!jget_bool(o, "ready"));
 	ck_assert_ptr_nonnull(strstr(jget_str(o, "why"), "worker 1 has no view"));
 	json_decref(o);
-	pages->procs.proc[1] = (struct proc){ 0 };
+	/* its replacement starts in the spare slot */
+	pages->procs.proc[1].rev = 7;
+	pages->procs.proc[1].state = PROC_DRAINING;
+	pages->procs.count = 5;
+	pages->procs.proc[4] = pages->procs.proc[0];
+	pages->procs.proc[4].id = 2;
+	pages->procs.proc[4].state = PROC_STARTING;
 	o = get("/v1/status", 200);
 	ck_assert(!jget_bool(o, "ready"));
-	ck_assert_json_str(item(o, "workers", 1), "state", "absent");
+	ck_assert_uint_eq(json_array_size(json_object_get(o, "workers")), 3);
+	json_decref(o);
+	pages->procs.proc[4].state = PROC_READY;
+	o = get("/v1/status", 200);
+	ck_assert(jget_bool(o, "ready"));
+	ck_assert_json_str(item(o, "workers", 1), "state", proc_state_name(PROC_DRAINING));
+	json_decref(o);
+	pages->procs.proc[4] = pages->procs.proc[1] = (struct proc){ 0 };
+	o = get("/v1/status", 200);
+	ck_assert(!jget_bool(o, "ready"));
+	ck_assert_uint_eq(json_array_size(json_object_get(o, "workers")), 1);
 	json_decref(o);
 
 	/* the sync process has said nothing: unknown, not fine */

@@ -1,0 +1,127 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the nodeproxy authors
+"""admin/commands.def -> nodeproxyctl(1) or nodeproxy-api(7), on standard output.
+
+    from_commands.py commands.def VERSION nodeproxyctl.1|nodeproxy-api.7
+"""
+import re
+import sys
+
+
+def rows(text):
+    """Every CMD(...), ARG(...), COL(...): its name and its arguments, strings without quotes."""
+    text = re.sub(r"/\*.*?\*/", "", text, flags=re.S)
+    for m in re.finditer(r"^(CMD|ARG|COL)\(((?:[^\"()]|\([^)]*\)|\"(?:[^\"\\]|\\.)*\")*)\)\s*$", text, re.M):
+        args = re.findall(r'"((?:[^"\\]|\\.)*)"|([\w()]+)', m.group(2))
+        yield m.group(1), [a or b for a, b in args]
+
+
+def esc(s):
+    return re.sub(r"^([.'])", r"\\&\1", s.replace("\\", "\\\\").replace("-", "\\-"))
+
+
+def heading(name, section, version, title):
+    return (f".\\\" SPDX-License-Identifier: Apache-2.0\n.\\\" Copyright the nodeproxy authors\n"
+            f".\\\" Made from admin/commands.def by man/from_commands.py.\n"
+            f".TH {name.upper()} {section} \"\" \"nodeproxy {version}\" \"{title}\"\n")
+
+
+def usage(c):
+    out = f"\\fB{esc(c['words'])}\\fR"
+    for a in c["args"]:
+        if not a["option"]:
+            out += f" \\fI{esc(a['value'])}\\fR"
+        elif a["kind"] == "FLAG":
+            out += f" [\\fB{esc(a['option'])}\\fR]"
+        else:
+            out += f" [\\fB{esc(a['option'])}\\fR \\fI{esc(a['value'])}\\fR]"
+    return out
+
+
+def ctl(commands, version):
+    out = heading("nodeproxyctl", "1", version, "nodeproxy")
+    out += (".SH NAME\nnodeproxyctl \\- look at and steer the nodeproxy of this host\n"
+            ".SH SYNOPSIS\n.B nodeproxyctl\n[\\fB\\-s\\fR \\fISOCKET\\fR] [\\fB\\-o\\fR table|json|yaml] "
+            "\\fICOMMAND\\fR [\\fIARGUMENTS\\fR]\n"
+            ".SH DESCRIPTION\nAsks the running nodeproxy over its admin socket and prints the answer. Tables are for "
+            "people: ages and bytes are rounded, columns may be added. JSON and YAML are for programs: exact numbers, "
+            "fields are never renamed.\n.SH COMMANDS\n")
+    for c in commands:
+        out += f".TP\n{usage(c)}\n{esc(c['help'][0].upper() + c['help'][1:])}.\n"
+        for a in c["args"]:
+            left = " ".join(x for x in (a["option"], a["value"]) if x)
+            out += f".RS\n.TP\n.B {esc(left)}\n{esc(a['help'])}\n.RE\n"
+        if c["permission"] != "LOOK":
+            out += "Only by root.\n"
+    out += (".SH OPTIONS\n.TP\n\\fB\\-s\\fR \\fISOCKET\\fR\nThe admin socket. Default: the environment variable "
+            "\\fBNODEPROXY_SOCKET\\fR, else /run/nodeproxy/admin.sock.\n"
+            ".TP\n\\fB\\-o\\fR \\fIFORMAT\\fR\ntable (default), json or yaml.\n"
+            ".TP\n\\fB\\-n\\fR \\fINAMESPACE\\fR\nWhere a command lists or names something in a namespace.\n"
+            ".TP\n\\fB\\-\\-help\\fR\nOf nodeproxyctl, or after a command, of that command.\n"
+            ".TP\n\\fB\\-\\-version\\fR\nThe version of nodeproxyctl, without asking anybody.\n"
+            ".SH EXIT STATUS\n.TP\n0\ndone\n.TP\n1\nrefused or not found; for \\fBcheck\\fR: an error was found\n"
+            ".TP\n2\nusage\n.TP\n3\nthe daemon cannot be reached\n"
+            ".SH ENVIRONMENT\n.TP\n.B NODEPROXY_SOCKET\nThe admin socket when \\fB\\-s\\fR is not given.\n"
+            ".SH EXAMPLES\n.nf\nnodeproxyctl status\nnodeproxyctl check\nnodeproxyctl get endpoints \\-n shop\n"
+            "nodeproxyctl describe httproute shop/web \\-o json\nnodeproxyctl drain \\-\\-worker 1 \\-\\-deadline 10\n.fi\n"
+            ".SH SEE ALSO\n.BR nodeproxy (8),\n.BR nodeproxy\\-api (7),\n.BR nodeproxy.yaml (5),\n"
+            ".BR nodeproxy\\-resources (5)\n")
+    return out
+
+
+def api(commands, version):
+    out = heading("nodeproxy-api", "7", version, "nodeproxy")
+    out += (".SH NAME\nnodeproxy\\-api \\- HTTP and JSON on the admin socket and the metrics listener of nodeproxy\n"
+            ".SH SYNOPSIS\n.nf\ncurl \\-\\-unix\\-socket /run/nodeproxy/admin.sock http://localhost/v1/status\n"
+            "curl http://127.0.0.1:15020/metrics\n.fi\n"
+            ".SH DESCRIPTION\nHTTP/1.1 with keep\\-alive and pipelining. A request head has at most 16 KiB, a body 64 KiB, and "
+            "both must arrive within 10 seconds; at most 64 clients are served at a time. Every answer is one JSON object; "
+            "fields may be added in later versions, none is renamed within /v1/. Keys say their unit: \\fI_bytes\\fR, "
+            "\\fI_seconds\\fR, \\fI_ms\\fR, \\fI_ns\\fR, \\fI_unix_ms\\fR. Arguments are given in the query string or, with POST, as "
+            "fields of a JSON object in the body; an unknown one is an error.\n.PP\n"
+            "An error has a status of 400 or more and an object with \\fIerror\\fR (what is wrong) and, where known, "
+            "\\fIwhere\\fR and \\fIdo\\fR (what to do about it). 503 means: not known yet, ask again.\n"
+            ".SH PERMISSION\nThe kernel says who asks. uid 0 may do everything. The socket belongs to root (mode 0600), or with "
+            "\\fIadmin.group\\fR to that group as well (0660); its members may LOOK.\n.SH REQUESTS\n")
+    for c in commands:
+        rest = {"describe": "KIND/NAMESPACE/NAME", "panic": "SERIAL"}.get(c["name"], "")
+        path = esc(c["path"]) + (f"\\fI{rest}\\fR" if rest else "")
+        out += f".TP\n\\fB{c['method']} {path}\\fR ({c['permission']})\n{esc(c['help'][0].upper() + c['help'][1:])}.\n"
+        for a in c["args"]:
+            if rest and not a["option"]:
+                continue
+            out += f".RS\n.TP\n\\fI{esc(a['name'])}\\fR ({a['kind'].lower()})\n{esc(a['help'])}\n.RE\n"
+        if c["list"]:
+            out += f".RS\n.PP\nA list under \\fI{esc(c['list'])}\\fR"
+            if c["cols"]:
+                out += "; among its fields: " + ", ".join(f"\\fI{esc(p)}\\fR" for p in c["cols"])
+            out += ".\n.RE\n"
+    out += (".PP\nFor kinds that are in no namespace (Namespace, Tenant) the path is \\fIKIND/NAME\\fR; \\fISERIAL\\fR may be "
+            "\\fBlatest\\fR.\n"
+            ".SH METRICS LISTENER\nAt the address of \\fIadmin.metrics\\fR, for everybody who can connect to it; GET and HEAD.\n"
+            ".TP\n.B /metrics\nPrometheus text format 0.0.4.\n"
+            ".TP\n.B /healthz/ready\n200 when as many workers as there should be serve a view; else 503 and why.\n"
+            ".TP\n.B /healthz/live\n200 while the admin process answers.\n"
+            ".SH SEE ALSO\n.BR nodeproxyctl (1),\n.BR nodeproxy (8),\n.BR nodeproxy.yaml (5)\n")
+    return out
+
+
+def main():
+    source, version, page = sys.argv[1:4]
+    commands = {}
+    for macro, a in rows(open(source, encoding="utf-8").read()):
+        if macro == "CMD":
+            commands[a[0]] = dict(zip(("name", "words", "method", "path", "permission", "answers", "list", "help"), a),
+                                  args=[], cols=[])
+        elif macro == "ARG":
+            commands[a[0]]["args"].append(dict(zip(("cmd", "name", "kind", "option", "value", "help"), a)))
+        else:
+            commands[a[0]]["cols"].append(a[2])
+    for c in commands.values():
+        if not c["help"] or not c["permission"]:
+            sys.exit(f"{source}: {c['name']}: no help or no permission")
+    sys.stdout.write((ctl if page.startswith("nodeproxyctl") else api)(list(commands.values()), version))
+
+
+main()
