@@ -315,6 +315,7 @@ static enum step final(struct exchange *ex, struct slice rest)
 		opaque_init(&ex->up.body);
 		opaque_init(&ex->down.body);
 		out.keep_alive = true;
+		conn_wake(c);	/* what the caller sent already goes up in the next step */
 	} else {
 		ex->back_keep = h->keep_alive && h->body != BODY_UNTIL_CLOSE;
 		/* A caller that is still sending will be cut off: nobody wants the rest. */
