@@ -233,7 +233,7 @@ int report_make(struct model *m, const struct keep *k, const struct report *r, s
 	struct model_counts n;
 	char *text = NULL;
 	size_t bytes = 0;
-	uint32_t refused;
+	uint32_t refused = 0;
 	bool cut;
 	FILE *f = open_memstream(&text, &bytes);
 	int e;

@@ -439,8 +439,8 @@ static void unreadable(struct source_file *s, struct file *f, int error)
 static void file_content(struct source_file *s, struct file *f, int fd)
 {
 	struct stat st;
-	char *bytes;
-	size_t n;
+	char *bytes = NULL;
+	size_t n = 0;
 	uint64_t digest;
 	int r;
 

@@ -227,7 +227,7 @@ static int scalar(struct reader *r, const yaml_event_t *ev, uint32_t line)
 {
 	struct slice s = slice_of(ev->data.scalar.value, ev->data.scalar.length);
 	bool plain = ev->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
-	struct doc_node *n;
+	struct doc_node *n = NULL;
 	int e;
 
 	if (s.n && memchr(s.p, 0, s.n))
@@ -253,7 +253,7 @@ static int scalar(struct reader *r, const yaml_event_t *ev, uint32_t line)
 
 static int open_node(struct reader *r, enum doc_type type, uint32_t line)
 {
-	struct doc_node *n;
+	struct doc_node *n = NULL;
 	int e;
 
 	if (wants_key(r))
