@@ -12,7 +12,7 @@
 #include "store/view/dump.h"
 
 #define WORDS	32
-#define ROWS	4096
+#define ROWS	16384
 
 struct world {
 	struct builder *builder;

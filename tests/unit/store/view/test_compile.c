@@ -92,7 +92,8 @@ END_TEST
 
 START_TEST(only_tcp_ports_are_in_the_view)
 {
-	struct view *v = view_from("service kube/dns port=53/udp/auto/udp port=53/tcp port=9153/metrics\n");
+	struct view *v = view_from("service kube/dns port=53/udp/auto/udp port=53/tcp port=9153/metrics "
+				   "port=53/again\n");
 	struct vservice s;
 	struct vport p;
 

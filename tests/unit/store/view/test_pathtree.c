@@ -185,6 +185,7 @@ START_TEST(backends_share_by_weight)
 {
 	struct view *v = view_from("service shop/web port=80\n"
 				   "service shop/v2 port=80\n"
+				   "service bank/web port=80\n"
 				   "route shop/r parent=shop/web\n"
 				   "rule backend=shop/web:80*3 backend=shop/v2:80*0 backend=shop/v2:80*2 "
 				   "backend=shop/none:80 backend=shop/v2:99 backend=bank/web:80\n");

@@ -226,6 +226,24 @@ START_TEST(a_spoiled_unit_refuses_the_base)
 }
 END_TEST
 
+START_TEST(a_directory_out_of_order_refuses_the_base)
+{
+	size_t n;
+	uint8_t *p = base_bytes(SHOP, &n);
+	const struct view_head *h = (const struct view_head *)p;
+	struct view_dir *d = (struct view_dir *)(p + h->dir), t = d[3];
+	struct view *v;
+
+	d[3] = d[4];
+	d[4] = t;
+	ck_assert_int_eq(open_bytes(p, n, 100, &v), 0);
+	ck_assert_int_eq(view_check_step(v, 1000000), -EBADMSG);
+	ck_assert_str_eq(view_problem(v), "directory not in order");
+	view_unref(v);
+	free(p);
+}
+END_TEST
+
 START_TEST(a_full_index_refuses_the_base)
 {
 	size_t n;
@@ -360,6 +378,7 @@ END_TEST
 UNIT_TESTS("view", a_view_shows_what_was_said, an_overlay_replaces_adds_and_removes,
 	   a_removed_service_can_come_back_in_an_overlay, an_unknown_namespace_is_its_own_tenant,
 	   an_unsealed_file_is_refused, a_file_that_was_not_announced_is_refused,
-	   a_spoiled_unit_refuses_the_base, a_full_index_refuses_the_base, a_base_is_checked_in_slices,
+	   a_spoiled_unit_refuses_the_base,
+	   a_directory_out_of_order_refuses_the_base, a_full_index_refuses_the_base, a_base_is_checked_in_slices,
 	   an_overlay_waits_for_its_base, an_overlay_on_another_base_is_stale,
 	   a_large_base_is_unmapped_in_pieces)
