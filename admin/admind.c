@@ -52,6 +52,8 @@ static void view_show(struct view *v)
 	if (the.state.view)
 		view_unref(the.state.view);
 	the.state.view = v;
+	while (view_trim())	/* nobody waits for us: the pages of an old base go at once */
+		;
 }
 
 static void lay_over(struct fd *fd, const struct msg_view *m)
@@ -62,8 +64,8 @@ static void lay_over(struct fd *fd, const struct msg_view *m)
 	if (r == 0)
 		view_show(v);
 	else
-		log_limited(LOG_WARN, "view_not_shown", "rev=%llu error=\"%s\"",
-			    (unsigned long long)m->rev, strerror(-r));
+		log_limited(LOG_WARN, "view_not_shown", "rev=%llu problem=\"%s\"",
+			    (unsigned long long)m->rev, view_problem(NULL));
 }
 
 static void check_cb(void *arg)

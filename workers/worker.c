@@ -154,7 +154,7 @@ static void lay_overlay(const struct view *on, struct fd *fd, uint64_t rev)
 	int r = view_open_overlay(on, fd, rev, &v);
 
 	if (r < 0)
-		refuse(fd, rev, r == -ESTALE ? "lies on another base" : "overlay is not valid");
+		refuse(fd, rev, view_problem(NULL));
 	else
 		adopt(v);
 }
@@ -193,11 +193,19 @@ static void check_incoming(void)
 	fd_close(&the.in.overlay);
 }
 
+/* A base that nobody holds any more goes a piece per pass, and not beside a slice of checking. */
+static void trim(void)
+{
+	if (the.in.base == NULL && view_trim() && !loop_timer_is_running(&the.again))
+		loop_timer_start(&the.loop, &the.again, 0, 0, on_again, NULL);
+}
+
 static void on_again(void *arg)
 {
 	(void)arg;
 	clock_tick();
 	check_incoming();
+	trim();
 	pass();
 }
 
@@ -211,7 +219,7 @@ static void view_here(const struct msg_view *m, struct fd fd)
 		forget_incoming();
 		r = view_open_base(&fd, m->rev, &v);
 		if (r < 0) {
-			refuse(&fd, m->rev, r == -EPERM ? "is not sealed" : "header is not valid");
+			refuse(&fd, m->rev, view_problem(NULL));
 			return;
 		}
 		the.in.base = v;
@@ -346,6 +354,7 @@ static void on_tick(void *arg)
 	path_gauges(&the.path);
 	board_set(&b->c[WC_unknown_syscalls], role_unknown_count);
 	listeners_resume(&the.listeners);
+	trim();
 	pass();
 }
 
