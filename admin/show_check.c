@@ -10,6 +10,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/wait.h>
 
 enum severity { ERROR, WARNING, INFO, SEVERITIES };
 
@@ -74,11 +75,14 @@ static void check_processes(const struct state *st, struct findings *f)
 			found(f, WARNING, where,
 			      p->panics ? "read `nodeproxyctl panic show` and report it"
 					: "see standard error of nodeproxy for why it died",
-			      "%s was restarted %u times, last %lld s ago", where, p->restarts,
-			      (long long)(age / 1000));
+			      "%s died (%s %d) and was started again %lld s ago; restarts: %u", where,
+			      WIFSIGNALED(p->last_status) ? "signal" : "exit",
+			      WIFSIGNALED(p->last_status) ? WTERMSIG(p->last_status)
+							  : WEXITSTATUS(p->last_status),
+			      (long long)(age / 1000), p->restarts);
 		if (p->panics)
 			found(f, WARNING, where, "read `nodeproxyctl panic show` and report it",
-			      "%s panicked %u times", where, p->panics);
+			      "%s panicked; panics: %u", where, p->panics);
 		if (p->role == ROLE_WORKER && p->state == PROC_READY && p->rev < st->procs.rev)
 			found(f, WARNING, where,
 			      "if it stays so, drain it: `nodeproxyctl drain --worker N`",

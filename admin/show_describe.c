@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <strings.h>
+#include <time.h>
 
 enum kind { KIND_SERVICE, KIND_SLICE, KIND_ROUTE, KIND_NAMESPACE, KIND_TENANT, KINDS };
 
@@ -279,6 +280,20 @@ static bool live(const struct state *st, const struct asked *a, struct text *t)
 	return false;
 }
 
+/* creationTimestamp as Kubernetes writes it; null: none was written. */
+static void created(uint64_t unix_ms, struct text *t)
+{
+	time_t s = (time_t)min_of(unix_ms / 1000, 253402300799ull);	/* year 9999 */
+	char words[40];
+	struct tm tm;
+
+	if (unix_ms == 0 || !gmtime_r(&s, &tm) ||
+	    strftime(words, sizeof words, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+		js_null(t, "created");
+	else
+		js_str(t, "created", words);
+}
+
 void show_describe(struct state *st, const struct call *c, struct answer *ret)
 {
 	json_t *all;
@@ -301,7 +316,7 @@ void show_describe(struct state *st, const struct call *c, struct answer *ret)
 	if (resource) {
 		js_node(t, "source", json_object_get(resource, "source"));
 		js_node(t, "line", json_object_get(resource, "line"));
-		js_node(t, "created", json_object_get(resource, "created"));
+		created(jget_u64(resource, "created"), t);
 		js_node(t, "generation", json_object_get(resource, "generation"));
 	}
 	if (resource && json_object_get(resource, "status"))

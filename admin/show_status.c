@@ -162,8 +162,8 @@ void show_status(struct state *st, const struct call *c, struct answer *ret)
 	js_u64(t, "started_unix_ms", st->started_unix_ms);
 	uptime(st, "uptime_seconds", st->started_unix_ms, t);
 	js_str(t, "log_level", log_level_name(st->log_level));
-	/* The store's; until the sync process has reported, the newest that the master holds. */
-	js_u64(t, "rev", report ? jget_u64(report, "rev") : st->procs.rev);
+	/* The state's; a report may be a little older than the view that was made from it. */
+	js_u64(t, "rev", max_of(jget_u64(report, "rev"), st->procs.rev));
 	js_u64(t, "view_rev", st->procs.rev);
 	js_u64(t, "failed_rev", st->procs.failed_rev);
 	if (json_is_boolean(json_object_get(report, "durable")))

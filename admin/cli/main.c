@@ -300,7 +300,6 @@ static void say_error(const struct response *r, const json_t *o)
 static void table_of(const struct asked *a, const json_t *o, int64_t now, struct text *out)
 {
 	const struct cmd_row *row = cmd_row(a->cmd);
-	const json_t *refused;
 	const char *s;
 
 	switch (a->cmd) {
@@ -334,13 +333,8 @@ static void table_of(const struct asked *a, const json_t *o, int64_t now, struct
 		return;
 	}
 	print_table(a->cmd, json_object_get(o, row->list), now, out);
-	refused = json_object_get(o, "refused");
-	if (a->cmd == CMD_sources && json_array_size(refused)) {
-		json_t *shown = json_pack("{s:O}", "refused_documents", refused);
-
-		print_object(shown, now, out);
-		json_decref(shown);
-	}
+	if (a->cmd == CMD_sources)
+		print_refused(json_object_get(o, "refused"), now, out);
 	if (a->cmd == CMD_config && json_array_size(json_object_get(o, "listeners"))) {
 		json_t *shown = json_pack("{s:O}", "listeners", json_object_get(o, "listeners"));
 
@@ -355,7 +349,9 @@ static int show(const struct asked *a, const struct response *r)
 	int64_t now = clock_unix_ms();
 	json_error_t e;
 	json_t *o = json_loadb(r->body.p ? r->body.p : "", r->body.n, 0, &e);
-	int code = r->status >= 200 && r->status < 300 ? EXIT_DONE : EXIT_REFUSED;
+	int code = r->status >= 200 && r->status < 300 ? EXIT_DONE
+		   : r->status == 400		       ? EXIT_USAGE
+						       : EXIT_REFUSED;
 	char *dump;
 
 	if (!json_is_object(o)) {

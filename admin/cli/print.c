@@ -10,6 +10,13 @@
 #define CELL  160	/* bytes of one cell at most: longer ones are cut with ... */
 #define COLS  24
 
+static bool ends_with(const char *s, const char *end)
+{
+	size_t n = strlen(s), m = strlen(end);
+
+	return n >= m && strcmp(s + n - m, end) == 0;
+}
+
 const char *human_bytes(uint64_t v, char out[32])
 {
 	static const char units[] = "BKMGTPE";
@@ -113,13 +120,6 @@ static void pad(struct text *t, size_t n)
 {
 	while (n--)
 		text_addc(t, ' ');
-}
-
-static bool ends_with(const char *s, const char *end)
-{
-	size_t n = strlen(s), m = strlen(end);
-
-	return n >= m && strcmp(s + n - m, end) == 0;
 }
 
 /* A value as people read it, by the unit that its key names. */
@@ -321,15 +321,56 @@ static void free_table(const json_t *list, int64_t now, struct text *out)
 	table_out(&tab, list, now, out);
 }
 
+/* "received_bytes" -> "Received": the unit is in the value. */
 static void title(const char *key, struct text *out)
 {
-	for (const char *p = key; *p; p++) {
-		char c = *p == '_' ? ' ' : *p;
+	static const char *const units[] = { "_bytes", "_seconds", "_unix_ms", "_ns" };
+	size_t n = strlen(key);
 
-		if (p == key && c >= 'a' && c <= 'z')
+	for (unsigned i = 0; i < countof(units); i++)
+		if (ends_with(key, units[i]) && n > strlen(units[i]))
+			n -= strlen(units[i]);
+	for (size_t i = 0; i < n && key[i]; i++) {
+		char c = key[i] == '_' ? ' ' : key[i];
+
+		if (i == 0 && c >= 'a' && c <= 'z')
 			c = (char)(c - 32);
-		text_addc(out, c);
+		text_addc(out, (uint8_t)c < 0x20 ? '?' : c);
 	}
+}
+
+static bool has_table(const json_t *o)
+{
+	const char *key;
+	json_t *v;
+
+	json_object_foreach((json_t *)(uintptr_t)o, key, v)
+		if (is_table(v))
+			return true;
+	return false;
+}
+
+/* A list of objects, and below it what is inside each: the conditions of a parent. */
+static void list(const char *key, const json_t *v, int64_t now, struct text *out)
+{
+	const char *k;
+	json_t *x;
+
+	text_addc(out, '\n');
+	title(key, out);
+	text_adds(out, ":\n");
+	free_table(v, now, out);
+	for (size_t i = 0; i < json_array_size(v); i++)
+		json_object_foreach(json_array_get(v, i), k, x) {
+			if (!is_table(x))
+				continue;
+			text_addc(out, '\n');
+			title(key, out);
+			text_printf(out, " %zu, ", i + 1);
+			print_clean(out, k);
+			text_adds(out, ":\n");
+			free_table(x, now, out);
+		}
 }
 
 static void object(const json_t *o, int64_t now, unsigned depth, struct text *out)
@@ -339,14 +380,13 @@ static void object(const json_t *o, int64_t now, unsigned depth, struct text *ou
 	json_t *v;
 
 	json_object_foreach((json_t *)(uintptr_t)o, key, v)
-		if (!is_table(v))
+		if (!is_table(v) && !has_table(v))
 			wide = max_of(wide, strlen(key));
 	json_object_foreach((json_t *)(uintptr_t)o, key, v) {
-		if (is_table(v))
+		if (is_table(v) || has_table(v))
 			continue;
-		if (json_is_object(v) && depth < 4 && is_table(json_object_iter_value(json_object_iter(v))))
-			continue;
-		pad(out, depth * 2);
+		if (json_is_array(v) && json_array_size(v) == 0)
+			continue;	/* nothing refused, no rules: not worth a line */
 		at = out->n;
 		title(key, out);
 		text_addc(out, ':');
@@ -356,28 +396,11 @@ static void object(const json_t *o, int64_t now, unsigned depth, struct text *ou
 	}
 	json_object_foreach((json_t *)(uintptr_t)o, key, v) {
 		if (is_table(v)) {
+			list(key, v, now, out);
+		} else if (has_table(v) && depth < 4) {
 			text_addc(out, '\n');
 			title(key, out);
 			text_adds(out, ":\n");
-			free_table(v, now, out);
-			/* conditions and the like, one level down */
-			for (size_t i = 0; i < json_array_size(v); i++) {
-				const char *k;
-				json_t *x;
-
-				json_object_foreach(json_array_get(v, i), k, x) {
-					if (!is_table(x))
-						continue;
-					text_addc(out, '\n');
-					title(key, out);
-					text_printf(out, " %zu, ", i + 1);
-					text_adds(out, k);
-					text_adds(out, ":\n");
-					free_table(x, now, out);
-				}
-			}
-		} else if (json_is_object(v) && depth < 4 &&
-			   is_table(json_object_iter_value(json_object_iter(v)))) {
 			object(v, now, depth + 1, out);
 		}
 	}
@@ -401,6 +424,23 @@ static long long number_at(const json_t *o, const char *key)
 }
 
 /* The page an operator sees first: one line of verdict, then who runs, then where it comes from. */
+/* The documents that are not served, and why: the first thing to read after a change. */
+void print_refused(const json_t *list, int64_t now_unix_ms, struct text *out)
+{
+	static const struct table refused = {
+		.cols = 8,
+		.heading = { "REFUSED", "LINE", "FIELD", "REASON", "KIND", "NAMESPACE", "NAME",
+			     "LAST-GOOD-SERVED" },
+		.path = { "source", "line", "field", "reason", "kind", "namespace", "name",
+			  "serving_last_good" },
+	};
+
+	if (json_array_size(list) == 0)
+		return;
+	text_addc(out, '\n');
+	table_out(&refused, list, now_unix_ms, out);
+}
+
 void print_status(const json_t *o, int64_t now_unix_ms, struct text *out)
 {
 	static const struct table processes = {

@@ -15,6 +15,7 @@
 void print_table(enum cmd, const json_t *list, int64_t now_unix_ms, struct text *out);
 /* Any object as "Key: value" lines, lists of objects as tables below. */
 void print_object(const json_t *, int64_t now_unix_ms, struct text *out);
+void print_refused(const json_t *list, int64_t now_unix_ms, struct text *out);
 void print_status(const json_t *, int64_t now_unix_ms, struct text *out);
 void print_yaml(const json_t *, struct text *out);
 
