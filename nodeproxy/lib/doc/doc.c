@@ -308,7 +308,7 @@ const char *doc_nearest(struct slice word, const char *(*nth)(const void *arg, u
 		unsigned d = distance(word, s);
 
 		/* A word half of which must change is another word. */
-		if (d < best_d && d * 2 < max_of(word.n, s.n) + (word.n > 3) && d <= 4) {
+		if (d < best_d && d * 2 < max_of(word.n, s.n) && d <= 3) {
 			best = c;
 			best_d = d;
 		}

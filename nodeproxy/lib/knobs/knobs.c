@@ -132,6 +132,28 @@ static bool is_label_value(struct slice s)
 	return s.n <= 63;
 }
 
+static bool is_utf8(struct slice s)
+{
+	for (size_t i = 0; i < s.n;) {
+		uint8_t c = s.p[i];
+		size_t n = c < 0x80 ? 1 : c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2;
+		uint32_t v = n == 1 ? c : c & (0xff >> (n + 1));
+
+		if ((c >= 0x80 && c < 0xc2) || c > 0xf4 || n > s.n - i)
+			return false;
+		for (size_t k = 1; k < n; k++) {
+			if ((s.p[i + k] & 0xc0) != 0x80)
+				return false;
+			v = v << 6 | (s.p[i + k] & 0x3f);
+		}
+		if ((n == 3 && v < 0x800) || (n == 4 && (v < 0x10000 || v > 0x10ffff)) ||
+		    (v >= 0xd800 && v < 0xe000))
+			return false;
+		i += n;
+	}
+	return true;
+}
+
 static bool is_absolute_path(const char *s)
 {
 	return s[0] == '/';
@@ -234,6 +256,8 @@ static const char *text_wrong(const char *key, const char *v)
 	for (size_t i = 0; i < s.n; i++)
 		if (s.p[i] < 0x20 || s.p[i] == 0x7f)
 			return "control characters are not allowed";
+	if (!is_utf8(s))
+		return "must be UTF-8";
 	if (IS("node") || IS("trust_domain") || IS("domain"))
 		return is_dns_name(s) ? NULL : "must be a DNS name of lower-case letters, digits, - and .";
 	if (IS("cluster") && s.n == 0)
@@ -411,6 +435,11 @@ static int unknown_key(struct reading *r, const struct doc_node *n, const char *
 	char key[64], whole[160];
 
 	snprintf(whole, sizeof whole, "%s%s", shown, doc_clean(n->key, key, sizeof key));
+	for (unsigned i = 0; prefix[0] == 0 && i < countof(knob); i++)
+		if (slice_eq(n->key, slice_str(knob[i].key)))
+			return wrong(r, n->line, whole, "unknown key (write %s: below a line %.*s:)",
+				     strchr(knob[i].key, '.') + 1, (int)strcspn(knob[i].key, "."),
+				     knob[i].key);
 	if (near)
 		return wrong(r, n->line, whole, "unknown key (did you mean %s?)", near);
 	return wrong(r, n->line, whole, "unknown key");
@@ -545,7 +574,10 @@ static int read_all(struct reading *r, const struct doc_node *root)
 	if (e < 0)
 		return e;
 	if (!was_set(r, "admin.socket") && was_set(r, "run_dir")) {
-		int n = snprintf(k->admin_socket, sizeof k->admin_socket, "%s/admin.sock", k->run_dir);
+		int n;
+
+		memset(k->admin_socket, 0, sizeof k->admin_socket);	/* equal knobs are equal bytes */
+		n = snprintf(k->admin_socket, sizeof k->admin_socket, "%s/admin.sock", k->run_dir);
 
 		if (n < 0 || (size_t)n >= sizeof k->admin_socket)
 			return wrong(r, root->line, "run_dir",
@@ -657,13 +689,38 @@ int knobs_load(const char *path, struct knobs *ret, char error[KNOBS_ERROR])
 
 /* ---- the other directions ---- */
 
-static void print_text(const char *s, FILE *f)
+/* The code point at s (which is UTF-8) and how many bytes it takes; a byte that is not UTF-8
+ * counts as itself. */
+static uint32_t code_point(const uint8_t *s, unsigned *ret_n)
 {
+	unsigned n = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : s[0] >= 0xc0 ? 2 : 1;
+	uint32_t c = n == 1 ? s[0] : s[0] & (0xff >> (n + 1));
+
+	for (unsigned i = 1; i < n; i++) {
+		if ((s[i] & 0xc0) != 0x80) {
+			*ret_n = 1;
+			return s[0];
+		}
+		c = c << 6 | (s[i] & 0x3f);
+	}
+	*ret_n = n;
+	return c;
+}
+
+/* ASCII only: some code points are line ends to YAML. */
+static void print_text(const char *text, FILE *f)
+{
+	const uint8_t *s = (const uint8_t *)text;
+	unsigned n = 1;
+
 	fputc('"', f);
-	for (; *s; s++) {
-		if (*s == '"' || *s == '\\')
-			fputc('\\', f);
-		fputc(*s, f);
+	for (; *s; s += n) {
+		uint32_t c = code_point(s, &n);
+
+		if (c >= 0x7f)
+			fprintf(f, "\\U%08x", c);
+		else
+			fprintf(f, c == '"' || c == '\\' ? "\\%c" : "%c", (int)c);
 	}
 	fputc('"', f);
 }
@@ -786,6 +843,8 @@ int knobs_check(const void *bytes, size_t n)
 	for (unsigned i = 0; i < countof(knob); i++)
 		if (!value_is_sane(k, &knob[i], false))
 			return -EBADMSG;
+	if (k->source_kind != SOURCE_FILE)
+		return -EBADMSG;
 	if ((k->log_ring_bytes & (k->log_ring_bytes - 1)) || k->respawn_min_ms > k->respawn_max_ms)
 		return -EBADMSG;
 	if (parse_cidr(slice_str(k->service_cidr), &base, &bits) < 0 ||

@@ -1,0 +1,554 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* Resources: rows from good documents, refusals with line, field and reason from all others. */
+#include "tests/unit/test.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "store/resource/resource.h"
+
+static struct row *row;
+static struct refusal *no;
+
+/* The first document of a file. */
+static int first(const char *yaml)
+{
+	struct resource_reader r;
+
+	row_free(&row);
+	refusal_free(&no);
+	resource_reader_init(&r, "f.yaml", slice_str(yaml));
+	return resource_next(&r, &row, &no);
+}
+
+static const struct row *accepted(const char *yaml)
+{
+	char text[1024];
+
+	ck_assert_int_eq(first(yaml), 1);
+	ck_assert_msg(row != NULL, "%.500s: %s", yaml, no ? refusal_text(no, text, sizeof text) : "?");
+	return row;
+}
+
+static void done(void)
+{
+	row_free(&row);
+	refusal_free(&no);
+}
+
+/* Documents up to where they begin to differ; line 5 is the first of the caller. */
+#define SERVICE "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\nspec:\n"
+#define PORTS	"  ports:\n  - {name: a, port: 80}\n"
+#define SLICE_TOP                                                                                  \
+	"apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n"                                   \
+	"metadata: {name: s, namespace: shop, labels: {kubernetes.io/service-name: web}}\n"       \
+	"addressType: IPv4\n"
+#define ROUTE                                                                                      \
+	"apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\n"                              \
+	"metadata: {name: r, namespace: shop}\nspec:\n"
+#define PARENT "  parentRefs: [{group: \"\", kind: Service, name: web}]\n"
+#define RULES  ROUTE PARENT "  rules:\n"
+#define TENANT                                                                                     \
+	"apiVersion: nodeproxy.io/v1alpha1\nkind: Tenant\nmetadata: {name: t}\nspec:\n"
+#define META "apiVersion: v1\nkind: Service\nspec: {clusterIP: None}\nmetadata:\n"
+#define NAMESPACE "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: shop\n"
+
+#define LABEL_RULE "must be at most 63 letters, digits, -, _ and ., the first and last a letter or digit"
+#define DNS_RULE   "must be at most 63 lower-case letters, digits and -, starting and ending with a letter or digit"
+#define NOT_YET	   "not supported by this release"
+
+START_TEST(every_refusal_names_line_field_and_reason)
+{
+	static const struct {
+		const char *yaml;
+		uint32_t line;
+		const char *field, *reason;
+	} t[] = {
+		/* which kind */
+		{ "a text\n", 1, "", "must be a mapping with apiVersion, kind and metadata, not text" },
+		{ "- a\n", 1, "", "must be a mapping with apiVersion, kind and metadata, not a list" },
+		{ "\n{}\n", 2, "kind", "is required: one of Namespace, Tenant, Service, EndpointSlice, HTTPRoute" },
+		{ "apiVersion: v1\nkind: Servce\n", 2, "kind", "\"Servce\" is not served by this release (did you mean Service?)" },
+		{ "apiVersion: apps/v1\nkind: Deployment\n", 2, "kind", "\"Deployment\" is not served by this release, only Namespace, Tenant, Service, EndpointSlice, HTTPRoute" },
+		{ "apiVersion: gateway.networking.k8s.io/v1\nkind: GRPCRoute\n", 2, "kind", "\"GRPCRoute\" is not served by this release, only Namespace, Tenant, Service, EndpointSlice, HTTPRoute" },
+		{ "apiVersion: v1\nkind: List\nitems: []\n", 2, "kind", "a List is not served: write each object as a document of its own, with --- lines between them" },
+		{ "apiVersion: v1\nkind: [a]\n", 2, "kind", "\"\" is not served by this release, only Namespace, Tenant, Service, EndpointSlice, HTTPRoute" },
+		{ "kind: Service\n", 1, "apiVersion", "is required: v1 for kind Service" },
+		{ "kind: Service\napiVersion: v2\n", 2, "apiVersion", "must be v1 for kind Service, not \"v2\"" },
+		{ "kind: HTTPRoute\napiVersion: gateway.networking.k8s.io/v1alpha2\n", 2, "apiVersion", "must be gateway.networking.k8s.io/v1 or gateway.networking.k8s.io/v1beta1 for kind HTTPRoute, not \"gateway.networking.k8s.io/v1alpha2\"" },
+		{ "kind: EndpointSlice\napiVersion: v1\n", 2, "apiVersion", "must be discovery.k8s.io/v1 for kind EndpointSlice, not \"v1\"" },
+
+		/* metadata */
+		{ "apiVersion: v1\nkind: Service\nspec: {clusterIP: None}\n", 1, "metadata", "is required" },
+		{ META "  namespace: a\n", 4, "metadata.name", "is required: name of the object; of a Service, Namespace and Tenant at most 63 bytes without dots" },
+		{ META "  name: \"\"\n", 5, "metadata.name", "must not be empty" },
+		{ META "  name: 7\n", 5, "metadata.name", "must be text: write \"7\" in quotes" },
+		{ META "  name: on\n", 5, "metadata.name", "must be text: write \"on\" in quotes" },
+		{ META "  name: [a]\n", 5, "metadata.name", "must be text, not a list" },
+		{ META "  name: A\n", 5, "metadata.name", "must be lower-case letters, digits, - and ., each part starting and ending with a letter or digit, not \"A\"" },
+		{ META "  name: a.b\n", 5, "metadata.name", DNS_RULE ", not \"a.b\"" },
+		{ META "  name: a\n  namespace: b.c\n", 6, "metadata.namespace", DNS_RULE ", not \"b.c\"" },
+		{ META "  name: a\n  lables: {}\n", 6, "metadata.lables", "unknown field (did you mean labels?)" },
+		{ META "  name: a\n  frob: 1\n", 6, "metadata.frob", "unknown field" },
+		{ META "  name: a\n  labels: [a]\n", 6, "metadata.labels", "must be a mapping of names to texts, not a list" },
+		{ META "  name: a\n  labels:\n    x: 1\n", 7, "metadata.labels[x]", "must be text: write \"1\" in quotes" },
+		{ META "  name: a\n  labels:\n    x: yes\n", 7, "metadata.labels[x]", "must be text: write \"yes\" in quotes" },
+		{ META "  name: a\n  labels:\n    x:\n", 7, "metadata.labels[x]", "has no value; for none write \"\"" },
+		{ META "  name: a\n  labels:\n    x: a b\n", 7, "metadata.labels[x]", LABEL_RULE ", not \"a b\"" },
+		{ META "  name: a\n  labels:\n    x/y/z: a\n", 7, "metadata.labels[x/y/z]", "the name must be letters, digits, -, _ and ., perhaps with a DNS name and / before" },
+		{ META "  name: a\n  annotations:\n    \"\": a\n", 7, "metadata.annotations[]", "the name must be letters, digits, -, _ and ., perhaps with a DNS name and / before" },
+		{ META "  name: a\n  labels:\n    nodeproxy.io/x: a\n", 7, "metadata.labels[nodeproxy.io/x]", "unknown label of nodeproxy.io" },
+		{ META "  name: a\n  annotations:\n    nodeproxy.io/x: a\n", 7, "metadata.annotations[nodeproxy.io/x]", "unknown annotation of nodeproxy.io" },
+		{ META "  name: a\n  creationTimestamp: yesterday\n", 6, "metadata.creationTimestamp", "must be a time like 2026-01-31T12:00:00Z, not yesterday" },
+		{ META "  name: a\n  creationTimestamp: 2026-02-30T12:00:00Z\n", 6, "metadata.creationTimestamp", "must be a time like 2026-01-31T12:00:00Z, not 2026-02-30T12:00:00Z" },
+		{ META "  name: a\n  generation: -1\n", 6, "metadata.generation", "must be at least 0, not -1" },
+		{ META "  name: a\n  generation: x\n", 6, "metadata.generation", "must be a whole number, not x" },
+		{ META "  name: a\n  generation: 017\n", 6, "metadata.generation", "must be a whole number, not 017" },
+		{ META "  name: a\n  uid: \"a\\nb\"\n", 6, "metadata.uid", "must not have control characters, not \"a?b\"" },
+
+		/* Namespace */
+		{ NAMESPACE "  namespace: x\n", 5, "metadata.namespace", "a Namespace is in no namespace: leave it out" },
+		{ NAMESPACE "  labels:\n    nodeproxy.io/mtls: strict\n", 6, "metadata.labels[nodeproxy.io/mtls]", NOT_YET },
+		{ NAMESPACE "  labels:\n    nodeproxy.io/unknown-destination: deny\n", 6, "metadata.labels[nodeproxy.io/unknown-destination]", NOT_YET },
+		{ NAMESPACE "  labels:\n    nodeproxy.io/when-away: open\n", 6, "metadata.labels[nodeproxy.io/when-away]", NOT_YET },
+		{ NAMESPACE "  labels:\n    nodeproxy.io/same-host: veth\n", 6, "metadata.labels[nodeproxy.io/same-host]", NOT_YET },
+		{ NAMESPACE "data: {}\n", 5, "data", "unknown field" },
+		{ NAMESPACE "spec: {finalizer: []}\n", 5, "spec.finalizer", "unknown field (did you mean finalizers?)" },
+
+		/* Tenant */
+		{ TENANT "  weight: 1\n", 4, "spec.namespaces", "is required: the namespaces of the tenant; a namespace is in one tenant only" },
+		{ TENANT "  namespaces: []\n", 5, "spec.namespaces", "must have at least 1 entry" },
+		{ TENANT "  namespaces: shop\n", 5, "spec.namespaces", "must be a list, not shop" },
+		{ TENANT "  namespaces:\n  - a\n  - B\n", 7, "spec.namespaces[1]", DNS_RULE ", not \"B\"" },
+		{ TENANT "  namespaces:\n  - a\n  - b\n  - a\n", 8, "spec.namespaces[2]", "a is there twice" },
+		{ TENANT "  namespaces:\n  - \"\"\n", 6, "spec.namespaces[0]", "must not be empty" },
+		{ TENANT "  namespaces: [a]\n  weight: 0\n", 6, "spec.weight", "must be from 1 to 1000, not 0" },
+		{ TENANT "  namespaces: [a]\n  weight: 1001\n", 6, "spec.weight", "must be from 1 to 1000, not 1001" },
+		{ TENANT "  namespaces: [a]\n  weight: \"5\"\n", 6, "spec.weight", "must be a whole number, not 5" },
+		{ TENANT "  namespaces: [a]\n  quotas:\n    memory: lots\n", 7, "spec.quotas.memory", "must be a quantity like 64Mi or 1G, not lots" },
+		{ TENANT "  namespaces: [a]\n  quotas:\n    memory: 1Ki\n", 7, "spec.quotas.memory", "must be from 65536 to 1099511627776 bytes, not 1Ki" },
+		{ TENANT "  namespaces: [a]\n  quotas:\n    connections: 0\n", 7, "spec.quotas.connections", "must be from 1 to 1000000, not 0" },
+		{ TENANT "  namespaces: [a]\n  quotas:\n    cpu: 1\n", 7, "spec.quotas.cpu", "unknown field" },
+		{ "apiVersion: nodeproxy.io/v1alpha1\nkind: Tenant\nmetadata: {name: t, namespace: a}\nspec: {namespaces: [a]}\n", 3, "metadata.namespace", "a Tenant is in no namespace: leave it out" },
+
+		/* Service */
+		{ "apiVersion: v1\nkind: Service\nmetadata: {name: web}\n", 1, "spec", "is required" },
+		{ SERVICE "  selector: {a: b}\n", 4, "spec.ports", "is required unless clusterIP is None" },
+		{ SERVICE "  ports: []\n", 4, "spec.ports", "is required unless clusterIP is None" },
+		{ SERVICE "  port: 80\n", 5, "spec.port", "unknown field (did you mean ports?)" },
+		{ SERVICE "  ports: [80]\n", 5, "spec.ports[0]", "must be a mapping of fields, not 80" },
+		{ SERVICE "  ports:\n  - {name: a}\n", 6, "spec.ports[0].port", "is required: the port that callers use" },
+		{ SERVICE "  ports:\n  - {port: 0}\n", 6, "spec.ports[0].port", "must be from 1 to 65535, not 0" },
+		{ SERVICE "  ports:\n  - {port: 65536}\n", 6, "spec.ports[0].port", "must be from 1 to 65535, not 65536" },
+		{ SERVICE "  ports:\n  - {port: http}\n", 6, "spec.ports[0].port", "must be a whole number, not http" },
+		{ SERVICE PORTS "  - {port: 81}\n", 7, "spec.ports[1].name", "is required when there is more than one port" },
+		{ SERVICE PORTS "  - {name: a, port: 81}\n", 7, "spec.ports[1].name", "a is the name of ports[0] already" },
+		{ SERVICE PORTS "  - {name: b, port: 80}\n", 7, "spec.ports[1].port", "80 is the port of ports[0] already" },
+		{ SERVICE "  ports:\n  - {port: 80, protocol: tcp}\n", 6, "spec.ports[0].protocol", "must be TCP, UDP or SCTP, not \"tcp\"" },
+		{ SERVICE "  ports:\n  - {port: 80, name: A}\n", 6, "spec.ports[0].name", DNS_RULE ", not \"A\"" },
+		{ SERVICE "  ports:\n  - {port: 80, targetPort: 0}\n", 6, "spec.ports[0].targetPort", "must be a port from 1 to 65535, or the name of one (at most 15 lower-case letters, digits and -), not 0" },
+		{ SERVICE "  ports:\n  - {port: 80, appProtocol: \"a b\"}\n", 6, "spec.ports[0].appProtocol", "must be a name of letters, digits, -, _ and ., perhaps with a DNS name and / before, not \"a b\"" },
+		{ SERVICE PORTS "  clusterIP: 10.0.0.256\n", 7, "spec.clusterIP", "must be an IPv4 or IPv6 address, not \"10.0.0.256\"" },
+		{ SERVICE PORTS "  clusterIP: 0.0.0.0\n", 7, "spec.clusterIP", "must not be the unspecified address, not \"0.0.0.0\"" },
+		{ SERVICE PORTS "  clusterIP: 224.0.0.1\n", 7, "spec.clusterIP", "must not be a multicast or reserved address, not \"224.0.0.1\"" },
+		{ SERVICE PORTS "  clusterIP: 10.0.0.1\n  clusterIPs: [10.0.0.2]\n", 8, "spec.clusterIPs[0]", "must be equal to spec.clusterIP" },
+		{ SERVICE PORTS "  clusterIPs: [10.0.0.1, 10.0.0.2]\n", 7, "spec.clusterIPs[1]", "must be of another family than the first (one IPv4, one IPv6)" },
+		{ SERVICE PORTS "  clusterIPs: [None, 10.0.0.2]\n", 7, "spec.clusterIPs", "None must be the only entry" },
+		{ SERVICE PORTS "  clusterIPs: [10.0.0.2, None]\n", 7, "spec.clusterIPs[1]", "must be an address" },
+		{ SERVICE PORTS "  clusterIPs: [a, b, c]\n", 7, "spec.clusterIPs", "must have at most 2 entries, not 3" },
+		{ SERVICE PORTS "  type: ExternalName\n", 7, "spec.type", "ExternalName is not supported by this release: only ClusterIP, NodePort or LoadBalancer" },
+		{ SERVICE PORTS "  type: Cluster\n", 7, "spec.type", "must be ClusterIP, NodePort or LoadBalancer, not \"Cluster\"" },
+		{ SERVICE PORTS "  clusterIP: None\n  type: NodePort\n", 8, "spec.type", "must be ClusterIP when clusterIP is None" },
+		{ SERVICE PORTS "  externalName: a.b\n", 7, "spec.externalName", NOT_YET " (an alias for a DNS name)" },
+		{ SERVICE PORTS "  sessionAffinity: ClientIP\n", 7, "spec.sessionAffinity", "ClientIP is not supported by this release: only None" },
+		{ SERVICE PORTS "  sessionAffinityConfig: {clientIP: {timeoutSeconds: 5}}\n", 7, "spec.sessionAffinityConfig", NOT_YET " (details of sessionAffinity: ClientIP)" },
+		{ SERVICE PORTS "  internalTrafficPolicy: Local\n", 7, "spec.internalTrafficPolicy", "Local is not supported by this release: only Cluster" },
+		{ SERVICE PORTS "  trafficDistribution: PreferClose\n", 7, "spec.trafficDistribution", NOT_YET " (a preference for near endpoints)" },
+		{ SERVICE PORTS "  externalIPs: [1.2.3.4]\n", 7, "spec.externalIPs", NOT_YET " (further addresses)" },
+		{ SERVICE PORTS "  publishNotReadyAddresses: 1\n", 7, "spec.publishNotReadyAddresses", "must be true or false, not 1" },
+		{ SERVICE PORTS "  ipFamilies: [IPv5]\n", 7, "spec.ipFamilies[0]", "must be IPv4 or IPv6, not \"IPv5\"" },
+
+		/* EndpointSlice */
+		{ "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: s\naddressType: IPv4\n", 3, "metadata.labels[kubernetes.io/service-name]", "is required: the name of the Service whose endpoints these are" },
+		{ "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: s\n  labels:\n    kubernetes.io/service-name: A.b\naddressType: IPv4\n", 6, "metadata.labels[kubernetes.io/service-name]", "must be the name of a Service, not \"A.b\"" },
+		{ "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: s}\n", 1, "addressType", "is required: family of all its addresses" },
+		{ "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: s}\naddressType: FQDN\n", 4, "addressType", "FQDN is not supported by this release: only IPv4 or IPv6" },
+		{ SLICE_TOP "endpoints:\n- {}\n", 6, "endpoints[0].addresses", "is required: its address; further ones are the same endpoint and are not used" },
+		{ SLICE_TOP "endpoints:\n- addresses: []\n", 6, "endpoints[0].addresses", "must have at least 1 entry" },
+		{ SLICE_TOP "endpoints:\n- addresses: [a.example]\n", 6, "endpoints[0].addresses[0]", "must be an IPv4 or IPv6 address, not \"a.example\"" },
+		{ SLICE_TOP "endpoints:\n- addresses: [\"::1\"]\n", 6, "endpoints[0].addresses[0]", "must be an IPv4 address, as addressType says, not \"::1\"" },
+		{ SLICE_TOP "endpoints:\n- addresses: [10.0.0.1]\n- addresses: [169.254.169.254]\n", 7, "endpoints[1].addresses[0]", "must not be a link-local address, not \"169.254.169.254\"" },
+		{ SLICE_TOP "endpoints:\n- addresses: [0.0.0.0]\n", 6, "endpoints[0].addresses[0]", "must not be the unspecified address, not \"0.0.0.0\"" },
+		{ SLICE_TOP "endpoints:\n- addresses: [255.255.255.255]\n", 6, "endpoints[0].addresses[0]", "must not be a multicast or reserved address, not \"255.255.255.255\"" },
+		{ SLICE_TOP "endpoints:\n- addresses: [\"::ffff:10.0.0.1\"]\n", 6, "endpoints[0].addresses[0]", "must not be an IPv4 address written as IPv6, not \"::ffff:10.0.0.1\"" },
+		{ SLICE_TOP "endpoints:\n- addresses: [10.0.0.1]\n  conditions: {ready: maybe}\n", 7, "endpoints[0].conditions.ready", "must be true or false, not maybe" },
+		{ SLICE_TOP "endpoints:\n- adresses: [10.0.0.1]\n", 6, "endpoints[0].adresses", "unknown field (did you mean addresses?)" },
+		{ SLICE_TOP "ports:\n- {name: a}\n", 6, "ports[0].port", "is required: the port at the endpoint" },
+		{ SLICE_TOP "ports:\n- {name: a, port: 1}\n- {name: a, port: 2}\n", 7, "ports[1].name", "a is the name of ports[0] already" },
+		{ SLICE_TOP "ports:\n- {port: 1}\n- {port: 2}\n", 7, "ports[1].name", "is required, as ports[0] has none" },
+		{ SLICE_TOP "spec: {}\n", 5, "spec", "unknown field" },
+
+		/* HTTPRoute */
+		{ ROUTE "  parentRefs: [{name: web}]\n", 5, "spec.parentRefs[0].group", "is required: must be \"\", the group of Service" },
+		{ ROUTE "  parentRefs: [{group: \"\", name: web}]\n", 5, "spec.parentRefs[0].kind", "is required: must be Service" },
+		{ ROUTE "  parentRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: web}]\n", 5, "spec.parentRefs[0].kind", "Gateway is not supported by this release: only Service" },
+		{ ROUTE "  parentRefs: [{group: core, kind: Service, name: web}]\n", 5, "spec.parentRefs[0].group", "must be \"\", the group of Service, not \"core\"" },
+		{ ROUTE "  parentRefs: [{group: \"\", kind: Service}]\n", 5, "spec.parentRefs[0].name", "is required: name of the Service" },
+		{ ROUTE "  parentRefs:\n  - {group: \"\", kind: Service, name: web}\n  - {group: \"\", kind: Service, name: web}\n", 7, "spec.parentRefs[1]", "names shop/web as parentRefs[0] does: both need a port or a sectionName" },
+		{ ROUTE "  parentRefs:\n  - {group: \"\", kind: Service, name: web, port: 80}\n  - {group: \"\", kind: Service, name: web, namespace: shop, port: 80}\n", 7, "spec.parentRefs[1]", "is the same as parentRefs[0]" },
+		{ ROUTE PARENT "  hostnames: [a.example]\n", 6, "spec.hostnames", NOT_YET " (limits the route to names in the Host header)" },
+		{ ROUTE PARENT "  rules: []\n", 6, "spec.rules", "must have at least 1 entry" },
+		{ RULES "  - filters: [{type: RequestRedirect}]\n", 7, "spec.rules[0].filters", NOT_YET " (changes requests or responses, redirects, mirrors)" },
+		{ RULES "  - timeouts: {request: 1s}\n", 7, "spec.rules[0].timeouts", NOT_YET " (time limits of the rule)" },
+		{ RULES "  - retry: {attempts: 1}\n", 7, "spec.rules[0].retry", NOT_YET " (further attempts)" },
+		{ RULES "  - sessionPersistence: {type: Cookie}\n", 7, "spec.rules[0].sessionPersistence", NOT_YET " (keeps a caller at one endpoint)" },
+		{ RULES "  - matches:\n    - headers: [{name: a, value: b}]\n", 8, "spec.rules[0].matches[0].headers", NOT_YET " (matches headers)" },
+		{ RULES "  - matches:\n    - queryParams: [{name: a, value: b}]\n", 8, "spec.rules[0].matches[0].queryParams", NOT_YET " (matches parameters of the query)" },
+		{ RULES "  - matches:\n    - method: GET\n", 8, "spec.rules[0].matches[0].method", NOT_YET " (matches the method)" },
+		{ RULES "  - matches:\n    - path: {type: RegularExpression, value: /a.*}\n", 8, "spec.rules[0].matches[0].path.type", "RegularExpression is not supported by this release: only PathPrefix or Exact" },
+		{ RULES "  - matches:\n    - path: {type: Prefix}\n", 8, "spec.rules[0].matches[0].path.type", "must be PathPrefix or Exact, not \"Prefix\"" },
+		{ RULES "  - matches:\n    - path: {value: a}\n", 8, "spec.rules[0].matches[0].path.value", "must start with /, not \"a\"" },
+		{ RULES "  - matches: [{path: {value: /a//b}}]\n", 7, "spec.rules[0].matches[0].path.value", "must not contain //, not \"/a//b\"" },
+		{ RULES "  - matches: [{path: {value: /a/./b}}]\n", 7, "spec.rules[0].matches[0].path.value", "must not contain /./, not \"/a/./b\"" },
+		{ RULES "  - matches: [{path: {value: /a/../b}}]\n", 7, "spec.rules[0].matches[0].path.value", "must not contain /../, not \"/a/../b\"" },
+		{ RULES "  - matches: [{path: {value: /a%2fb}}]\n", 7, "spec.rules[0].matches[0].path.value", "must not contain an encoded slash (%2f), not \"/a%2fb\"" },
+		{ RULES "  - matches: [{path: {value: /a%2Fb}}]\n", 7, "spec.rules[0].matches[0].path.value", "must not contain an encoded slash (%2f), not \"/a%2Fb\"" },
+		{ RULES "  - matches: [{path: {value: \"/a#b\"}}]\n", 7, "spec.rules[0].matches[0].path.value", "must not contain #, not \"/a#b\"" },
+		{ RULES "  - matches: [{path: {value: /a/..}}]\n", 7, "spec.rules[0].matches[0].path.value", "must not end with /.., not \"/a/..\"" },
+		{ RULES "  - matches: [{path: {value: /a/.}}]\n", 7, "spec.rules[0].matches[0].path.value", "must not end with /., not \"/a/.\"" },
+		{ RULES "  - matches: [{path: {value: /a%2}}]\n", 7, "spec.rules[0].matches[0].path.value", "has a % that two hexadecimal digits do not follow, not \"/a%2\"" },
+		{ RULES "  - matches: [{path: {value: \"/a b\"}}]\n", 7, "spec.rules[0].matches[0].path.value", "has a character that must be percent-encoded in a path, not \"/a b\"" },
+		{ RULES "  - matches: [{path: {value: \"/a?b\"}}]\n", 7, "spec.rules[0].matches[0].path.value", "has a character that must be percent-encoded in a path, not \"/a?b\"" },
+		{ RULES "  - name: a\n  - name: a\n", 8, "spec.rules[1].name", "a is the name of rules[0] already" },
+		{ RULES "  - backendRefs: [{name: a}]\n", 7, "spec.rules[0].backendRefs[0].port", "is required: port of the Service, not of its endpoints" },
+		{ RULES "  - backendRefs: [{port: 1}]\n", 7, "spec.rules[0].backendRefs[0].name", "is required: name of the Service" },
+		{ RULES "  - backendRefs: [{name: a, port: 1, weight: -1}]\n", 7, "spec.rules[0].backendRefs[0].weight", "must be from 0 to 1000000, not -1" },
+		{ RULES "  - backendRefs: [{name: a, port: 1, weight: 1000001}]\n", 7, "spec.rules[0].backendRefs[0].weight", "must be from 0 to 1000000, not 1000001" },
+		{ RULES "  - backendRefs: [{name: a, port: 1, kind: Pod}]\n", 7, "spec.rules[0].backendRefs[0].kind", "Pod is not supported by this release: only Service" },
+		{ RULES "  - backendRefs: [{name: a, port: 1, group: x.io}]\n", 7, "spec.rules[0].backendRefs[0].group", "must be \"\", the group of Service, not \"x.io\"" },
+		{ RULES "  - backendRefs:\n    - name: a\n      port: 1\n      filters: [{type: URLRewrite}]\n", 10, "spec.rules[0].backendRefs[0].filters", NOT_YET " (changes requests or responses of one back end)" },
+		{ RULES "  - backendRef: []\n", 7, "spec.rules[0].backendRef", "unknown field (did you mean backendRefs?)" },
+	};
+
+	for (size_t i = 0; i < countof(t); i++) {
+		ck_assert_int_eq(first(t[i].yaml), 1);
+		ck_assert_msg(no != NULL, "accepted: %s", t[i].yaml);
+		ck_assert_str_eq(no->source, "f.yaml");
+		ck_assert_msg(strcmp(no->field, t[i].field) == 0 && strcmp(no->reason, t[i].reason) == 0,
+			      "%s\n is: %s: %s\nnot: %s: %s", t[i].yaml, no->field, no->reason, t[i].field,
+			      t[i].reason);
+		ck_assert_msg(no->line == t[i].line, "%s: line %u", t[i].yaml, no->line);
+		ck_assert(!no->broken);
+	}
+	done();
+}
+END_TEST
+
+START_TEST(a_refusal_says_whose_document_it_was)
+{
+	ck_assert_int_eq(first("# x\n" RULES "  - filters: [{type: A}]\n"), 1);
+	ck_assert_str_eq(no->kind, "HTTPRoute");
+	ck_assert_str_eq(no->ns, "shop");
+	ck_assert_str_eq(no->name, "r");
+	ck_assert_uint_eq(no->doc_line, 2);
+	ck_assert_int_eq(first("apiVersion: v1\nkind: Service\nmetadata: {name: web}\n"), 1);
+	ck_assert_str_eq(no->ns, "default");
+	ck_assert_int_eq(first(TENANT), 1);
+	ck_assert_str_eq(no->ns, "");
+	ck_assert_str_eq(no->name, "t");
+	ck_assert_int_eq(first("kind: \"a\\nb\"\nmetadata: {name: [a], namespace: \"\\u00e9\"}\n"), 1);
+	ck_assert_str_eq(no->kind, "a?b");
+	ck_assert_str_eq(no->ns, "??");
+	ck_assert_str_eq(no->name, "");
+	ck_assert_int_eq(first("kind: Service\nmetadata: {name: web}\nspec: [\n"), 1);
+	ck_assert(no->broken);
+	ck_assert_str_eq(no->name, "web");
+	ck_assert_str_eq(no->ns, "");
+	done();
+}
+END_TEST
+
+START_TEST(limits_across_entries_hold)
+{
+	static char text[400000];
+	size_t n;
+
+#define GROW(start, count, each)                                                                   \
+	n = (size_t)snprintf(text, sizeof text, "%s", start);                                      \
+	for (int i = 0; i < (count); i++)                                                          \
+	n += (size_t)snprintf(text + n, sizeof text - n, each, i)
+#define REFUSED_AS(f, r)                                                                           \
+	ck_assert_int_eq(first(text), 1);                                                          \
+	ck_assert_msg(no != NULL, "accepted");                                                     \
+	ck_assert_str_eq(no->field, f);                                                            \
+	ck_assert_str_eq(no->reason, r)
+	GROW(RULES, 16, "  - name: a%d\n");
+	ck_assert_uint_eq(accepted(text)->route.n_rules, 16);
+	GROW(RULES, 17, "  - name: a%d\n");
+	REFUSED_AS("spec.rules", "must have at most 16 entries, not 17");
+	GROW(RULES "  - matches:\n", 64, "    - path: {value: /%d}\n");
+	ck_assert_uint_eq(accepted(text)->route.rules[0].n_matches, 64);
+	GROW(RULES "  - matches:\n", 65, "    - path: {value: /%d}\n");
+	REFUSED_AS("spec.rules[0].matches", "must have at most 64 entries, not 65");
+	GROW(RULES "  - matches:\n", 64, "    - path: {value: /%d}\n");
+	n += (size_t)snprintf(text + n, sizeof text - n, "  - matches:\n");
+	for (int i = 0; i < 64; i++)
+		n += (size_t)snprintf(text + n, sizeof text - n, "    - path: {value: /%d}\n", i);
+	accepted(text);
+	snprintf(text + n, sizeof text - n, "  - matches: [{path: {value: /}}]\n");
+	REFUSED_AS("spec.rules[2].matches", "more than 128 matches in the whole route");
+	GROW(RULES "  - backendRefs:\n", 17, "    - {name: a%d, port: 1}\n");
+	REFUSED_AS("spec.rules[0].backendRefs", "must have at most 16 entries, not 17");
+	GROW(ROUTE "  parentRefs:\n", 33, "  - {group: \"\", kind: Service, name: a%d}\n");
+	REFUSED_AS("spec.parentRefs", "must have at most 32 entries, not 33");
+	n = (size_t)snprintf(text, sizeof text, "%s", SLICE_TOP "endpoints:\n");
+	for (int i = 0; i < 1000; i++)
+		n += (size_t)snprintf(text + n, sizeof text - n, "- addresses: [10.0.%d.%d]\n", i / 250,
+				      i % 250 + 1);
+	ck_assert_uint_eq(accepted(text)->slice.n_endpoints, 1000);
+	snprintf(text + n, sizeof text - n, "- addresses: [10.1.0.1]\n");
+	REFUSED_AS("endpoints", "must have at most 1000 entries, not 1001");
+	n = strlen(RULES "  - matches:\n    - path: {value: /");
+	memcpy(text, RULES "  - matches:\n    - path: {value: /", n);
+	memset(text + n, 'a', 1023);
+	memcpy(text + n + 1023, "}\n", 3);
+	accepted(text);
+	memset(text + n, 'a', 1024);
+	memcpy(text + n + 1024, "}\n", 3);
+	REFUSED_AS("spec.rules[0].matches[0].path.value", "must be at most 1024 bytes, not 1025");
+	done();
+}
+END_TEST
+
+START_TEST(a_service_becomes_a_row)
+{
+	const struct row *r = accepted(
+		"apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop, generation: 4,\n"
+		"  creationTimestamp: \"2026-01-31T12:00:00.25+01:00\"}\nspec:\n  clusterIP: 10.96.0.9\n"
+		"  clusterIPs: [10.96.0.9, \"fd00::9\"]\n  type: LoadBalancer\n  sessionAffinityConfig: {}\n"
+		"  ports:\n  - {name: a, port: 80, targetPort: 8080, appProtocol: http, nodePort: 30080}\n"
+		"  - {name: b, port: 80, protocol: UDP, targetPort: dns}\n"
+		"  - {name: c, port: 81, appProtocol: kubernetes.io/h2c}\n"
+		"  - {name: d, port: 82, appProtocol: tcp}\n  - {name: e, port: 83, appProtocol: redis}\n"
+		"status: {loadBalancer: {x: 1.5}}\n");
+	const struct row_service *s = &r->service;
+
+	ck_assert_int_eq(r->kind, ROW_SERVICE);
+	ck_assert_str_eq(r->ns, "shop");
+	ck_assert_str_eq(r->name, "web");
+	ck_assert_str_eq(r->source, "f.yaml");
+	ck_assert_uint_eq(r->line, 1);
+	ck_assert_int_eq(r->generation, 4);
+	ck_assert_int_eq(r->created_unix_ms, 1769857200250);
+	ck_assert_int_eq(s->cluster_ip[0].family, 4);
+	ck_assert_int_eq(s->cluster_ip[1].family, 6);
+	ck_assert(!s->headless);
+	ck_assert_uint_eq(s->n_ports, 5);
+	ck_assert_int_eq(s->ports[0].target_port, 8080);
+	ck_assert_ptr_null(s->ports[0].target_name);
+	ck_assert_int_eq(s->ports[0].app, ROW_APP_HTTP);
+	ck_assert_int_eq(s->ports[1].protocol, ROW_UDP);
+	ck_assert_str_eq(s->ports[1].target_name, "dns");
+	ck_assert_int_eq(s->ports[1].app, ROW_APP_AUTO);
+	ck_assert_int_eq(s->ports[2].app, ROW_APP_H2);
+	ck_assert_int_eq(s->ports[3].app, ROW_APP_TCP);
+	ck_assert_int_eq(s->ports[4].app, ROW_APP_AUTO);
+	ck_assert_str_eq(s->ports[4].app_protocol, "redis");
+
+	r = accepted("apiVersion: v1\nkind: Service\nmetadata: {name: db}\nspec: {clusterIP: None}\n");
+	ck_assert_str_eq(r->ns, "default");
+	ck_assert(r->service.headless);
+	ck_assert_uint_eq(r->service.n_ports, 0);
+	ck_assert_int_eq(r->created_unix_ms, 0);
+	r = accepted(SERVICE "  ports: [{port: 80}]\n");
+	ck_assert_int_eq(r->service.cluster_ip[0].family, 0);
+	ck_assert_str_eq(r->service.ports[0].name, "");
+	done();
+}
+END_TEST
+
+START_TEST(a_slice_becomes_a_row)
+{
+	const struct row *r = accepted(
+		SLICE_TOP "ports:\n- {name: a, port: 9000}\n- {name: b, port: 9001, protocol: UDP}\n"
+			  "endpoints:\n- {addresses: [127.0.0.1, 127.0.0.2], zone: z, nodeName: n, targetRef: {kind: Pod, name: p}}\n"
+			  "- {addresses: [127.0.0.3], conditions: {ready: false, serving: true, terminating: true}}\n"
+			  "- {addresses: [127.0.0.4], conditions: {ready: null}, hints: {forZones: [{name: a}]}}\n"
+			  "- {addresses: [127.0.0.5], conditions: {ready: false}}\n");
+	const struct row_slice *s = &r->slice;
+
+	ck_assert_str_eq(s->service, "web");
+	ck_assert_int_eq(s->family, 4);
+	ck_assert_uint_eq(s->n_ports, 2);
+	ck_assert_int_eq(s->ports[1].port, 9001);
+	ck_assert_int_eq(s->ports[1].protocol, ROW_UDP);
+	ck_assert_uint_eq(s->n_endpoints, 4);
+	ck_assert_uint_eq(s->endpoints[0].n_addrs, 2);
+	ck_assert_int_eq(s->endpoints[0].addr.ip[3], 1);
+	ck_assert(s->endpoints[0].ready && s->endpoints[0].serving && !s->endpoints[0].terminating);
+	ck_assert_str_eq(s->endpoints[0].target, "Pod/p");
+	ck_assert_str_eq(s->endpoints[0].zone, "z");
+	ck_assert_str_eq(s->endpoints[0].node, "n");
+	ck_assert(!s->endpoints[1].ready && s->endpoints[1].serving && s->endpoints[1].terminating);
+	ck_assert(s->endpoints[2].ready);
+	ck_assert(!s->endpoints[3].ready && !s->endpoints[3].serving);
+	ck_assert_str_eq(s->endpoints[3].target, "");
+	done();
+}
+END_TEST
+
+START_TEST(a_route_becomes_a_row)
+{
+	const struct row *r = accepted(
+		ROUTE "  parentRefs:\n  - {group: \"\", kind: Service, name: web, port: 80}\n"
+		      "  - {group: \"\", kind: Service, name: web, namespace: other, sectionName: a}\n"
+		      "  - {group: \"\", kind: Service, name: web, port: 81}\n"
+		      "  hostnames: []\n  rules:\n"
+		      "  - name: first\n    matches:\n    - path: {type: Exact, value: /a/}\n    - path: {value: /b}\n    - {}\n"
+		      "      \n"
+		      "    backendRefs:\n    - {name: x, port: 80, weight: 0}\n    - {group: \"\", kind: Service, name: y, namespace: n, port: 81}\n"
+		      "    filters: []\n    timeouts: {}\n    retry: null\n"
+		      "  - backendRefs: [{name: z, port: 1}]\n");
+	const struct row_route *rt = &r->route;
+
+	ck_assert_uint_eq(rt->n_parents, 3);
+	ck_assert_str_eq(rt->parents[0].ns, "shop");
+	ck_assert_int_eq(rt->parents[0].port, 80);
+	ck_assert_str_eq(rt->parents[1].ns, "other");
+	ck_assert_str_eq(rt->parents[1].section, "a");
+	ck_assert_int_eq(rt->parents[1].port, 0);
+	ck_assert_uint_eq(rt->n_rules, 2);
+	ck_assert_str_eq(rt->rules[0].name, "first");
+	ck_assert_uint_eq(rt->rules[0].n_matches, 3);
+	ck_assert_int_eq(rt->rules[0].matches[0].type, ROW_PATH_EXACT);
+	ck_assert_str_eq(rt->rules[0].matches[0].path, "/a/");
+	ck_assert_int_eq(rt->rules[0].matches[1].type, ROW_PATH_PREFIX);
+	ck_assert_str_eq(rt->rules[0].matches[2].path, "/");
+	ck_assert_uint_eq(rt->rules[0].n_backends, 2);
+	ck_assert_uint_eq(rt->rules[0].backends[0].weight, 0);
+	ck_assert_str_eq(rt->rules[0].backends[0].ns, "shop");
+	ck_assert_str_eq(rt->rules[0].backends[1].ns, "n");
+	ck_assert_uint_eq(rt->rules[0].backends[1].weight, 1);
+	ck_assert_uint_eq(rt->rules[1].n_matches, 1);
+	ck_assert_str_eq(rt->rules[1].matches[0].path, "/");
+
+	r = accepted("apiVersion: gateway.networking.k8s.io/v1beta1\nkind: HTTPRoute\n"
+		     "metadata: {name: a.b}\nspec: {}\n");
+	ck_assert_uint_eq(r->route.n_parents, 0);
+	ck_assert_uint_eq(r->route.n_rules, 1);		/* the CRD's default: everything, to nowhere */
+	ck_assert_str_eq(r->route.rules[0].matches[0].path, "/");
+	ck_assert_uint_eq(r->route.rules[0].n_backends, 0);
+	done();
+}
+END_TEST
+
+START_TEST(tenants_and_namespaces_become_rows)
+{
+	const struct row *r = accepted(TENANT "  namespaces: [a, b]\n  weight: 20\n"
+					      "  quotas: {memory: 1.5Gi, connections: 7}\n");
+
+	ck_assert_str_eq(r->ns, "");
+	ck_assert_uint_eq(r->tenant.n_namespaces, 2);
+	ck_assert_str_eq(r->tenant.namespaces[1], "b");
+	ck_assert_uint_eq(r->tenant.weight, 20);
+	ck_assert_uint_eq(r->tenant.memory_bytes, 3ull << 29);
+	ck_assert_uint_eq(r->tenant.connections, 7);
+	r = accepted(TENANT "  namespaces: [a]\n");
+	ck_assert_uint_eq(r->tenant.weight, 1);
+	ck_assert_uint_eq(r->tenant.memory_bytes, 0);
+	ck_assert_uint_eq(r->tenant.connections, 0);
+	r = accepted(NAMESPACE "  labels: {a: b, kubernetes.io/metadata.name: shop}\n"
+			       "  creationTimestamp: null\nspec: {finalizers: [kubernetes]}\nstatus: {phase: Active}\n");
+	ck_assert_uint_eq(r->namespace.unused_labels, 2);
+	done();
+}
+END_TEST
+
+/* What others observed and bookkeeping of the API server change neither JSON nor digest. */
+START_TEST(canonical_json_and_digest_name_what_was_asked_for)
+{
+	uint8_t digest[32];
+	static const char want[] =
+		"{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"labels\":{\"a\":\"b\"},"
+		"\"name\":\"web\",\"namespace\":\"shop\"},\"spec\":{\"clusterIP\":\"None\"}}";
+	const struct row *r = accepted("kind: Service\nspec: {clusterIP: None, ports: ~}\napiVersion: v1\n"
+				       "metadata:\n  namespace: shop\n  labels: {a: b}\n  name: \"web\"\n"
+				       "  resourceVersion: \"5\"\n  managedFields: [{a: 0.5}]\n  selfLink: /x\n"
+				       "  ownerReferences: [{a: 1e3}]\nstatus: {x: [0x5]}\n");
+	/* sha256sum of want */
+	ck_assert_str_eq(r->json, want);
+	memcpy(digest, r->digest, sizeof digest);
+	done();
+	ck_assert_int_eq(resource_json("store", 9, slice_str(want), &row, &no), 0);
+	ck_assert_ptr_nonnull(row);
+	ck_assert_str_eq(row->json, want);
+	ck_assert_mem_eq(row->digest, digest, sizeof digest);
+	ck_assert_str_eq(row->source, "store");
+	ck_assert_uint_eq(row->line, 9);
+	ck_assert_uint_eq(digest[0], 0x67);
+	ck_assert_uint_eq(digest[31], 0x84);
+	done();
+	ck_assert_int_eq(resource_json("store", 9, SLICE("{\"kind\":\"Service\",\"apiVersion\":\"v1\",\"x\":1}"), &row, &no), 0);
+	ck_assert_str_eq(no->field, "x");
+	ck_assert_uint_eq(no->line, 9);
+	done();
+	ck_assert_int_eq(resource_json("store", 9, SLICE("{"), &row, &no), 0);
+	ck_assert(no->broken);
+	done();
+}
+END_TEST
+
+START_TEST(one_bad_document_blocks_no_other)
+{
+	static const struct {
+		const char *name;	/* of a row; NULL: a refusal */
+		uint32_t line;
+	} want[] = { { "a", 1 }, { NULL, 3 }, { NULL, 4 }, { "d", 8 } };
+	struct resource_reader r;
+
+	resource_reader_init(&r, "f.yaml", SLICE("{apiVersion: v1, kind: Namespace, metadata: {name: a}}\n"
+						 "---\n{apiVersion: v1, kind: Namespace, metadata: {nam: b}}\n"
+						 "---\n  x: [\n\n---\n{apiVersion: v1, kind: Namespace, metadata: {name: d}}\n"));
+	for (size_t i = 0; i < countof(want); i++) {
+		ck_assert_int_eq(resource_next(&r, &row, &no), 1);
+		ck_assert_int_eq(row != NULL, want[i].name != NULL);
+		if (row) {
+			ck_assert_str_eq(row->name, want[i].name);
+			ck_assert_uint_eq(row->line, want[i].line);
+		} else {
+			ck_assert_uint_ge(no->line, want[i].line);
+			ck_assert_int_eq(no->broken, i == 2);
+		}
+		done();
+	}
+	ck_assert_int_eq(resource_next(&r, &row, &no), 0);
+	ck_assert(!row && !no);
+}
+END_TEST
+
+START_TEST(a_file_that_is_too_large_is_one_refusal)
+{
+	size_t n = DOC_FILE_MAX + 1;
+	char *text = malloc(n);
+	struct resource_reader r;
+
+	ck_assert_ptr_nonnull(text);
+	memset(text, '#', n);
+	resource_reader_init(&r, "f.yaml", slice_of(text, n));
+	ck_assert_int_eq(resource_next(&r, &row, &no), 1);
+	ck_assert_str_eq(no->reason, "a file of more than 16777216 bytes");
+	ck_assert_uint_eq(no->line, 1);
+	ck_assert(no->broken);
+	done();
+	ck_assert_int_eq(resource_next(&r, &row, &no), 0);
+	free(text);
+}
+END_TEST
+
+UNIT_TESTS("resource", every_refusal_names_line_field_and_reason,
+	   a_refusal_says_whose_document_it_was, limits_across_entries_hold, a_service_becomes_a_row,
+	   a_slice_becomes_a_row, a_route_becomes_a_row, tenants_and_namespaces_become_rows,
+	   canonical_json_and_digest_name_what_was_asked_for, one_bad_document_blocks_no_other,
+	   a_file_that_is_too_large_is_one_refusal)
