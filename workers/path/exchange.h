@@ -121,7 +121,8 @@ enum flowed {
 	FLOW_SOURCE,	/* the source ended or broke before its end */
 	FLOW_SINK,	/* the sink broke */
 	FLOW_BAD,	/* the source's framing is wrong */
-	FLOW_STARVED,	/* the tenant has no memory left for now */
+	FLOW_STARVED,	/* the tenant has no memory left for now; nothing was read */
+	FLOW_LOST,	/* the same with bytes in hand: they are lost, so nothing may follow them */
 };
 
 /* What a flow starts with in this step: a head to write before the first bytes of the source, in

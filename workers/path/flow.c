@@ -183,7 +183,7 @@ static enum flowed run(struct exchange *ex, struct flow *f, struct leg *from, st
 		k = leg_send(to, purse, v, n);
 		n = 0;
 		if (k < 0)
-			return k == -ENOBUFS ? FLOW_STARVED : FLOW_SINK;
+			return k == -ENOBUFS ? FLOW_LOST : FLOW_SINK;
 		arena_reset(&p->arena);
 		if (in_chunk)
 			leg_used(from, purse, used);
@@ -193,7 +193,7 @@ static enum flowed run(struct exchange *ex, struct flow *f, struct leg *from, st
 		if (f->done && rest->n) {
 			/* The next message's, or what should not be there; the owner of the leg decides. */
 			if (leg_keep(from, purse, *rest) < 0)
-				return FLOW_STARVED;
+				return FLOW_LOST;
 			*rest = (struct slice){ NULL, 0 };
 		}
 	}
@@ -215,7 +215,7 @@ enum flowed flow_run(struct exchange *ex, struct flow *f, struct leg *from, stru
 	/* The scratch buffer is somebody else's after this step. */
 	if (rest.n && (r == FLOW_WAIT || r == FLOW_AGAIN) &&
 	    leg_keep(from, conn_purse(ex->conn), rest) < 0)
-		return FLOW_STARVED;
+		return FLOW_LOST;
 	return r;
 }
 

@@ -232,6 +232,8 @@ static enum step go_up(struct exchange *ex)
 		return end(ex, first ? REASON_TOO_LARGE : REASON_BAD_FRAMING);
 	case FLOW_STARVED:
 		return starve(ex);
+	case FLOW_LOST:
+		return end(ex, REASON_OVER_BUDGET);
 	}
 	return NEXT;
 }
@@ -270,6 +272,8 @@ static enum step go_down(struct exchange *ex, const struct flow_start *start)
 		return end(ex, REASON_BACK_BAD_FRAMING);
 	case FLOW_STARVED:
 		return starve(ex);
+	case FLOW_LOST:
+		return end(ex, REASON_OVER_BUDGET);
 	}
 	return WAIT;
 }
@@ -347,10 +351,18 @@ static enum step answer(struct exchange *ex)
 		struct chunk *held;
 		enum reason why = REASON_BACK_BAD_RESPONSE;
 		enum step s;
-		ssize_t n = flow_head_bytes(c, back, ex->partial, p->limits.head_bytes + 1, &bytes,
-					    &held);
-		int r;
+		ssize_t n;
+		int r = leg_flush(&c->front, conn_purse(c));
 
+		/* What is left of an interim answer goes out before more is read: the endpoint may
+		 * be waiting for the body that the caller sends when it has seen 100. */
+		if (r < 0)
+			return end(ex, REASON_FRONT_CUT);
+		if (r == 0) {
+			c->front.want |= READY_OUT;
+			return WAIT;
+		}
+		n = flow_head_bytes(c, back, ex->partial, p->limits.head_bytes + 1, &bytes, &held);
 		if (n == -EAGAIN) {
 			back->want |= READY_IN;
 			return WAIT;
