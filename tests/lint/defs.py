@@ -38,6 +38,19 @@ def main():
                 bad.append(f"knobs.def: {key.group(1)}: empty help")
             if page and key.group(1).split(".")[-1] not in page:
                 bad.append(f"man/nodeproxy.yaml.5 does not name {key.group(1)}")
+    page = (read("man/nodeproxy-resources.5") or "").replace("\\-", "-").replace("\\&", "")
+    top = ("apiVersion", "kind", "metadata", "spec")
+    for row in rows("store/resource/kinds.def", "FIELD"):
+        n += 1
+        cells = re.match(r'(\w+), "([^"]+)", .*, (SERVED|INERT|DROPPED|REFUSED), (true|false), "(.*)"$', row)
+        if not cells:
+            bad.append(f"kinds.def: FIELD({row[:60]}: not a row")
+            continue
+        obj, name, _, _, help_ = cells.groups()
+        if not help_ and name not in top:
+            bad.append(f"kinds.def: {obj}: {name}: empty help")
+        if page and name not in top and not re.search(r'[".]%s(\[\])?"' % re.escape(name), page):
+            bad.append(f"man/nodeproxy-resources.5 does not name {obj}: {name}")
     for row in rows("nodeproxy/lib/base/reasons.def", "REASON"):
         n += 1
         if not re.search(r'"[^"]+"$', row):
