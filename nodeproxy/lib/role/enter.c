@@ -241,14 +241,14 @@ static int socket_rules(scmp_filter_ctx f, uint32_t me)
 			     SCMP_A1(SCMP_CMP_MASKED_EQ, 0xf, SOCK_RAW));
 	if (r == 0)
 		r = seccomp_rule_add(f, SCMP_ACT_KILL_PROCESS, SCMP_SYS(socket), 1,
-				     SCMP_A0(SCMP_CMP_EQ, AF_PACKET));
+				     SCMP_A0(SCMP_CMP_EQ, AF_PACKET, 0));
 	if (!(me & tcp_roles))
 		return r;
 	for (size_t i = 0; r == 0 && i < 4; i++)
 		r = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(socket), 3,
-				     SCMP_A0(SCMP_CMP_EQ, family[i / 2]),
+				     SCMP_A0(SCMP_CMP_EQ, family[i / 2], 0),
 				     SCMP_A1(SCMP_CMP_MASKED_EQ, 0xf, SOCK_STREAM),
-				     SCMP_A2(SCMP_CMP_EQ, protocol[i % 2]));
+				     SCMP_A2(SCMP_CMP_EQ, protocol[i % 2], 0));
 	return r;
 }
 
