@@ -9,8 +9,8 @@
 const char *row_kind_name(enum row_kind k)
 {
 	static const char *const name[ROW_KINDS] = {
-		[ROW_NAMESPACE] = "Namespace",	 [ROW_TENANT] = "Tenant",
-		[ROW_SERVICE] = "Service",	 [ROW_SLICE] = "EndpointSlice",
+		[ROW_NAMESPACE] = "Namespace", [ROW_TENANT] = "Tenant",
+		[ROW_SERVICE] = "Service",     [ROW_SLICE] = "EndpointSlice",
 		[ROW_HTTPROUTE] = "HTTPRoute",
 	};
 

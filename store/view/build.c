@@ -5,8 +5,8 @@
  *
  * A unit's bytes live in the mapping of the current base, or on the heap when they are newer.  The
  * changed list holds the ids whose bytes differ from the base: exactly what an overlay holds.  The
- * job copies units by id into a new file; a unit that changes after it was copied is copied again at
- * the end, so the old copy is dead bytes in one base, and the finished base is complete. */
+ * job copies units by id into a new file; a unit that changes after it was copied is copied again
+ * at the end, so the old copy is dead bytes in one base, and the finished base is complete. */
 #include "store/view/build.h"
 
 #include <errno.h>
@@ -21,28 +21,28 @@
 #include "nodeproxy/lib/base/rand.h"
 #include "store/view/reader.h"
 
-#define OVERLAY_UNITS	  256u		/* or sqrt(units), whichever is more */
-#define OVERLAY_BYTES	  (1u << 20)	/* see tests/bench/view: about sqrt(2 * unit * base) */
-#define OVERLAY_TOO_MANY  4u		/* times the limit at once: a base right away */
-#define KEPT_OVERLAYS	  4
-#define PIECE_BYTES	  (256u << 10)
+#define OVERLAY_UNITS	 256u	    /* or sqrt(units), whichever is more */
+#define OVERLAY_BYTES	 (1u << 20) /* near the cheapest, sqrt(2 * unit * base), for all shapes */
+#define OVERLAY_TOO_MANY 4u	    /* times the limit at once: a base right away */
+#define KEPT_OVERLAYS	 4
+#define PIECE_BYTES	 (256u << 10)
 
 struct unit {
 	struct hash_node by_key;
 	uint32_t id;
 	enum unit_kind kind;
-	uint32_t users;			/* how many references other units hold on this id */
-	uint32_t *refs, n_refs;		/* the ids this one refers to */
-	uint8_t *heap;			/* its bytes when they are not in the base */
-	const uint8_t *bytes;		/* NULL: there is no such unit (only a name) */
+	uint32_t users;		/* how many references other units hold on this id */
+	uint32_t *refs, n_refs; /* the ids this one refers to */
+	uint8_t *heap;		/* its bytes when they are not in the base */
+	const uint8_t *bytes;	/* NULL: there is no such unit (only a name) */
 	uint32_t n;
-	bool changed;			/* in builder.changed */
+	bool changed; /* in builder.changed */
 	bool in_job_again;
-	uint64_t job_at;		/* offset in the base being made; 0: not copied yet */
+	uint64_t job_at; /* offset in the base being made; 0: not copied yet */
 	uint32_t job_n;
-	bool job_named;			/* in the index of names of the base being made */
+	bool job_named; /* in the index of names of the base being made */
 	uint32_t ns_n, name_n;
-	uint8_t key[];			/* ns, name */
+	uint8_t key[]; /* ns, name */
 };
 
 struct index {
@@ -54,7 +54,7 @@ struct job {
 	bool on;
 	struct fd fd;
 	uint32_t next_id;
-	uint64_t at;			/* next offset, flushed and staged */
+	uint64_t at; /* next offset, flushed and staged */
 	uint8_t *piece;
 	uint32_t staged;
 	struct index names, vips;
@@ -67,20 +67,20 @@ struct builder {
 	uint8_t domain_bytes[256];
 	uint8_t key[16];
 	struct hash by_key;
-	struct unit **unit;		/* by id - 1; NULL: free id */
+	struct unit **unit; /* by id - 1; NULL: free id */
 	uint32_t n_units, room_units;
 	uint32_t *free_ids, n_free, room_free;
-	uint32_t services, namespaces;	/* live */
-	uint32_t *changed, n_changed, room_changed;	/* ids, ascending */
+	uint32_t services, namespaces;		    /* live */
+	uint32_t *changed, n_changed, room_changed; /* ids, ascending */
 	uint64_t changed_bytes;
-	bool dirty;			/* changes since the last commit */
+	bool dirty; /* changes since the last commit */
 	uint64_t rev, base_rev;
 	struct fd base_fd, old_base_fd;
-	struct slice base;		/* mapped; empty before the first */
+	struct slice base; /* mapped; empty before the first */
 	struct fd kept[KEPT_OVERLAYS];
 	uint32_t next_kept;
 	struct unit_bytes scratch;
-	uint8_t *over;			/* an overlay being put together */
+	uint8_t *over; /* an overlay being put together */
 	uint64_t room_over;
 	struct job job;
 	uint64_t bases, overlays;
@@ -159,8 +159,8 @@ static struct unit *unit_make(struct builder *b, enum unit_kind kind, struct sli
 
 	if (u)
 		return u;
-	if (!b->n_free && (b->n_units == UINT32_MAX / 2 ||
-			   !grow((void **)&b->unit, &b->room_units, b->n_units + 1, sizeof *b->unit)))
+	if (!b->n_free && (b->n_units == UINT32_MAX / 2 || !grow((void **)&b->unit, &b->room_units,
+								 b->n_units + 1, sizeof *b->unit)))
 		return NULL;
 	u = calloc(1, sizeof *u + ns.n + name.n);
 	if (u == NULL)
@@ -251,8 +251,8 @@ static void unit_count(struct builder *b, const struct unit *u, int by)
 }
 
 /* Gives the unit new bytes (heap and refs are consumed), or none.  On error nothing changed. */
-static int unit_replace(struct builder *b, struct unit *u, uint8_t *heap, uint32_t n, uint32_t *refs,
-			uint32_t n_refs)
+static int unit_replace(struct builder *b, struct unit *u, uint8_t *heap, uint32_t n,
+			uint32_t *refs, uint32_t n_refs)
 {
 	if (!changed_add(b, u) || !again_add(b, u)) {
 		free(heap);
@@ -358,7 +358,7 @@ static uint32_t slots_for(uint32_t n)
 {
 	uint32_t s = 16;
 
-	while (s / 2 < n)	/* at most half full */
+	while (s / 2 < n) /* at most half full */
 		s *= 2;
 	return s;
 }
@@ -380,8 +380,10 @@ static bool index_put(struct index *x, uint32_t hash, uint32_t id)
 
 static bool index_name(const struct builder *b, struct index *x, const struct unit *u)
 {
-	return index_put(x, index_hash_name(b->key, u->kind, slice_of(u->key, u->ns_n),
-					    slice_of(u->key + u->ns_n, u->name_n)), u->id);
+	return index_put(x,
+			 index_hash_name(b->key, u->kind, slice_of(u->key, u->ns_n),
+					 slice_of(u->key + u->ns_n, u->name_n)),
+			 u->id);
 }
 
 static bool index_vips(const struct builder *b, struct index *x, const struct unit *u)
@@ -693,10 +695,13 @@ static int job_finish(struct builder *b, struct built *ret)
 	h.n_vips = j->vips.n;
 	h.bytes = h.vips + (uint64_t)h.n_vips * sizeof(struct view_slot);
 	if ((r = write_at(j->fd, dir, n * sizeof *dir, h.dir)) == 0 &&
-	    (r = write_at(j->fd, j->names.slot, (uint64_t)h.n_names * sizeof(struct view_slot), h.names)) == 0 &&
-	    (r = write_at(j->fd, j->vips.slot, (uint64_t)h.n_vips * sizeof(struct view_slot), h.vips)) == 0 &&
+	    (r = write_at(j->fd, j->names.slot, (uint64_t)h.n_names * sizeof(struct view_slot),
+			  h.names)) == 0 &&
+	    (r = write_at(j->fd, j->vips.slot, (uint64_t)h.n_vips * sizeof(struct view_slot),
+			  h.vips)) == 0 &&
 	    (r = write_at(j->fd, &h, sizeof h, 0)) == 0 &&
-	    fcntl(j->fd.v, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
+	    fcntl(j->fd.v, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) <
+		    0)
 		r = -errno;
 	free(dir);
 	if (r == 0)
@@ -758,7 +763,7 @@ static int base_now(struct builder *b, struct built *ret)
 				return r;
 		}
 		r = job_run(b, INT64_MAX / 2, ret);
-		if (r != -EAGAIN)	/* sized for less than there is by now: once more */
+		if (r != -EAGAIN) /* sized for less than there is by now: once more */
 			break;
 	}
 	return r > 0 ? 0 : r;
@@ -805,7 +810,7 @@ int builder_work(struct builder *b, int64_t budget_us, struct built *ret)
 	if (!builder_wants_work(b))
 		return 0;
 	r = job_run(b, budget_us * NS_PER_US, ret);
-	return r == -EAGAIN ? 0 : r;	/* grown out of its tables: the next commit starts another */
+	return r == -EAGAIN ? 0 : r; /* grown out of its tables: the next commit starts another */
 }
 
 void builder_stats(const struct builder *b, struct builder_stats *ret)

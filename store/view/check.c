@@ -11,7 +11,15 @@
 #include "store/view/view.h"
 
 enum phase { PHASE_HEAD, PHASE_DIR, PHASE_UNIT, PHASE_NAMES, PHASE_VIPS };
-enum part { PART_TEXTS, PART_PORTS, PART_ENDPOINTS, PART_ENTRIES, PART_RULES, PART_BACKENDS, PARTS };
+enum part {
+	PART_TEXTS,
+	PART_PORTS,
+	PART_ENDPOINTS,
+	PART_ENTRIES,
+	PART_RULES,
+	PART_BACKENDS,
+	PARTS
+};
 
 static int bad(struct check *c, const char *why)
 {
@@ -85,10 +93,13 @@ static int check_unit_head(struct check *c, struct slice u)
 
 		if (u.n < sizeof *s ||
 		    !spans(s->ports, s->n_ports, sizeof(struct unit_port), sizeof *s, u.n, 4) ||
-		    !spans(s->endpoints, s->n_endpoints, sizeof(struct unit_endpoint), sizeof *s, u.n, 4) ||
-		    !spans(s->entries, s->n_entries, sizeof(struct unit_entry), sizeof *s, u.n, 4) ||
+		    !spans(s->endpoints, s->n_endpoints, sizeof(struct unit_endpoint), sizeof *s,
+			   u.n, 4) ||
+		    !spans(s->entries, s->n_entries, sizeof(struct unit_entry), sizeof *s, u.n,
+			   4) ||
 		    !spans(s->rules, s->n_rules, sizeof(struct unit_rule), sizeof *s, u.n, 4) ||
-		    !spans(s->backends, s->n_backends, sizeof(struct unit_backend), sizeof *s, u.n, 4))
+		    !spans(s->backends, s->n_backends, sizeof(struct unit_backend), sizeof *s, u.n,
+			   4))
 			return bad(c, "arrays outside the unit");
 		for (int i = 0; i < 2; i++)
 			if (s->vip[i].family != 0 && s->vip[i].family != 4 && s->vip[i].family != 6)
@@ -136,9 +147,10 @@ static bool run_fits(uint32_t first, uint32_t n, uint32_t of)
 
 static int check_port(struct check *c, const struct unit_svc *s, const struct unit_port *p)
 {
-	if (p->port == 0 || p->protocol > APP_H2 || p->has_routes > 1 || p->name >= s->head.n_texts ||
-	    !run_fits(p->endpoint, p->n_endpoints, s->n_endpoints) || p->n_ready > p->n_endpoints ||
-	    !run_fits(p->entry, p->n_entries, s->n_entries) || p->n_exact > p->n_entries)
+	if (p->port == 0 || p->protocol > APP_H2 || p->has_routes > 1 ||
+	    p->name >= s->head.n_texts || !run_fits(p->endpoint, p->n_endpoints, s->n_endpoints) ||
+	    p->n_ready > p->n_endpoints || !run_fits(p->entry, p->n_entries, s->n_entries) ||
+	    p->n_exact > p->n_entries)
 		return bad(c, "port with impossible values");
 	return 0;
 }
@@ -202,7 +214,8 @@ static int check_unit(struct check *c, struct slice f)
 	case PART_ENDPOINTS:
 		n = s->n_endpoints;
 		if (i < n)
-			r = check_endpoint(c, s, (const struct unit_endpoint *)(u.p + s->endpoints) + i);
+			r = check_endpoint(c, s,
+					   (const struct unit_endpoint *)(u.p + s->endpoints) + i);
 		break;
 	case PART_ENTRIES:
 		n = s->n_entries;
@@ -217,7 +230,8 @@ static int check_unit(struct check *c, struct slice f)
 	case PART_BACKENDS:
 		n = s->n_backends;
 		if (i < n)
-			r = check_backend(c, s, (const struct unit_backend *)(u.p + s->backends) + i);
+			r = check_backend(c, s,
+					  (const struct unit_backend *)(u.p + s->backends) + i);
 		break;
 	case PARTS:
 		break;

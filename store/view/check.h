@@ -11,16 +11,16 @@
 #include "nodeproxy/lib/base/slice.h"
 
 struct check {
-	int result;			/* 0: under way, 1: good, -EBADMSG: bad, for good */
+	int result; /* 0: under way, 1: good, -EBADMSG: bad, for good */
 	uint8_t phase;
-	uint8_t part;			/* inside a unit */
-	uint32_t dir;			/* units done */
-	uint32_t item;			/* of the part, or slot of an index */
+	uint8_t part;  /* inside a unit */
+	uint32_t dir;  /* units done */
+	uint32_t item; /* of the part, or slot of an index */
 	uint32_t last_id;
-	uint32_t empty;			/* slots of the index seen empty */
+	uint32_t empty; /* slots of the index seen empty */
 	uint32_t services, namespaces;
-	const char *problem;		/* what is wrong, "" when nothing is */
-	uint32_t problem_unit;		/* id, 0: in the file as a whole */
+	const char *problem;   /* what is wrong, "" when nothing is */
+	uint32_t problem_unit; /* id, 0: in the file as a whole */
 };
 
 static inline void check_init(struct check *c)

@@ -2,8 +2,8 @@
  * Copyright the nodeproxy authors */
 
 /* See compile.h.  A unit grows in one buffer: fixed part, arrays, then the table of texts and their
- * bytes, which is why texts are numbered while the arrays are written.  Errors are sticky: after the
- * first, everything is a no-op, and the end looks once. */
+ * bytes, which is why texts are numbered while the arrays are written.  Errors are sticky: after
+ * the first, everything is a no-op, and the end looks once. */
 #include "store/view/compile.h"
 
 #include <errno.h>
@@ -22,8 +22,8 @@ struct out {
 	int error;
 	struct text *texts;
 	uint32_t n_texts, room_texts;
-	uint32_t *bucket;		/* number of a text + 1; open addressing */
-	uint32_t buckets;		/* power of two, at least twice n_texts */
+	uint32_t *bucket; /* number of a text + 1; open addressing */
+	uint32_t buckets; /* power of two, at least twice n_texts */
 };
 
 /* Grows *p (elements of size) to hold n; n at most 2^31 by UNIT_MAX_BYTES. */
@@ -92,7 +92,8 @@ static uint32_t out_text(struct out *o, struct slice s)
 
 	if (o->error)
 		return 0;
-	if (o->buckets < (o->n_texts + 1) * 2 && !texts_rehash(o, o->buckets ? o->buckets * 2 : 32)) {
+	if (o->buckets < (o->n_texts + 1) * 2 &&
+	    !texts_rehash(o, o->buckets ? o->buckets * 2 : 32)) {
 		o->error = -ENOMEM;
 		return 0;
 	}
@@ -137,14 +138,16 @@ static int out_end(struct out *o, uint32_t id, enum unit_kind kind, struct slice
 
 		if (o->error)
 			break;
-		((struct unit_text *)(o->b->p + table))[i] = (struct unit_text){ at, (uint32_t)s.n };
+		((struct unit_text *)(o->b->p + table))[i] =
+			(struct unit_text){ at, (uint32_t)s.n };
 		if (s.n)
 			memcpy(o->b->p + at, s.p, s.n);
 	}
 	out_room(o, 0, 8);
 	if (!o->error) {
 		h = (struct unit_head *)o->b->p;
-		*h = (struct unit_head){ UNIT_MAGIC, o->b->n, id, kind, table, o->n_texts, t_ns, t_name };
+		*h = (struct unit_head){ UNIT_MAGIC, o->b->n,	 id,   kind,
+					 table,	     o->n_texts, t_ns, t_name };
 	}
 	free(o->texts);
 	free(o->bucket);
@@ -194,7 +197,7 @@ int compile_namespace(const struct unit_namespace *ns, uint32_t id, struct unit_
 
 /* ---- endpoints ---- */
 
-struct found {			/* an endpoint before it is written */
+struct found { /* an endpoint before it is written */
 	struct addr addr;
 	uint8_t flags;
 	const char *zone, *node;
@@ -242,7 +245,9 @@ static bool gather_slice(const struct row_slice *s, const struct row_service_por
 {
 	for (uint32_t i = 0; i < s->n_ports; i++) {
 		const struct row_slice_port *p = &s->ports[i];
-		uint16_t number = p->port ? p->port : port->target_port ? port->target_port : port->port;
+		uint16_t number = p->port	      ? p->port
+				  : port->target_port ? port->target_port
+						      : port->port;
 
 		if (p->protocol != ROW_TCP || str_cmp(p->name, port->name) != 0)
 			continue;
@@ -257,7 +262,8 @@ static bool gather_slice(const struct row_slice *s, const struct row_service_por
 			x = &f->p[f->n++];
 			*x = (struct found){ .addr = e->addr, .zone = e->zone, .node = e->node };
 			x->addr.port = number;
-			x->flags = (e->ready ? ENDPOINT_READY : 0) | (e->serving ? ENDPOINT_SERVING : 0) |
+			x->flags = (e->ready ? ENDPOINT_READY : 0) |
+				   (e->serving ? ENDPOINT_SERVING : 0) |
 				   (e->terminating ? ENDPOINT_TERMINATING : 0);
 		}
 	}
@@ -305,8 +311,8 @@ static void put_endpoints(struct out *o, const struct unit_service *in,
 	at = out_room(o, (uint64_t)f.n * sizeof(struct unit_endpoint), 4);
 	for (uint32_t i = 0; i < f.n && !o->error; i++) {
 		const struct found *x = &f.p[i];
-		struct slot_gen slot = in->endpoint_slot ? in->endpoint_slot(in->arg, &x->addr) :
-							   (struct slot_gen){ 0 };
+		struct slot_gen slot = in->endpoint_slot ? in->endpoint_slot(in->arg, &x->addr)
+							 : (struct slot_gen){ 0 };
 		struct unit_endpoint e = {
 			.port = x->addr.port,
 			.family = x->addr.family,
@@ -335,12 +341,12 @@ static void put_endpoints(struct out *o, const struct unit_service *in,
 
 /* ---- routes ---- */
 
-struct planned {		/* an entry before it is written */
+struct planned { /* an entry before it is written */
 	const char *path;
 	uint32_t path_n, key_n;
 	uint32_t exact;
-	uint32_t rank;		/* order of routes, rules and matches */
-	uint32_t rule;		/* in the unit */
+	uint32_t rank; /* order of routes, rules and matches */
+	uint32_t rule; /* in the unit */
 };
 
 static int row_by_age(const void *a, const void *b)
@@ -366,7 +372,7 @@ static int planned_cmp(const void *a, const void *b)
 	c = slice_cmp(slice_of(x->path, x->key_n), slice_of(y->path, y->key_n));
 	if (c)
 		return c;
-	if (x->path_n != y->path_n)	/* /a/ is longer than /a and matches the same */
+	if (x->path_n != y->path_n) /* /a/ is longer than /a and matches the same */
 		return x->path_n > y->path_n ? -1 : 1;
 	return (x->rank > y->rank) - (x->rank < y->rank);
 }
@@ -384,8 +390,9 @@ static bool attached_to(const struct row_route *r, const struct row *service,
 
 		if (!parent_is(p, service))
 			continue;
-		if (port == NULL || ((p->port == 0 || p->port == port->port) &&
-				     (slice_str(p->section).n == 0 || str_cmp(p->section, port->name) == 0)))
+		if (port == NULL ||
+		    ((p->port == 0 || p->port == port->port) &&
+		     (slice_str(p->section).n == 0 || str_cmp(p->section, port->name) == 0)))
 			return true;
 	}
 	return false;
@@ -408,7 +415,8 @@ static const struct row **pick_routes(const struct unit_service *in, uint32_t *r
 	return r;
 }
 
-static uint32_t put_rules(struct out *o, const struct row *const *routes, uint32_t n, uint32_t *ret_n)
+static uint32_t put_rules(struct out *o, const struct row *const *routes, uint32_t n,
+			  uint32_t *ret_n)
 {
 	uint64_t rules = 0;
 	uint32_t at, k = 0, backend = 0;
@@ -451,8 +459,10 @@ static uint32_t put_backends(struct out *o, const struct row *const *routes, uin
 	at = out_room(o, backends * sizeof(struct unit_backend), 4);
 	for (uint32_t i = 0; i < n; i++)
 		for (uint32_t j = 0; j < routes[i]->route.n_rules; j++)
-			for (uint32_t m = 0; m < routes[i]->route.rules[j].n_backends && !o->error; m++) {
-				const struct row_backend *r = &routes[i]->route.rules[j].backends[m];
+			for (uint32_t m = 0; m < routes[i]->route.rules[j].n_backends && !o->error;
+			     m++) {
+				const struct row_backend *r =
+					&routes[i]->route.rules[j].backends[m];
 				struct unit_backend u = {
 					.ns = out_str(o, r->ns),
 					.name = out_str(o, r->name),
@@ -511,8 +521,8 @@ static void put_entries(struct out *o, const struct row *service, const struct r
 					.rank = n_plan,
 					.rule = rule,
 				};
-				plan[n_plan].key_n = plan[n_plan].exact ? plan[n_plan].path_n :
-									  prefix_key(x->path);
+				plan[n_plan].key_n = plan[n_plan].exact ? plan[n_plan].path_n
+									: prefix_key(x->path);
 				n_exact += plan[n_plan++].exact;
 			}
 	}
@@ -560,14 +570,16 @@ static enum app_protocol app_of(enum row_app a)
 /* The TCP ports, of two with one number the first; caller frees. */
 static const struct row_service_port **pick_ports(const struct row_service *s, uint32_t *ret_n)
 {
-	const struct row_service_port **p = calloc(s->n_ports + 1, sizeof(struct row_service_port *));
+	const struct row_service_port **p =
+		calloc(s->n_ports + 1, sizeof(struct row_service_port *));
 	uint8_t seen[65536 / 8] = { 0 };
 	uint32_t n = 0;
 
 	for (uint32_t i = 0; p && i < s->n_ports; i++) {
 		uint16_t port = s->ports[i].port;
 
-		if (s->ports[i].protocol != ROW_TCP || port == 0 || (seen[port / 8] & 1u << port % 8))
+		if (s->ports[i].protocol != ROW_TCP || port == 0 ||
+		    (seen[port / 8] & 1u << port % 8))
 			continue;
 		seen[port / 8] |= (uint8_t)(1u << port % 8);
 		p[n++] = &s->ports[i];
@@ -578,7 +590,8 @@ static const struct row_service_port **pick_ports(const struct row_service *s, u
 
 static void put_service(struct out *o, const struct unit_service *in,
 			const struct row_service_port *const *ports, uint32_t n_ports,
-			const struct row *const *routes, uint32_t n_routes, unit_id_fn id_of, void *arg)
+			const struct row *const *routes, uint32_t n_routes, unit_id_fn id_of,
+			void *arg)
 {
 	const struct row_service *s = &in->service->service;
 	uint32_t head = out_room(o, sizeof(struct unit_svc), 8);
@@ -630,5 +643,6 @@ int compile_service(const struct unit_service *in, uint32_t id, unit_id_fn id_of
 	put_service(&o, in, ports, n_ports, routes, n_routes, id_of, arg);
 	free(ports);
 	free(routes);
-	return out_end(&o, id, UNIT_SERVICE, slice_str(in->service->ns), slice_str(in->service->name));
+	return out_end(&o, id, UNIT_SERVICE, slice_str(in->service->ns),
+		       slice_str(in->service->name));
 }

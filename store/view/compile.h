@@ -13,11 +13,11 @@
  *
  * Routes: the rules of all routes given whose parentRefs name this Service and port, merged in
  * Gateway API precedence: Exact before PathPrefix, longer prefix before shorter, then the oldest
- * route, then namespace/name, then the order inside the route.  A route in another namespace than the
- * Service's is a consumer route (GAMMA), which binds only its own namespace's callers: it is left
- * out.  A backend in another namespace than the route's needs a ReferenceGrant: it is kept, marked
- * refused, and answers 500 for its weight.  A route that has no parentRef for a port leaves that port
- * without routes: its own endpoints serve. */
+ * route, then namespace/name, then the order inside the route.  A route in another namespace than
+ * the Service's is a consumer route (GAMMA), which binds only its own namespace's callers: it is
+ * left out.  A backend in another namespace than the route's needs a ReferenceGrant: it is kept,
+ * marked refused, and answers 500 for its weight.  A route that has no parentRef for a port leaves
+ * that port without routes: its own endpoints serve. */
 #ifndef NODEPROXY_STORE_VIEW_COMPILE_H
 #define NODEPROXY_STORE_VIEW_COMPILE_H
 
@@ -29,22 +29,24 @@
 #define UNIT_MAX_BYTES (64u << 20)
 
 struct unit_service {
-	const struct row *service;		/* ROW_SERVICE */
-	const struct row *const *slices;	/* ROW_SLICE, of this Service */
+	const struct row *service;	 /* ROW_SERVICE */
+	const struct row *const *slices; /* ROW_SLICE, of this Service */
 	uint32_t n_slices;
-	const struct row *const *routes;	/* ROW_HTTPROUTE that name it as a parent; others are skipped */
+	const struct row *const
+		*routes; /* ROW_HTTPROUTE that name it as a parent; others are skipped */
 	uint32_t n_routes;
-	struct slot_gen slot;			/* of the Service on the board; {0, 0}: the shared slot */
-	/* The board slot of an address and port, asked once per endpoint of each port; {0, 0}: shared. */
+	struct slot_gen slot; /* of the Service on the board; {0, 0}: the shared slot */
+	/* The board slot of an address and port, asked once per endpoint of each port; {0, 0}:
+	 * shared. */
 	struct slot_gen (*endpoint_slot)(void *arg, const struct addr *);
 	void *arg;
 };
 
 struct unit_namespace {
 	struct slice name;
-	struct slice tenant;			/* empty: the namespace is its own tenant */
+	struct slice tenant; /* empty: the namespace is its own tenant */
 	struct slot_gen tenant_slot;
-	uint32_t weight;			/* 1..1000 */
+	uint32_t weight; /* 1..1000 */
 	uint64_t memory_bytes;
 	uint32_t connections;
 };
@@ -53,7 +55,7 @@ struct unit_namespace {
 struct unit_bytes {
 	uint8_t *p;
 	uint32_t n, room;
-	uint32_t *refs;			/* ids of other units that this one names */
+	uint32_t *refs; /* ids of other units that this one names */
 	uint32_t n_refs, room_refs;
 };
 

@@ -6,7 +6,7 @@
 
 #include "nodeproxy/lib/base/strbuf.h"
 
-#define LINE_ROOM 16384		/* a path of 1,024 bytes, quoted, four times over */
+#define LINE_ROOM 16384 /* a path of 1,024 bytes, quoted, four times over */
 
 struct dump {
 	void (*say)(void *arg, const char *p, size_t n);
@@ -118,8 +118,8 @@ static void dump_service(struct dump *d, const struct vservice *v)
 		dump_port(d, &p);
 }
 
-void view_dump_service(const struct vservice *v,
-		       void (*say)(void *arg, const char *p, size_t n), void *arg)
+void view_dump_service(const struct vservice *v, void (*say)(void *arg, const char *p, size_t n),
+		       void *arg)
 {
 	struct dump d;
 

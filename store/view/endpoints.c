@@ -91,5 +91,5 @@ uint32_t vport_ready(const struct vport *p)
 uint32_t vport_ready_at(const struct vport *p, uint32_t n)
 {
 	(void)p;
-	return n;	/* ready ones stand first */
+	return n; /* ready ones stand first */
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* Which Service did the caller mean: by the host name it used (the forms Kubernetes DNS knows) or by
- * the address it dialled. */
+/* Which Service did the caller mean: by the host name it used (the forms Kubernetes DNS knows) or
+ * by the address it dialled. */
 #include "store/view/reader.h"
 
-#define LABEL 63	/* longest DNS label; names of Services and namespaces are labels */
+#define LABEL 63 /* longest DNS label; names of Services and namespaces are labels */
 
 /* "a.b.c" -> "a", rest "b.c"; without a dot the rest is empty. */
 static struct slice label_take(struct slice *rest)
@@ -41,7 +41,7 @@ bool view_service_by_host(const struct view *v, struct slice host, struct slice 
 	struct slice name, ns = caller_ns, rest = host;
 
 	if (rest.n > 1 && rest.p[rest.n - 1] == '.')
-		rest.n--;	/* a DNS name may end with the root's dot */
+		rest.n--; /* a DNS name may end with the root's dot */
 	if (rest.n && rest.p[rest.n - 1] == '.')
 		return false;
 	if (!label_lower(label_take(&rest), name_low, &name))

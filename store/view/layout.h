@@ -1,29 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* The bytes of a view file, ours alone: made by build.c and compile.c, read by everything else here.
+/* The bytes of a view file, ours alone: made by build.c and compile.c, read by everything else
+ * here.
  *
  *   view_head | units, each at a multiple of 8 | view_dir[], by id | names: index | vips: index
  *
- * A base and an overlay look the same; an overlay's directory also holds tombstones (bytes 0).  Both
+ * A base and an overlay look the same; an overlay's directory also holds tombstones (bytes 0). Both
  * indexes are open-addressing tables (linear probing, a power of two of slots, at least a quarter
  * empty) of keyed SipHash values and unit ids; the key is random per builder, so tenants cannot aim
  * at one bucket.  What an index says is always compared with the unit itself, so an entry that has
  * gone stale (the unit is gone, or has another address now) is only a miss.
  *
  * Inside a unit everything is offsets from its start, multiples of 4; texts are numbered, text 0 is
- * empty.  Numbers are little endian.  Any change here raises VIEW_VERSION: a worker of another build
- * refuses the file instead of guessing. */
+ * empty.  Numbers are little endian.  Any change here raises VIEW_VERSION: a worker of another
+ * build refuses the file instead of guessing. */
 #ifndef NODEPROXY_STORE_VIEW_LAYOUT_H
 #define NODEPROXY_STORE_VIEW_LAYOUT_H
 
 #include "nodeproxy/lib/base/must.h"
 #include "nodeproxy/lib/net/addr.h"
 
-#define VIEW_MAGIC     0x5756504eu		/* "NPVW" */
+#define VIEW_MAGIC     0x5756504eu /* "NPVW" */
 #define VIEW_VERSION   1u
 #define VIEW_MAX_BYTES (4ull << 30)
-#define VIEW_DOMAIN    253			/* longest DNS name */
+#define VIEW_DOMAIN    253 /* longest DNS name */
 
 enum view_layer { LAYER_BASE = 1, LAYER_OVERLAY = 2 };
 
@@ -31,29 +32,29 @@ struct view_head {
 	uint32_t magic;
 	uint16_t version;
 	uint16_t layer;
-	uint64_t bytes;				/* of the file */
-	uint64_t rev, base_rev;			/* base: both the same */
-	uint8_t key[16];			/* of the indexes; an overlay has its base's */
-	uint64_t dir, names, vips;		/* offsets */
-	uint32_t n_dir, n_names, n_vips;	/* entries and slots */
-	uint32_t services, namespaces;		/* live units in this file */
+	uint64_t bytes;			 /* of the file */
+	uint64_t rev, base_rev;		 /* base: both the same */
+	uint8_t key[16];		 /* of the indexes; an overlay has its base's */
+	uint64_t dir, names, vips;	 /* offsets */
+	uint32_t n_dir, n_names, n_vips; /* entries and slots */
+	uint32_t services, namespaces;	 /* live units in this file */
 	uint32_t domain_n;
 	uint8_t domain[256];
 };
 static_must(sizeof(struct view_head) == 352);
 
 struct view_dir {
-	uint32_t id;				/* ascending, never 0 */
-	uint32_t bytes;				/* 0: the unit of the base is gone */
+	uint32_t id;	/* ascending, never 0 */
+	uint32_t bytes; /* 0: the unit of the base is gone */
 	uint64_t at;
 };
 
 struct view_slot {
 	uint32_t hash;
-	uint32_t id;				/* 0: empty */
+	uint32_t id; /* 0: empty */
 };
 
-#define UNIT_MAGIC 0x5455504eu			/* "NPUT" */
+#define UNIT_MAGIC 0x5455504eu /* "NPUT" */
 
 enum unit_kind { UNIT_SERVICE = 1, UNIT_NAMESPACE = 2 };
 
@@ -62,8 +63,8 @@ struct unit_head {
 	uint32_t bytes;
 	uint32_t id;
 	uint32_t kind;
-	uint32_t texts, n_texts;		/* struct unit_text[] */
-	uint32_t ns, name;			/* texts; ns is empty for a namespace */
+	uint32_t texts, n_texts; /* struct unit_text[] */
+	uint32_t ns, name;	 /* texts; ns is empty for a namespace */
 };
 
 struct unit_text {
@@ -73,7 +74,7 @@ struct unit_text {
 struct unit_svc {
 	struct unit_head head;
 	uint32_t slot, gen;
-	struct addr vip[2];			/* port 0; family 0: none */
+	struct addr vip[2]; /* port 0; family 0: none */
 	uint32_t ports, n_ports;
 	uint32_t endpoints, n_endpoints;
 	uint32_t entries, n_entries;
@@ -83,13 +84,13 @@ struct unit_svc {
 
 struct unit_port {
 	uint16_t port;
-	uint8_t protocol;			/* enum app_protocol */
+	uint8_t protocol; /* enum app_protocol */
 	uint8_t has_routes;
 	uint32_t name;
-	uint32_t endpoint, n_endpoints;		/* first of its run, and how many */
-	uint32_t n_ready;			/* the first n_ready of them */
+	uint32_t endpoint, n_endpoints; /* first of its run, and how many */
+	uint32_t n_ready;		/* the first n_ready of them */
 	uint32_t entry, n_entries;
-	uint32_t n_exact;			/* the first n_exact of them */
+	uint32_t n_exact; /* the first n_exact of them */
 };
 
 #define ENDPOINT_READY	     1u
@@ -106,14 +107,14 @@ struct unit_endpoint {
 };
 static_must(sizeof(struct unit_endpoint) == 36);
 
-/* One match of one rule.  The entries of a port stand in order of precedence, which is also the order
- * the lookup needs: exact ones by path; then prefixes, longest first, by path. */
+/* One match of one rule.  The entries of a port stand in order of precedence, which is also the
+ * order the lookup needs: exact ones by path; then prefixes, longest first, by path. */
 struct unit_entry {
 	uint32_t path;
-	uint32_t key_n;				/* bytes of path that must match: a prefix without its
-						 * trailing slashes */
+	uint32_t key_n; /* bytes of path that must match: a prefix without its
+			 * trailing slashes */
 	uint32_t rule;
-	uint32_t exact;				/* 0 or 1 */
+	uint32_t exact; /* 0 or 1 */
 };
 
 struct unit_rule {
@@ -123,7 +124,7 @@ struct unit_rule {
 };
 
 struct unit_backend {
-	uint32_t id;				/* of the Service's unit; 0: refused */
+	uint32_t id; /* of the Service's unit; 0: refused */
 	uint32_t ns, name;
 	uint32_t weight;
 	uint16_t port;
@@ -132,7 +133,7 @@ struct unit_backend {
 
 struct unit_nspace {
 	struct unit_head head;
-	uint32_t slot, gen;			/* of the tenant */
+	uint32_t slot, gen; /* of the tenant */
 	uint32_t tenant;
 	uint32_t weight;
 	uint32_t connections;

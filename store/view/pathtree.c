@@ -146,7 +146,7 @@ enum match_result vport_match(const struct vport *p, struct slice method, struct
 {
 	struct entries e;
 
-	(void)method;	/* no kind of resource matches on it yet */
+	(void)method; /* no kind of resource matches on it yet */
 	if (!p->has_routes)
 		return MATCH_DIRECT;
 	if (!entries_of(p, &e) || !rule_of(p, &e, find(&e, path), ret))
@@ -174,8 +174,8 @@ void vrule_words(const struct vrule *r, char *out, size_t n)
 	const struct unit_entry *t = entries_of(&r->port, &e) ? entry_at(&e, r->index) : NULL;
 	struct slice path = t ? unit_text(e.unit, t->path) : (struct slice){ 0 };
 
-	snprintf(out, n, "%s %.*s", t && t->exact ? "Exact" : "PathPrefix", (int)min_of(path.n, 4096u),
-		 path.p ? (const char *)path.p : "");
+	snprintf(out, n, "%s %.*s", t && t->exact ? "Exact" : "PathPrefix",
+		 (int)min_of(path.n, 4096u), path.p ? (const char *)path.p : "");
 }
 
 /* ---- backends ---- */

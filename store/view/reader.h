@@ -14,21 +14,21 @@
 /* One mapped file, shared by the views that use it. */
 struct layer {
 	uint32_t refs;
-	uint64_t rev;			/* as announced; equals the head's once checked */
+	uint64_t rev; /* as announced; equals the head's once checked */
 	struct slice bytes;
-	struct check check;		/* .done: verified */
-	struct layer *next;		/* in the list of what is to be unmapped */
-	size_t unmapped;		/* bytes from the start that are gone already */
+	struct check check; /* .done: verified */
+	struct layer *next; /* in the list of what is to be unmapped */
+	size_t unmapped;    /* bytes from the start that are gone already */
 };
 
 struct view {
 	uint32_t magic;
 	uint32_t refs;
 	struct layer *base;
-	struct layer *over;		/* NULL: none */
-	uint32_t services, namespaces;	/* in both layers together */
-	uint32_t *order;		/* unit ids: services by ns and name, then namespaces; made
-					 * by the first *_nth() */
+	struct layer *over;	       /* NULL: none */
+	uint32_t services, namespaces; /* in both layers together */
+	uint32_t *order;	       /* unit ids: services by ns and name, then namespaces; made
+					* by the first *_nth() */
 	uint32_t n_order;
 };
 
@@ -83,7 +83,8 @@ static inline bool view_unit(const struct view *v, uint32_t id, enum unit_kind k
 }
 
 /* Element i of an array inside a unit; NULL when any of it would be outside. */
-static inline const void *unit_item(struct slice u, uint32_t at, uint32_t n, size_t size, uint32_t i)
+static inline const void *unit_item(struct slice u, uint32_t at, uint32_t n, size_t size,
+				    uint32_t i)
 {
 	if (i >= n || at > u.n || ((uint64_t)i + 1) * size > u.n - at)
 		return NULL;

@@ -17,11 +17,11 @@
 #include "nodeproxy/lib/base/memfd.h"
 #include "store/view/reader.h"
 
-#define TRIM_BYTES  (1u << 20)	/* per view_trim(): about 70 us */
-#define CHECK_ITEMS 64		/* between two looks at the clock: under 1 us */
+#define TRIM_BYTES  (1u << 20) /* per view_trim(): about 70 us */
+#define CHECK_ITEMS 64	       /* between two looks at the clock: under 1 us */
 
-static struct layer *trash;	/* unused large mappings, being unmapped */
-static char problem[160];	/* of the last file refused */
+static struct layer *trash; /* unused large mappings, being unmapped */
+static char problem[160];   /* of the last file refused */
 
 static const char *say_problem(const struct check *c)
 {
@@ -120,7 +120,7 @@ int view_open_base(struct fd *fd, uint64_t rev, struct view **ret)
 	struct layer *l;
 	int r;
 
-	while (view_trim())	/* at most two bases are mapped */
+	while (view_trim()) /* at most two bases are mapped */
 		;
 	r = layer_open(fd, rev, LAYER_BASE, &l);
 	return r < 0 ? r : view_new(l, NULL, ret);

@@ -75,7 +75,8 @@ struct slice vservice_name(const struct vservice *);
 struct slice vservice_ns(const struct vservice *);
 struct slot_gen { uint32_t slot, gen; };	/* of the board */
 struct slot_gen vservice_slot(const struct vservice *);
-bool vservice_vip(const struct vservice *, unsigned i, struct addr *ret);	/* i: 0, 1; false: none */
+/* i: 0, 1; false: there is none. */
+bool vservice_vip(const struct vservice *, unsigned i, struct addr *ret);
 
 struct vport {
 	struct vservice service;

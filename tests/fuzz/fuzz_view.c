@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* Hostile view bytes: a base and an overlay on it, as a broken or taken-over sync process could send
- * them.  Input: four bytes, the length of the base; the base; the overlay.  Whatever passes the check
- * is then read through every accessor. */
+/* Hostile view bytes: a base and an overlay on it, as a broken or taken-over sync process could
+ * send them.  Input: four bytes, the length of the base; the base; the overlay.  Whatever passes
+ * the check is then read through every accessor. */
 #include <stdio.h>
 #include <string.h>
 
@@ -21,7 +21,8 @@ static void nothing(void *arg, const char *p, size_t n)
 
 static void read_all(const struct view *v)
 {
-	static const struct slice paths[] = { SLICE("/"), SLICE("/a/b"), SLICE(""), SLICE("/a/b/c/d") };
+	static const struct slice paths[] = { SLICE("/"), SLICE("/a/b"), SLICE(""),
+					      SLICE("/a/b/c/d") };
 	struct vservice s;
 	struct vport p;
 	struct vrule r;

@@ -23,7 +23,8 @@ static const struct {
 	{ "routes",
 	  "service shop/web vip=10.96.0.1 port=80\n"
 	  "route shop/r parent=shop/web\n"
-	  "rule prefix=/a exact=/a/b prefix=/a/b/c name=n backend=shop/web:80*2 backend=shop/v2:80*3\n"
+	  "rule prefix=/a exact=/a/b prefix=/a/b/c name=n backend=shop/web:80*2 "
+	  "backend=shop/v2:80*3\n"
 	  "rule prefix=/ backend=other/web:80\n",
 	  "service shop/v2 vip=10.96.0.1 port=80\nendpoint shop/v2 10.0.0.1:80\n" },
 };
@@ -31,7 +32,8 @@ static const struct {
 static int copy(struct fd *fd, uint64_t bytes, FILE *f)
 {
 	uint8_t *p = malloc(bytes);
-	int ok = p && pread(fd->v, p, bytes, 0) == (ssize_t)bytes && fwrite(p, 1, bytes, f) == bytes;
+	int ok =
+		p && pread(fd->v, p, bytes, 0) == (ssize_t)bytes && fwrite(p, 1, bytes, f) == bytes;
 
 	free(p);
 	return ok;

@@ -11,8 +11,8 @@
 
 #include "store/view/dump.h"
 
-#define WORDS	32
-#define ROWS	16384
+#define WORDS 32
+#define ROWS  16384
 
 struct world {
 	struct builder *builder;
@@ -20,7 +20,7 @@ struct world {
 	uint64_t rev;
 	struct row *rows[ROWS];
 	uint32_t n_rows;
-	struct row *route;		/* the rules that come are this one's */
+	struct row *route; /* the rules that come are this one's */
 };
 
 static _Noreturn void printf_like(2, 3) wrong(const char *line, const char *fmt, ...)
@@ -151,10 +151,10 @@ static void add_port(const char *line, struct row_service *s, const char *v)
 	p->app_protocol = copy_of(app, strlen(app));
 	p->port = (uint16_t)port;
 	p->protocol = strcmp(proto, "udp") == 0 ? ROW_UDP : ROW_TCP;
-	p->app = strcmp(app, "http") == 0 ? ROW_APP_HTTP :
-		 strcmp(app, "tcp") == 0  ? ROW_APP_TCP :
-		 strcmp(app, "h2") == 0	  ? ROW_APP_H2 :
-					    ROW_APP_AUTO;
+	p->app = strcmp(app, "http") == 0  ? ROW_APP_HTTP
+		 : strcmp(app, "tcp") == 0 ? ROW_APP_TCP
+		 : strcmp(app, "h2") == 0  ? ROW_APP_H2
+					   : ROW_APP_AUTO;
 }
 
 /* A Service's slot rides in the row's generation, which nothing else here reads. */
@@ -171,7 +171,8 @@ static void say_service(struct world *w, const char *line, char **word, int n)
 		const char *v;
 
 		if ((v = value(word[i], "vip"))) {
-			if (vips == 2 || addr_parse_ip(slice_str(v), &r->service.cluster_ip[vips++]) < 0)
+			if (vips == 2 ||
+			    addr_parse_ip(slice_str(v), &r->service.cluster_ip[vips++]) < 0)
 				wrong(line, "no address: %s", v);
 		} else if ((v = value(word[i], "port"))) {
 			add_port(line, &r->service, v);
@@ -246,7 +247,8 @@ static void say_route(struct world *w, const char *line, char **word, int n)
 			p = &r->route.parents[r->route.n_parents++];
 			rest = split_name(line, v, &p->ns, &p->name);
 			if (*rest == ':')
-				p->port = (uint16_t)strtoul(rest + 1, (char **)(uintptr_t)&rest, 10);
+				p->port =
+					(uint16_t)strtoul(rest + 1, (char **)(uintptr_t)&rest, 10);
 			rest = *rest == '#' ? rest + 1 : "";
 			p->section = copy_of(rest, strlen(rest));
 		} else if ((v = value(word[i], "created"))) {
@@ -292,7 +294,8 @@ static void say_rule(struct world *w, const char *line, char **word, int n)
 			rest = split_name(line, v, &b->ns, &b->name);
 			b->weight = 1;
 			if (*rest == ':')
-				b->port = (uint16_t)strtoul(rest + 1, (char **)(uintptr_t)&rest, 10);
+				b->port =
+					(uint16_t)strtoul(rest + 1, (char **)(uintptr_t)&rest, 10);
 			if (*rest == '*')
 				b->weight = (uint32_t)strtoul(rest + 1, NULL, 10);
 		} else {
@@ -339,7 +342,8 @@ static void say_line(struct world *w, const char *text, size_t len)
 	char *line = copy_of(text, len), *copy = copy_of(text, len), *word[WORDS], *save = NULL;
 	int n = 0;
 
-	for (char *t = strtok_r(copy, " \t", &save); t && *t != '#'; t = strtok_r(NULL, " \t", &save)) {
+	for (char *t = strtok_r(copy, " \t", &save); t && *t != '#';
+	     t = strtok_r(NULL, " \t", &save)) {
 		if (n == WORDS)
 			wrong(line, "too long");
 		word[n++] = t;
@@ -385,15 +389,17 @@ static void set_services(struct world *w)
 			if (w->rows[k]->kind == ROW_SLICE && strcmp(w->rows[k]->ns, s->ns) == 0 &&
 			    strcmp(w->rows[k]->slice.service, s->name) == 0)
 				slices[n_slices++] = w->rows[k];
-		must(builder_set_service(w->builder, &(struct unit_service){
-			.service = s,
-			.slices = slices,
-			.n_slices = n_slices,
-			.routes = routes,
-			.n_routes = n_routes,
-			.slot = { (uint32_t)(s->generation >> 32), (uint32_t)s->generation },
-			.endpoint_slot = slot_of_endpoint,
-		}) == 0);
+		must(builder_set_service(w->builder,
+					 &(struct unit_service){
+						 .service = s,
+						 .slices = slices,
+						 .n_slices = n_slices,
+						 .routes = routes,
+						 .n_routes = n_routes,
+						 .slot = { (uint32_t)(s->generation >> 32),
+							   (uint32_t)s->generation },
+						 .endpoint_slot = slot_of_endpoint,
+					 }) == 0);
 	}
 	free(slices);
 	free(routes);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* The builder: when a base, when an overlay, and that whatever it decides, the view says the same. */
+/* The builder: when a base, when an overlay, and that whatever it decides, the view says the same.
+ */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -51,7 +52,7 @@ START_TEST(the_first_commit_is_a_base_the_next_an_overlay)
 	ck_assert_uint_eq(f.base_rev, 3);
 	fd_close(&f.fd);
 	ck_assert_int_eq(builder_commit(b, 3, &f), -EINVAL);
-	ck_assert_int_eq(builder_commit(b, 7, &f), 0);	/* nothing changed: the revision did */
+	ck_assert_int_eq(builder_commit(b, 7, &f), 0); /* nothing changed: the revision did */
 	ck_assert(!f.is_base);
 	ck_assert_uint_eq(f.rev, 7);
 	ck_assert_uint_eq(f.base_rev, 3);
@@ -170,12 +171,13 @@ START_TEST(large_units_end_an_overlay_by_bytes)
 
 	world_say(w, "service shop/a port=80\n");
 	do {
-		int at = snprintf(text, 1 << 20, "service shop/s%d port=80 port=81 port=82 port=83\n",
-				  services++);
+		int at = snprintf(text, 1 << 20,
+				  "service shop/s%d port=80 port=81 port=82 port=83\n", services++);
 
 		for (int i = 0; i < 250; i++)
 			at += snprintf(text + at, (1u << 20) - (size_t)at,
-				       "endpoint shop/s%d 10.0.0.%d:80 node=node-%d\n", services - 1, i, i);
+				       "endpoint shop/s%d 10.0.0.%d:80 node=node-%d\n",
+				       services - 1, i, i);
 		ck_assert(!builder_wants_work(world_builder(w)));
 		world_say(w, text);
 		builder_stats(world_builder(w), &st);
@@ -210,7 +212,9 @@ START_TEST(ids_of_names_that_are_gone_are_used_again)
 		}
 		ck_assert_int_eq(builder_commit(b, (uint64_t)round + 1, &f), 0);
 		ck_assert_int_eq(pread(f.fd.v, &h, sizeof h, 0), sizeof h);
-		ck_assert_int_eq(pread(f.fd.v, &last_id, 4, (off_t)(h.dir + (h.n_dir - 1) * sizeof(struct view_dir))), 4);
+		ck_assert_int_eq(pread(f.fd.v, &last_id, 4,
+				       (off_t)(h.dir + (h.n_dir - 1) * sizeof(struct view_dir))),
+				 4);
 		v = open_base(&f);
 		ck_assert_uint_eq(view_namespace_count(v), 1200);
 		ck_assert_uint_eq(weight_of(v, round * 1200), 7);
@@ -237,8 +241,8 @@ static void random_line(char *out, size_t n)
 		break;
 	case 2:
 	case 3:
-		snprintf(out, n, "service ns%u/s%u vip=10.96.%u.%u port=80 port=%u/x\n", ns, svc, ns,
-			 svc + 20 * rand_below(2), 81 + rand_below(3));
+		snprintf(out, n, "service ns%u/s%u vip=10.96.%u.%u port=80 port=%u/x\n", ns, svc,
+			 ns, svc + 20 * rand_below(2), 81 + rand_below(3));
 		break;
 	case 4:
 	case 5:
@@ -249,8 +253,11 @@ static void random_line(char *out, size_t n)
 		snprintf(out, n, "namespace ns%u weight=%u\n", ns, 1 + rand_below(9));
 		break;
 	case 7:
-		snprintf(out, n, "route ns%u/r%u parent=ns%u/s%u created=%u\nrule prefix=/p%u backend=ns%u/s%u:80\n",
-			 ns, rand_below(4), ns, svc, rand_below(4), rand_below(9), ns, rand_below(14));
+		snprintf(out, n,
+			 "route ns%u/r%u parent=ns%u/s%u created=%u\nrule prefix=/p%u "
+			 "backend=ns%u/s%u:80\n",
+			 ns, rand_below(4), ns, svc, rand_below(4), rand_below(9), ns,
+			 rand_below(14));
 		break;
 	case 8:
 		snprintf(out, n, "remove route ns%u/r%u\n", ns, rand_below(4));
@@ -303,7 +310,8 @@ START_TEST(however_it_came_about_the_view_is_the_same)
 				v = world_work(w, rand_below(2) ? 3 : 1000, 5);
 				for (int i = 0; i < 300; i++) {
 					char name[16];
-					struct slice s = slice_of(name, (size_t)snprintf(name, 16, "n%d", i));
+					struct slice s = slice_of(
+						name, (size_t)snprintf(name, 16, "n%d", i));
 
 					ck_assert_int_eq(builder_remove_namespace(bl, s), 0);
 				}
@@ -326,7 +334,8 @@ START_TEST(however_it_came_about_the_view_is_the_same)
 }
 END_TEST
 
-UNIT_TESTS("build", the_first_commit_is_a_base_the_next_an_overlay, what_did_not_change_is_not_in_the_overlay,
+UNIT_TESTS("build", the_first_commit_is_a_base_the_next_an_overlay,
+	   what_did_not_change_is_not_in_the_overlay,
 	   a_grown_overlay_becomes_a_base_in_the_background, very_much_at_once_is_a_base_at_once,
 	   large_units_end_an_overlay_by_bytes, ids_of_names_that_are_gone_are_used_again,
 	   however_it_came_about_the_view_is_the_same)

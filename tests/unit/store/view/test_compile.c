@@ -24,8 +24,8 @@ static char *endpoints(const char *text)
 	for (uint32_t i = 0; vport_endpoint(&p, i, &e); i++) {
 		char a[ADDR_TEXT];
 
-		snprintf(out + strlen(out), 65536 - strlen(out), "%s%s%s ", addr_text(&e.addr, true, a),
-			 e.ready ? "" : "-", e.terminating ? "t" : "");
+		snprintf(out + strlen(out), 65536 - strlen(out), "%s%s%s ",
+			 addr_text(&e.addr, true, a), e.ready ? "" : "-", e.terminating ? "t" : "");
 		ck_assert_uint_eq(i < vport_ready(&p), e.ready);
 	}
 	for (uint32_t n = 0; n < vport_ready(&p); n++)
@@ -92,8 +92,9 @@ END_TEST
 
 START_TEST(only_tcp_ports_are_in_the_view)
 {
-	struct view *v = view_from("service kube/dns port=53/udp/auto/udp port=53/tcp port=9153/metrics "
-				   "port=53/again\n");
+	struct view *v =
+		view_from("service kube/dns port=53/udp/auto/udp port=53/tcp port=9153/metrics "
+			  "port=53/again\n");
 	struct vservice s;
 	struct vport p;
 
@@ -138,15 +139,19 @@ END_TEST
 
 START_TEST(a_row_of_another_kind_is_not_a_service)
 {
-	struct row row = { .kind = ROW_TENANT, .ns = (char *)(uintptr_t)"", .name = (char *)(uintptr_t)"t" };
+	struct row row = { .kind = ROW_TENANT,
+			   .ns = (char *)(uintptr_t) "",
+			   .name = (char *)(uintptr_t) "t" };
 	struct unit_bytes u = { 0 };
 	struct builder *b;
 
-	ck_assert_int_eq(compile_service(&(struct unit_service){ .service = &row }, 1, NULL, NULL, &u),
-			 -EINVAL);
+	ck_assert_int_eq(
+		compile_service(&(struct unit_service){ .service = &row }, 1, NULL, NULL, &u),
+		-EINVAL);
 	unit_bytes_fini(&u);
 	ck_assert_int_eq(builder_new(SLICE(""), &b), 0);
-	ck_assert_int_eq(builder_set_service(b, &(struct unit_service){ .service = &row }), -EINVAL);
+	ck_assert_int_eq(builder_set_service(b, &(struct unit_service){ .service = &row }),
+			 -EINVAL);
 	builder_free(&b);
 }
 END_TEST
@@ -160,9 +165,10 @@ START_TEST(texts_are_stored_once)
 	struct world *w;
 
 	for (int i = 0; i < 500; i++)
-		at += snprintf(text + at, sizeof text - (size_t)at,
-			       "endpoint shop/web 10.0.%d.%d:80 zone=a-zone-with-a-long-name node=n%d\n",
-			       i / 250, i % 250, i % 10);
+		at += snprintf(
+			text + at, sizeof text - (size_t)at,
+			"endpoint shop/web 10.0.%d.%d:80 zone=a-zone-with-a-long-name node=n%d\n",
+			i / 250, i % 250, i % 10);
 	w = world_new();
 	world_say(w, "service shop/web port=80\n");
 	builder_stats(world_builder(w), &st);
@@ -177,7 +183,8 @@ START_TEST(texts_are_stored_once)
 }
 END_TEST
 
-UNIT_TESTS("compile", ready_endpoints_come_first_then_by_address, an_address_listed_twice_is_one_endpoint,
+UNIT_TESTS("compile", ready_endpoints_come_first_then_by_address,
+	   an_address_listed_twice_is_one_endpoint,
 	   a_slice_port_belongs_to_the_service_port_of_its_name, a_dual_stack_pod_is_one_endpoint,
 	   only_tcp_ports_are_in_the_view, the_order_of_rows_does_not_matter,
 	   a_row_of_another_kind_is_not_a_service, texts_are_stored_once)

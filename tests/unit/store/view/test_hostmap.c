@@ -7,10 +7,9 @@
 #include "tests/lib/view_from.h"
 #include "tests/unit/test.h"
 
-static const char world_text[] =
-	"service shop/web vip=10.96.0.1 vip=fd00::1 port=80\n"
-	"service bank/web vip=10.96.0.2 port=80\n"
-	"service bank/svc port=80\n";
+static const char world_text[] = "service shop/web vip=10.96.0.1 vip=fd00::1 port=80\n"
+				 "service bank/web vip=10.96.0.2 port=80\n"
+				 "service bank/svc port=80\n";
 
 /* "ns/name", or "" when there is none. */
 static const char *by_host(const struct view *v, const char *host, const char *caller)
@@ -54,7 +53,8 @@ START_TEST(a_host_name_means_what_kubernetes_dns_means)
 		{ ".bank", "shop", "" },
 		{ "web..svc", "shop", "" },
 		{ "10.96.0.1", "shop", "" },
-		{ "webwebwebwebwebwebwebwebwebwebwebwebwebwebwebwebwebwebwebwebwebw.bank", "shop", "" },
+		{ "webwebwebwebwebwebwebwebwebwebwebwebwebwebwebwebwebwebwebwebwebw.bank", "shop",
+		  "" },
 	};
 	struct view *v = view_from(world_text);
 
@@ -95,7 +95,7 @@ START_TEST(an_address_finds_its_service_whatever_the_port)
 	ck_assert(by_vip(v, "10.96.0.2", &s) && slice_eq(vservice_ns(&s), SLICE("bank")));
 	ck_assert(by_vip(v, "fd00::1", &s) && slice_eq(vservice_ns(&s), SLICE("shop")));
 	ck_assert(!by_vip(v, "10.96.0.3", &s));
-	ck_assert(!view_service_by_vip(v, &none, &s));	/* Services without one do not answer */
+	ck_assert(!view_service_by_vip(v, &none, &s)); /* Services without one do not answer */
 	view_unref(v);
 }
 END_TEST
@@ -110,7 +110,8 @@ START_TEST(an_address_that_moved_finds_only_its_new_owner)
 	ck_assert(!by_vip(world_view(w), "10.96.0.1", &s));
 	ck_assert(by_vip(world_view(w), "10.96.0.7", &s));
 	world_say(w, "service bank/new vip=10.96.0.1 port=80\n");
-	ck_assert(by_vip(world_view(w), "10.96.0.1", &s) && slice_eq(vservice_name(&s), SLICE("new")));
+	ck_assert(by_vip(world_view(w), "10.96.0.1", &s) &&
+		  slice_eq(vservice_name(&s), SLICE("new")));
 	world_say(w, "remove service bank/new\n");
 	ck_assert(!by_vip(world_view(w), "10.96.0.1", &s));
 	world_free(&w);

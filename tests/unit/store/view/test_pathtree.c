@@ -58,17 +58,18 @@ START_TEST(exact_beats_prefix_and_longer_beats_shorter)
 	static const struct {
 		const char *path, *want;
 	} row[] = {
-		{ "/", "r/root" },	  { "/x", "r/root" },	  { "/a", "r/a" },
-		{ "/a/", "r/a" },	  { "/ab", "r/root" },	  { "/a/b", "r/exact" },
-		{ "/a/b/", "r/ab" },	  { "/a/b/c", "r/ab" },	  { "/a/bc", "r/a" },
+		{ "/", "r/root" },	  { "/x", "r/root" },	      { "/a", "r/a" },
+		{ "/a/", "r/a" },	  { "/ab", "r/root" },	      { "/a/b", "r/exact" },
+		{ "/a/b/", "r/ab" },	  { "/a/b/c", "r/ab" },	      { "/a/bc", "r/a" },
 		{ "/a/b/c/d", "r/long" }, { "/a/b/c/d/e", "r/long" }, { "/a/b/c/dd", "r/ab" },
-		{ "//a", "r/root" },	  { "/A", "r/root" },	  { "", "r/root" },
+		{ "//a", "r/root" },	  { "/A", "r/root" },	      { "", "r/root" },
 		{ "*", "nothing" },	  { "a", "nothing" },
 	};
 
 	for (size_t i = 0; i < countof(row); i++)
-		ck_assert_msg(strcmp(match(v, 80, row[i].path), row[i].want) == 0, "%s -> %s, not %s",
-			      row[i].path, match(v, 80, row[i].path), row[i].want);
+		ck_assert_msg(strcmp(match(v, 80, row[i].path), row[i].want) == 0,
+			      "%s -> %s, not %s", row[i].path, match(v, 80, row[i].path),
+			      row[i].want);
 	view_unref(v);
 }
 END_TEST
@@ -163,8 +164,8 @@ START_TEST(rules_are_listed_in_order_of_precedence)
 				   "route shop/r parent=shop/web\n"
 				   "rule prefix=/a exact=/z prefix=/a/b\n"
 				   "rule prefix=/ exact=/b\n");
-	static const char *const want[] = { "Exact /b", "Exact /z", "PathPrefix /a/b", "PathPrefix /a",
-					    "PathPrefix /" };
+	static const char *const want[] = { "Exact /b", "Exact /z", "PathPrefix /a/b",
+					    "PathPrefix /a", "PathPrefix /" };
 	struct vport p = port_of(v, 80);
 	struct vrule r;
 	char words[64];
@@ -183,12 +184,13 @@ END_TEST
 
 START_TEST(backends_share_by_weight)
 {
-	struct view *v = view_from("service shop/web port=80\n"
-				   "service shop/v2 port=80\n"
-				   "service bank/web port=80\n"
-				   "route shop/r parent=shop/web\n"
-				   "rule backend=shop/web:80*3 backend=shop/v2:80*0 backend=shop/v2:80*2 "
-				   "backend=shop/none:80 backend=shop/v2:99 backend=bank/web:80\n");
+	struct view *v =
+		view_from("service shop/web port=80\n"
+			  "service shop/v2 port=80\n"
+			  "service bank/web port=80\n"
+			  "route shop/r parent=shop/web\n"
+			  "rule backend=shop/web:80*3 backend=shop/v2:80*0 backend=shop/v2:80*2 "
+			  "backend=shop/none:80 backend=shop/v2:99 backend=bank/web:80\n");
 	static const char *const want[] = { "web", "web", "web", "v2", "v2", "none", "v2", "web" };
 	struct vport p = port_of(v, 80);
 	struct vbackend b;
@@ -298,7 +300,8 @@ START_TEST(the_search_agrees_with_trying_every_rule)
 
 		for (uint32_t k = rand_below(4) + 1; k; k--) {
 			at += snprintf(text + at, sizeof text - (size_t)at,
-				       "route shop/r%u parent=shop/web created=%u\n", k, rand_below(3));
+				       "route shop/r%u parent=shop/web created=%u\n", k,
+				       rand_below(3));
 			for (uint32_t m = rand_below(12) + 1; m; m--) {
 				random_path(path);
 				at += snprintf(text + at, sizeof text - (size_t)at, "rule %s=%s\n",
@@ -313,18 +316,20 @@ START_TEST(the_search_agrees_with_trying_every_rule)
 			bool hit = vport_match(&p, SLICE("GET"), s, &r) == MATCH_RULE;
 			uint32_t want = slow_match(&p, s);
 
-			ck_assert_msg((hit ? r.index : UINT32_MAX) == want, "%s: %u, not %u\n%s", path,
-				      hit ? r.index : UINT32_MAX, want, text);
+			ck_assert_msg((hit ? r.index : UINT32_MAX) == want, "%s: %u, not %u\n%s",
+				      path, hit ? r.index : UINT32_MAX, want, text);
 		}
 		view_unref(v);
 	}
 }
 END_TEST
 
-UNIT_TESTS("pathtree", a_port_without_routes_serves_itself, exact_beats_prefix_and_longer_beats_shorter,
+UNIT_TESTS("pathtree", a_port_without_routes_serves_itself,
+	   exact_beats_prefix_and_longer_beats_shorter,
 	   a_trailing_slash_of_a_prefix_means_nothing_but_length,
 	   the_oldest_route_wins_then_the_first_name,
-	   a_longer_prefix_of_a_young_route_beats_an_old_route, a_route_binds_only_the_ports_it_names,
-	   a_consumer_route_does_not_bind_everybody, rules_are_listed_in_order_of_precedence,
-	   backends_share_by_weight, a_rule_without_backends_matches_and_has_no_weight,
+	   a_longer_prefix_of_a_young_route_beats_an_old_route,
+	   a_route_binds_only_the_ports_it_names, a_consumer_route_does_not_bind_everybody,
+	   rules_are_listed_in_order_of_precedence, backends_share_by_weight,
+	   a_rule_without_backends_matches_and_has_no_weight,
 	   a_backend_that_comes_later_needs_no_new_route, the_search_agrees_with_trying_every_rule)

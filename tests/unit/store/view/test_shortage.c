@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* Every allocation of the builder and of opening a view fails once: the call says -ENOMEM, nothing is
- * half done, the same call again succeeds, and what comes out is what would have come out. */
+/* Every allocation of the builder and of opening a view fails once: the call says -ENOMEM, nothing
+ * is half done, the same call again succeeds, and what comes out is what would have come out. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,8 +18,8 @@ void *__wrap_malloc(size_t);
 void *__wrap_calloc(size_t, size_t);
 void *__wrap_realloc(void *, size_t);
 
-static long left = -1;		/* allocations until one fails; below 0: none does */
-static bool ours;		/* one of our calls is under way: Check allocates too */
+static long left = -1; /* allocations until one fails; below 0: none does */
+static bool ours;      /* one of our calls is under way: Check allocates too */
 static bool fired;
 
 static bool fails(void)
@@ -56,37 +56,64 @@ void *__wrap_realloc(void *p, size_t n)
 /* At most one of two tries fails, and only for want of memory. */
 #define TWICE(r, call)                                                                             \
 	do {                                                                                       \
-		(r) = OURS(call);                                                                      \
+		(r) = OURS(call);                                                                  \
 		if ((r) < 0) {                                                                     \
 			ck_assert_int_eq((r), -ENOMEM);                                            \
-			(r) = OURS(call);                                                              \
+			(r) = OURS(call);                                                          \
 		}                                                                                  \
 		ck_assert_int_ge((r), 0);                                                          \
 	} while (0)
 
 #define TEXT(s) ((char *)(uintptr_t)(s))
 
-static struct row_service_port port = { .name = TEXT("http"), .port = 80, .app_protocol = TEXT("") };
+static struct row_service_port port = { .name = TEXT("http"),
+					.port = 80,
+					.app_protocol = TEXT("") };
 static struct row_slice_port slice_port = { .name = TEXT("http"), .port = 8080 };
 static struct row_endpoint endpoint[2] = {
-	{ .n_addrs = 1, .addr = { .ip = { 10, 0, 0, 1 }, .family = 4 }, .ready = true,
-	  .zone = TEXT("a"), .node = TEXT("n"), .target = TEXT("") },
-	{ .n_addrs = 1, .addr = { .ip = { 10, 0, 0, 2 }, .family = 4 }, .ready = true,
-	  .zone = TEXT("b"), .node = TEXT("n"), .target = TEXT("") },
+	{ .n_addrs = 1,
+	  .addr = { .ip = { 10, 0, 0, 1 }, .family = 4 },
+	  .ready = true,
+	  .zone = TEXT("a"),
+	  .node = TEXT("n"),
+	  .target = TEXT("") },
+	{ .n_addrs = 1,
+	  .addr = { .ip = { 10, 0, 0, 2 }, .family = 4 },
+	  .ready = true,
+	  .zone = TEXT("b"),
+	  .node = TEXT("n"),
+	  .target = TEXT("") },
 };
 static struct row_match match = { .type = ROW_PATH_PREFIX, .path = TEXT("/a") };
-static struct row_backend backend = { .ns = TEXT("shop"), .name = TEXT("v2"), .port = 80, .weight = 1 };
-static struct row_rule rule = { .name = TEXT(""), .n_matches = 1, .matches = &match,
-				.n_backends = 1, .backends = &backend };
+static struct row_backend backend = {
+	.ns = TEXT("shop"), .name = TEXT("v2"), .port = 80, .weight = 1
+};
+static struct row_rule rule = {
+	.name = TEXT(""), .n_matches = 1, .matches = &match, .n_backends = 1, .backends = &backend
+};
 static struct row_parent parent = { .ns = TEXT("shop"), .name = TEXT("web"), .section = TEXT("") };
-static struct row service = { .kind = ROW_SERVICE, .ns = TEXT("shop"), .name = TEXT("web"),
-			      .service = { .n_ports = 1, .ports = &port,
-					   .cluster_ip = { { .ip = { 10, 96, 0, 1 }, .family = 4 } } } };
-static struct row slice = { .kind = ROW_SLICE, .ns = TEXT("shop"), .name = TEXT("web-1"),
-			    .slice = { .service = TEXT("web"), .family = 4, .n_ports = 1,
-				       .ports = &slice_port, .n_endpoints = 2, .endpoints = endpoint } };
-static struct row route = { .kind = ROW_HTTPROUTE, .ns = TEXT("shop"), .name = TEXT("r"),
-			    .route = { .n_parents = 1, .parents = &parent, .n_rules = 1, .rules = &rule } };
+static struct row service = { .kind = ROW_SERVICE,
+			      .ns = TEXT("shop"),
+			      .name = TEXT("web"),
+			      .service = {
+				      .n_ports = 1,
+				      .ports = &port,
+				      .cluster_ip = { { .ip = { 10, 96, 0, 1 }, .family = 4 } } } };
+static struct row slice = { .kind = ROW_SLICE,
+			    .ns = TEXT("shop"),
+			    .name = TEXT("web-1"),
+			    .slice = { .service = TEXT("web"),
+				       .family = 4,
+				       .n_ports = 1,
+				       .ports = &slice_port,
+				       .n_endpoints = 2,
+				       .endpoints = endpoint } };
+static struct row route = {
+	.kind = ROW_HTTPROUTE,
+	.ns = TEXT("shop"),
+	.name = TEXT("r"),
+	.route = { .n_parents = 1, .parents = &parent, .n_rules = 1, .rules = &rule }
+};
 
 static int set_ns(struct builder *b, int i, uint32_t weight)
 {
@@ -139,8 +166,11 @@ static struct view *open_overlay(struct view *on, struct built *f)
 static char *life(void)
 {
 	const struct row *const slices[] = { &slice }, *const routes[] = { &route };
-	struct unit_service u = { .service = &service, .slices = slices, .n_slices = 1,
-				  .routes = routes, .n_routes = 1 };
+	struct unit_service u = { .service = &service,
+				  .slices = slices,
+				  .n_slices = 1,
+				  .routes = routes,
+				  .n_routes = 1 };
 	struct view *v, *o;
 	struct builder *b;
 	uint64_t rev = 1;
@@ -162,7 +192,7 @@ static char *life(void)
 			v = o;
 		}
 	}
-	if (!builder_wants_work(b)) {	/* the start of it failed, the commit did not */
+	if (!builder_wants_work(b)) { /* the start of it failed, the commit did not */
 		TWICE(r, builder_commit(b, rev++, &f));
 		fd_close(&f.fd);
 		ck_assert(builder_wants_work(b));
@@ -178,7 +208,7 @@ static char *life(void)
 		if (r == 1)
 			break;
 		ck_assert(r == 0 || r == -ENOMEM);
-		if (!builder_wants_work(b)) {	/* given up: the next commit starts again */
+		if (!builder_wants_work(b)) { /* given up: the next commit starts again */
 			TWICE(r, builder_commit(b, rev++, &f));
 			fd_close(&f.fd);
 			ck_assert(builder_wants_work(b));
@@ -202,7 +232,8 @@ START_TEST(any_allocation_may_fail_once)
 	char *want = life();
 	long n, last = 0;
 
-	ck_assert_msg(strstr(want, "backend shop/v2:80") && strstr(want, "namespace n0 "), "%s", want);
+	ck_assert_msg(strstr(want, "backend shop/v2:80") && strstr(want, "namespace n0 "), "%s",
+		      want);
 	/* The first hundred one by one, where everything happens for the first time; then a sample:
 	 * most of the rest are the same two calls of 270 namespaces. */
 	for (n = 0;; n += n < 100 ? 1 : 5) {

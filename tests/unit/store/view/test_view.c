@@ -272,7 +272,7 @@ START_TEST(a_base_is_checked_in_slices)
 	while ((r = view_check_step(v, 0)) == 0)
 		steps++;
 	ck_assert_int_eq(r, 1);
-	ck_assert_int_gt(steps, 50);	/* 2,000 units, 64 items in a step */
+	ck_assert_int_gt(steps, 50); /* 2,000 units, 64 items in a step */
 	view_unref(v);
 	free(p);
 }
@@ -297,7 +297,7 @@ START_TEST(an_overlay_waits_for_its_base)
 	ck_assert_int_eq(other.fd.v, -1);
 	ck_assert_int_eq(view_check_step(v, 1000000), 1);
 	ck_assert_int_eq(view_open_overlay(v, &over.fd, 6, &o), 0);
-	view_unref(v);	/* the overlaid view keeps the base */
+	view_unref(v); /* the overlaid view keeps the base */
 	ck_assert_uint_eq(view_rev(o), 6);
 	view_unref(o);
 	builder_free(&b);
@@ -378,7 +378,7 @@ END_TEST
 UNIT_TESTS("view", a_view_shows_what_was_said, an_overlay_replaces_adds_and_removes,
 	   a_removed_service_can_come_back_in_an_overlay, an_unknown_namespace_is_its_own_tenant,
 	   an_unsealed_file_is_refused, a_file_that_was_not_announced_is_refused,
-	   a_spoiled_unit_refuses_the_base,
-	   a_directory_out_of_order_refuses_the_base, a_full_index_refuses_the_base, a_base_is_checked_in_slices,
+	   a_spoiled_unit_refuses_the_base, a_directory_out_of_order_refuses_the_base,
+	   a_full_index_refuses_the_base, a_base_is_checked_in_slices,
 	   an_overlay_waits_for_its_base, an_overlay_on_another_base_is_stale,
 	   a_large_base_is_unmapped_in_pieces)
