@@ -67,7 +67,7 @@ int path_init(struct path *p, const struct knobs *k, struct board *b, unsigned w
 	clock_tick();
 	wheel_init(&p->wheel, clock_now());
 	p->due.ns = INT64_MAX;
-	pipes_init(&p->pipes);
+	pipes_init(&p->pipes, (unsigned)k->pipes);
 	accesslog_init(&p->log, access_ring, k->access_log_format == LOG_JSON);
 	sched_init(&p->sched, k->turn_us, k->turn_bytes, p->mine->c);
 	if ((r = poll_init(&p->poll)) < 0 || (r = init_memory(p, k)) < 0 ||

@@ -11,9 +11,9 @@
  * kernel gives pipes of one or two pages. */
 #define ROOM_MIN 65536
 
-void pipes_init(struct pipes *p)
+void pipes_init(struct pipes *p, unsigned max)
 {
-	*p = (struct pipes){ 0 };
+	*p = (struct pipes){ .max = min_of(max, (unsigned)PIPES_MAX) };
 }
 
 static void shut(struct pipes *ps, struct pipe *p)
@@ -38,7 +38,7 @@ struct pipe *pipe_take(struct pipes *ps)
 
 	if (ps->n_spare)
 		return &ps->pipe[ps->spare[--ps->n_spare]];
-	if (ps->off || ps->open == PIPES_MAX || pipe2(fds, O_NONBLOCK | O_CLOEXEC) < 0)
+	if (ps->off || ps->open >= ps->max || pipe2(fds, O_NONBLOCK | O_CLOEXEC) < 0)
 		return NULL;
 	room = fcntl(fds[0], F_SETPIPE_SZ, (int)PIPE_BYTES);
 	if (room < 0)

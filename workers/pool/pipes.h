@@ -22,11 +22,12 @@ struct pipe {
 struct pipes {
 	struct pipe pipe[PIPES_MAX];
 	uint16_t spare[PIPES_SPARE];
-	unsigned n_spare, open;
+	unsigned n_spare, open, max;
 	bool off;		/* never again: the kernel refuses pipes of a useful size */
 };
 
-void pipes_init(struct pipes *);
+/* max: pipes open at once, at most PIPES_MAX; 0: none, everything is copied. */
+void pipes_init(struct pipes *, unsigned max);
 void pipes_fini(struct pipes *);
 struct pipe *pipe_take(struct pipes *);		/* NULL: none */
 void pipe_give(struct pipes *, struct pipe **);	/* one that holds bytes is closed */

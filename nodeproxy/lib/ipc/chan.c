@@ -114,7 +114,7 @@ static int put(int s, struct iovec *iov, int iovs, const int *fds, unsigned nfds
 	}
 }
 
-static int flush(struct chan *ch)
+int chan_flush(struct chan *ch)
 {
 	struct node *n;
 	int r = 0;
@@ -184,7 +184,7 @@ int chan_send(struct chan *ch, enum msg_type t, const void *payload, struct slic
 	iov[0] = (struct iovec){ &head, sizeof head };
 	iov[1] = (struct iovec){ (void *)(uintptr_t)payload, rule->bytes };
 	iov[2] = (struct iovec){ (void *)(uintptr_t)tail.p, tail.n };
-	r = flush(ch);		/* what waits goes first */
+	r = chan_flush(ch);		/* what waits goes first */
 	if (r == 0)
 		r = put(ch->fd.v, iov, 3, fds, nfds);
 	if (r == 0 || r == -EPIPE)
@@ -282,7 +282,7 @@ static void io_ready(void *arg, unsigned events)
 	struct chan *ch = arg;
 
 	if (events & LOOP_WRITE)
-		(void)flush(ch);	/* -EPIPE shows up as readable, too */
+		(void)chan_flush(ch);	/* -EPIPE shows up as readable, too */
 	if (events & LOOP_READ)
 		ch->on_ready(ch->arg);	/* last: it may end the channel */
 }

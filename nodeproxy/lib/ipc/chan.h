@@ -81,6 +81,9 @@ static inline void chan_offer(struct chan *ch, enum msg_type t, const void *payl
 	if (chan_send(ch, t, payload, tail, fds, nfds) < 0)
 		return;
 }
+/* Tries to send what waits, for a process that does not watch the channel (yet).  0, -EAGAIN,
+ * -ENOBUFS (the kernel is short of memory: try later), -EPIPE. */
+int chan_flush(struct chan *);
 /* The next message: 1 and *ret, 0 when none waits, -EPIPE at the end, -EPROTO, -EMFILE, -EAGAIN
  * (over its rate: dropped; a sender far over it is -EPROTO). */
 must_use int chan_recv(struct chan *, const struct msg **ret);

@@ -20,6 +20,7 @@
 #include "nodeproxy/lib/role/enter.h"
 
 #define KNOBS_MOST (16u << 20)
+#define RETRY_MS   100	/* a HELLO that the kernel had no memory for is sent again */
 #define START_MS   30000	/* the master answers HELLO at once; a dead one gives the end instead */
 
 static _Noreturn void fail(int code, const char *event, const char *what, int r)
@@ -68,14 +69,19 @@ static const struct msg *wait_start(struct chan *ch)
 {
 	struct pollfd p = { .fd = ch->fd.v, .events = POLLIN };
 	const struct msg *m;
-	int r;
+	int r, waited_ms = 0;
 
 	for (;;) {
-		r = poll(&p, 1, START_MS);
+		r = poll(&p, 1, RETRY_MS);
 		if (r < 0 && errno == EINTR)
 			continue;
-		if (r == 0)
-			fail(ROLE_EXIT_START, "no_start", "the master does not answer", 0);
+		if (r == 0) {
+			waited_ms += RETRY_MS;
+			if (waited_ms >= START_MS)
+				fail(ROLE_EXIT_START, "no_start", "the master does not answer", 0);
+			(void)chan_flush(ch);
+			continue;
+		}
 		r = chan_recv(ch, &m);
 		if (r == 0 || r == -EAGAIN)
 			continue;
