@@ -24,8 +24,10 @@
 #define OVERLAY_UNITS	 256u	    /* or sqrt(units), whichever is more */
 #define OVERLAY_BYTES	 (1u << 20) /* near the cheapest, sqrt(2 * unit * base), for all shapes */
 #define OVERLAY_TOO_MANY 4u	    /* times the limit at once: a base right away */
-#define KEPT_OVERLAYS	 4
-#define PIECE_BYTES	 (256u << 10)
+/* With as much again, twice, for the directory and the indexes: below what a reader refuses. */
+static_must(OVERLAY_BYTES *OVERLAY_TOO_MANY * 3ull < OVERLAY_MAX_BYTES);
+#define KEPT_OVERLAYS 4
+#define PIECE_BYTES   (256u << 10)
 
 struct unit {
 	struct hash_node by_key;

@@ -36,12 +36,15 @@ static int layer_open(struct fd *fd, uint64_t rev, enum view_layer kind, struct 
 {
 	struct layer *l = calloc(1, sizeof *l);
 	const struct view_head *h;
-	int r = l ? memfd_map_sealed(*fd, VIEW_MAX_BYTES, &l->bytes) : -ENOMEM;
+	size_t max = kind == LAYER_BASE ? VIEW_MAX_BYTES : OVERLAY_MAX_BYTES;
+	int r = l ? memfd_map_sealed(*fd, max, &l->bytes) : -ENOMEM;
 
 	fd_close(fd);
 	if (r < 0) {
 		snprintf(problem, sizeof problem, "%s",
-			 r == -EPERM ? "not sealed" : "cannot be mapped");
+			 r == -EPERM	  ? "not sealed"
+			 : r == -EMSGSIZE ? "empty or too large"
+					  : "cannot be mapped");
 		free(l);
 		return r;
 	}

@@ -328,6 +328,22 @@ START_TEST(an_overlay_on_another_base_is_stale)
 }
 END_TEST
 
+START_TEST(an_overlay_that_would_take_long_to_verify_is_refused)
+{
+	struct world *w = world_new();
+	const struct view *base = world_say(w, SHOP);
+	uint8_t *p = calloc(1, OVERLAY_MAX_BYTES + 1);
+	struct view *v;
+	struct fd fd;
+
+	ck_assert_int_eq(memfd_sealed("test", slice_of(p, OVERLAY_MAX_BYTES + 1), &fd), 0);
+	ck_assert_int_eq(view_open_overlay(base, &fd, 2, &v), -EMSGSIZE);
+	ck_assert_str_eq(view_problem(NULL), "empty or too large");
+	free(p);
+	world_free(&w);
+}
+END_TEST
+
 static size_t mapped_bytes(void)
 {
 	FILE *f = fopen("/proc/self/maps", "r");
@@ -381,4 +397,4 @@ UNIT_TESTS("view", a_view_shows_what_was_said, an_overlay_replaces_adds_and_remo
 	   a_spoiled_unit_refuses_the_base, a_directory_out_of_order_refuses_the_base,
 	   a_full_index_refuses_the_base, a_base_is_checked_in_slices,
 	   an_overlay_waits_for_its_base, an_overlay_on_another_base_is_stale,
-	   a_large_base_is_unmapped_in_pieces)
+	   an_overlay_that_would_take_long_to_verify_is_refused, a_large_base_is_unmapped_in_pieces)
