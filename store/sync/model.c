@@ -281,8 +281,9 @@ static void refuse(struct model *m, struct place *p, struct refusal **refusal)
 		else
 			f->resource = NULL;
 	}
-	/* A document of a kind we never serve cannot be one that vanished. */
-	if (f->resource == NULL && (kind >= 0 || why->kind[0] == 0))
+	/* A document of a kind we never serve cannot be one that vanished; of a broken one the names
+	 * are a guess. */
+	if (why->broken || (f->resource == NULL && (kind >= 0 || why->kind[0] == 0)))
 		p->keeps = true;
 }
 

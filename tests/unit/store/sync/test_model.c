@@ -112,6 +112,11 @@ START_TEST(what_a_broken_text_may_have_held_stays)
 	text = report_text(&w, NULL);
 	ck_assert_ptr_nonnull(strstr(text, "\"serving_last_good\":true"));
 	free(text);
+	/* What was read before the error is a guess: here it names another object. */
+	tell(&w, "a.yaml", "kind: Service\nmetadata:\n  name: web\n  labels: {{\n  namespace: shop\n"
+			   "---\n" SERVICE("api", "clusterIP: 10.0.0.8,"));
+	ck_assert(!settle(&w));
+	ck_assert(serves(&w, "10.0.0.1"));
 	/* A file that cannot be read says nothing about what is in it. */
 	model_unreadable(&w.model, "a.yaml", "cannot be read: Permission denied");
 	ck_assert(!settle(&w));
