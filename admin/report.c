@@ -53,6 +53,12 @@ json_t *report_full(struct report *r)
 	return all;
 }
 
+void report_drop(json_t *all)
+{
+	json_decref(all);
+	malloc_trim(0);
+}
+
 const json_t *report_brief(struct report *r)
 {
 	json_t *all;

@@ -38,8 +38,10 @@ void report_fini(struct report *);
 void report_put(struct report *, struct fd *);
 /* Everything but the resources; NULL: no report yet.  Borrowed, until the next report_put. */
 const json_t *report_brief(struct report *);
-/* All of it, for one answer: the caller's to json_decref; NULL: none. */
+/* All of it, for one answer, then report_drop() it; NULL: none. */
 json_t *report_full(struct report *);
+/* Also gives the memory back to the kernel: a parsed report is many times its text. */
+void report_drop(json_t *);
 
 /* Total accessors: never fail on a wrong type. */
 const char *jget_str(const json_t *object, const char *key);		/* "" */

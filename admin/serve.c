@@ -5,6 +5,7 @@
 #include "admin/serve.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -68,10 +69,14 @@ static void doors_update(struct serve *s)
 
 static void out_drop(struct serve_client *c)
 {
+	bool large = c->body.n > 65536;
+
 	c->serve->out_bytes -= c->head.n + c->body.n;
 	text_fini(&c->head);
 	text_fini(&c->body);
 	c->out_at = 0;
+	if (large)	/* what it took to make it, too */
+		malloc_trim(0);
 }
 
 static void client_close(struct serve_client *c)

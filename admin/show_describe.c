@@ -330,5 +330,5 @@ void show_describe(struct state *st, const struct call *c, struct answer *ret)
 			     all ? "look for its document in `nodeproxyctl get sources`"
 				 : "the sync process has not reported yet: ask again in a second");
 	}
-	json_decref(all);
+	report_drop(all);
 }

@@ -313,7 +313,7 @@ void show_routes(struct state *st, const struct call *c, struct answer *ret)
 	show_end(ret);
 	json_decref(attached);
 	json_decref(routes);
-	json_decref(all);
+	report_drop(all);
 }
 
 /* Services per namespace: both lists are sorted by namespace, so one pass does. */

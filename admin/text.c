@@ -181,6 +181,6 @@ void js_node(struct text *t, const char *key, const json_t *node)
 		return;
 	}
 	js_key(t, key);
-	if (json_dump_callback(node, dump_cb, t, JSON_COMPACT | JSON_ENCODE_ANY) < 0)
+	if (json_dump_callback(node, dump_cb, t, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(12)) < 0)
 		t->cut = true;
 }

@@ -364,7 +364,7 @@ static int show(const struct asked *a, const struct response *r)
 	if (a->cmd == CMD_version)
 		json_object_set_new(o, "nodeproxyctl", json_string(PACKAGE_VERSION));
 	if (a->format == JSON) {
-		dump = json_dumps(o, JSON_INDENT(2));
+		dump = json_dumps(o, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
 		if (dump)
 			text_adds(&out, dump);
 		text_addc(&out, '\n');
