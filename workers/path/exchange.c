@@ -4,6 +4,8 @@
 /* See exchange.h: the loop that runs the stages, and what they share. */
 #include "workers/path/exchange.h"
 
+#include <errno.h>
+
 #include "nodeproxy/lib/base/log.h"
 #include "nodeproxy/lib/base/panic.h"
 
@@ -72,6 +74,15 @@ void exchange_release_view(struct exchange *ex)
 	ex->view = NULL;
 }
 
+/* Nothing has come after the response, and nothing waits to go.  Bytes that were spliced, or that
+ * filled the buffer exactly, leave the ready bit behind: then the socket is asked. */
+static bool is_quiet(struct path *p, struct leg *l)
+{
+	if (l->in || l->out.bytes || l->eof || l->ready & (READY_END | READY_ERR))
+		return false;
+	return !(l->ready & READY_IN) || leg_read(l, p->scratch, PATH_SCRATCH) == -EAGAIN;
+}
+
 void exchange_release_back(struct exchange *ex, bool reusable, bool abort)
 {
 	struct path *p = ex->conn->path;
@@ -85,8 +96,7 @@ void exchange_release_back(struct exchange *ex, bool reusable, bool abort)
 	ex->back = NULL;
 	b->user = NULL;
 	b->leg.want = 0;
-	if (reusable && b->leg.in == NULL && b->leg.out.bytes == 0 && !b->leg.eof &&
-	    !(b->leg.ready & (READY_IN | READY_END | READY_ERR)) && !p->draining &&
+	if (reusable && !p->draining && is_quiet(p, &b->leg) &&
 	    pool_put(&p->pool, b)) {
 		path_deadline(p, &b->deadline, p->knobs->pooled_ms);
 		return;

@@ -147,6 +147,7 @@ START_TEST(a_big_body_arrives_whole_both_ways)
 	}
 	rig_log(r, "status=200 reason=DONE");
 	ck_assert_uint_gt(board_get(&r->path.mine->c[WC_spliced_bytes]), 0);
+	ck_assert_uint_eq(r->path.pool.idle, 1);	/* it can be used again */
 	free(bytes);
 	free(got);
 	end_all(r, c, b);
