@@ -233,6 +233,7 @@ static enum step go_up(struct exchange *ex)
 	case FLOW_STARVED:
 		return starve(ex);
 	case FLOW_LOST:
+		ex->front_keep = false;	/* it may have been the beginning of the next request */
 		return end(ex, REASON_OVER_BUDGET);
 	}
 	return NEXT;
