@@ -224,7 +224,7 @@ static void message(const struct msg *m, struct fd fd[CHAN_MAX_FDS])
 	case MSG_LOG_FILE:
 		if (!fd_is_open(fd[0]) && strcmp(the.state.knobs->access_log_path, "-") == 0)
 			fd[0].v = dup(STDERR_FILENO);
-		logdrain_access(&the.drain, &fd[0]);
+		logdrain_access(&the.drain, &fd[0], the.state.knobs->access_log_path[0] != 0);
 		break;
 	case MSG_LOG_RING:
 		ring_here(m->p, fd[0]);
@@ -327,7 +327,9 @@ static void about_this_host(struct state *st)
 
 int main(int argc, char **argv)
 {
-	the.state.landlock_abi = role_landlock_version();	/* the filter refuses to ask later */
+	/* What the filter refuses later: asking for Landlock, and opening /dev/urandom. */
+	the.state.landlock_abi = role_landlock_version();
+	json_object_seed(0);
 	the.state.report = report_none();
 	the.waiting = FD_NONE;
 	role_begin(ROLE_ADMIND, argc, argv, &the.born);

@@ -57,7 +57,7 @@ static void sink_flush(struct log_sink *s)
 static bool sink_add(struct log_sink *s, const uint8_t *line, size_t n)
 {
 	if (!fd_is_open(s->fd))
-		return true;
+		return !s->wanted;
 	if (s->n + n + 1 > LOGDRAIN_SINK_BYTES) {
 		sink_flush(s);
 		if (s->at) {
@@ -172,10 +172,15 @@ static void skip_cut_line(struct log_sink *s)
 		;
 }
 
-void logdrain_access(struct logdrain *d, struct fd *fd)
+void logdrain_access(struct logdrain *d, struct fd *fd, bool wanted)
 {
 	struct log_sink *s = &d->access;
 
+	s->wanted = wanted;
+	if (wanted && !fd_is_open(*fd)) {
+		s->error = fd_is_open(s->fd) ? s->error : ENOENT;
+		return;
+	}
 	if (fd_is_open(s->fd)) {
 		sink_flush(s);
 		skip_cut_line(s);

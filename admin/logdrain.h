@@ -24,7 +24,8 @@
 #define LOGDRAIN_SINK_BYTES (512u * 1024)
 
 struct log_sink {
-	struct fd fd;		/* -1: nowhere; records for it are not kept, and not losses */
+	struct fd fd;		/* -1: nowhere; records for it are not kept, and losses only if wanted */
+	bool wanted;		/* the settings name a file, whether or not it could be opened */
 	bool borrowed;		/* standard error */
 	bool is_file;		/* never blocks for long: written without asking */
 	int error;		/* errno of the last try, 0 */
@@ -51,9 +52,10 @@ must_use int logdrain_init(struct logdrain *, struct loop *, int events_fd);
 void logdrain_fini(struct logdrain *);
 /* The ring of a worker; bytes of the mapping as the master said.  0 or -errno. */
 must_use int logdrain_ring(struct logdrain *, unsigned worker, struct fd, size_t bytes);
-/* Another access log (taken), or none.  What waits goes to the old one first; a line that stays
- * cut there is finished nowhere and counted. */
-void logdrain_access(struct logdrain *, struct fd *);
+/* Another access log (taken), or none.  What waits goes to the old one first; the rest of a line
+ * that is cut there is thrown away.  None although the settings name one (wanted): it could not be
+ * opened, and the old one, if any, goes on. */
+void logdrain_access(struct logdrain *, struct fd *, bool wanted);
 /* One pass, as the timer does it; returns the bytes of records taken. */
 size_t logdrain_pass(struct logdrain *);
 /* What was lost so far, into the state. */

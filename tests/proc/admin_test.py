@@ -185,6 +185,15 @@ def rotation_loses_no_line(host):
     host.get("/a/after-the-reopen")
     np.until("the line in the new file", lambda: "after-the-reopen" in "".join(lines(host.access_log)))
     assert "after-the-reopen" not in "".join(lines(old))
+    # A path that cannot be opened: the order is refused, and the old file goes on.
+    os.rename(host.access_log, old)
+    os.mkdir(host.access_log)
+    r = host.ctl("log-reopen")
+    assert r.returncode == 1 and "nodeproxyctl:" in r.stderr, r
+    host.get("/a/into-the-old-one")
+    np.until("the line in the old file", lambda: "into-the-old-one" in "".join(lines(old)))
+    os.rmdir(host.access_log)
+    assert host.ctl("log-reopen").returncode == 0
 
 
 def pid_of(host, role):

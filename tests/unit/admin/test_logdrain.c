@@ -59,7 +59,7 @@ static void setup(int access)
 		ck_assert_int_eq(logdrain_ring(&d, w, fd, RING_BYTES(RING)), 0);
 		fd_close(&fd);
 	}
-	logdrain_access(&d, &file);
+	logdrain_access(&d, &file, access >= 0);
 }
 
 static void teardown(void)
@@ -201,7 +201,7 @@ START_TEST(rotation_loses_no_line)
 	setup(old);
 	ck_assert(put(0, RING_ACCESS, SLICE("before")));
 	logdrain_pass(&d);
-	logdrain_access(&d, &next);
+	logdrain_access(&d, &next, true);
 	ck_assert(put(0, RING_ACCESS, SLICE("after")));
 	logdrain_pass(&d);
 	file_text(old_keep, text, sizeof text);
@@ -210,6 +210,34 @@ START_TEST(rotation_loses_no_line)
 	ck_assert_str_eq(text, "after\n");
 	close(old_keep);
 	close(new_keep);
+	teardown();
+}
+END_TEST
+
+START_TEST(a_file_that_cannot_be_opened_again_leaves_the_old_one)
+{
+	int old = new_file(), keep = dup(old);
+	struct fd none = FD_NONE;
+	struct state st = { 0 };
+	char text[256];
+
+	setup(old);
+	logdrain_access(&d, &none, true);
+	ck_assert(put(0, RING_ACCESS, SLICE("still written")));
+	logdrain_pass(&d);
+	file_text(keep, text, sizeof text);
+	ck_assert_str_eq(text, "still written\n");
+	close(keep);
+	teardown();
+
+	/* never opened at all: lines are lost, and that is said */
+	setup(-1);
+	logdrain_access(&d, &none, true);
+	ck_assert(put(1, RING_ACCESS, SLICE("lost")));
+	logdrain_pass(&d);
+	logdrain_report(&d, &st);
+	ck_assert_uint_eq(st.losses[1].sink, 1);
+	ck_assert_int_ne(st.log_error, 0);
 	teardown();
 }
 END_TEST
@@ -233,4 +261,5 @@ END_TEST
 
 UNIT_TESTS("logdrain", a_record_is_one_line_and_control_bytes_are_gone,
 	   a_hostile_ring_does_not_stop_the_others, a_full_file_loses_whole_lines_and_counts_them,
-	   rotation_loses_no_line, without_a_file_access_lines_go_nowhere_and_are_not_losses)
+	   rotation_loses_no_line,
+	   a_file_that_cannot_be_opened_again_leaves_the_old_one, without_a_file_access_lines_go_nowhere_and_are_not_losses)
