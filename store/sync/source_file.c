@@ -15,7 +15,8 @@
  * files, a delta for those that events named.  Whether a file changed is judged by what fstat says
  * and, when that is younger than the clock's grain or an event named it, by its bytes.  Once a
  * minute the directory is opened again by its path, for what inotify does not see: network file
- * systems, and a link above the directory that was turned elsewhere. */
+ * systems, and a link above the directory that was turned elsewhere.  That it was removed is not
+ * seen either while we have it open: a look each second. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -33,7 +34,8 @@
 #define WINDOW		64
 #define AGAIN_MIN_MS	500
 #define AGAIN_MAX_MS	5000
-#define LOOK_AGAIN_MS	60000
+#define LOOK_MS		1000
+#define LOOKS		60	/* then the path is opened again */
 #define FIRST_DIR_MS	2000
 
 struct file {
@@ -68,6 +70,7 @@ struct source_file {
 	unsigned in_flight;
 	uint64_t serial, listing;
 	int64_t again_ms;
+	unsigned looks;
 	struct mono since;	/* first event of the next change set, or of the one being told */
 	struct mono next_since;
 };
@@ -569,11 +572,17 @@ struct mono source_file_since(const struct source_file *s)
 
 /* ---- life ---- */
 
+/* inotify says nothing about a directory that is removed while it is open. */
 static void look_again_cb(void *arg)
 {
 	struct source_file *s = arg;
+	struct stat st;
 
-	if (fd_is_open(s->dir) && !s->telling)
+	if (!fd_is_open(s->dir) || s->telling)
+		return;
+	if (fstat(s->dir.v, &st) < 0 || st.st_nlink == 0)
+		lose(s, "the directory was removed");
+	else if (++s->looks % LOOKS == 0)
 		(void)chan_say(s->chan, MSG_SOURCE_AGAIN, &(struct msg_empty){ 0 });
 }
 
@@ -599,8 +608,7 @@ int source_file_new(struct loop *loop, struct chan *chan, const char *path,
 	list_init(&s->to_ask);
 	list_init(&s->dirty);
 	loop_timer_start(loop, &s->again, FIRST_DIR_MS * NS_PER_MS, 0, first_dir_cb, s);
-	loop_timer_start(loop, &s->look_again, LOOK_AGAIN_MS * NS_PER_MS, LOOK_AGAIN_MS,
-			 look_again_cb, s);
+	loop_timer_start(loop, &s->look_again, LOOK_MS * NS_PER_MS, LOOK_MS, look_again_cb, s);
 	*ret = s;
 	return 0;
 }

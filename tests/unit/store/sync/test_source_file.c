@@ -314,6 +314,17 @@ START_TEST(a_directory_that_goes_is_lost_and_its_files_are_not_gone)
 }
 END_TEST
 
+START_TEST(an_empty_directory_that_is_removed_is_lost_within_seconds)
+{
+	begin();
+	send_dir("");
+	hear("snapshot end ");
+	rmdir(path);
+	hear("lost");
+	end();
+}
+END_TEST
+
 START_TEST(a_swapped_link_means_a_look_at_everything)
 {
 	begin();
@@ -391,6 +402,7 @@ UNIT_TESTS("source_file", all_files_are_one_snapshot_and_others_are_not_looked_a
 	   a_new_look_at_the_directory_reads_only_what_changed,
 	   a_file_that_cannot_be_opened_is_not_gone,
 	   a_directory_that_goes_is_lost_and_its_files_are_not_gone,
+	   an_empty_directory_that_is_removed_is_lost_within_seconds,
 	   a_swapped_link_means_a_look_at_everything, one_file_as_a_source_that_goes_is_lost,
 	   a_file_larger_than_allowed_is_handed_over_cut,
 	   more_files_than_the_window_are_one_snapshot)
