@@ -28,7 +28,8 @@
 #include "store/sync/source.h"
 
 #define WORK_SLICE_US	500	/* of background building per pass */
-#define REPORT_MIN_MS	100
+#define REPORT_FIRST_MS 100	/* "starting" is only said when the source takes that long */
+#define REPORT_MIN_MS	25	/* msg.def allows 50 a second */
 #define REPORT_MAX_MS	5000
 #define REPORT_COST	10	/* a report that took 1 ms is not made again for 10 ms */
 #define VIEW_RETRY_MS	20
@@ -53,6 +54,7 @@ struct syncd {
 	bool rebuild;			/* all workers refused what the builder made */
 	bool telling_all;		/* the change set under way is a snapshot */
 	bool report_due;
+	struct mono report_next;	/* not before */
 	bool was_durable;
 	struct waiting_view base, overlay;
 	struct loop_timer work, view_retry, store_retry, report_again, trim;
@@ -205,13 +207,10 @@ static void report_cb(void *arg)
 {
 	struct syncd *s = arg;
 	struct fd text = FD_NONE;
-	struct mono before;
+	struct mono before = clock_tick();
 	int64_t pause_ms;
 
-	if (!s->report_due)
-		return;
 	s->report_due = false;
-	before = clock_tick();
 	s->report.rev = s->rev;
 	if (report_make(&s->model, &s->keep, &s->report, &text) < 0 ||
 	    chan_send(&s->born.chan, MSG_SOURCES_MADE, &(struct msg_rev){ s->rev },
@@ -220,14 +219,19 @@ static void report_cb(void *arg)
 	fd_close(&text);
 	pause_ms = mono_diff_ms(clock_tick(), before) * REPORT_COST;
 	pause_ms = min_of(max_of(pause_ms, (int64_t)REPORT_MIN_MS), (int64_t)REPORT_MAX_MS);
-	loop_timer_start(&s->loop, &s->report_again, pause_ms * NS_PER_MS, 0, report_cb, s);
+	s->report_next = mono_after_ms(clock_now(), pause_ms);
+	if (s->report_due)
+		loop_timer_start(&s->loop, &s->report_again, pause_ms * NS_PER_MS, 0, report_cb, s);
 }
 
 static void report_soon(struct syncd *s)
 {
+	int64_t left = s->report_next.ns - clock_tick().ns;
+
+	if (s->report_due && s->report_next.ns)
+		return;		/* its time is set */
 	s->report_due = true;
-	if (!loop_timer_is_running(&s->report_again))
-		loop_timer_start(&s->loop, &s->report_again, 0, 0, report_cb, s);
+	loop_timer_start(&s->loop, &s->report_again, max_of(left, (int64_t)0), 0, report_cb, s);
 }
 
 /* ---- change sets ---- */
@@ -252,9 +256,9 @@ static void make_true(struct syncd *s, bool changed, struct timing *timing, stru
 		commit_view(s);
 		if (since.ns)
 			timing_add(timing, mono_diff_us(clock_tick(), since));
-		log_info("changed", "rev=%llu services=%zu places=%zu refused_places=%u us=%lld",
-			 (unsigned long long)s->rev, s->model.services.count,
-			 s->model.places.count, 0u, (long long)timing->last_us);
+		log_limited(LOG_INFO, "changed", "rev=%llu services=%zu places=%zu us=%lld",
+			    (unsigned long long)s->rev, s->model.services.count,
+			    s->model.places.count, (long long)timing->last_us);
 	}
 	write_store(s, false);
 	report_soon(s);
@@ -488,7 +492,8 @@ int main(int argc, char **argv)
 		return ROLE_EXIT_START;
 	}
 	load(s, began);
-	report_soon(s);
+	s->report_due = true;
+	loop_timer_start(&s->loop, &s->report_again, REPORT_FIRST_MS * NS_PER_MS, 0, report_cb, s);
 	chan_watch(&s->born.chan, &s->loop, chan_cb, s);
 	role_ready(&s->born.chan);
 	loop_run(&s->loop);
