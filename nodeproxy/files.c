@@ -21,8 +21,8 @@
 #include "nodeproxy/master.h"
 
 #define SOURCE_EVENTS                                                                              \
-	(IN_CLOSE_WRITE | IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_ATTRIB |       \
-	 IN_DELETE_SELF | IN_MOVE_SELF)
+	(IN_CLOSE_WRITE | IN_MODIFY | IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE |       \
+	 IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF)
 
 static int complain(const char *what, const char *path, int r)
 {

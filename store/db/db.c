@@ -170,12 +170,14 @@ static int open_once(int dir, struct db **ret, char why[256])
 		/* locking_mode before the first read in WAL mode: no shared-memory file.  A cache
 		 * of 1 MiB: rows are read once and written in order. */
 		r = run(db, "PRAGMA locking_mode=EXCLUSIVE; PRAGMA temp_store=MEMORY;"
-			    "PRAGMA cache_size=-1024; PRAGMA mmap_size=0; PRAGMA cell_size_check=ON;"
+			    "PRAGMA mmap_size=0; PRAGMA cell_size_check=ON;"
 			    "PRAGMA foreign_keys=ON; PRAGMA journal_mode=WAL;"
 			    "PRAGMA synchronous=NORMAL; PRAGMA journal_size_limit=4194304;");
 	}
-	if (r == 0)
+	if (r == 0) {
+		db_cache(db, 0);
 		r = migrate(db);
+	}
 	for (size_t i = 0; r == 0 && i < DB_STATEMENTS; i++)
 		r = db_error(db, sqlite3_prepare_v3(db->sql, statements[i], -1,
 						    SQLITE_PREPARE_PERSISTENT, &db->stmt[i], NULL));
@@ -265,6 +267,16 @@ void db_close(struct db **p)
 	sqlite3_close(db->sql);
 	free(db);
 	*p = NULL;
+}
+
+void db_cache(struct db *db, unsigned kib)
+{
+	char sql[64];
+
+	snprintf(sql, sizeof sql, "PRAGMA cache_size=-%u", kib ? kib : DB_CACHE_KIB);
+	(void)run(db, sql);	/* without it everything is only slower, or larger */
+	if (kib == 0)
+		sqlite3_db_release_memory(db->sql);
 }
 
 bool db_is_in_place(const struct db *db)

@@ -25,6 +25,7 @@
 
 #define DB_VERSION	  1
 #define DB_APPLICATION_ID 0x4e505354	/* "NPST" */
+#define DB_CACHE_KIB	  1024
 #define DB_ASIDE_MAX	  8		/* store.db.bad-1 .. bad-8 */
 
 enum db_statement { DB_BEGIN, DB_COMMIT, DB_ROLLBACK, DB_META_GET, DB_META_PUT, DB_RESOURCES,
@@ -54,6 +55,9 @@ must_use int db_open(int dir, struct db **ret, struct db_found *ret_found);
 void db_close(struct db **);
 /* False when the file was removed or replaced behind our back: what is committed goes nowhere. */
 bool db_is_in_place(const struct db *);
+
+/* Pages kept in memory: kib of them for a while, 0: back to the usual few, the rest is freed. */
+void db_cache(struct db *, unsigned kib);
 
 /* For query.c and apply.c: 0 or -errno from SQLite's code, the words in db->problem.
  * -EBADMSG: the file is damaged. */

@@ -171,7 +171,12 @@ static int write_service(struct db *db, const struct service *s)
 
 static int write_everything(struct db *db, const struct model *m, uint64_t rev)
 {
-	int r = db_clear(db);
+	int r;
+
+	/* In the order of hash tables every insertion lands elsewhere in the tables: with the small
+	 * cache of every day 120,000 rows take 2.4 s, with this one a fraction. */
+	db_cache(db, KEEP_REWRITE_CACHE_KIB);
+	r = db_clear(db);
 
 	for (size_t b = 0; b < m->resources.buckets; b++) {
 		for (const struct hash_node *n = m->resources.bucket[b]; r == 0 && n; n = n->next) {
@@ -228,6 +233,7 @@ static int write_once(struct keep *k, struct model *m, uint64_t rev)
 bool keep_write(struct keep *k, struct model *m, uint64_t rev, bool force)
 {
 	struct mono now = clock_tick();
+	bool rewrite;
 
 	if (k->durable && journal_is_empty(&m->journal) && rev == k->rev)
 		return true;
@@ -241,11 +247,14 @@ bool keep_write(struct keep *k, struct model *m, uint64_t rev, bool force)
 		k->again = mono_after_ms(now, k->wait_ms);
 		return false;
 	}
+	rewrite = m->journal.rewrite;
 	journal_clear(&m->journal);
 	k->rev = rev;
 	k->durable = true;
 	k->wait_ms = 0;
 	k->problem[0] = 0;
 	k->commits++;
+	if (rewrite)
+		db_cache(k->db, 0);
 	return true;
 }

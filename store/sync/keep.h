@@ -15,6 +15,7 @@
 
 #define KEEP_WAIT_MIN_MS 200
 #define KEEP_WAIT_MAX_MS 30000
+#define KEEP_REWRITE_CACHE_KIB 65536	/* at most; used as far as there are pages */
 
 struct keep {
 	int dir;		/* borrowed */

@@ -310,9 +310,11 @@ void model_place(struct model *m, const char *name, struct documents *docs)
 		refused_free(container_of(p->refusals.next, struct refused, in_place));
 	/* The old claims step aside, out of their resources too, to be compared with the new. */
 	list_init(&old);
+	m->mark++;
 	list_each(it, &p->claims) {
 		struct claim *c = container_of(it, struct claim, in_place);
 
+		c->resource->mark = m->mark;
 		list_remove(&c->in_place);
 		list_remove(&c->in_resource);
 		list_add_tail(&old, &c->in_place);
@@ -330,6 +332,12 @@ void model_place(struct model *m, const char *name, struct documents *docs)
 		}
 	}
 	documents_fini(docs);
+	/* A refused document of a name that was not here before: half a name, or a mistake in it. */
+	for (const struct node *n = p->claims.next; n != &p->claims; n = n->next) {
+		const struct claim *c = container_of(n, struct claim, in_place);
+
+		p->keeps |= c->refused && c->resource->mark != m->mark;
+	}
 	list_each(it, &old) {
 		struct claim *c = container_of(it, struct claim, in_place);
 		struct row *none = NULL;

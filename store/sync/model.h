@@ -66,6 +66,7 @@ struct resource {
 	char *conflict;		/* why the served row has no effect; NULL: it has */
 	uint64_t status_was, status_now;	/* what its conditions said last (status.c) */
 	int64_t status_unix_ms;		/* and since when */
+	uint64_t mark;			/* model.mark: claimed by the place being told, before */
 	const char *ns, *name;
 	char text[];
 };
@@ -145,7 +146,7 @@ struct model {
 	struct node touched_services, touched_spaces;
 	bool tenants_touched;
 	bool snapshot;
-	uint64_t shortages;
+	uint64_t shortages, mark;
 	struct slots slot[SLOT_SCOPES];
 	uint32_t gen;			/* last generation of a slot */
 	struct addr cidr;		/* for Services without clusterIP; family 0: none */

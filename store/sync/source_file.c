@@ -8,8 +8,11 @@
  * is looked at; nothing else is believed, so a hostile directory costs refusals and time only.
  *
  *   away        no directory: asked for again, with a growing pause; what was told stands
- *   idle        every file told; an event starts a pause of 20 ms (at most 200 ms with more coming)
+ *   idle        every file told; an event starts a pause of 20 ms (at most 50 ms with more coming)
  *   telling     files asked for, at most WINDOW at a time; the last answer ends the change set
+ *
+ * A file that is being written (IN_MODIFY, but no IN_CLOSE_WRITE yet) is left alone for a while, and
+ * what was read while that began is thrown away: half a file may well be a valid one.
  *
  * A snapshot (the directory is new, the kernel lost events, a link in it was swapped) asks for all
  * files, a delta for those that events named.  Whether a file changed is judged by what fstat says
@@ -30,10 +33,14 @@
 #include "store/sync/source.h"
 
 #define DEBOUNCE_MS	20
-#define DEBOUNCE_MAX_MS 200
+#define DEBOUNCE_MAX_MS 50
 #define WINDOW		64
 #define AGAIN_MIN_MS	500
 #define AGAIN_MAX_MS	5000
+#define WRITING_MS	2000	/* longest wait for a writer to close its file */
+#define CREATED_MS	100	/* for one to begin; links come without a writer */
+#define YOUNG_MS	15	/* a file younger than that may be in the middle of a change */
+#define EMPTY_MS	250	/* an empty file is not believed before */
 #define LOOK_MS		1000
 #define LOOKS		60	/* then the path is opened again */
 #define FIRST_DIR_MS	2000
@@ -49,6 +56,9 @@ struct file {
 	bool told;		/* the rest is as it was then */
 	bool settled;		/* it was older than the grain of file times when it was read */
 	bool gone;		/* as this change set found; told at its end */
+	bool writing;		/* modified and not closed since */
+	struct mono wait_until;	/* left alone till then */
+	struct mono empty_since;	/* {0}: it was not empty when it was read last */
 	struct stat st;
 	uint64_t digest;
 	char name[];
@@ -158,6 +168,8 @@ static void lose(struct source_file *s, const char *why)
 		list_remove(&f->dirty);
 		f->serial = 0;
 		f->gone = false;
+		f->writing = false;
+		f->wait_until = (struct mono){ 0 };
 	}
 	s->telling = s->snapshot = s->rescan = false;
 	s->in_flight = 0;
@@ -261,9 +273,12 @@ static int list(struct source_file *s)
 			if (f == NULL)
 				return -ENOMEM;
 			f->listed = s->listing;
-			f->look |= node_is_linked(&f->dirty);
-			ask(s, f);
 			found++;
+			f->look |= node_is_linked(&f->dirty);
+			if (f->wait_until.ns > clock_now().ns)
+				s->on.same(s->on.arg, f->name);	/* stays dirty, comes later */
+			else
+				ask(s, f);
 		}
 	}
 	if (n < 0)
@@ -287,20 +302,32 @@ static void tell_all(struct source_file *s)
 		pump(s);
 }
 
+static void debounce_cb(void *arg);
+
 static void tell_dirty(struct source_file *s)
 {
+	struct mono now = clock_tick(), wait = { 0 };
 	struct stat st;
 
 	if (fstat(s->dir.v, &st) < 0 || st.st_nlink == 0) {
 		lose(s, "the directory was removed");
 		return;
 	}
-	s->telling = true;
-	while (!list_is_empty(&s->dirty)) {
-		struct file *f = container_of(s->dirty.next, struct file, dirty);
+	list_each(it, &s->dirty) {
+		struct file *f = container_of(it, struct file, dirty);
 
+		if (f->wait_until.ns > now.ns) {
+			if (wait.ns == 0 || f->wait_until.ns < wait.ns)
+				wait = f->wait_until;
+			continue;
+		}
 		f->look = true;
 		ask(s, f);
+	}
+	s->telling = !list_is_empty(&s->to_ask);
+	if (wait.ns) {
+		loop_timer_start(s->loop, &s->debounce, wait.ns - now.ns, 0, debounce_cb, s);
+		*(s->telling ? &s->next_since : &s->since) = now;
 	}
 	pump(s);
 }
@@ -325,13 +352,13 @@ static void soon(struct source_file *s)
 {
 	struct mono now = clock_tick();
 	struct mono *since = s->telling ? &s->next_since : &s->since;
+	int64_t left;
 
 	if (since->ns == 0)
 		*since = now;
-	if (loop_timer_is_running(&s->debounce) &&
-	    mono_diff_ms(now, *since) > DEBOUNCE_MAX_MS - DEBOUNCE_MS)
-		return;
-	loop_timer_start(s->loop, &s->debounce, DEBOUNCE_MS * NS_PER_MS, 0, debounce_cb, s);
+	left = since->ns + DEBOUNCE_MAX_MS * NS_PER_MS - now.ns;
+	left = min_of(max_of(left, (int64_t)0), DEBOUNCE_MS * NS_PER_MS);
+	loop_timer_start(s->loop, &s->debounce, left, 0, debounce_cb, s);
 }
 
 /* ---- events ---- */
@@ -355,6 +382,14 @@ static void one_event(struct source_file *s, const struct inotify_event *e)
 		/* Asked for already, perhaps opened before this change: once more. */
 		if (!node_is_linked(&f->dirty))
 			list_add_tail(&s->dirty, &f->dirty);
+		if (e->mask & IN_MODIFY && !f->writing)
+			f->wait_until = mono_after_ms(clock_tick(), WRITING_MS);
+		else if (e->mask & IN_CREATE)
+			f->wait_until = mono_after_ms(clock_tick(), CREATED_MS);
+		else if (!(e->mask & (IN_MODIFY | IN_ATTRIB)))
+			f->wait_until = (struct mono){ 0 };
+		f->writing = e->mask & IN_MODIFY ||
+			     (f->writing && e->mask & (IN_CREATE | IN_ATTRIB));
 	}
 	soon(s);
 }
@@ -439,6 +474,49 @@ static void unreadable(struct source_file *s, struct file *f, int error)
 	s->on.unreadable(s->on.arg, f->name, why);
 }
 
+/* True when the file was written to since st was taken: what was read then may be half of it. */
+static bool is_being_written(struct source_file *s, struct file *f, int fd, const struct stat *st)
+{
+	struct stat now;
+	int64_t age_ms;
+	bool changed;
+
+	inotify_cb(s, LOOP_READ);
+	if (!s->telling)
+		return true;		/* lost meanwhile */
+	/* The clock of file times may be a little ahead of ours; one far ahead is another host's. */
+	age_ms = clock_unix_ms() - (st->st_mtim.tv_sec * 1000 + st->st_mtim.tv_nsec / NS_PER_MS);
+	changed = fstat(fd, &now) < 0 || !same_file(st, &now) || (age_ms > -1000 && age_ms < YOUNG_MS);
+	if (changed && !node_is_linked(&f->dirty)) {
+		list_add_tail(&s->dirty, &f->dirty);
+		f->wait_until = mono_after_ms(clock_tick(), YOUNG_MS);
+		soon(s);
+	}
+	/* Changed and closed again already is no better: it is dirty, and read once more. */
+	return changed || (node_is_linked(&f->dirty) && f->wait_until.ns > clock_now().ns);
+}
+
+/* True when an empty file has not been empty for long.  A file that is opened for writing is emptied
+ * first, and on a busy disk we see that 10 ms before its times and inotify say so. */
+static bool is_just_emptied(struct source_file *s, struct file *f, size_t bytes)
+{
+	struct mono now = clock_tick();
+
+	if (bytes > 0) {
+		f->empty_since = (struct mono){ 0 };
+		return false;
+	}
+	if (f->empty_since.ns == 0)
+		f->empty_since = now;
+	if (mono_diff_ms(now, f->empty_since) >= EMPTY_MS)
+		return false;
+	if (!node_is_linked(&f->dirty))
+		list_add_tail(&s->dirty, &f->dirty);
+	f->wait_until = mono_after_ms(f->empty_since, EMPTY_MS);
+	soon(s);
+	return true;
+}
+
 static void file_content(struct source_file *s, struct file *f, int fd)
 {
 	struct stat st;
@@ -459,6 +537,12 @@ static void file_content(struct source_file *s, struct file *f, int fd)
 	r = read_file(fd, st.st_size > 0 ? (size_t)st.st_size : 0, &bytes, &n);
 	if (r < 0) {
 		unreadable(s, f, r);
+		return;
+	}
+	if (is_being_written(s, f, fd, &st) || is_just_emptied(s, f, n)) {
+		free(bytes);
+		if (s->telling)
+			s->on.same(s->on.arg, f->name);
 		return;
 	}
 	digest = hash_slice(slice_of(bytes, n));
@@ -487,6 +571,8 @@ static void file_here(struct source_file *s, const struct msg *m)
 	s->in_flight--;
 	if (m->nfds == 1) {
 		file_content(s, f, m->fd[0].v);
+		if (!s->telling)
+			return;
 	} else if (here->error == -ENOENT && s->only[0]) {
 		lose(s, "the file was removed");
 		return;

@@ -299,6 +299,7 @@ static void on_place(void *arg, const char *place, struct slice content)
 
 	if (documents_read(&docs, place, content) < 0)
 		s->model.shortages++;
+	log_debug("told", "place=%s bytes=%zu documents=%zu", place, content.n, docs.n);
 	for (size_t i = 0; i < docs.n; i++)
 		if (docs.v[i].refusal)
 			log_limited(LOG_WARN, "refused", "%s",
@@ -447,6 +448,10 @@ static void load(struct syncd *s, struct mono began)
 		s->rev = s->born.start.rev + (s->keep.rev > 0);
 	if (!model_settle(&s->model) && s->keep.rev == 0)
 		return;		/* nothing was ever told: the first view waits for the source */
+	if (s->model.shortages) {
+		log_error("out_of_memory", "rev=%llu", (unsigned long long)s->rev);
+		exit(1);
+	}
 	commit_view(s);
 	timing_add(&s->report.load, mono_diff_us(clock_tick(), began));
 	log_info("loaded", "rev=%llu rows=%u refused=%u slots=%u us=%lld",

@@ -121,6 +121,14 @@ START_TEST(what_a_broken_text_may_have_held_stays)
 	model_unreadable(&w.model, "a.yaml", "cannot be read: Permission denied");
 	ck_assert(!settle(&w));
 	ck_assert(serves(&w, "10.0.0.8"));
+	/* Cut in the middle of a name, it may be half of the one that vanished. */
+	tell(&w, "a.yaml", SERVICE("api", "clusterIP: 10.0.0.8,")
+			   "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: sh");
+	(void)settle(&w);
+	ck_assert(serves(&w, "10.0.0.1"));
+	tell(&w, "a.yaml", SERVICE("api", "clusterIP: 10.0.0.8,") SERVICE("wbe", "nonsense: 1,"));
+	(void)settle(&w);
+	ck_assert(serves(&w, "10.0.0.1"));
 	/* Whole again, without web: it is gone. */
 	tell(&w, "a.yaml", SERVICE("api", "clusterIP: 10.0.0.8,"));
 	ck_assert(settle(&w));

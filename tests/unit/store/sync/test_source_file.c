@@ -77,8 +77,10 @@ static void on_lost(void *arg, const char *why)
 
 /* ---- the master ---- */
 
+/* Files must be older than the source's doubt (15 ms) before it looks at them unprompted. */
 static void send_dir(const char *only)
 {
+	usleep(20000);
 	struct msg_source src = { 0 };
 	int fds[2] = { open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC),
 		       inotify_init1(IN_CLOEXEC | IN_NONBLOCK) };
@@ -379,6 +381,100 @@ START_TEST(a_file_larger_than_allowed_is_handed_over_cut)
 }
 END_TEST
 
+START_TEST(a_file_is_not_read_while_it_is_written)
+{
+	int fd;
+
+	begin();
+	write_file("a.yaml", "whole");
+	write_file("b.yaml", "B");
+	send_dir("");
+	hear("end ");
+	/* A change of its own is pending when somebody begins to write in place. */
+	write_file("a.yaml", "other");
+	fd = openat(dir, "a.yaml", O_WRONLY | O_TRUNC | O_CLOEXEC);
+	ck_assert_int_eq(write(fd, "ha", 2), 2);
+	write_file("b.yaml", "B2");
+	hear("place:b.yaml=B2 end ");	/* nobody else waits for it */
+	for (int i = 0; i < 100; i++) {
+		pass();
+		usleep(1000);
+	}
+	ck_assert_str_eq(said, "");
+	/* Nor when all files are looked at. */
+	send_dir("");
+	hear("end ");
+	ck_assert_int_eq(write(fd, "lf", 2), 2);
+	close(fd);
+	hear("place:a.yaml=half end ");
+	/* New and written slowly. */
+	fd = openat(dir, "c.yaml", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	ck_assert_int_eq(write(fd, "ne", 2), 2);
+	for (int i = 0; i < 150; i++) {
+		pass();
+		usleep(1000);
+	}
+	ck_assert_str_eq(said, "");
+	ck_assert_int_eq(write(fd, "w", 1), 1);
+	close(fd);
+	hear("place:c.yaml=new end ");
+	end();
+}
+END_TEST
+
+START_TEST(a_file_that_is_never_closed_is_read_all_the_same)
+{
+	int fd;
+
+	begin();
+	send_dir("");
+	hear("end ");
+	fd = openat(dir, "a.yaml", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	ck_assert_int_eq(write(fd, "A", 1), 1);
+	hear("place:a.yaml=A end ");
+	close(fd);
+	end();
+}
+END_TEST
+
+START_TEST(an_empty_file_is_not_believed_at_once)
+{
+	struct timespec old[2] = { { .tv_sec = 1000 }, { .tv_sec = 1000 } };
+	int fd;
+
+	begin();
+	write_file("a.yaml", "A");
+	send_dir("");
+	hear("end ");
+	/* Empty, old and closed, as a file looks while the kernel is still emptying it. */
+	write_file("b.yaml", "");
+	fd = openat(dir, "b.yaml", O_RDONLY | O_CLOEXEC);
+	ck_assert_int_eq(futimens(fd, old), 0);
+	close(fd);
+	ck_assert_int_eq(renameat(dir, "b.yaml", dir, "a.yaml"), 0);
+	hear("same:a.yaml ");
+	said[0] = 0;
+	write_file("a.yaml", "AA");
+	hear("place:a.yaml=AA end ");
+	/* It stays empty: then it is. */
+	write_file("a.yaml", "");
+	hear("place:a.yaml= end ");
+	end();
+}
+END_TEST
+
+START_TEST(a_link_has_no_writer)
+{
+	begin();
+	write_file("a", "A");
+	send_dir("");
+	hear("end ");
+	ck_assert_int_eq(symlinkat("a", dir, "a.yaml"), 0);
+	hear("place:a.yaml=A end ");
+	end();
+}
+END_TEST
+
 START_TEST(more_files_than_the_window_are_one_snapshot)
 {
 	char name[32];
@@ -405,4 +501,6 @@ UNIT_TESTS("source_file", all_files_are_one_snapshot_and_others_are_not_looked_a
 	   an_empty_directory_that_is_removed_is_lost_within_seconds,
 	   a_swapped_link_means_a_look_at_everything, one_file_as_a_source_that_goes_is_lost,
 	   a_file_larger_than_allowed_is_handed_over_cut,
-	   more_files_than_the_window_are_one_snapshot)
+	   a_file_is_not_read_while_it_is_written,
+	   a_file_that_is_never_closed_is_read_all_the_same, a_link_has_no_writer,
+	   an_empty_file_is_not_believed_at_once, more_files_than_the_window_are_one_snapshot)
