@@ -64,6 +64,22 @@ def main():
             bad.append(f"counters.def: {name}: {prom} does not start with nodeproxy_")
         if prom and name.endswith("_gauge") == prom.endswith("_total"):
             bad.append(f"counters.def: {name}: gauges have no _total, counters do")
+    # Every command and argument has help, a permission and its lines in both manual pages.
+    text = re.sub(r"/\*.*?\*/", "", read("admin/commands.def") or "", flags=re.S)
+    pages = {p: (read("man/" + p) or "").replace("\\-", "-").replace("\\&", "")
+             for p in ("nodeproxyctl.1", "nodeproxy-api.7")}
+    for m in re.finditer(r'^CMD\((\w+), "([^"]+)", (\w+), "([^"]+)", (\w+), .*?"([^"]*)"\)$', text, re.M | re.S):
+        name, words, _, path, permission, help_ = m.groups()
+        n += 1
+        if not help_ or permission not in ("LOOK", "CHANGE", "DEBUG"):
+            bad.append(f"commands.def: {name}: no help, or no such permission")
+        for page, word in (("nodeproxyctl.1", words), ("nodeproxy-api.7", path)):
+            if pages[page] and word not in pages[page]:
+                bad.append(f"man/{page} does not name {word}")
+    for m in re.finditer(r'^ARG\((\w+), (\w+), \w+, "([^"]*)", "([^"]*)", "([^"]*)"\)$', text, re.M):
+        n += 1
+        if not m.group(5):
+            bad.append(f"commands.def: {m.group(1)}: {m.group(2)}: empty help")
     for b in bad:
         print(b)
     print(f"defs: {n} rows, {len(bad)} problems")

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -176,13 +177,16 @@ START_TEST(a_late_answer_holds_the_next_request_back_and_finds_only_its_client)
 	ck_assert(strstr(text, "at last") && strstr(text, "at last") < strstr(text, "/next"));
 	close(fd);
 	/* The client went away: its place is another's, who must not get the answer. */
+	while (serve.clients)
+		loop_once(&loop);
 	again = client();
 	say(again, "GET /late HTTP/1.1\r\nHost: a\r\n\r\n");
 	while (asked < 3)
 		loop_once(&loop);
+	ck_assert_uint_eq(first.slot, late.slot);
 	a = (struct answer){ .status = 200, .type = "text/plain", .body = text_of(100) };
 	text_adds(&a.body, "not yours");
-	serve_answer(&serve, first.slot == late.slot && first.gen == late.gen ? SLOT_NONE : first, &a);
+	serve_answer(&serve, first, &a);
 	a = (struct answer){ .status = 200, .type = "text/plain", .body = text_of(100) };
 	text_adds(&a.body, "yours");
 	serve_answer(&serve, late, &a);
@@ -305,7 +309,32 @@ START_TEST(a_client_that_does_not_read_is_closed)
 }
 END_TEST
 
-UNIT_TESTS("serve", pipelined_requests_are_answered_in_order,
+START_TEST(without_descriptors_accepting_pauses_and_goes_on)
+{
+	struct rlimit was, low;
+	int fd, top;
+
+	begin();
+	fd = client();
+	say(fd, "GET /patient HTTP/1.1\r\nHost: a\r\n\r\n");
+	top = dup(fd);
+	close(top);
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &was), 0);
+	low = (struct rlimit){ .rlim_cur = (rlim_t)top, .rlim_max = was.rlim_max };
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &low), 0);
+	for (int i = 0; i < 5; i++)
+		loop_once(&loop);
+	ck_assert_uint_eq(serve.clients, 0);
+	ck_assert(!serve.door_open[DOOR_ADMIN]);	/* else the loop would spin */
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &was), 0);
+	serve.tick.fn(serve.tick.arg);
+	hear(fd, "/patient");
+	close(fd);
+	end();
+}
+END_TEST
+
+UNIT_TESTS("serve", without_descriptors_accepting_pauses_and_goes_on, pipelined_requests_are_answered_in_order,
 	   a_late_answer_holds_the_next_request_back_and_finds_only_its_client,
 	   a_large_answer_arrives_whole_and_head_has_no_body,
 	   nonsense_gets_an_error_and_the_connection_ends,
