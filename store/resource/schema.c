@@ -46,12 +46,26 @@ const struct schema_field *schema_field_at(unsigned i)
 	return i < countof(row) ? &row[i] : NULL;
 }
 
+/* The rows of an object stand together: where they start (a file of endpoints asks often). */
+static unsigned first_row(enum schema_object o)
+{
+	static uint16_t start[SCHEMA_OBJECTS];	/* + 1; 0: not looked for yet */
+
+	if (start[o] == 0) {
+		unsigned j = 0;
+
+		while (j < countof(row) && row[j].object != o)
+			j++;
+		start[o] = (uint16_t)(j + 1);
+	}
+	return start[o] - 1u;
+}
+
 const struct schema_field *schema_field_of(enum schema_object o, unsigned i)
 {
-	for (unsigned j = 0; j < countof(row); j++)
-		if (row[j].object == o && i-- == 0)
-			return &row[j];
-	return NULL;
+	unsigned j = first_row(o) + i;
+
+	return j < countof(row) && row[j].object == o ? &row[j] : NULL;
 }
 
 void judge_field(struct judge *j, const char *fmt, ...)
@@ -487,8 +501,8 @@ static const char *nth_field(const void *arg, unsigned i)
 
 static const struct schema_field *find_field(enum schema_object o, struct slice name)
 {
-	for (size_t i = 0; i < countof(row); i++)
-		if (row[i].object == o && slice_eq(slice_str(row[i].name), name))
+	for (size_t i = first_row(o); i < countof(row) && row[i].object == o; i++)
+		if (slice_eq(slice_str(row[i].name), name))
 			return &row[i];
 	return NULL;
 }
