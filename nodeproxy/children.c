@@ -314,6 +314,11 @@ static void watch(struct child *c)
 
 /* ---- the channel ---- */
 
+static void kill_cb(void *arg)
+{
+	child_kill(arg, "did not stop");
+}
+
 static void heard(void *arg)
 {
 	struct child *c = arg;
@@ -342,9 +347,9 @@ static void heard(void *arg)
 			child_kill(c, "broke the message table");
 			return;
 		} else {
-			/* It closed its end; its death follows, or it hangs half closed. */
+			/* It closed its end: its death follows, or is helped along. */
 			chan_unwatch(&c->chan);
-			(void)pidfd_send_signal(c->pidfd.v, SIGKILL, NULL, 0);
+			loop_timer_start(&m->loop, &c->again, STOP_MS * NS_PER_MS, 0, kill_cb, c);
 			return;
 		}
 	}
@@ -638,11 +643,6 @@ void children_adopt(struct master *m)
 }
 
 /* ---- draining, stopping, replacing ---- */
-
-static void kill_cb(void *arg)
-{
-	child_kill(arg, "did not stop");
-}
 
 void child_stop(struct child *c)
 {
