@@ -128,6 +128,8 @@ static int open_source(struct master *m, struct fd *ret_inotify)
 	}
 	fd_close(&m->files.source_dir);
 	m->files.source_dir = d;
+	/* syncd goes on asking when we are dead: the next master opens in the same directory */
+	keep_put(&m->kept, d, m->files.only[0] != 0, "source_dir");
 	*ret_inotify = i;
 	return 0;
 }
@@ -177,7 +179,7 @@ void files_want(struct master *m, struct child *c, const struct msg_file *want)
 		f.v = openat(m->files.source_dir.v, here.name,
 			     O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
 	else
-		errno = ENOENT;
+		errno = EIO;	/* never ENOENT: that would mean that the file is gone */
 	if (f.v < 0)
 		here.error = -errno;
 	else if (fstat(f.v, &st) < 0 || !S_ISREG(st.st_mode))
@@ -323,9 +325,13 @@ int files_send_log(struct master *m, struct child *c)
 
 int files_open(struct master *m, uid_t sync_uid, gid_t sync_gid)
 {
+	char dir[PATH_MAX];
+	uint64_t only = 0;
 	int r;
 
 	m->files.state_dir = m->files.admin = m->files.source_dir = FD_NONE;
+	if (kept_take(&m->kept, &m->files.source_dir, &only, "source_dir") && only)
+		source_place(m, dir);
 	r = open_state_dir(m, sync_uid, sync_gid);
 	if (r == 0)
 		r = open_admin(m);
@@ -334,5 +340,6 @@ int files_open(struct master *m, uid_t sync_uid, gid_t sync_gid)
 
 void files_close(struct master *m)
 {
-	(void)unlink(m->knobs.admin_socket);
+	if (fd_is_open(m->files.admin))		/* else the name is another instance's */
+		(void)unlink(m->knobs.admin_socket);
 }

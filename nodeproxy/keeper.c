@@ -40,14 +40,16 @@
 #include "nodeproxy/master.h"
 
 #define BACKOFF_MIN_MS 50
-#define BACKOFF_MAX_MS 5000
+#define BACKOFF_MAX_MS 1000	/* without a master nobody lends a dead worker's listeners */
+#define PATIENCE       5	/* deaths in a row that are answered at once */
 #define LIVED_MS       10000	/* a master that lived this long did not die of its start */
 #define LAST_MS	       5000	/* from the master's goodbye to the end of everything */
 
 static struct {
 	struct kept_entry *entry;
 	unsigned n;
-	unsigned told;		/* entries that the new master has; n + 1: and the end */
+	unsigned told;		/* entries that the new master has */
+	bool told_all;
 	struct chan chan;
 	struct fd exe;
 	pid_t master;
@@ -132,6 +134,7 @@ static void start_master(void)
 	k.master = pid;
 	k.born = clock_tick();
 	k.told = 0;
+	k.told_all = false;
 	chan_init(&k.chan, &pair[0], ROLE_KEEPER, ROLE_MASTER);
 	if (k.stopping)
 		kill(pid, SIGTERM);	/* blocked until it can take it */
@@ -141,12 +144,12 @@ static void start_master(void)
  * entries than a socket buffer has room. */
 static void tell_table(void)
 {
-	while (k.master && k.told <= k.n && k.chan.queued == 0) {
+	while (k.master && !k.told_all && k.chan.queued == 0) {
 		struct msg_kept_end end = { .count = k.n, .adopted = k.adopted };
 		struct msg_keep m = { .number = 0 };
 		int r;
 
-		if (k.told == k.n) {
+		if (k.told >= k.n) {
 			r = chan_say(&k.chan, MSG_KEPT_END, &end);
 		} else {
 			memcpy(m.name, k.entry[k.told].name, sizeof m.name);
@@ -156,7 +159,7 @@ static void tell_table(void)
 		}
 		if (r < 0)
 			return;
-		k.told++;
+		k.told_all = k.told++ >= k.n;
 	}
 }
 
@@ -205,8 +208,8 @@ static void master_died(int status)
 		return;
 	}
 	k.fails = lived < LIVED_MS ? k.fails + 1 : 1;
-	if (k.fails > 3)
-		wait = min_of(BACKOFF_MIN_MS << min_of(k.fails - 4, 10u), BACKOFF_MAX_MS);
+	if (k.fails > PATIENCE)
+		wait = min_of(BACKOFF_MIN_MS << min_of(k.fails - PATIENCE - 1, 10u), BACKOFF_MAX_MS);
 	k.start_at = mono_after_ms(clock_now(), wait);
 	log_error("master_died", "status=%d lived_ms=%lld next_in_ms=%lld", status,
 		  (long long)lived, (long long)wait);
@@ -279,7 +282,7 @@ static int keeper_run(void)
 		tell_table();
 		if (k.master) {
 			p[1].fd = k.chan.fd.v;
-			if (k.told <= k.n || k.chan.queued)
+			if (!k.told_all || k.chan.queued)
 				p[1].events |= POLLOUT;
 		}
 		(void)poll(p, 2, next_ms());

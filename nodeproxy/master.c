@@ -492,6 +492,7 @@ int master_main(const char *file)
 	sigset_t nothing;
 	int r;
 
+	m->files.admin = FD_NONE;
 	prctl(PR_SET_NAME, "nodeproxy-mastr");
 	fcntl(CHAN_FD, F_SETFD, FD_CLOEXEC);
 	log_init("master", NULL);

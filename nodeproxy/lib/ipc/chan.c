@@ -41,6 +41,8 @@ void chan_init(struct chan *ch, struct fd *fd, enum role my_role, enum role peer
 	ch->my_role = my_role;
 	ch->peer_role = peer_role;
 	list_init(&ch->queue);
+	for (unsigned i = 0; i < CHAN_MAX_FDS; i++)
+		ch->in.fd[i] = FD_NONE;		/* 0 would be somebody's standard input */
 	for (unsigned t = 1; t < MSGS; t++) {
 		const struct msg_rule *r = msg_rule(t);
 

@@ -125,6 +125,23 @@ START_TEST(a_message_arrives_with_its_text_and_descriptors)
 }
 END_TEST
 
+START_TEST(a_message_without_descriptors_has_none)
+{
+	struct chan m, w;
+	const struct msg *got;
+
+	/* Zeroed memory once stood for descriptor 0: a receiver that looked closed its standard input,
+	 * and later whatever had that number next. */
+	pair(&m, ROLE_MASTER, &w, ROLE_WORKER);
+	ck_assert_int_eq(chan_say(&w, MSG_READY, &(struct msg_empty){ 0 }), 0);
+	ck_assert_int_eq(chan_recv(&m, &got), 1);
+	for (unsigned i = 0; i < CHAN_MAX_FDS; i++)
+		ck_assert(!fd_is_open(got->fd[i]));
+	chan_fini(&m);
+	chan_fini(&w);
+}
+END_TEST
+
 START_TEST(the_role_comes_from_the_channel_and_a_liar_is_refused)
 {
 	struct chan m, w;
@@ -362,7 +379,7 @@ END_TEST
 UNIT_TESTS("ipc/chan", every_row_is_heard_by_whom_it_is_for_and_by_nobody_else,
 	   wrong_lengths_and_descriptors_are_refused,
 	   a_message_arrives_with_its_text_and_descriptors,
-	   the_role_comes_from_the_channel_and_a_liar_is_refused,
+	   a_message_without_descriptors_has_none, the_role_comes_from_the_channel_and_a_liar_is_refused,
 	   too_many_descriptors_are_closed_and_refused, descriptor_pressure_is_not_a_crime,
 	   a_full_channel_queues_in_order_up_to_its_bound, queued_descriptors_survive_their_owner,
 	   over_its_rate_is_dropped_far_over_is_refused, texts_must_end_and_be_printable,
