@@ -3,7 +3,7 @@
 """What the measuring scripts here share: one nodeproxy in a directory of its own, its resources, its
 admin socket, its memory.
 
-The binary is $NODEPROXY, else _install/sbin/nodeproxy, else _build/nodeproxy, of this tree.
+The binary is $NODEPROXY, else _install/sbin/nodeproxy, else _build/nodeproxy/nodeproxy, of this tree.
 Each script runs in a network namespace of its own (unshare -n, loopback up), so ports never clash;
 only processes started here are signalled.
 """
@@ -21,6 +21,7 @@ import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+CPUS = os.sched_getaffinity(0)
 TOP = os.path.dirname(os.path.dirname(HERE))
 
 
@@ -39,8 +40,8 @@ def own_namespace():
 
 
 def binary():
-    for p in (os.environ.get("NODEPROXY"), TOP + "/_install/sbin/nodeproxy", TOP + "/_build/nodeproxy"):
-        if p and os.path.exists(p):
+    for p in (os.environ.get("NODEPROXY"), TOP + "/_install/sbin/nodeproxy", TOP + "/_build/nodeproxy/nodeproxy"):
+        if p and os.path.isfile(p):
             return p
     sys.exit("no nodeproxy: ./quickstart --build, or NODEPROXY=PATH")
 
@@ -89,7 +90,7 @@ class UnixConnection(http.client.HTTPConnection):
 class Nodeproxy:
     """with Nodeproxy(resources={"a.yaml": text}, listeners=[(port, namespace, service)]) as np: ..."""
 
-    def __init__(self, resources, listeners, workers="1", extra="", cpu=None):
+    def __init__(self, resources, listeners, workers="1", extra=""):
         self.dir = tempfile.mkdtemp(prefix="np-bench-")
         os.chmod(self.dir, 0o755)
         self.source = os.path.join(self.dir, "resources.d")
@@ -113,7 +114,6 @@ listeners:
         with open(self.config, "w") as f:
             f.write(text)
         self.log = os.path.join(self.dir, "log")
-        self.cpu = cpu
         self.proc = None
 
     def write(self, name, text):
@@ -124,13 +124,12 @@ listeners:
         os.rename(tmp, os.path.join(self.source, name))
 
     def __enter__(self):
-        def pin():
-            if self.cpu is not None:
-                os.sched_setaffinity(0, {self.cpu})
+        def unpin():             # a script that pins itself does not pin nodeproxy
+            os.sched_setaffinity(0, CPUS)
         with open(self.log, "wb") as f:
             self.started = time.monotonic()
             self.proc = subprocess.Popen([binary(), "-c", self.config], stdin=subprocess.DEVNULL,
-                                         stdout=f, stderr=f, preexec_fn=pin)
+                                         stdout=f, stderr=f, preexec_fn=unpin)
         try:
             self.wait(lambda s: s["ready"], 60)
         except BaseException:

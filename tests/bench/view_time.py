@@ -40,8 +40,8 @@ def main():
         print(f"machine: {lab.machine()}")
         print(f"{o.services} Services x {o.endpoints} endpoints, {o.workers} workers: ready after "
               f"{np.ready_s * 1000:.0f} ms at rev {status['rev']}, {np.cpu_s():.2f} s of CPU")
-        for s in np.get("sources")["sources"] if "sources" in np.get("sources") else []:
-            print(f"source {s['kind']}: {s.get('documents')} documents, {s['refused']} refused")
+        for s in np.get("sources")["sources"]:
+            print(f"source: {s}")
         m = np.memory()
         print("PSS KiB: " + ", ".join(f"{k} {v}" for k, v in m.items()))
         took = []
