@@ -69,7 +69,7 @@ static void enter_linger(struct conn *c)
 	conn_deadline_ms(c, LINGER_MS);
 }
 
-static void enter_closed(struct conn *c, enum conn_event ev)
+static void enter_closed(struct conn *c, enum conn_state was, enum conn_event ev)
 {
 	struct path *p = c->path;
 	bool abort = ev == CONN_EV_CUT || ev == CONN_EV_DRAIN_END;
@@ -78,8 +78,8 @@ static void enter_closed(struct conn *c, enum conn_event ev)
 		c->reason = ev == CONN_EV_DRAIN_END ? REASON_DRAIN_DEADLINE : REASON_DONE;
 	if (c->ex)
 		exchange_abort(&c->ex, (enum reason)c->reason);
-	else if (c->exchanges == 0 || c->reason != REASON_DONE) {
-		/* Ended between exchanges: those were counted with reasons of their own. */
+	else if (c->exchanges == 0 || (was != CONN_BUSY && c->reason != REASON_DONE)) {
+		/* Ended between exchanges; one that ended the conn was counted with its reason. */
 		board_add(&p->mine->reasons[c->reason], 1);
 		board_add(&c->tenant->board->reasons[c->reason], 1);
 	}
@@ -126,7 +126,7 @@ void conn_event(struct conn *c, enum conn_event ev)
 		enter_linger(c);
 		break;
 	case CONN_CLOSED:
-		enter_closed(c, ev);
+		enter_closed(c, was, ev);
 		break;
 	default:
 		break;

@@ -638,7 +638,10 @@ START_TEST(a_cut_response_is_seen_as_cut)
 	close(b);
 	rig_hear_cut(r, c);
 	rig_log(r, "status=200 reason=BACK_CUT");
-	end_all(r, c, -1);
+	close(c);
+	rig_must_be_empty(r);	/* counted once, not again with the conn it ended */
+	ck_assert_uint_eq(board_get(&r->path.mine->reasons[REASON_BACK_CUT]), 1);
+	end_all(r, -1, -1);
 }
 END_TEST
 
