@@ -229,7 +229,7 @@ static enum step go_up(struct exchange *ex)
 		back->ready |= READY_IN;
 		return NEXT;
 	case FLOW_BAD:
-		return end(ex, first ? REASON_TOO_LARGE : REASON_BAD_FRAMING);
+		return end(ex, ex->up.body.state == BODY_BAD ? REASON_BAD_FRAMING : REASON_TOO_LARGE);
 	case FLOW_STARVED:
 		return starve(ex);
 	case FLOW_LOST:
@@ -311,6 +311,8 @@ static enum step final(struct exchange *ex, struct slice rest)
 	struct flow_start start = { .head = v, .rest = rest };
 	bool streams = h->body == BODY_CHUNKED || h->body == BODY_UNTIL_CLOSE;
 	struct http1_out out = { .to_http10 = ex->front_http10 };
+	uint64_t given;
+	enum step s;
 
 	if (h->status == 101) {
 		if (!ex->upgrade || !ex->up.done || ex->back_deaf)
@@ -337,7 +339,13 @@ static enum step final(struct exchange *ex, struct slice rest)
 		return end(ex, REASON_BACK_HEAD_TOO_LARGE);
 	ex->answer = ANSWER_BODY;
 	chunkq_clear(&ex->replay, &p->chunks);
-	return go_down(ex, &start);
+	given = c->front.sent + c->front.out.bytes;
+	s = go_down(ex, &start);
+	/* A body that is wrong from its start takes its head along: then we may still answer. */
+	if (s == END && ex->reason == REASON_BACK_BAD_FRAMING &&
+	    given == c->front.sent + c->front.out.bytes)
+		ex->answer = ANSWER_NONE;
+	return s;
 }
 
 /* Waits for a response head and acts on it. */
