@@ -377,7 +377,7 @@ const char *sim_check(struct sim *s)
 
 	for (int i = 0; i < 400; i++) {
 		sim_pass(s);
-		s->world_ns += 250 * NS_PER_MS;
+		s->world_ns += NS_PER_S;	/* past timeouts.response, the longest */
 	}
 	for (uint32_t i = 0; i < 64; i++)
 		held += s->board->endpoint[i].in_flight;
