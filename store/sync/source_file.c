@@ -41,6 +41,7 @@
 #define CREATED_MS	100	/* for one to begin; links come without a writer */
 #define YOUNG_MS	15	/* a file younger than that may be in the middle of a change */
 #define EMPTY_MS	250	/* an empty file is not believed before */
+#define IN_PLACE_MS	60	/* nor what was written over, before it has stood still for so long */
 #define LOOK_MS		1000
 #define LOOKS		60	/* then the path is opened again */
 #define FIRST_DIR_MS	2000
@@ -58,7 +59,8 @@ struct file {
 	bool gone;		/* as this change set found; told at its end */
 	bool writing;		/* modified and not closed since */
 	struct mono wait_until;	/* left alone till then */
-	struct mono empty_since;	/* {0}: it was not empty when it was read last */
+	struct stat seen;	/* not believed yet */
+	struct mono seen_at;	/* {0}: nothing is in doubt */
 	struct stat st;
 	uint64_t digest;
 	char name[];
@@ -486,7 +488,9 @@ static bool is_being_written(struct source_file *s, struct file *f, int fd, cons
 		return true;		/* lost meanwhile */
 	/* The clock of file times may be a little ahead of ours; one far ahead is another host's. */
 	age_ms = clock_unix_ms() - (st->st_mtim.tv_sec * 1000 + st->st_mtim.tv_nsec / NS_PER_MS);
-	changed = fstat(fd, &now) < 0 || !same_file(st, &now) || (age_ms > -1000 && age_ms < YOUNG_MS);
+	/* A file told for the first time has nothing to lose, and the first view waits for it. */
+	changed = fstat(fd, &now) < 0 || !same_file(st, &now) ||
+		  (f->told && age_ms > -1000 && age_ms < YOUNG_MS);
 	if (changed && !node_is_linked(&f->dirty)) {
 		list_add_tail(&s->dirty, &f->dirty);
 		f->wait_until = mono_after_ms(clock_tick(), YOUNG_MS);
@@ -496,23 +500,26 @@ static bool is_being_written(struct source_file *s, struct file *f, int fd, cons
 	return changed || (node_is_linked(&f->dirty) && f->wait_until.ns > clock_now().ns);
 }
 
-/* True when an empty file has not been empty for long.  A file that is opened for writing is emptied
- * first, and on a busy disk we see that 10 ms before its times and inotify say so. */
-static bool is_just_emptied(struct source_file *s, struct file *f, size_t bytes)
+/* True when the file was written over, or emptied, a moment ago.  A file that is opened for writing is
+ * emptied first, and on a busy host we see that, and parts of it, before its times and inotify say
+ * so.  One that was put in place by a rename, or is new, is believed at once. */
+static bool is_in_doubt(struct source_file *s, struct file *f, const struct stat *st, size_t bytes)
 {
+	bool in_place = f->told && f->st.st_dev == st->st_dev && f->st.st_ino == st->st_ino;
+	int64_t doubt_ms = !f->told ? 0 : bytes == 0 ? EMPTY_MS : in_place ? IN_PLACE_MS : 0;
 	struct mono now = clock_tick();
 
-	if (bytes > 0) {
-		f->empty_since = (struct mono){ 0 };
+	if (f->seen_at.ns == 0 || !same_file(&f->seen, st)) {
+		f->seen = *st;
+		f->seen_at = now;
+	}
+	if (mono_diff_ms(now, f->seen_at) >= doubt_ms) {
+		f->seen_at = (struct mono){ 0 };
 		return false;
 	}
-	if (f->empty_since.ns == 0)
-		f->empty_since = now;
-	if (mono_diff_ms(now, f->empty_since) >= EMPTY_MS)
-		return false;
 	if (!node_is_linked(&f->dirty))
 		list_add_tail(&s->dirty, &f->dirty);
-	f->wait_until = mono_after_ms(f->empty_since, EMPTY_MS);
+	f->wait_until = mono_after_ms(f->seen_at, doubt_ms);
 	soon(s);
 	return true;
 }
@@ -539,7 +546,7 @@ static void file_content(struct source_file *s, struct file *f, int fd)
 		unreadable(s, f, r);
 		return;
 	}
-	if (is_being_written(s, f, fd, &st) || is_just_emptied(s, f, n)) {
+	if (is_being_written(s, f, fd, &st) || is_in_doubt(s, f, &st, n)) {
 		free(bytes);
 		if (s->telling)
 			s->on.same(s->on.arg, f->name);
