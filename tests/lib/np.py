@@ -219,7 +219,7 @@ class Host:
 
     # ---- questions
     def ctl(self, *words):
-        return subprocess.run([os.path.join(BUILD, "nodeproxyctl"), "-s", self.socket, *words],
+        return subprocess.run([os.path.join(BUILD, "admin/nodeproxyctl"), "-s", self.socket, *words],
                               capture_output=True, text=True, timeout=DEADLINE)
 
     def ctl_json(self, *words):
