@@ -309,9 +309,11 @@ static void map_given(struct role_born *b)
 		the.state.panics = p;
 	for (unsigned i = 0; i < b->nfds; i++)
 		fd_close(&b->fd[i]);
-	if (the.state.workers == 0 || !the.state.procs_shared || !the.state.panics)
+	if (the.state.workers == 0 || !the.state.procs_shared || !the.state.panics) {
 		log_error("pages_missing", "board=%d procs=%d panics=%d", the.state.workers != 0,
 			  the.state.procs_shared != NULL, the.state.panics != NULL);
+		exit(1);	/* blind it would lie; its replacement may have the memory */
+	}
 }
 
 static void about_this_host(struct state *st)

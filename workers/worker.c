@@ -218,6 +218,11 @@ static void view_here(const struct msg_view *m, struct fd fd)
 	if (m->kind == VIEW_BASE) {
 		forget_incoming();
 		r = view_open_base(&fd, m->rev, &v);
+		if (r == -ENOMEM && now == NULL) {
+			/* Not the view's fault, and nobody is served yet: let another one try. */
+			log_error("no_memory", "for=view rev=%llu", (unsigned long long)m->rev);
+			exit(1);
+		}
 		if (r < 0) {
 			refuse(&fd, m->rev, view_problem(NULL));
 			return;

@@ -5,6 +5,7 @@
 #include "nodeproxy/lib/base/loop.h"
 
 #include <errno.h>
+#include <fcntl.h>
 
 int loop_init(struct loop *l)
 {
@@ -38,7 +39,15 @@ static void io_cb(struct ev_loop *ev, ev_io *w, int events)
 {
 	struct loop_io *io = container_of(w, struct loop_io, w);
 
-	(void)ev;
+	/* The kernel had no room for it in the set (ENOMEM, ENOSPC) and libev stopped it: try again
+	 * in the next pass, or a channel would be deaf for ever. */
+	if (events & EV_ERROR) {
+		if (fcntl(w->fd, F_GETFD) >= 0) {
+			ev_io_set(w, w->fd, w->events & (EV_READ | EV_WRITE));	/* else: no change */
+			ev_io_start(ev, w);
+		}
+		return;
+	}
 	io->fn(io->arg, (unsigned)events & (LOOP_READ | LOOP_WRITE));
 }
 

@@ -236,8 +236,9 @@ int chan_recv(struct chan *ch, const struct msg **ret)
 	do
 		n = recvmsg(ch->fd.v, &h, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 	while (n < 0 && errno == EINTR);
+	/* Short of memory is no end: the message still waits, and the loop asks again. */
 	if (n < 0)
-		return errno == EAGAIN ? 0 : -EPIPE;
+		return errno == EAGAIN || errno == ENOMEM || errno == ENOBUFS ? 0 : -EPIPE;
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(&h); c; c = CMSG_NXTHDR(&h, c)) {
 		unsigned k = (unsigned)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
 
