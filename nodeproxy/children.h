@@ -6,15 +6,15 @@
  * Slots: one per worker id (and a spare: a worker is replaced by starting another beside it), then
  * syncd and admind.  A slot's life, states of procs.h:
  *
- *   NONE      nobody                        child_start
+ *   NONE      nobody                        child_start (birth.h)
  *   STARTING  forked; HELLO, START, READY   its messages, its death
- *   READY     does its work                 child_drain, child_stop, its death
+ *   READY     does its work                 child_drain, child_stop (replace.h)
  *   DRAINING  worker: takes nothing new     DRAINED or the deadline, then STOP, then its death
  *   WAITING   died too often, back-off      the timer
  *
- * A death is seen on the pidfd, which also works for children of a dead master.  What a child
- * leaves: a panic page (copied into the archive), claims on the board (returned), listeners (lent
- * to a sibling at once). */
+ * A death (death.h) is seen on the pidfd, which also works for children of a dead master.  What a
+ * child leaves: a panic page (copied into the archive), claims on the board (returned), listeners
+ * (lent to a sibling at once). */
 #ifndef NODEPROXY_CHILDREN_H
 #define NODEPROXY_CHILDREN_H
 
@@ -70,32 +70,13 @@ static inline bool child_is_alive(const struct child *c)
 	return c->state == PROC_STARTING || c->state == PROC_READY || c->state == PROC_DRAINING;
 }
 
-/* Finds the programs and the accounts, and takes over what the keeper has.  0, or -errno with
- * words on standard error. */
+/* Their slots, their programs, their shared memory.  0, or -errno with words on standard error. */
 must_use int children_open(struct master *);
-/* Whom a role's process becomes. */
-void children_ids(enum role, uid_t *uid, gid_t *gid);
 /* Goes on with the children of a dead master. */
 void children_adopt(struct master *);
 /* Starts what should run and does not. */
 void children_start(struct master *);
-void child_start(struct child *);
-/* Says START, with the role's descriptors. */
-void child_tell(struct child *);
 void child_became(struct child *, enum proc_state);
-/* Broke msg.def, hangs or is not needed: dies now and is (or is not) replaced. */
-void child_kill(struct child *, const char *why);
-void child_drain(struct child *, int64_t deadline_ms);
-/* STOP now, SIGKILL when it does not leave. */
-void child_stop(struct child *);
-/* Replaces a worker without losing anything: another one starts in the spare slot, takes its
- * listeners, and the old one drains.  -EAGAIN: one is being replaced already (it waits its turn);
- * -ENOENT: no such worker. */
-int child_replace(struct child *, int64_t deadline_ms);
-/* Once a second: hangs, late views, adopted children that never spoke. */
-void children_tick(struct master *);
-/* A replacement goes on as soon as the new one can accept. */
-void children_settle(struct master *);
 /* A worker that may hold listeners. */
 bool child_can_accept(const struct child *);
 void procs_write(struct master *);

@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "nodeproxy/death.h"
 #include "nodeproxy/lib/base/log.h"
 #include "nodeproxy/lib/ipc/messages.h"
 #include "nodeproxy/master.h"

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
+#include "nodeproxy/death.h"
 #include "nodeproxy/lib/base/log.h"
 #include "nodeproxy/master.h"
 
@@ -201,6 +202,14 @@ void listeners_forget(struct master *m, unsigned slot)
 	for (unsigned g = 0; g < m->n_workers; g++)
 		if (m->listeners.holder[g] == (int)slot)
 			m->listeners.holder[g] = HELD_BY_NOBODY;
+}
+
+bool listeners_is_home(const struct master *m, unsigned slot)
+{
+	for (unsigned g = 0; g < m->n_workers; g++)
+		if (m->listeners.home[g] == (int)slot)
+			return true;
+	return false;
 }
 
 void listeners_move_home(struct master *m, unsigned from, unsigned to)

@@ -35,6 +35,8 @@ must_use int listeners_open(struct master *);
 void listeners_settle(struct master *);
 /* This slot holds nothing any more: its process is dead or another one. */
 void listeners_forget(struct master *, unsigned slot);
+/* Some group belongs to this slot. */
+bool listeners_is_home(const struct master *, unsigned slot);
 /* The groups of one slot belong to another from now on. */
 void listeners_move_home(struct master *, unsigned from, unsigned to);
 /* The end: our copies and the keeper's are closed. */

@@ -15,15 +15,21 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
+#include "nodeproxy/beat.h"
+#include "nodeproxy/birth.h"
 #include "nodeproxy/cpus.h"
+#include "nodeproxy/death.h"
+#include "nodeproxy/leave.h"
 #include "nodeproxy/lib/base/log.h"
 #include "nodeproxy/lib/base/memfd.h"
 #include "nodeproxy/lib/ipc/msg.h"
 #include "nodeproxy/lib/role/enter.h"
 #include "nodeproxy/notify.h"
+#include "nodeproxy/orders.h"
+#include "nodeproxy/programs.h"
+#include "nodeproxy/replace.h"
 
-#define TICK_MS	 1000
-#define LEAVE_MS 5000	/* after the drain deadline everything is killed */
+#define TICK_MS 1000
 
 static struct master the;
 
@@ -162,94 +168,6 @@ static void hello(struct child *c, const struct msg_hello *h)
 	child_tell(c);
 }
 
-static void tell_level(struct master *m, uint32_t level)
-{
-	struct msg_log_level l = { .level = level };
-
-	log_level = (enum log_level)level;
-	keep_put(&m->kept, m->knobs_fd, level, "knobs");
-	for (unsigned i = 0; i < CHILDREN; i++)
-		if (m->child[i].has_chan && m->child[i].told)
-			(void)chan_say(&m->child[i].chan, MSG_LOG_LEVEL, &l);
-}
-
-static int order_drain(struct master *m, const struct msg_order *o, char *text, size_t n)
-{
-	int r = -ENOENT;
-
-	if (o->number < 0 || o->number > 86400000) {
-		snprintf(text, n, "the deadline is 0 to 86400 seconds");
-		return -EINVAL;
-	}
-	for (unsigned i = 0; i < BOARD_WORKERS; i++) {
-		int one;
-
-		if (o->worker != UINT32_MAX && o->worker != i)
-			continue;
-		one = child_replace(&m->child[i], o->number);
-		if (one == 0 || one == -EAGAIN)
-			r = 0;
-	}
-	if (r < 0)
-		snprintf(text, n, "there is no such worker serving");
-	else
-		snprintf(text, n, "replaced one by one; each old worker has %lld ms to finish",
-			 (long long)o->number);
-	return r;
-}
-
-#ifdef NP_DEBUG_COMMANDS
-/* What a worker cannot be asked to do is done to it. */
-static int order_debug(struct master *m, const struct msg_order *o, char *text, size_t n)
-{
-	static const int signals[] = { SIGABRT, SIGKILL, SIGSTOP, SIGCONT };
-	struct child *c = o->worker < BOARD_WORKERS ? &m->child[o->worker] : NULL;
-
-	if (!c || !child_is_alive(c) || o->number < 0 || (size_t)o->number >= countof(signals)) {
-		snprintf(text, n, "no such worker, or nothing of that number");
-		return -EINVAL;
-	}
-	return pidfd_send_signal(c->pidfd.v, signals[o->number], NULL, 0) < 0 ? -errno : 0;
-}
-#endif
-
-static void order(struct master *m, struct child *c, const struct msg_order *o)
-{
-	struct msg_order_done done = { .serial = o->serial };
-	char text[512] = "";
-
-	if (!msg_text(o->who, sizeof o->who)) {
-		((struct procs *)m->procs.p)->bad_messages++;
-		child_kill(c, "broke the message table");
-		return;
-	}
-	switch (o->order) {
-	case ORDER_DRAIN:
-		done.error = order_drain(m, o, text, sizeof text);
-		break;
-	case ORDER_LOG_LEVEL:
-		if (o->number < 0 || o->number >= LOG_LEVELS)
-			done.error = -EINVAL;
-		else
-			tell_level(m, (uint32_t)o->number);
-		break;
-	case ORDER_LOG_REOPEN:
-		done.error = files_send_log(m, &m->child[CHILD_ADMIND]);
-		break;
-#ifdef NP_DEBUG_COMMANDS
-	case ORDER_DEBUG:
-		done.error = order_debug(m, o, text, sizeof text);
-		break;
-#endif
-	default:
-		done.error = -EOPNOTSUPP;
-		break;
-	}
-	log_info("order", "order=%u worker=%d number=%lld by=\"%s\" error=%d", o->order,
-		 (int)o->worker, (long long)o->number, o->who, -done.error);
-	chan_offer(&c->chan, MSG_ORDER_DONE, &done, slice_str(text), NULL, 0);
-}
-
 static void ready(struct child *c)
 {
 	if (c->state != PROC_STARTING)
@@ -309,75 +227,7 @@ void master_message(struct master *m, struct child *c, const struct msg *msg)
 	}
 }
 
-/* ---- the end ---- */
-
-static void goodbye(struct master *m, int code)
-{
-	struct msg_goodbye g = { .exit_code = code };
-
-	files_close(m);
-	log_info("stopped", "code=%d", code);
-	(void)chan_say(&m->kept.chan, MSG_GOODBYE, &g);
-	loop_stop(&m->loop);
-}
-
-/* Workers first; then those who serve them; then we. */
-static void leave_step(struct master *m)
-{
-	bool workers = false, others = false;
-
-	for (unsigned i = 0; i < CHILDREN; i++) {
-		struct child *c = &m->child[i];
-
-		workers |= child_is_worker(c) && child_is_alive(c);
-		others |= !child_is_worker(c) && child_is_alive(c);
-	}
-	if (workers)
-		return;
-	if (!others) {
-		goodbye(m, 0);
-		return;
-	}
-	for (unsigned i = CHILD_SYNCD; i <= CHILD_ADMIND; i++)
-		if (child_is_alive(&m->child[i]) && !m->child[i].retired)
-			child_stop(&m->child[i]);
-}
-
-static void leave_cb(void *arg)
-{
-	struct master *m = arg;
-
-	for (unsigned i = 0; i < CHILDREN; i++)
-		if (child_is_alive(&m->child[i]))
-			child_kill(&m->child[i], "did not leave in time");
-	goodbye(m, 1);
-}
-
-void master_leave(struct master *m, int64_t deadline_ms)
-{
-	bool first = !m->leaving;
-
-	m->leaving = true;
-	if (first) {
-		log_info("stopping", "deadline_ms=%lld", (long long)deadline_ms);
-		notify("STOPPING=1\nSTATUS=draining");
-	}
-	listeners_close(m);	/* nothing is lent any more; the workers close theirs when they drain */
-	for (unsigned i = 0; i < CHILDREN; i++) {
-		struct child *c = &m->child[i];
-
-		if (c->state == PROC_WAITING) {
-			loop_timer_stop(&m->loop, &c->again);
-			child_became(c, PROC_NONE);
-		} else if (child_is_worker(c) && c->state == PROC_STARTING) {
-			child_stop(c);
-		} else if (child_is_worker(c) && child_is_alive(c)) {
-			child_drain(c, deadline_ms);
-		}
-	}
-	loop_timer_start(&m->loop, &m->leave, (deadline_ms + LEAVE_MS) * NS_PER_MS, 0, leave_cb, m);
-	master_settle(m);
-}
+/* ---- signals ---- */
 
 static void on_signal(void *arg, int signo)
 {
@@ -415,7 +265,7 @@ static void say_ready(struct master *m)
 void master_settle(struct master *m)
 {
 	listeners_settle(m);
-	children_settle(m);
+	replace_settle(m);
 	procs_write(m);
 	say_ready(m);
 	if (m->leaving)
@@ -477,7 +327,7 @@ static int open_all(struct master *m, const char *file)
 	r = children_open(m);
 	if (r < 0)
 		return fail("children", r);
-	children_ids(ROLE_SYNCD, &uid, &gid);
+	account_of(ROLE_SYNCD, &uid, &gid);
 	if (files_open(m, uid, gid) < 0 || listeners_open(m) < 0)
 		return 1;
 	return 0;

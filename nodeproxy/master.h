@@ -12,9 +12,10 @@
  *   serving    events only: messages, deaths, timers, signals    TERM, INT
  *   leaving    workers drain, then all are told to stop          GOODBYE to the keeper
  *
- * One struct, in master.c; the files beside it own a part each: children.c (processes),
- * listeners.c (host listeners and who holds them), files.c (directories, sockets, logs),
- * views.c (the newest view and who serves it). */
+ * One struct, in master.c; the files beside it own a part each: children.c (processes; birth.c,
+ * death.c, beat.c and replace.c their ways), programs.c (binaries and accounts), listeners.c (host
+ * listeners and who holds them), files.c (directories, sockets, logs), views.c (the newest view and
+ * who serves it), orders.c (what operators want), leave.c (the end). */
 #ifndef NODEPROXY_MASTER_H
 #define NODEPROXY_MASTER_H
 
@@ -63,6 +64,5 @@ int master_test(const char *file);
 void master_message(struct master *, struct child *, const struct msg *);
 /* Something changed: who holds which listener, what the procs page says, whether all are ready. */
 void master_settle(struct master *);
-void master_leave(struct master *, int64_t deadline_ms);
 
 #endif

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "nodeproxy/replace.h"
 #include "nodeproxy/lib/base/log.h"
 #include "nodeproxy/master.h"
 

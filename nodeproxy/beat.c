@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See beat.h. */
+#include "nodeproxy/beat.h"
+
+#include <signal.h>
+#include <sys/pidfd.h>
+
+#include "nodeproxy/death.h"
+#include "nodeproxy/lib/base/log.h"
+#include "nodeproxy/lib/ipc/msg.h"
+#include "nodeproxy/master.h"
+#include "nodeproxy/replace.h"
+
+#define PING_MS	      1000	/* without a sign of life */
+#define HANG_MS	      10000	/* a worker: dead for its callers anyway */
+#define HANG_OTHER_MS 120000	/* syncd may build a large view, admind write to a slow disk */
+#define BIRTH_MS      30000	/* from the fork to READY */
+#define SPEAK_MS      5000	/* adopted in the middle of its birth */
+
+static void check_beat(struct master *m, struct child *c)
+{
+	const struct board *b = m->board.p;
+	struct msg_ping ping = { 0 };
+	uint64_t beat = 0;
+	int64_t silent, hang = child_is_worker(c) ? HANG_MS : HANG_OTHER_MS;
+
+	if (child_is_worker(c))
+		beat = board_get(&b->worker[c->id].c[WC_beat_ms_gauge]);
+	if (beat != c->beat) {
+		c->beat = beat;
+		c->beat_at = clock_now();
+		c->pinged = c->stalled = false;
+	}
+	silent = mono_diff_ms(clock_now(), c->beat_at);
+	if (silent >= PING_MS && !c->pinged) {	/* idle is no hang: an answer will tell */
+		c->pinged = true;
+		(void)chan_say(&c->chan, MSG_PING, &ping);
+		return;
+	}
+	if (silent >= 2 * PING_MS && c->pinged && !c->stalled && child_is_worker(c)) {
+		c->stalled = true;
+		log_warn("stalled", "child=%s/%u pid=%d ms=%lld", role_name(c->role), c->id,
+			 (int)c->pid, (long long)silent);
+	}
+	if (silent < hang)
+		return;
+	log_error("hangs", "child=%s/%u pid=%d ms=%lld", role_name(c->role), c->id, (int)c->pid,
+		  (long long)silent);
+	/* ABRT first: the panic page says where it was.  It is only caught where it can be. */
+	(void)pidfd_send_signal(c->pidfd.v, silent < hang + 2 * PING_MS ? SIGABRT : SIGKILL, NULL,
+				0);
+}
+
+void children_tick(struct master *m)
+{
+	clock_tick();
+	for (unsigned i = 0; i < CHILDREN; i++) {
+		struct child *c = &m->child[i];
+
+		if (!child_is_alive(c) || !c->has_chan)
+			continue;
+		if (c->view_late && c->told)
+			views_send(m, c);
+		if (c->state == PROC_READY || c->state == PROC_DRAINING)
+			check_beat(m, c);
+		else if (mono_diff_ms(clock_now(), c->started) > BIRTH_MS ||
+			 (!c->ours && mono_diff_ms(clock_now(), c->started) > SPEAK_MS))
+			child_kill(c, "did not become ready");
+	}
+	replace_step(m);
+}

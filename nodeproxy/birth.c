@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See birth.h. */
+#include "nodeproxy/birth.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/pidfd.h>
+#include <sys/wait.h>
+
+#include "nodeproxy/death.h"
+#include "nodeproxy/lib/base/log.h"
+#include "nodeproxy/lib/base/memfd.h"
+#include "nodeproxy/lib/ipc/msg.h"
+#include "nodeproxy/lib/role/enter.h"
+#include "nodeproxy/master.h"
+#include "nodeproxy/programs.h"
+
+/* ---- shared memory of a slot ---- */
+
+int child_memory(struct master *m, struct child *c)
+{
+	void *p;
+	int r = 0;
+
+	if (!kept_take(&m->kept, &c->panic_fd, NULL, "panic/%s/%u", role_name(c->role), c->id)) {
+		r = memfd_shared("nodeproxy-panic", PANIC_PAGE_BYTES, &c->panic_fd);
+		if (r == 0)
+			keep_put(&m->kept, c->panic_fd, 0, "panic/%s/%u", role_name(c->role), c->id);
+	}
+	if (r == 0)
+		r = memfd_map_shared(c->panic_fd, PANIC_PAGE_BYTES, true, &p);
+	if (r < 0)
+		return r;
+	c->panic = p;
+	if (!child_is_worker(c) ||
+	    kept_take(&m->kept, &c->ring_fd, NULL, "ring/%u", c->id))
+		return 0;
+	r = memfd_shared("nodeproxy-ring", RING_BYTES((size_t)m->knobs.log_ring_bytes), &c->ring_fd);
+	if (r < 0)
+		return r;
+	r = memfd_map_shared(c->ring_fd, RING_BYTES((size_t)m->knobs.log_ring_bytes), true, &p);
+	if (r < 0)
+		return r;
+	ring_format(p, (uint32_t)m->knobs.log_ring_bytes);
+	memfd_unmap(&(struct slice){ p, RING_BYTES((size_t)m->knobs.log_ring_bytes) });
+	keep_put(&m->kept, c->ring_fd, 0, "ring/%u", c->id);
+	return 0;
+}
+
+/* ---- the fork ---- */
+
+static _Noreturn void be_child(struct child *c, int chan, char *const argv[])
+{
+	cpu_set_t set;
+
+	if (c->cpu >= 0) {
+		CPU_ZERO(&set);
+		CPU_SET((unsigned)c->cpu, &set);
+		(void)sched_setaffinity(0, sizeof set, &set);
+	}
+	if (dup2(chan, CHAN_FD) < 0 || fcntl(CHAN_FD, F_SETFD, 0) < 0)
+		_exit(126);
+	fexecve(program_of(c->role).v, argv, environ);
+	_exit(127);
+}
+
+static int fork_child(struct child *c)
+{
+	struct master *m = c->m;
+	char name[32], id[16], ids[32];
+	char *argv[] = { name, id, ids, NULL };
+	struct fd pair[2];
+	uid_t uid;
+	gid_t gid;
+	pid_t pid;
+	int r = chan_pair(pair);
+
+	if (r < 0)
+		return r;
+	snprintf(name, sizeof name, "%s", role_row(c->role)->program);
+	snprintf(id, sizeof id, "%u", c->id);
+	account_of(c->role, &uid, &gid);
+	snprintf(ids, sizeof ids, "%u:%u", uid, gid);
+	/* Before the fork: if we die right after it, the next master replaces this entry, and the
+	 * child that nobody knows sees the end of its channel. */
+	keep_put(&m->kept, pair[0], c->generation, "chan/%s/%u", role_name(c->role), c->id);
+	pid = fork();
+	if (pid == 0)
+		be_child(c, pair[1].v, argv);
+	r = pid < 0 ? -errno : 0;
+	fd_close(&pair[1]);
+	if (r == 0) {
+		c->pidfd.v = pidfd_open(pid, 0);
+		if (c->pidfd.v < 0) {
+			r = -errno;
+			kill(pid, SIGKILL);
+			(void)waitpid(pid, NULL, 0);
+		}
+	}
+	if (r < 0) {
+		fd_close(&pair[0]);
+		return r;
+	}
+	c->pid = pid;
+	keep_put(&m->kept, c->pidfd, (uint64_t)pid, "pid/%s/%u", role_name(c->role), c->id);
+	chan_init(&c->chan, &pair[0], ROLE_MASTER, c->role);
+	c->has_chan = true;
+	return 0;
+}
+
+void child_start(struct child *c)
+{
+	struct master *m = c->m;
+	int r;
+
+	clock_tick();
+	if (m->leaving || child_is_alive(c))
+		return;
+	c->restarts += c->generation > 0;
+	c->generation++;
+	c->started = c->beat_at = clock_now();
+	c->started_unix_ms = (uint64_t)clock_unix_ms();
+	c->rev = c->refused_rev = c->beat = 0;
+	c->told = c->retired = c->pinged = c->stalled = false;
+	memset(c->panic, 0, PANIC_PAGE_BYTES);
+	r = fork_child(c);
+	if (r < 0) {
+		c->fails++;
+		log_error("not_started", "child=%s/%u error=\"%s\"", role_name(c->role), c->id,
+			  strerror(-r));
+		child_became(c, PROC_WAITING);
+		child_start_later(c, m->knobs.respawn_min_ms);
+		return;
+	}
+	c->ours = true;
+	log_info("child_started", "child=%s/%u pid=%d cpu=%d generation=%u", role_name(c->role),
+		 c->id, (int)c->pid, c->cpu, c->generation);
+	child_watch(c);
+	child_became(c, PROC_STARTING);
+}
+
+/* ---- the first words ---- */
+
+void child_tell(struct child *c)
+{
+	struct master *m = c->m;
+	struct msg_start s = { .id = c->id,
+			       .cpu = c->cpu < 0 ? 0 : (uint32_t)c->cpu,
+			       .generation = c->generation,
+			       .log_level = log_level,
+			       .started_unix_ms = m->started_unix_ms,
+			       .rev = viewset_rev(&m->views.newest) };
+	int fds[CHAN_MAX_FDS] = { m->knobs_fd.v, c->panic_fd.v };
+	unsigned n = 2;
+
+	switch (c->role) {
+	case ROLE_WORKER:
+		fds[n++] = m->board.fd.v;
+		fds[n++] = c->ring_fd.v;
+		break;
+	case ROLE_ADMIND:
+		fds[n++] = m->board.fd_ro.v;
+		fds[n++] = m->procs.fd_ro.v;
+		fds[n++] = m->archive.fd_ro.v;
+		break;
+	case ROLE_SYNCD:
+		fds[n++] = m->files.state_dir.v;
+		break;
+	default:
+		return;
+	}
+	if (chan_send(&c->chan, MSG_START, &s, (struct slice){ 0 }, fds, n) < 0) {
+		child_kill(c, "cannot be told to start");
+		return;
+	}
+	c->told = true;
+	if (c->role == ROLE_SYNCD) {
+		files_send_source(m);
+		return;
+	}
+	if (c->role == ROLE_ADMIND) {
+		files_send_sockets(m, c);
+		(void)files_send_log(m, c);
+		for (unsigned i = 0; i <= m->n_workers; i++) {
+			struct msg_ring ring = {
+				.worker = i,
+				.bytes = (uint32_t)RING_BYTES((size_t)m->knobs.log_ring_bytes),
+			};
+
+			chan_offer(&c->chan, MSG_LOG_RING, &ring, (struct slice){ 0 },
+					&m->child[i].ring_fd.v, 1);
+		}
+		sources_send(m, c);
+	}
+	views_send(m, c);
+}

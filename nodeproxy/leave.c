@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See leave.h. */
+#include "nodeproxy/leave.h"
+
+#include "nodeproxy/death.h"
+#include "nodeproxy/lib/base/log.h"
+#include "nodeproxy/master.h"
+#include "nodeproxy/notify.h"
+#include "nodeproxy/replace.h"
+
+#define LEAVE_MS 5000	/* after the drain deadline everything is killed */
+
+static void goodbye(struct master *m, int code)
+{
+	struct msg_goodbye g = { .exit_code = code };
+
+	files_close(m);
+	log_info("stopped", "code=%d", code);
+	(void)chan_say(&m->kept.chan, MSG_GOODBYE, &g);
+	loop_stop(&m->loop);
+}
+
+/* Workers first; then those who serve them; then we. */
+void leave_step(struct master *m)
+{
+	bool workers = false, others = false;
+
+	for (unsigned i = 0; i < CHILDREN; i++) {
+		struct child *c = &m->child[i];
+
+		workers |= child_is_worker(c) && child_is_alive(c);
+		others |= !child_is_worker(c) && child_is_alive(c);
+	}
+	if (workers)
+		return;
+	if (!others) {
+		goodbye(m, 0);
+		return;
+	}
+	for (unsigned i = CHILD_SYNCD; i <= CHILD_ADMIND; i++)
+		if (child_is_alive(&m->child[i]) && !m->child[i].retired)
+			child_stop(&m->child[i]);
+}
+
+static void leave_cb(void *arg)
+{
+	struct master *m = arg;
+
+	for (unsigned i = 0; i < CHILDREN; i++)
+		if (child_is_alive(&m->child[i]))
+			child_kill(&m->child[i], "did not leave in time");
+	goodbye(m, 1);
+}
+
+void master_leave(struct master *m, int64_t deadline_ms)
+{
+	bool first = !m->leaving;
+
+	m->leaving = true;
+	if (first) {
+		log_info("stopping", "deadline_ms=%lld", (long long)deadline_ms);
+		notify("STOPPING=1\nSTATUS=draining");
+	}
+	listeners_close(m);	/* nothing is lent any more; the workers close theirs when they drain */
+	for (unsigned i = 0; i < CHILDREN; i++) {
+		struct child *c = &m->child[i];
+
+		if (c->state == PROC_WAITING) {
+			loop_timer_stop(&m->loop, &c->again);
+			child_became(c, PROC_NONE);
+		} else if (child_is_worker(c) && c->state == PROC_STARTING) {
+			child_stop(c);
+		} else if (child_is_worker(c) && child_is_alive(c)) {
+			child_drain(c, deadline_ms);
+		}
+	}
+	loop_timer_start(&m->loop, &m->leave, (deadline_ms + LEAVE_MS) * NS_PER_MS, 0, leave_cb, m);
+	master_settle(m);
+}

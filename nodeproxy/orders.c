@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See orders.h. */
+#include "nodeproxy/orders.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/pidfd.h>
+
+#include "nodeproxy/death.h"
+#include "nodeproxy/lib/base/log.h"
+#include "nodeproxy/lib/ipc/msg.h"
+#include "nodeproxy/master.h"
+#include "nodeproxy/replace.h"
+
+static void tell_level(struct master *m, uint32_t level)
+{
+	struct msg_log_level l = { .level = level };
+
+	log_level = (enum log_level)level;
+	keep_put(&m->kept, m->knobs_fd, level, "knobs");
+	for (unsigned i = 0; i < CHILDREN; i++)
+		if (m->child[i].has_chan && m->child[i].told)
+			(void)chan_say(&m->child[i].chan, MSG_LOG_LEVEL, &l);
+}
+
+static int order_drain(struct master *m, const struct msg_order *o, char *text, size_t n)
+{
+	int r = -ENOENT;
+
+	if (o->number < 0 || o->number > 86400000) {
+		snprintf(text, n, "the deadline is 0 to 86400 seconds");
+		return -EINVAL;
+	}
+	for (unsigned i = 0; i < BOARD_WORKERS; i++) {
+		int one;
+
+		if (o->worker != UINT32_MAX && o->worker != i)
+			continue;
+		one = child_replace(&m->child[i], o->number);
+		if (one == 0 || one == -EAGAIN)
+			r = 0;
+	}
+	if (r < 0)
+		snprintf(text, n, "there is no such worker serving");
+	else
+		snprintf(text, n, "replaced one by one; each old worker has %lld ms to finish",
+			 (long long)o->number);
+	return r;
+}
+
+#ifdef NP_DEBUG_COMMANDS
+/* What a worker cannot be asked to do is done to it. */
+static int order_debug(struct master *m, const struct msg_order *o, char *text, size_t n)
+{
+	static const int signals[] = { SIGABRT, SIGKILL, SIGSTOP, SIGCONT };
+	struct child *c = o->worker < BOARD_WORKERS ? &m->child[o->worker] : NULL;
+
+	if (!c || !child_is_alive(c) || o->number < 0 || (size_t)o->number >= countof(signals)) {
+		snprintf(text, n, "no such worker, or nothing of that number");
+		return -EINVAL;
+	}
+	return pidfd_send_signal(c->pidfd.v, signals[o->number], NULL, 0) < 0 ? -errno : 0;
+}
+#endif
+
+void order(struct master *m, struct child *c, const struct msg_order *o)
+{
+	struct msg_order_done done = { .serial = o->serial };
+	char text[512] = "";
+
+	if (!msg_text(o->who, sizeof o->who)) {
+		((struct procs *)m->procs.p)->bad_messages++;
+		child_kill(c, "broke the message table");
+		return;
+	}
+	switch (o->order) {
+	case ORDER_DRAIN:
+		done.error = order_drain(m, o, text, sizeof text);
+		break;
+	case ORDER_LOG_LEVEL:
+		if (o->number < 0 || o->number >= LOG_LEVELS)
+			done.error = -EINVAL;
+		else
+			tell_level(m, (uint32_t)o->number);
+		break;
+	case ORDER_LOG_REOPEN:
+		done.error = files_send_log(m, &m->child[CHILD_ADMIND]);
+		break;
+#ifdef NP_DEBUG_COMMANDS
+	case ORDER_DEBUG:
+		done.error = order_debug(m, o, text, sizeof text);
+		break;
+#endif
+	default:
+		done.error = -EOPNOTSUPP;
+		break;
+	}
+	log_info("order", "order=%u worker=%d number=%lld by=\"%s\" error=%d", o->order,
+		 (int)o->worker, (long long)o->number, o->who, -done.error);
+	chan_offer(&c->chan, MSG_ORDER_DONE, &done, slice_str(text), NULL, 0);
+}
