@@ -160,13 +160,37 @@ static bool is_plain_name(const char *s)
 	return s[0] && strcmp(s, ".") != 0 && strcmp(s, "..") != 0 && !strchr(s, '/');
 }
 
+/* Opens a file for reading only after a look at what it is: to open a pipe, a device or a leased file
+ * can wait, or do something.  0, -EINVAL when it is not a regular file, -errno. */
+static int open_regular(struct fd dir, const char *name, struct fd *ret)
+{
+	struct fd what = { openat(dir.v, name, O_PATH | O_CLOEXEC) };
+	char self[64];
+	struct stat st;
+	int r = 0;
+
+	if (what.v < 0)
+		return -errno;
+	if (fstat(what.v, &st) < 0) {
+		r = -errno;
+	} else if (!S_ISREG(st.st_mode)) {
+		r = -EINVAL;
+	} else {
+		snprintf(self, sizeof self, "/proc/self/fd/%d", what.v);
+		ret->v = open(self, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+		r = ret->v < 0 ? -errno : 0;
+		if (r == -ENOENT)	/* removed since, or no /proc: never "gone" by mistake */
+			r = -EIO;
+	}
+	fd_close(&what);
+	return r;
+}
+
 void files_want(struct master *m, struct child *c, const struct msg_file *want)
 {
 	struct msg_file here = *want;
 	struct fd f = FD_NONE;
-	struct stat st;
 
-	here.error = 0;
 	here.zero = 0;
 	if (!msg_text(want->name, sizeof want->name) || !is_plain_name(want->name) ||
 	    (m->files.only[0] && strcmp(want->name, m->files.only) != 0)) {
@@ -174,17 +198,12 @@ void files_want(struct master *m, struct child *c, const struct msg_file *want)
 		child_kill(c, "asked for a name that is not a file of the source");
 		return;
 	}
-	/* NONBLOCK: a pipe that somebody put there must not hold us.  Links are followed: mounted
-	 * ConfigMaps are made of them, and who can write this directory is the operator. */
+	/* Links are followed: mounted ConfigMaps are made of them, and who can write this directory is
+	 * the operator. */
 	if (fd_is_open(m->files.source_dir))
-		f.v = openat(m->files.source_dir.v, here.name,
-			     O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+		here.error = open_regular(m->files.source_dir, here.name, &f);
 	else
-		errno = EIO;	/* never ENOENT: that would mean that the file is gone */
-	if (f.v < 0)
-		here.error = -errno;
-	else if (fstat(f.v, &st) < 0 || !S_ISREG(st.st_mode))
-		here.error = -EINVAL;
+		here.error = -EIO;	/* never ENOENT: that would mean that the file is gone */
 	chan_offer(&c->chan, MSG_FILE_HERE, &here, (struct slice){ 0 }, &f.v,
 			here.error == 0);
 	fd_close(&f);

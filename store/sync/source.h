@@ -10,6 +10,10 @@
 #include "nodeproxy/lib/ipc/chan.h"
 #include "store/sync/changeset.h"
 
+/* More than any host should have: bounds on the memory of the sync process. */
+#define SOURCE_FILES_MAX 100000u
+#define SOURCE_BYTES_MAX (256u << 20)	/* of all files together; one: DOC_FILE_MAX */
+
 struct source_file;
 
 /* Files of a directory (or one of them), read through the master.  path is the configured one.
@@ -21,6 +25,8 @@ void source_file_free(struct source_file **);
 void source_file_message(struct source_file *, const struct msg *);
 /* The kernel dropped a descriptor on the way (-EMFILE from chan_recv): ask again. */
 void source_file_dropped(struct source_file *, enum msg_type);
+/* Other bounds than SOURCE_FILES_MAX and SOURCE_BYTES_MAX (tests). */
+void source_file_bounds(struct source_file *, uint32_t files, uint64_t bytes);
 /* When the change set that is being told was first noticed; {0}: none is. */
 struct mono source_file_since(const struct source_file *);
 

@@ -19,7 +19,12 @@
  * and, when that is younger than the clock's grain or an event named it, by its bytes.  Once a
  * minute the directory is opened again by its path, for what inotify does not see: network file
  * systems, and a link above the directory that was turned elsewhere.  That it was removed is not
- * seen either while we have it open: a look each second. */
+ * seen either while we have it open: a look each second.
+ *
+ * A file that could not be read (or is none: a pipe, a device) is refused, keeps serving what it
+ * said last, and is asked for again with a growing pause, because a disk or a network file system
+ * that recovers sends no event.  Files and their bytes are bounded; what is too much is refused with
+ * words, and everything that was read before stays. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -45,6 +50,8 @@
 #define LOOK_MS		1000
 #define LOOKS		60	/* then the path is opened again */
 #define FIRST_DIR_MS	2000
+#define RETRY_MIN_MS	500	/* pauses before a file that could not be read is asked for again */
+#define RETRY_MAX_MS	30000
 
 struct file {
 	struct hash_node by_name;
@@ -63,6 +70,11 @@ struct file {
 	struct mono seen_at;	/* {0}: nothing is in doubt */
 	struct stat st;
 	uint64_t digest;
+	uint32_t bytes;		/* of what was told last; in source.bytes */
+	int error;		/* why it could not be read, as it was told; 0: it could */
+	struct node bad;	/* in source.bad, while error */
+	struct mono retry_at;
+	int64_t retry_ms;
 	char name[];
 };
 
@@ -74,9 +86,13 @@ struct source_file {
 	struct fd dir, inotify;
 	char only[256];		/* the one file that counts; "": all */
 	struct loop_io io;
-	struct loop_timer debounce, again, look_again, resend;
+	struct loop_timer debounce, again, look_again, resend, retry;
 	struct hash by_name;
-	struct node files, to_ask, dirty;
+	struct node files, to_ask, dirty, bad;
+	uint64_t bytes;		/* of all files as they were told */
+	uint64_t most_bytes;
+	uint32_t most_files;
+	uint32_t left_out;	/* files of the last listing that there was no room for */
 	bool away;		/* said lost */
 	bool telling, snapshot, rescan;
 	unsigned in_flight;
@@ -85,6 +101,7 @@ struct source_file {
 	unsigned looks;
 	struct mono since;	/* first event of the next change set, or of the one being told */
 	struct mono next_since;
+	struct mono retry_at;	/* what the timer retry is set to */
 };
 
 static void pump(struct source_file *);
@@ -103,12 +120,13 @@ static struct file *file_find(const struct source_file *s, const char *name)
 	return NULL;
 }
 
+/* NULL: no memory, or no room for one more. */
 static struct file *file_make(struct source_file *s, const char *name)
 {
 	struct file *f = file_find(s, name);
 	size_t n = strlen(name) + 1;
 
-	if (f)
+	if (f || s->by_name.count >= s->most_files)
 		return f;
 	f = calloc(1, sizeof *f + n);
 	if (f == NULL || hash_add(&s->by_name, &f->by_name, hash_slice(slice_str(name))) < 0) {
@@ -118,8 +136,14 @@ static struct file *file_make(struct source_file *s, const char *name)
 	memcpy(f->name, name, n);
 	list_init(&f->queued);
 	list_init(&f->dirty);
+	list_init(&f->bad);
 	list_add_tail(&s->files, &f->in_source);
 	return f;
+}
+
+static bool is_full(const struct source_file *s)
+{
+	return s->by_name.count >= s->most_files;
 }
 
 static void file_free(struct source_file *s, struct file *f)
@@ -127,7 +151,9 @@ static void file_free(struct source_file *s, struct file *f)
 	list_remove(&f->in_source);
 	list_remove(&f->queued);
 	list_remove(&f->dirty);
+	list_remove(&f->bad);
 	hash_remove(&s->by_name, &f->by_name);
+	s->bytes -= f->bytes;
 	free(f);
 }
 
@@ -168,6 +194,8 @@ static void lose(struct source_file *s, const char *why)
 
 		list_remove(&f->queued);
 		list_remove(&f->dirty);
+		list_remove(&f->bad);
+		f->retry_ms = 0;
 		f->serial = 0;
 		f->gone = false;
 		f->writing = false;
@@ -179,6 +207,7 @@ static void lose(struct source_file *s, const char *why)
 	s->away = true;
 	loop_timer_stop(s->loop, &s->debounce);
 	loop_timer_stop(s->loop, &s->resend);
+	loop_timer_stop(s->loop, &s->retry);
 	if (fd_is_open(s->inotify))
 		loop_io_stop(s->loop, &s->io);
 	fd_close(&s->inotify);
@@ -203,6 +232,10 @@ static void finish(struct source_file *s)
 		if (!f->gone && (!s->snapshot || f->listed == s->listing))
 			continue;
 		f->gone = f->told = false;
+		list_remove(&f->bad);
+		f->error = 0;
+		s->bytes -= f->bytes;
+		f->bytes = 0;
 		if (!node_is_linked(&f->dirty))
 			file_free(s, f);
 	}
@@ -247,13 +280,28 @@ static void ask(struct source_file *s, struct file *f)
 		list_add_tail(&s->to_ask, &f->queued);
 }
 
+/* Says that the directory has more files than there is room for; one refusal for all of them. */
+static void tell_left_out(struct source_file *s, uint32_t left_out)
+{
+	char why[160];
+
+	if (left_out && left_out == s->left_out) {
+		s->on.same(s->on.arg, s->path);
+	} else if (left_out) {
+		snprintf(why, sizeof why, "%u files of this directory are not read: more than %u; put "
+			 "several documents into one file", left_out, s->most_files);
+		s->on.unreadable(s->on.arg, s->path, why);
+	}
+	s->left_out = left_out;
+}
+
 /* Lists the directory and asks for every file in it.  0 or -errno. */
 static int list(struct source_file *s)
 {
 	_Alignas(struct dirent64) char buf[32768];
 	struct stat st;
 	ssize_t n;
-	uint32_t found = 0;
+	uint32_t found = 0, left_out = 0;
 
 	s->listing++;
 	/* A directory that was removed still has a descriptor, and is empty. */
@@ -272,6 +320,10 @@ static int list(struct source_file *s)
 			if (!is_ours(s, d->d_name))
 				continue;
 			f = file_make(s, d->d_name);
+			if (f == NULL && is_full(s)) {
+				left_out++;
+				continue;
+			}
 			if (f == NULL)
 				return -ENOMEM;
 			f->listed = s->listing;
@@ -285,6 +337,7 @@ static int list(struct source_file *s)
 	}
 	if (n < 0)
 		return -errno;
+	tell_left_out(s, left_out);
 	return s->only[0] && found == 0 ? -ENOENT : 0;
 }
 
@@ -378,9 +431,12 @@ static void one_event(struct source_file *s, const struct inotify_event *e)
 	if (e->mask & IN_ISDIR || !is_ours(s, name))
 		return;
 	f = file_make(s, name);
+	if (f == NULL && is_full(s))
+		return;		/* the next listing says so */
 	if (f == NULL) {
 		s->rescan = true;
 	} else {
+		f->retry_ms = 0;
 		/* Asked for already, perhaps opened before this change: once more. */
 		if (!node_is_linked(&f->dirty))
 			list_add_tail(&s->dirty, &f->dirty);
@@ -467,13 +523,63 @@ static int read_file(int fd, size_t expect, char **ret, size_t *ret_n)
 	return 0;
 }
 
+static void retry_cb(void *arg);
+
+static void retry_at(struct source_file *s, struct mono at)
+{
+	int64_t left = max_of(at.ns - clock_now().ns, (int64_t)0);
+
+	if (!loop_timer_is_running(&s->retry) || at.ns < s->retry_at.ns) {
+		s->retry_at = at;
+		loop_timer_start(s->loop, &s->retry, left, 0, retry_cb, s);
+	}
+}
+
+/* Asks for the files whose pause is over. */
+static void retry_cb(void *arg)
+{
+	struct source_file *s = arg;
+	struct mono now = clock_tick(), next = { 0 };
+
+	for (struct node *it = s->bad.next; it != &s->bad; it = it->next) {
+		struct file *f = container_of(it, struct file, bad);
+
+		if (f->retry_at.ns <= now.ns) {
+			/* The answer sets the next pause; should none come, this one is tried again. */
+			f->retry_at = mono_after_ms(now, RETRY_MAX_MS);
+			if (!node_is_linked(&f->dirty))
+				list_add_tail(&s->dirty, &f->dirty);
+			soon(s);
+		}
+		if (next.ns == 0 || f->retry_at.ns < next.ns)
+			next = f->retry_at;
+	}
+	if (next.ns)
+		retry_at(s, next);
+}
+
 static void unreadable(struct source_file *s, struct file *f, int error)
 {
 	char why[200];
 
 	f->told = false;
-	snprintf(why, sizeof why, "cannot be read: %s", strerror(-error));
-	s->on.unreadable(s->on.arg, f->name, why);
+	if (error == -EINVAL)
+		snprintf(why, sizeof why, "is not a regular file");
+	else if (error == -EFBIG)
+		snprintf(why, sizeof why, "is too much: all files together may have %llu KiB",
+			 (unsigned long long)s->most_bytes >> 10);
+	else
+		snprintf(why, sizeof why, "cannot be read: %s", strerror(-error));
+	if (f->error == error)
+		s->on.same(s->on.arg, f->name);		/* the refusal stands */
+	else
+		s->on.unreadable(s->on.arg, f->name, why);
+	f->error = error;
+	f->retry_ms = min_of(max_of(f->retry_ms * 2, (int64_t)RETRY_MIN_MS), (int64_t)RETRY_MAX_MS);
+	f->retry_at = mono_after_ms(clock_tick(), f->retry_ms);
+	if (!node_is_linked(&f->bad))
+		list_add_tail(&s->bad, &f->bad);
+	retry_at(s, f->retry_at);
 }
 
 /* True when the file was written to since st was taken: what was read then may be half of it. */
@@ -552,6 +658,16 @@ static void file_content(struct source_file *s, struct file *f, int fd)
 			s->on.same(s->on.arg, f->name);
 		return;
 	}
+	if (s->bytes - f->bytes + n > s->most_bytes) {
+		free(bytes);
+		unreadable(s, f, -EFBIG);
+		return;
+	}
+	s->bytes += n - f->bytes;
+	f->bytes = (uint32_t)n;
+	list_remove(&f->bad);
+	f->error = 0;
+	f->retry_ms = 0;
 	digest = hash_slice(slice_of(bytes, n));
 	if (f->told && f->digest == digest && f->st.st_size == st.st_size)
 		s->on.same(s->on.arg, f->name);
@@ -658,6 +774,12 @@ void source_file_dropped(struct source_file *s, enum msg_type type)
 		loop_timer_start(s->loop, &s->resend, 100 * NS_PER_MS, 0, resend_cb, s);
 }
 
+void source_file_bounds(struct source_file *s, uint32_t files, uint64_t bytes)
+{
+	s->most_files = files;
+	s->most_bytes = bytes;
+}
+
 struct mono source_file_since(const struct source_file *s)
 {
 	return s->since;
@@ -700,6 +822,8 @@ int source_file_new(struct loop *loop, struct chan *chan, const char *path,
 	list_init(&s->files);
 	list_init(&s->to_ask);
 	list_init(&s->dirty);
+	list_init(&s->bad);
+	source_file_bounds(s, SOURCE_FILES_MAX, SOURCE_BYTES_MAX);
 	loop_timer_start(loop, &s->again, FIRST_DIR_MS * NS_PER_MS, 0, first_dir_cb, s);
 	loop_timer_start(loop, &s->look_again, LOOK_MS * NS_PER_MS, LOOK_MS, look_again_cb, s);
 	*ret = s;
@@ -716,6 +840,7 @@ void source_file_free(struct source_file **p)
 	loop_timer_stop(s->loop, &s->again);
 	loop_timer_stop(s->loop, &s->look_again);
 	loop_timer_stop(s->loop, &s->resend);
+	loop_timer_stop(s->loop, &s->retry);
 	if (fd_is_open(s->inotify))
 		loop_io_stop(s->loop, &s->io);
 	fd_close(&s->inotify);

@@ -53,9 +53,12 @@ static void on_same(void *arg, const char *place)
 	(void)arg;
 	say("same", place);
 }
+static char why_not[200];		/* of the last unreadable */
+
 static void on_unreadable(void *arg, const char *place, const char *why)
 {
-	(void)arg, (void)why;
+	(void)arg;
+	snprintf(why_not, sizeof why_not, "%s", why);
 	say("unreadable", place);
 }
 static void on_gone(void *arg, const char *place)
@@ -474,6 +477,147 @@ START_TEST(a_link_has_no_writer)
 }
 END_TEST
 
+START_TEST(a_file_that_could_not_be_read_is_asked_for_again_without_an_event)
+{
+	begin();
+	write_file("a.yaml", "A");
+	write_file("b.yaml", "B");
+	send_dir("");
+	hear("end ");
+	open_error = -EIO;
+	write_file("a.yaml", "A2");
+	hear("unreadable:a.yaml end ");
+	ck_assert_str_eq(why_not, "cannot be read: Input/output error");
+	/* Still so: the refusal stands, and is not told again. */
+	hear("same:a.yaml end ");
+	wants = 0;
+	open_error = 0;
+	hear("place:a.yaml=A2 end ");
+	ck_assert_uint_eq(wants, 1);	/* nobody else is asked for */
+	for (int i = 0; i < 700; i++) {
+		pass();
+		usleep(1000);
+	}
+	ck_assert_str_eq(said, "");	/* and it is left alone from now on */
+	end();
+}
+END_TEST
+
+START_TEST(a_file_that_cannot_be_read_at_the_start_is_told_when_it_can)
+{
+	begin();
+	write_file("a.yaml", "A");
+	open_error = -ESTALE;
+	send_dir("");
+	hear("snapshot unreadable:a.yaml end ");
+	open_error = 0;
+	hear("place:a.yaml=A end ");
+	end();
+}
+END_TEST
+
+START_TEST(what_is_no_file_is_refused_and_the_master_does_not_wait_for_it)
+{
+	begin();
+	write_file("a.yaml", "A");
+	open_error = -EINVAL;	/* as the master says for a pipe */
+	send_dir("");
+	hear("unreadable:a.yaml end ");
+	ck_assert_str_eq(why_not, "is not a regular file");
+	end();
+}
+END_TEST
+
+START_TEST(more_files_than_allowed_are_one_refusal_and_the_others_are_read)
+{
+	char said_of_dir[100];
+
+	begin();
+	source_file_bounds(source, 2, 1000);
+	write_file("a.yaml", "A");
+	write_file("b.yaml", "B");
+	send_dir("");
+	hear("end ");
+	write_file("c.yaml", "C");
+	write_file("d.yaml", "D");
+	write_file("a.yaml", "A2");
+	hear("place:a.yaml=A2 end ");
+	send_dir("");
+	snprintf(said_of_dir, sizeof said_of_dir, "unreadable:%s ", path);
+	hear(said_of_dir);
+	ck_assert_str_eq(why_not, "2 files of this directory are not read: more than 2; put several "
+				  "documents into one file");
+	for (int i = 0; i < 20; i++)
+		pass();
+	ck_assert_ptr_null(strstr(said, "gone"));
+	unlinkat(dir, "a.yaml", 0);
+	unlinkat(dir, "b.yaml", 0);
+	hear("gone:");
+	send_dir("");
+	hear("snapshot ");
+	for (int i = 0; i < 300 && !strstr(said, "end"); i++) {
+		pass();
+		usleep(1000);
+	}
+	ck_assert_ptr_null(strstr(said, "unreadable"));
+	end();
+}
+END_TEST
+
+START_TEST(more_bytes_than_allowed_are_refused_and_taken_when_there_is_room)
+{
+	begin();
+	source_file_bounds(source, 10, 10);
+	write_file("a.yaml", "12345678");
+	send_dir("");
+	hear("place:a.yaml=12345678 end ");
+	write_file("b.yaml", "123");
+	hear("unreadable:b.yaml end ");
+	ck_assert_ptr_nonnull(strstr(why_not, "too much"));
+	unlinkat(dir, "a.yaml", 0);
+	hear("gone:a.yaml end ");
+	hear("place:b.yaml=123 end ");
+	end();
+}
+END_TEST
+
+/* A directory whose events are lost: the test holds the other end of what looks like inotify. */
+START_TEST(lost_events_mean_a_look_at_everything)
+{
+	struct inotify_event overflow = { .wd = -1, .mask = IN_Q_OVERFLOW };
+	struct msg_source src = { 0 };
+	int p[2], fds[2];
+
+	begin();
+	write_file("a.yaml", "A");
+	ck_assert_int_eq(pipe(p), 0);
+	fds[0] = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fds[1] = p[0];
+	ck_assert_int_eq(chan_send(&theirs, MSG_SOURCE_DIR, &src, (struct slice){ 0 }, fds, 2), 0);
+	close(fds[0]);
+	close(fds[1]);
+	hear("snapshot place:a.yaml=A end ");
+	write_file("b.yaml", "B");
+	ck_assert_int_eq(renameat(dir, "b.yaml", dir, "a.yaml"), 0);
+	write_file("c.yaml", "C");
+	for (int i = 0; i < 100; i++) {
+		pass();
+		usleep(1000);
+	}
+	ck_assert_str_eq(said, "");	/* nobody said a word about it */
+	ck_assert_int_eq(write(p[1], &overflow, sizeof overflow), (ssize_t)sizeof overflow);
+	hear("snapshot ");
+	for (int i = 0; i < 2000 && !strstr(said, "end"); i++) {
+		pass();
+		usleep(1000);
+	}
+	ck_assert_ptr_nonnull(strstr(said, "place:a.yaml=B"));
+	ck_assert_ptr_nonnull(strstr(said, "place:c.yaml=C"));
+	close(p[1]);
+	end();
+}
+END_TEST
+
 START_TEST(more_files_than_the_window_are_one_snapshot)
 {
 	char name[32];
@@ -502,4 +646,10 @@ UNIT_TESTS("source_file", all_files_are_one_snapshot_and_others_are_not_looked_a
 	   a_file_larger_than_allowed_is_handed_over_cut,
 	   a_file_is_not_read_while_it_is_written,
 	   a_file_that_is_never_closed_is_read_all_the_same, a_link_has_no_writer,
-	   an_empty_file_is_not_believed_at_once, more_files_than_the_window_are_one_snapshot)
+	   an_empty_file_is_not_believed_at_once,
+	   a_file_that_could_not_be_read_is_asked_for_again_without_an_event,
+	   a_file_that_cannot_be_read_at_the_start_is_told_when_it_can,
+	   what_is_no_file_is_refused_and_the_master_does_not_wait_for_it,
+	   more_files_than_allowed_are_one_refusal_and_the_others_are_read,
+	   more_bytes_than_allowed_are_refused_and_taken_when_there_is_room,
+	   lost_events_mean_a_look_at_everything, more_files_than_the_window_are_one_snapshot)
