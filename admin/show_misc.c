@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "nodeproxy/lib/base/panic.h"
+#include "nodeproxy/lib/knobs/change.h"
 
 void show_config(struct state *st, const struct call *c, struct answer *ret)
 {
@@ -28,6 +29,7 @@ void show_config(struct state *st, const struct call *c, struct answer *ret)
 		js_str(t, "value", value);
 		js_str(t, "default", row.def);
 		js_str(t, "unit", row.unit ? row.unit : "");
+		js_str(t, "reload", knob_reload_name(row.reload));
 		js_str(t, "help", row.help);
 		js_close(t, '}');
 	}

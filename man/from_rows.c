@@ -111,6 +111,10 @@ static void knob(const struct knob_row *r)
 		text(r->def);
 		puts(".");
 	}
+	if (r->reload == RELOAD_WORKERS)
+		puts("A reload that changes it replaces the workers.");
+	else if (r->reload == RELOAD_RESTART)
+		puts("Changing it needs a restart.");
 }
 
 static void yaml_page(void)
@@ -119,7 +123,8 @@ static void yaml_page(void)
 
 	head("NODEPROXY.YAML", "nodeproxy.yaml", "settings of nodeproxy");
 	puts(".Sh DESCRIPTION\n"
-	     "The settings of one\n.Xr nodeproxy 8 ,\nread once when it starts; the file is\n"
+	     "The settings of one\n.Xr nodeproxy 8 ,\nread when it starts and by\n"
+	     ".Ql nodeproxyctl reload ;\nthe file is\n"
 	     ".Pa /etc/nodeproxy/nodeproxy.yaml\nor what the option\n.Fl c\nnames.\n"
 	     "It is one YAML document.\n"
 	     "Every key is optional unless it says otherwise.\n"
@@ -128,6 +133,19 @@ static void yaml_page(void)
 	     ".Ql nodeproxy -t\nchecks a file and does nothing else.\n.Pp\n"
 	     "A key written as\n.Cm a.b\nbelow is the key\n.Cm b\nin the mapping\n.Cm a .\n"
 	     "Numbers of bytes may have one of the suffixes Ki, Mi and Gi, times one of ms, s, m and h.");
+	puts(".Sh CHANGES WHILE IT RUNS\n"
+	     ".Ql nodeproxyctl reload\n"
+	     "reads the file again.\n"
+	     "Every process checks whether it could use all of it; when one cannot, or the file is wrong,\n"
+	     "nothing changes and the answer says why.\n"
+	     "Then all processes take the new settings over in place: connections go on, a time or limit\n"
+	     "counts from the next time that it is looked at.\n"
+	     "What a changed key needs beyond that is said with the key.\n.Pp\n"
+	     "A listener is known by its address.\n"
+	     "One that was removed serves whoever has connected until then; its connections finish as in a\n"
+	     "drain, at\n.Cm timeouts.drain\nat the latest, with the reason LISTENER_GONE.\n"
+	     "So do connections of one whose\n.Cm namespace\nor\n.Cm route\nchanged; another\n"
+	     ".Cm service\nis taken for their next request.");
 	puts(".Sh KEYS\n.Bl -tag -width Ds");
 	for (unsigned i = 0; knobs_row(i, &r); i++)
 		if (!r.of_listener)

@@ -25,24 +25,30 @@ struct knob {
 	int64_t min, max, num;
 	const char *def, *unit, *values, *help;
 	bool required;
+	enum knob_reload reload;
 };
 
 /* clang-format off */
 static const struct knob knob[] = {
-#define STR(key, field, bytes, def, help) \
-	{ key, KNOB_STR, offsetof(struct knobs, field), bytes, 0, 0, 0, def, "", "", help, false },
-#define NUM(key, field, min, max, def, unit, help) \
-	{ key, KNOB_NUM, offsetof(struct knobs, field), 8, min, max, def, #def, unit, "", help, false },
-#define ENU(key, field, values, def, help) \
-	{ key, KNOB_ENU, offsetof(struct knobs, field), 4, 0, 0, 0, def, "", values, help, false },
+#define STR(key, field, bytes, def, reload, help) \
+	{ key, KNOB_STR, offsetof(struct knobs, field), bytes, 0, 0, 0, def, "", "", help, false, \
+	  RELOAD_##reload },
+#define NUM(key, field, min, max, def, unit, reload, help) \
+	{ key, KNOB_NUM, offsetof(struct knobs, field), 8, min, max, def, #def, unit, "", help, \
+	  false, RELOAD_##reload },
+#define ENU(key, field, values, def, reload, help) \
+	{ key, KNOB_ENU, offsetof(struct knobs, field), 4, 0, 0, 0, def, "", values, help, false, \
+	  RELOAD_##reload },
 #include "nodeproxy/lib/knobs/knobs.def"
 };
 
 static const struct knob listener_knob[] = {
 #define LSTR(key, field, bytes, required, help) \
-	{ key, KNOB_STR, offsetof(struct knobs_listener, field), bytes, 0, 0, 0, "", "", "", help, required },
+	{ key, KNOB_STR, offsetof(struct knobs_listener, field), bytes, 0, 0, 0, "", "", "", help, required, \
+	  RELOAD_LIVE },
 #define LENU(key, field, values, def, help) \
-	{ key, KNOB_ENU, offsetof(struct knobs_listener, field), 4, 0, 0, 0, def, "", values, help, false },
+	{ key, KNOB_ENU, offsetof(struct knobs_listener, field), 4, 0, 0, 0, def, "", values, help, false, \
+	  RELOAD_LIVE },
 #include "nodeproxy/lib/knobs/knobs.def"
 };
 /* clang-format on */
@@ -321,8 +327,9 @@ struct reading {
 	const char *file;
 	char *error;
 	struct knobs *k;
-	bool set[countof(knob)];
+	struct knobs_lines *lines;
 };
+static_must(countof(knob) == KNOBS);
 
 static int wrong(struct reading *r, uint32_t line, const char *key, const char *fmt, ...)
 	printf_like(4, 5);
@@ -470,6 +477,8 @@ static int read_listener(struct reading *r, const struct doc_node *n, unsigned i
 			return e;
 		line[row] = m->line;
 		if (strcmp(listener_knob[row].key, "bind") == 0)
+			r->lines->bind[i] = m->line;
+		if (strcmp(listener_knob[row].key, "bind") == 0)
 			must(addr_parse(slice_str(l->bind), &l->addr) == 0);
 		if (strcmp(listener_knob[row].key, "service") == 0 && l->service[0])
 			must(parse_service(slice_str(l->service), l) == 0);
@@ -536,7 +545,7 @@ static int read_map(struct reading *r, const struct doc_node *map, const char *p
 			e = read_value(r, r->k, &knob[row], key, m);
 			if (e < 0)
 				return e;
-			r->set[row] = true;
+			r->lines->key[row] = m->line;
 		} else if (section) {
 			if (m->type == DOC_NULL)
 				continue;
@@ -558,7 +567,7 @@ static bool was_set(const struct reading *r, const char *key)
 {
 	for (unsigned i = 0; i < countof(knob); i++)
 		if (strcmp(knob[i].key, key) == 0)
-			return r->set[i];
+			return r->lines->key[i] != 0;
 	return false;
 }
 
@@ -617,14 +626,16 @@ void knobs_default(struct knobs *k)
 	}
 }
 
-int knobs_parse(struct slice bytes, const char *name, struct knobs *ret, char error[KNOBS_ERROR])
+static int parse(struct slice bytes, const char *name, struct knobs *ret,
+		 struct knobs_lines *lines, char error[KNOBS_ERROR])
 {
-	struct reading r = { .file = name, .error = error };
+	struct reading r = { .file = name, .error = error, .lines = lines };
 	struct doc_stream st;
 	struct doc_error de = { 0 };
 	struct doc doc = { 0 }, second = { 0 };
 	int e;
 
+	memset(lines, 0, sizeof *lines);
 	r.k = malloc(sizeof *r.k);
 	if (r.k == NULL) {
 		snprintf(error, KNOBS_ERROR, "%.200s: out of memory", name);
@@ -659,7 +670,15 @@ int knobs_parse(struct slice bytes, const char *name, struct knobs *ret, char er
 	return e;
 }
 
-int knobs_load(const char *path, struct knobs *ret, char error[KNOBS_ERROR])
+int knobs_parse(struct slice bytes, const char *name, struct knobs *ret, char error[KNOBS_ERROR])
+{
+	struct knobs_lines lines;
+
+	return parse(bytes, name, ret, &lines, error);
+}
+
+int knobs_load_lines(const char *path, struct knobs *ret, struct knobs_lines *lines,
+		     char error[KNOBS_ERROR])
 {
 	uint8_t *bytes = malloc(DOC_BYTES_MAX + 1);
 	size_t n = 0;
@@ -682,9 +701,16 @@ int knobs_load(const char *path, struct knobs *ret, char error[KNOBS_ERROR])
 	if (e < 0)
 		snprintf(error, KNOBS_ERROR, "%.300s: cannot read: %s", path, strerror(-e));
 	else
-		e = knobs_parse(slice_of(bytes, n), path, ret, error);
+		e = parse(slice_of(bytes, n), path, ret, lines, error);
 	free(bytes);
 	return e;
+}
+
+int knobs_load(const char *path, struct knobs *ret, char error[KNOBS_ERROR])
+{
+	struct knobs_lines lines;
+
+	return knobs_load_lines(path, ret, &lines, error);
 }
 
 /* ---- the other directions ---- */
@@ -778,25 +804,38 @@ bool knobs_row(unsigned i, struct knob_row *ret)
 	*ret = (struct knob_row){ .key = k->key, .type = type[k->type], .def = k->def,
 				  .unit = k->unit, .values = k->values, .help = k->help,
 				  .min = k->min, .max = k->type == KNOB_STR ? (int64_t)k->bytes - 1 : k->max,
-				  .of_listener = i >= countof(knob), .required = k->required };
+				  .reload = k->reload, .of_listener = i >= countof(knob),
+				  .required = k->required };
 	return true;
+}
+
+static void value_text(const void *base, const struct knob *k, char *out, size_t n)
+{
+	struct slice w;
+
+	if (k->type == KNOB_STR) {
+		snprintf(out, n, "%s", text_at(base, k));
+	} else if (k->type == KNOB_NUM) {
+		snprintf(out, n, "%lld", (long long)*num_at(base, k));
+	} else {
+		w = word_at(k->values, *enu_at(base, k));
+		snprintf(out, n, "%.*s", (int)w.n, w.n ? (const char *)w.p : "");
+	}
 }
 
 void knobs_value(const struct knobs *k, unsigned i, char *out, size_t n)
 {
-	struct slice w;
-
 	out[0] = 0;
-	if (i >= countof(knob))
-		return;
-	if (knob[i].type == KNOB_STR) {
-		snprintf(out, n, "%s", text_at(k, &knob[i]));
-	} else if (knob[i].type == KNOB_NUM) {
-		snprintf(out, n, "%lld", (long long)*num_at(k, &knob[i]));
-	} else {
-		w = word_at(knob[i].values, *enu_at(k, &knob[i]));
-		snprintf(out, n, "%.*s", (int)w.n, w.n ? (const char *)w.p : "");
-	}
+	if (i < countof(knob))
+		value_text(k, &knob[i], out, n);
+}
+
+bool knobs_listener_value(const struct knobs_listener *l, unsigned i, char *out, size_t n)
+{
+	if (i >= countof(listener_knob))
+		return false;
+	value_text(l, &listener_knob[i], out, n);
+	return true;
 }
 
 static bool value_is_sane(const void *base, const struct knob *k, bool of_listener)

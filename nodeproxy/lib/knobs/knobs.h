@@ -22,6 +22,18 @@ enum source_kind { SOURCE_FILE, SOURCE_ETCD, SOURCE_KUBERNETES, SOURCE_XDS };
 enum log_format { LOG_TEXT, LOG_JSON };
 enum listen_route { LISTEN_SERVICE, LISTEN_HOST, LISTEN_ORIGINAL };
 
+/* Rows of knobs.def that are not of a listener, in its order. */
+enum knob_index {
+#define STR(key, field, ...) KNOB_##field,
+#define NUM(key, field, ...) KNOB_##field,
+#define ENU(key, field, ...) KNOB_##field,
+#include "nodeproxy/lib/knobs/knobs.def"
+	KNOBS
+};
+
+/* How a change takes effect: see knobs.def. */
+enum knob_reload { RELOAD_LIVE, RELOAD_WORKERS, RELOAD_RESTART };
+
 struct knobs_listener {
 #define LSTR(key, field, bytes, required, help) char field[bytes];
 #define LENU(key, field, values, def, help)	uint32_t field;
@@ -34,9 +46,9 @@ struct knobs_listener {
 
 struct knobs {
 	uint32_t magic, bytes;	/* of this struct: another build's is refused */
-#define STR(key, field, bytes, def, help)	       char field[bytes];
-#define NUM(key, field, min, max, def, unit, help)     int64_t field;
-#define ENU(key, field, values, def, help)	       uint32_t field;
+#define STR(key, field, bytes, def, reload, help)	       char field[bytes];
+#define NUM(key, field, min, max, def, unit, reload, help) int64_t field;
+#define ENU(key, field, values, def, reload, help)	       uint32_t field;
 #include "nodeproxy/lib/knobs/knobs.def"
 	struct addr service_base;	/* service_cidr, parsed: first address and length of the prefix */
 	uint32_t service_bits;
@@ -46,11 +58,20 @@ struct knobs {
 
 #define KNOBS_ERROR 512
 
+/* Where in the file a key is; 0: it is not there. */
+struct knobs_lines {
+	uint32_t key[KNOBS];
+	uint32_t bind[KNOBS_LISTENERS];
+};
+
 /* Defaults of every row; node is the host name. */
 void knobs_default(struct knobs *);
 /* Reads the file at path.  0, or -errno with "file:line: key: what is wrong and what is allowed"
  * in error; *ret is only changed on success.  What is not in the file has its default. */
 must_use int knobs_load(const char *path, struct knobs *ret, char error[KNOBS_ERROR]);
+/* And where the keys are; *lines is changed in any case. */
+must_use int knobs_load_lines(const char *path, struct knobs *ret, struct knobs_lines *lines,
+			      char error[KNOBS_ERROR]);
 /* The same for bytes that were read from a file called name. */
 must_use int knobs_parse(struct slice bytes, const char *name, struct knobs *ret,
 			 char error[KNOBS_ERROR]);
@@ -60,11 +81,14 @@ void knobs_print(const struct knobs *, FILE *);
 struct knob_row {
 	const char *key, *type, *def, *unit, *values, *help;
 	int64_t min, max;
+	enum knob_reload reload;
 	bool of_listener, required;
 };
 bool knobs_row(unsigned i, struct knob_row *ret);
 /* The value of row i (not of_listener) as text. */
 void knobs_value(const struct knobs *, unsigned i, char *out, size_t n);
+/* The same of a listener: row KNOBS + i of knobs_row(); false after the last. */
+bool knobs_listener_value(const struct knobs_listener *, unsigned i, char *out, size_t n);
 /* Checks what the master handed over (a struct knobs of n bytes, aligned): magic, size, that all
  * strings end, that numbers, words and addresses are within their rows.  0 or -EBADMSG. */
 must_use int knobs_check(const void *bytes, size_t n);
