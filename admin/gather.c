@@ -57,6 +57,8 @@ void gather_tenant(const struct state *st, struct slot_gen at, struct tenant_sum
 			ret->c[i] += board_get(&t->c[i]);
 		for (unsigned i = 0; i < REASONS; i++)
 			ret->reasons[i] += board_get(&t->reasons[i]);
+		for (unsigned i = 0; i < THS; i++)
+			hist_gather(&ret->hist[i], &t->hist[i]);
 	}
 }
 

@@ -19,6 +19,7 @@ struct service_sums {
 struct tenant_sums {
 	uint64_t c[TCS];
 	uint64_t reasons[REASONS];
+	struct hist hist[THS];
 };
 
 struct endpoint_sums {

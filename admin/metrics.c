@@ -232,6 +232,42 @@ static void tenant_line(void *arg, const struct vnamespace *ten)
 	value(a->t, n.c[a->counter]);
 }
 
+/* Of the 81 buckets every eighth bound is told: two octaves. */
+#define HIST_TOLD 8
+
+static void tenant_hist(void *arg, const struct vnamespace *ten)
+{
+	struct tenant_rows *a = arg;
+	struct tenant_sums n;
+	const struct hist *h;
+	uint64_t sum = 0;
+
+	gather_tenant(a->st, ten->tenant_slot, &n);
+	h = &n.hist[a->counter];
+	if (ten->tenant.n == 0 && n.c[TC_conns] == 0)
+		return;
+	for (unsigned i = 0; i < HIST_BUCKETS; i++) {
+		sum += h->n[i];
+		if (i % HIST_TOLD != HIST_TOLD - 1 && i != HIST_BUCKETS - 1)
+			continue;
+		text_adds(a->t, a->row->prom);
+		text_adds(a->t, "_bucket");
+		label(a->t, '{', "tenant", ten->tenant);
+		if (i == HIST_BUCKETS - 1)
+			text_adds(a->t, ",le=\"+Inf\"");
+		else
+			text_printf(a->t, ",le=\"%.10g\"", (double)hist_until_ns(i) / 1e9);
+		value(a->t, sum);
+	}
+	text_printf(a->t, "%s_sum", a->row->prom);
+	label(a->t, '{', "tenant", ten->tenant);
+	text_printf(a->t, "} %llu.%09llu\n", (unsigned long long)(h->sum_ns / NS_PER_S),
+		    (unsigned long long)(h->sum_ns % NS_PER_S));
+	text_printf(a->t, "%s_count", a->row->prom);
+	label(a->t, '{', "tenant", ten->tenant);
+	value(a->t, sum);
+}
+
 static void tenant_series(const struct state *st, struct text *t)
 {
 	struct counter_row row;
@@ -243,6 +279,12 @@ static void tenant_series(const struct state *st, struct text *t)
 			continue;
 		family(t, row.prom, type_of(&row), row.help);
 		gather_tenants(st, tenant_line, &a);
+	}
+	for (unsigned i = 0; tenant_histogram_row(i, &row); i++) {
+		struct tenant_rows a = { .st = st, .t = t, .row = &row, .counter = i };
+
+		family(t, row.prom, "histogram", row.help);
+		gather_tenants(st, tenant_hist, &a);
 	}
 }
 

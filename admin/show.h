@@ -42,6 +42,8 @@ void show_end(struct answer *);		/* closes the object, adds the newline */
 void show_worker(const struct state *, uint32_t id, bool counters, struct text *);
 /* Counters of a Service, into an open object. */
 void show_service_counters(const struct state *, struct slot_gen, struct text *);
+/* The histograms of a tenant, into an open object. */
+void show_tenant_times(struct text *, const struct tenant_sums *);
 /* An endpoint with its live counters, as one object. */
 void show_endpoint(const struct state *, const struct vservice *, const struct vport *,
 		   const struct vendpoint *, struct text *);

@@ -247,6 +247,7 @@ static void tenant_now(void *arg, const struct vnamespace *ten)
 	js_u64(a->t, "sent_bytes", n.c[TC_bytes_out]);
 	js_u64(a->t, "memory_bytes", n.c[TC_memory_gauge]);
 	js_u64(a->t, "refused_total", n.c[TC_refused]);
+	show_tenant_times(a->t, &n);
 	js_open(a->t, "reasons", '{');
 	for (unsigned i = 0; i < REASONS; i++)
 		if (n.reasons[i])

@@ -353,6 +353,33 @@ void show_namespaces(struct state *st, const struct call *c, struct answer *ret)
 	show_end(ret);
 }
 
+/* Quantiles for people, buckets that are not empty for programs. */
+void show_tenant_times(struct text *t, const struct tenant_sums *n)
+{
+	struct counter_row row;
+
+	for (unsigned i = 0; tenant_histogram_row(i, &row); i++) {
+		const struct hist *h = &n->hist[i];
+
+		js_open(t, row.name, '{');
+		js_u64(t, "count", hist_count(h));
+		js_u64(t, "sum_ns", h->sum_ns);
+		js_u64(t, "p50_ns", hist_quantile_ns(h, 500));
+		js_u64(t, "p99_ns", hist_quantile_ns(h, 990));
+		js_open(t, "buckets", '[');
+		for (unsigned b = 0; b < HIST_BUCKETS; b++) {
+			if (h->n[b] == 0)
+				continue;
+			js_open(t, NULL, '{');
+			js_u64(t, "until_ns", hist_until_ns(b));
+			js_u64(t, "count", h->n[b]);
+			js_close(t, '}');
+		}
+		js_close(t, ']');
+		js_close(t, '}');
+	}
+}
+
 struct tenants_arg {
 	const struct state *st;
 	struct text *t;
@@ -385,6 +412,7 @@ static void tenant_row(void *arg, const struct vnamespace *ten)
 	js_u64(t, "sent_bytes", n.c[TC_bytes_out]);
 	js_u64(t, "memory_bytes", n.c[TC_memory_gauge]);
 	js_u64(t, "refused_total", n.c[TC_refused]);
+	show_tenant_times(t, &n);
 	js_open(t, "namespaces", '[');
 	for (uint32_t i = 0; ten->tenant.n && view_namespace_nth(a->st->view, i, &ns); i++)
 		if (slice_eq(ns.tenant, ten->tenant))

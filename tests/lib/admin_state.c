@@ -62,6 +62,8 @@ static void numbers(struct board *b)
 		board_add(&t->c[TC_conns], 3);
 		board_add(&t->c[TC_conns_gauge], 2);
 		board_add(&t->reasons[REASON_BACK_CUT], 1);
+		hist_add(&t->hist[TH_wait], 1000000, 3);
+		hist_add(&t->hist[TH_wait], 4000000000u, 1);
 		board_add(&b->worker[w].reasons[REASON_DONE], 10);
 		board_add(&b->worker[w].reasons[REASON_BACK_CUT], 1);
 		board_add(&b->worker[w].c[WC_conns_gauge], 2);

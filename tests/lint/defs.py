@@ -64,6 +64,11 @@ def main():
             bad.append(f"counters.def: {name}: {prom} does not start with nodeproxy_")
         if prom and name.endswith("_gauge") == prom.endswith("_total"):
             bad.append(f"counters.def: {name}: gauges have no _total, counters do")
+    for row in rows("workers/obs/counters.def", "H"):
+        n += 1
+        name, prom, help_ = re.match(r'(\w+), "([^"]*)", "([^"]*)"', row).groups()
+        if not help_ or not re.match("nodeproxy_.*_seconds$", prom):
+            bad.append(f"counters.def: {name}: a histogram without help, or not named nodeproxy_..._seconds")
     # Every command and argument has help, a permission and its lines in both manual pages.
     text = re.sub(r"/\*.*?\*/", "", read("admin/commands.def") or "", flags=re.S)
     pages = {p: (read("man/" + p) or "").replace("\\-", "-").replace("\\&", "")

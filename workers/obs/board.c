@@ -158,6 +158,12 @@ static const struct counter_row tenant_rows[] = {
 #include "workers/obs/counters.def"
 #undef TENANT_COUNTERS
 };
+static const struct counter_row tenant_hist_rows[] = {
+#define TENANT_HISTOGRAMS
+#define H(name, prom, help) { #name, prom, help },
+#include "workers/obs/counters.def"
+#undef TENANT_HISTOGRAMS
+};
 static const struct counter_row service_rows[] = {
 #define SERVICE_COUNTERS
 #define C(name, prom, help) { #name, prom, help },
@@ -181,6 +187,11 @@ bool worker_counter_row(unsigned i, struct counter_row *ret)
 bool tenant_counter_row(unsigned i, struct counter_row *ret)
 {
 	return row(tenant_rows, countof(tenant_rows), i, ret);
+}
+
+bool tenant_histogram_row(unsigned i, struct counter_row *ret)
+{
+	return row(tenant_hist_rows, countof(tenant_hist_rows), i, ret);
 }
 
 bool service_counter_row(unsigned i, struct counter_row *ret)

@@ -17,9 +17,10 @@
 
 #include "nodeproxy/lib/base/must.h"
 #include "nodeproxy/lib/base/reason.h"
+#include "workers/obs/hist.h"
 
 #define BOARD_MAGIC	0x4e504244u	/* "NPBD" */
-#define BOARD_VERSION	1u
+#define BOARD_VERSION	2u
 #define BOARD_WORKERS	64
 #define BOARD_TENANTS	1024		/* slot 0: everybody without a slot of their own */
 #define BOARD_SERVICES	16384		/* slot 0 likewise */
@@ -41,6 +42,13 @@ enum tenant_counter {
 #undef TENANT_COUNTERS
 	TCS
 };
+enum tenant_histogram {
+#define TENANT_HISTOGRAMS
+#define H(name, prom, help) TH_##name,
+#include "workers/obs/counters.def"
+#undef TENANT_HISTOGRAMS
+	THS
+};
 enum service_counter {
 #define SERVICE_COUNTERS
 #define C(name, prom, help) SC_##name,
@@ -53,6 +61,7 @@ struct board_tenant {		/* per worker */
 	uint64_t gen;
 	uint64_t c[TCS];
 	uint64_t reasons[REASONS];	/* how its conns and exchanges ended */
+	struct hist hist[THS];
 };
 
 struct board_service {		/* per worker */
@@ -136,6 +145,7 @@ unsigned board_bucket(uint64_t us);
 struct counter_row { const char *name, *prom, *help; };
 bool worker_counter_row(unsigned i, struct counter_row *ret);
 bool tenant_counter_row(unsigned i, struct counter_row *ret);
+bool tenant_histogram_row(unsigned i, struct counter_row *ret);
 bool service_counter_row(unsigned i, struct counter_row *ret);
 
 #endif

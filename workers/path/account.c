@@ -115,6 +115,8 @@ enum step stage_account(struct exchange *ex)
 		.rev = ex->rev,
 	};
 	accesslog_put(&p->log, &line);
+	if (ex->is_http)
+		sched_finished(&p->sched);
 	exchange_release_back(ex,
 			      ex->reason == REASON_DONE && ex->answer == ANSWER_DONE &&
 				      ex->back_keep && ex->up.done && !ex->back_deaf && !ex->is_tunnel,

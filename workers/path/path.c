@@ -70,6 +70,10 @@ int path_init(struct path *p, const struct knobs *k, struct board *b, unsigned w
 	pipes_init(&p->pipes, (unsigned)k->pipes);
 	accesslog_init(&p->log, access_ring, k->access_log_format == LOG_JSON);
 	sched_init(&p->sched, k->turn_us, k->turn_bytes, p->mine->c);
+#ifdef NP_DEBUG_COMMANDS
+	if (k->debug_scheduler == DEBUG_SCHEDULER_OFF)
+		sched_switch_off(&p->sched);
+#endif
 	if ((r = poll_init(&p->poll)) < 0 || (r = init_memory(p, k)) < 0 ||
 	    (r = tenants_init(&p->tenants, b, worker, &p->memory, (uint64_t)k->tenant_memory,
 			      (uint32_t)k->tenant_conns)) < 0)

@@ -8,6 +8,8 @@
  * not something to starve a tenant for. */
 #define DEBT_MAX_NS    (100 * NS_PER_MS)
 #define DEBT_MAX_BYTES (64 << 20)
+/* So much between two runs is more than libev needs: the worker slept, and what woke it is new. */
+#define SLEPT_NS (20 * NS_PER_US)
 
 void sched_init(struct sched *s, int64_t turn_us, int64_t turn_bytes, uint64_t *counters)
 {
@@ -16,6 +18,13 @@ void sched_init(struct sched *s, int64_t turn_us, int64_t turn_bytes, uint64_t *
 	must(s->turn_ns > 0 && s->turn_bytes > 0);
 	list_init(&s->fresh);
 	list_init(&s->busy);
+	list_init(&s->fifo);
+}
+
+void sched_switch_off(struct sched *s)
+{
+	must(s->runnable == 0);
+	s->off = true;
 }
 
 /* A tenant that had nothing to do has something now: pays it the share that it left to others. */
@@ -40,14 +49,29 @@ static void rest(struct sched *s, struct tenant *t)
 	t->slept = clock_now();
 }
 
+/* From when on what wakes now counts as waiting. */
+static struct mono since(const struct sched *s)
+{
+	struct mono now = clock_now();
+
+	/* Inside a step, its beginning: there is no newer time.  Outside, the caller has read the
+	 * clock again when it did something else after the last run, or slept. */
+	return s->at || now.ns - s->ended.ns > SLEPT_NS ? now : s->looked;
+}
+
 void sched_wake(struct sched *s, struct sched_unit *u)
 {
 	struct tenant *t = u->tenant;
 
 	if (node_is_linked(&u->node))
 		return;
-	list_add_tail(&t->runnable, &u->node);
+	u->woken = since(s);
 	s->runnable++;
+	if (unlikely(s->off)) {
+		list_add_tail(&s->fifo, &u->node);
+		return;
+	}
+	list_add_tail(&t->runnable, &u->node);
 	if (!node_is_linked(&t->on))
 		rise(s, t);
 }
@@ -60,7 +84,7 @@ void sched_forget(struct sched *s, struct sched_unit *u)
 		return;
 	list_remove(&u->node);
 	s->runnable--;
-	if (list_is_empty(&t->runnable) && t != s->at)
+	if (node_is_linked(&t->on) && list_is_empty(&t->runnable) && t != s->at)
 		rest(s, t);
 }
 
@@ -77,10 +101,24 @@ static void next_turn(struct sched *s, struct tenant *t)
 	s->turn_of = NULL;
 }
 
-/* One step of the tenant's oldest unit; the time when it ended. */
-static struct mono step(struct sched *s, struct tenant *t, struct mono began)
+/* What the step of the unit tells the histograms of its tenant (which may have new ones by now). */
+static void observe(struct sched *s, struct tenant *t, struct sched_unit *u, int64_t waited,
+		    int64_t took)
 {
-	struct sched_unit *u = list_pop(&t->runnable, struct sched_unit, node);
+	hist_add(&t->board->hist[TH_wait], (uint64_t)waited, 1);
+	u->inside_ns += waited + took;
+	if (s->finished) {
+		/* Several in one step are pipelined ones: each was there all the time. */
+		hist_add(&t->board->hist[TH_inside], (uint64_t)u->inside_ns, s->finished);
+		u->inside_ns = 0;
+		s->finished = 0;
+	}
+}
+
+/* One step of a unit that is not queued any more; the time when it ended. */
+static struct mono step(struct sched *s, struct tenant *t, struct sched_unit *u, struct mono began)
+{
+	int64_t waited = max_of(began.ns - u->woken.ns, (int64_t)0);
 	struct mono ended;
 	int64_t took;
 
@@ -103,6 +141,7 @@ static struct mono step(struct sched *s, struct tenant *t, struct mono began)
 	board_add(&s->c[WC_busy_ns], (uint64_t)took);
 	if (unlikely(took > SCHED_LONG_NS))
 		board_add(&s->c[WC_turns_long], 1);
+	observe(s, t, u, waited, took);
 	s->at = NULL;
 	if (list_is_empty(&t->runnable))
 		rest(s, t);
@@ -128,11 +167,27 @@ static struct tenant *next(struct sched *s, bool *ret_fresh)
 	return busy ? container_of(busy, struct tenant, on) : NULL;
 }
 
+static struct mono run_fifo(struct sched *s, struct mono now)
+{
+	for (uint32_t n = s->runnable; n > 0; n--) {
+		struct sched_unit *u = list_pop(&s->fifo, struct sched_unit, node);
+
+		if (u == NULL)
+			break;
+		now = step(s, u->tenant, u, now);
+	}
+	return now;
+}
+
 bool sched_run(struct sched *s)
 {
-	struct mono now = clock_tick();
+	struct mono now = clock_tick(), began = now;
 	int64_t until = now.ns + s->turn_ns;
 
+	if (unlikely(s->off)) {
+		now = run_fifo(s, now);
+		until = 0;
+	}
 	while (now.ns < until) {
 		bool fresh;
 		struct tenant *t = next(s, &fresh);
@@ -143,12 +198,15 @@ bool sched_run(struct sched *s)
 		if (t->time_ns <= 0 || t->bytes <= 0) {
 			next_turn(s, t);
 		} else {
-			struct mono ended = step(s, t, now);
+			struct sched_unit *u = list_pop(&t->runnable, struct sched_unit, node);
+			struct mono ended = step(s, t, u, now);
 
 			s->fresh_ns += (ended.ns - now.ns) * (fresh ? 1 : -4);
 			now = ended;
 		}
 	}
-	must_slow((s->runnable == 0) == (s->weights == 0));
+	must_slow(s->off || (s->runnable == 0) == (s->weights == 0));
+	s->looked = began;
+	s->ended = now;
 	return s->runnable > 0;
 }

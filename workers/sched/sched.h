@@ -22,7 +22,12 @@
  *
  * sched_run() returns after one slice (turn_ns) so that the caller can look for events: polling
  * the traffic set costs the same however many conns wait, which is what makes short turns
- * affordable. */
+ * affordable.
+ *
+ * Two histograms per tenant say what that comes to: how long units waited for their steps, and what
+ * a request cost in time inside the worker (waits and steps of its conn, sched_finished()).  What an
+ * event woke counts from the look for events before the one that found it, for it may have come any
+ * time since (unless the worker slept in between): so nothing that a pass does hides from them. */
 #ifndef NODEPROXY_WORKERS_SCHED_SCHED_H
 #define NODEPROXY_WORKERS_SCHED_SCHED_H
 
@@ -37,11 +42,15 @@
 struct sched_unit {
 	struct node node;
 	struct tenant *tenant;		/* borrowed: whoever embeds the unit holds the reference */
-	void (*step)(struct sched_unit *);	/* may free the unit and wake any, itself too */
+	void (*step)(struct sched_unit *);	/* may wake any, itself too; may not free it */
+	struct mono woken;		/* while queued: since when */
+	int64_t inside_ns;		/* waits and steps since a request was finished */
 };
 
 struct sched {
 	struct node fresh, busy;	/* tenants with work */
+	struct node fifo;		/* units, instead, when the scheduler is switched off */
+	bool off;
 	struct tenant *at;		/* whose step runs, else NULL */
 	const struct tenant *turn_of;	/* for counting turns; never followed */
 	uint32_t weights;		/* of all tenants with work */
@@ -49,6 +58,8 @@ struct sched {
 	bool busy_due;			/* it was too much */
 	int64_t turn_ns, turn_bytes;
 	uint64_t step_bytes;		/* of the step that runs */
+	unsigned finished;		/* in the step that runs: requests */
+	struct mono looked, ended;	/* when the last run began and ended */
 	uint64_t *c;			/* the worker's counters */
 	uint32_t runnable;		/* units queued */
 };
@@ -56,12 +67,17 @@ struct sched {
 /* counters: struct board_worker's c. */
 void sched_init(struct sched *, int64_t turn_us, int64_t turn_bytes, uint64_t *counters);
 
+/* For comparison only (debug.scheduler): from now on first come, first served, without tenants and
+ * turns, as an event loop does it; each run takes those that waited when it began. */
+void sched_switch_off(struct sched *);
+
 static inline void sched_unit_init(struct sched_unit *u, struct tenant *t,
 				   void (*step)(struct sched_unit *))
 {
 	list_init(&u->node);
 	u->tenant = t;
 	u->step = step;
+	u->inside_ns = 0;
 }
 
 /* Queues the unit for a step; harmless when it is queued already.  At any time. */
@@ -80,6 +96,12 @@ bool sched_run(struct sched *);
 static inline void sched_charge(struct sched *s, size_t bytes)
 {
 	s->step_bytes += bytes;
+}
+
+/* Within a step, anywhere else without effect: a request of the unit is finished. */
+static inline void sched_finished(struct sched *s)
+{
+	s->finished += s->at != NULL;
 }
 
 /* Within a step: false when it has moved enough; a unit with more to do wakes itself and returns. */

@@ -98,6 +98,9 @@ START_TEST(every_counter_row_matches_its_number)
 	ck_assert_str_eq(r.name, "accepted");
 	ck_assert(tenant_counter_row(TC_refused, &r));
 	ck_assert_str_eq(r.name, "refused");
+	ck_assert(tenant_histogram_row(TH_inside, &r));
+	ck_assert_str_eq(r.name, "inside");
+	ck_assert(!tenant_histogram_row(THS, &r));
 	ck_assert(service_counter_row(SC_flows, &r));
 	ck_assert_str_eq(r.name, "flows");
 	ck_assert(!worker_counter_row(WCS, &r));
