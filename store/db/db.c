@@ -151,6 +151,37 @@ static int migrate(struct db *db)
 	return r;
 }
 
+/* Nothing but our tables: a view or a trigger of somebody else's would run when we read or write. */
+static int check_schema(struct db *db)
+{
+	int64_t odd;
+	int r = ask(db, "SELECT count(*) FROM sqlite_schema WHERE NOT (type = 'table' AND rootpage > 0"
+			" AND name IN ('meta', 'resource', 'slot') OR type = 'index' AND sql IS NULL)",
+		    &odd, NULL, 0);
+
+	return r == 0 && odd ? refuse(db, "has tables, views or triggers that are not ours") : r;
+}
+
+/* What SQLite could only call an I/O error, or would do something else with. */
+static int check_file(struct db *db, const char *name)
+{
+	struct stat st;
+
+	if (fstatat(db->dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (!S_ISREG(st.st_mode)) {
+		snprintf(db->problem, sizeof db->problem, "%s is no regular file", name);
+		return -EBADMSG;
+	}
+	if (faccessat(db->dir, name, R_OK | W_OK, AT_EACCESS) < 0 && errno == EACCES) {
+		snprintf(db->problem, sizeof db->problem, "%s belongs to uid %u with mode %03o: uid %u "
+			 "cannot use it", name, (unsigned)st.st_uid, (unsigned)st.st_mode & 0777,
+			 (unsigned)geteuid());
+		return -EBADMSG;
+	}
+	return 0;
+}
+
 static int open_once(int dir, struct db **ret, char why[256])
 {
 	struct db *db = calloc(1, sizeof *db);
@@ -160,11 +191,20 @@ static int open_once(int dir, struct db **ret, char why[256])
 	if (db == NULL)
 		return -ENOMEM;
 	db->dir = dir;
+	r = check_file(db, DB_NAME);
+	if (r == 0)
+		r = check_file(db, DB_NAME "-wal");
+	if (r < 0) {
+		snprintf(why, 256, "%s", db->problem[0] ? db->problem : strerror(-r));
+		db_close(&db);
+		return r;
+	}
 	rc = sqlite3_open_v2(DB_PATH, &db->sql,
 			     SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
 	r = db_error(db, rc);
 	if (r == 0) {
 		sqlite3_extended_result_codes(db->sql, 1);
+		sqlite3_limit(db->sql, SQLITE_LIMIT_LENGTH, DB_TEXT_MAX);
 		sqlite3_db_config(db->sql, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
 		sqlite3_db_config(db->sql, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
 		/* locking_mode before the first read in WAL mode: no shared-memory file.  A cache
@@ -178,6 +218,8 @@ static int open_once(int dir, struct db **ret, char why[256])
 		db_cache(db, 0);
 		r = migrate(db);
 	}
+	if (r == 0)
+		r = check_schema(db);
 	for (size_t i = 0; r == 0 && i < DB_STATEMENTS; i++)
 		r = db_error(db, sqlite3_prepare_v3(db->sql, statements[i], -1,
 						    SQLITE_PREPARE_PERSISTENT, &db->stmt[i], NULL));
@@ -197,39 +239,67 @@ static int open_once(int dir, struct db **ret, char why[256])
 	return 0;
 }
 
-/* Renames the store and its log to the first free name, or over the oldest. */
-static int move_aside(int dir, char aside[32])
+/* The name for what is moved aside: the first free one, or the oldest. */
+static int aside_number(int dir)
 {
 	struct stat st;
 	struct timespec oldest = { 0 };
 	char to[48];
-	int n = 0, r;
+	int n = 0;
 
 	for (int i = 1; i <= DB_ASIDE_MAX; i++) {
 		snprintf(to, sizeof to, DB_NAME ".bad-%d", i);
-		if (fstatat(dir, to, &st, AT_SYMLINK_NOFOLLOW) < 0) {
-			n = i;
-			break;
-		}
+		if (fstatat(dir, to, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			return i;
 		if (n == 0 || st.st_ctim.tv_sec < oldest.tv_sec ||
 		    (st.st_ctim.tv_sec == oldest.tv_sec && st.st_ctim.tv_nsec < oldest.tv_nsec)) {
 			oldest = st.st_ctim;
 			n = i;
 		}
 	}
-	snprintf(to, sizeof to, DB_NAME ".bad-%d-wal", n);
-	if (renameat(dir, DB_NAME "-wal", dir, to) < 0 && errno != ENOENT)
+	return n;
+}
+
+/* A directory in the way of a name is removed when it is empty. */
+static int rename_over(int dir, const char *from, const char *to)
+{
+	struct stat st;
+
+	if (fstatat(dir, from, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return -errno;
+	if (unlinkat(dir, to, 0) < 0 && errno != ENOENT && unlinkat(dir, to, AT_REMOVEDIR) < 0)
+		return -errno;
+	return renameat(dir, from, dir, to) < 0 ? -errno : 0;
+}
+
+int db_move_aside(int dir, const char *why, struct db_found *found)
+{
+	char name[32], wal[48], text[256];
+	int n = aside_number(dir), r;
+
+	snprintf(name, sizeof name, DB_NAME ".bad-%d", n);
+	snprintf(wal, sizeof wal, "%s-wal", name);
+	/* The store first: a log without its store is thrown away by SQLite, a store without its log
+	 * may be half of a revision. */
+	r = rename_over(dir, DB_NAME, name);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	r = rename_over(dir, DB_NAME "-wal", wal);
+	if (r < 0 && r != -ENOENT)
+		return r;
 	unlinkat(dir, DB_NAME "-shm", 0);
 	unlinkat(dir, DB_NAME "-journal", 0);
-	snprintf(aside, 32, DB_NAME ".bad-%d", n);
-	r = renameat(dir, DB_NAME, dir, aside);
-	return r < 0 ? -errno : 0;
+	snprintf(text, sizeof text, "%s", why);	/* why may be found->why */
+	memcpy(found->why, text, sizeof text);
+	memcpy(found->aside, name, sizeof name);
+	found->fresh = true;
+	return 0;
 }
 
 int db_open(int dir, struct db **ret, struct db_found *found)
 {
 	struct stat st;
+	char why[256];
 	int r = db_dir_use(dir);
 
 	*found = (struct db_found){ 0 };
@@ -245,11 +315,9 @@ int db_open(int dir, struct db **ret, struct db_found *found)
 		found->why[0] = 0;
 	if (r != -EBADMSG)
 		return r;
-	r = move_aside(dir, found->aside);
+	r = db_move_aside(dir, found->why, found);
 	if (r < 0)
 		return r;
-	found->fresh = true;
-	char why[256];
 	r = open_once(dir, ret, why);
 	if (r < 0)
 		memcpy(found->why, why, sizeof why);

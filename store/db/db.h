@@ -26,7 +26,8 @@
 #define DB_VERSION	  1
 #define DB_APPLICATION_ID 0x4e505354	/* "NPST" */
 #define DB_CACHE_KIB	  1024
-#define DB_ASIDE_MAX	  8		/* store.db.bad-1 .. bad-8 */
+#define DB_ASIDE_MAX	  4		/* store.db.bad-1 .. bad-4: a crash loop must not fill the disk */
+#define DB_TEXT_MAX	  (32u << 20)	/* no value in it is larger */
 
 enum db_statement { DB_BEGIN, DB_COMMIT, DB_ROLLBACK, DB_META_GET, DB_META_PUT, DB_RESOURCES,
 		    DB_RESOURCE_PUT, DB_RESOURCE_DELETE, DB_RESOURCE_CLEAR, DB_SLOTS, DB_SLOT_PUT,
@@ -48,11 +49,14 @@ struct db_found {
 	char why[256];		/* why it was moved aside, or why opening failed */
 };
 
-/* Opens or makes store.db in dir (borrowed, must stay open).  A file that is damaged, of somebody
- * else or of a newer nodeproxy is renamed to store.db.bad-N and an empty store is made; ret_found
- * says so.  0, -EBUSY (another process has it), -ENOSPC, -EROFS, -EACCES, -ENOMEM, -EIO. */
+/* Opens or makes store.db in dir (borrowed, must stay open).  What is damaged, no regular file, of
+ * somebody else or of a newer nodeproxy is renamed to store.db.bad-N and an empty store is made;
+ * ret_found says so.  0, -EBUSY (another process has it), -ENOSPC, -EROFS, -EACCES, -ENOMEM, -EIO. */
 must_use int db_open(int dir, struct db **ret, struct db_found *ret_found);
 void db_close(struct db **);
+/* The same for a store that was found to be damaged after it was opened (close it first); why, in
+ * words, and the name it got are put into ret_found.  0 or -errno: it is where it was. */
+must_use int db_move_aside(int dir, const char *why, struct db_found *ret_found);
 /* False when the file was removed or replaced behind our back: what is committed goes nowhere. */
 bool db_is_in_place(const struct db *);
 

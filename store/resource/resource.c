@@ -34,6 +34,11 @@ const char *refusal_text(const struct refusal *r, char *out, size_t room)
 	return out;
 }
 
+void resource_digest(struct slice json, uint8_t ret[32])
+{
+	SHA256(json.p, json.n, ret);
+}
+
 char *make_text(const struct doc_node *map, const char *field, const char *def)
 {
 	const struct doc_node *n = doc_get(map, field);
@@ -171,7 +176,7 @@ static int new_row(struct judge *j, const char *source, const struct doc *d, str
 		row_free(&r);
 		return e;
 	}
-	SHA256((const uint8_t *)r->json, n, r->digest);
+	resource_digest(slice_of(r->json, n), r->digest);
 	*ret = r;
 	return 0;
 }

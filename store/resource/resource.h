@@ -52,6 +52,9 @@ must_use int resource_next(struct resource_reader *, struct row **ret_row,
 must_use int resource_json(const char *source, uint32_t line, struct slice json,
 			   struct row **ret_row, struct refusal **ret_refusal);
 
+/* SHA-256 of a document's text, as row.digest is that of row.json. */
+void resource_digest(struct slice json, uint8_t ret[32]);
+
 /* The kinds this release serves, as "Namespace, Tenant, ...". */
 const char *resource_kinds(void);
 

@@ -9,24 +9,60 @@
 
 #include "store/db/apply.h"
 
+static void not_durable(struct keep *k)
+{
+	if (k->durable || k->since.ns == 0) {
+		k->since = clock_tick();
+		k->since_unix_ms = clock_unix_ms();
+	}
+	k->durable = false;
+}
+
+static void was_moved_aside(struct keep *k)
+{
+	if (k->found.aside[0] == 0)
+		return;
+	memcpy(k->aside, k->found.aside, sizeof k->aside);
+	memcpy(k->aside_why, k->found.why, sizeof k->aside_why);
+	k->asides++;
+}
+
 static int open_store(struct keep *k)
 {
-	int r = db_open(k->dir, &k->db, &k->found);
+	int r = k->dir < 0 ? -ENOENT : db_open(k->dir, &k->db, &k->found);
 
 	if (r < 0)
 		snprintf(k->problem, sizeof k->problem, "%.*s", (int)sizeof k->problem - 1,
-			 k->found.why);
+			 k->dir < 0 ? "there is no state directory" : k->found.why);
+	if (k->dir >= 0)
+		was_moved_aside(k);
+	return r;
+}
+
+int keep_open_again(struct keep *k)
+{
+	int r = k->db ? 0 : open_store(k);
+
+	if (r < 0)
+		not_durable(k);
+	else
+		k->durable = true;
 	return r;
 }
 
 int keep_open(struct keep *k, int dir)
 {
-	int r;
-
 	*k = (struct keep){ .dir = dir };
-	r = open_store(k);
-	k->durable = r == 0;
-	return r;
+	return keep_open_again(k);
+}
+
+/* The open store is not what was written into it.  What is in memory will be written anew. */
+static void give_up_store(struct keep *k, const char *why)
+{
+	db_close(&k->db);
+	k->found = (struct db_found){ 0 };
+	if (db_move_aside(k->dir, why, &k->found) == 0)
+		was_moved_aside(k);
 }
 
 void keep_close(struct keep *k)
@@ -39,6 +75,7 @@ void keep_close(struct keep *k)
 struct loading {
 	struct model *m;
 	struct keep_loaded *loaded;
+	char damage[256];	/* what is wrong with a row; "": nothing */
 };
 
 static int load_slot(void *arg, const struct db_slot *s)
@@ -59,13 +96,27 @@ static int load_row(void *arg, const struct db_resource *d)
 	struct refusal *refusal = NULL;
 	struct row *row = NULL;
 	char place[300];
+	uint8_t digest[32];
 	int r;
 
+	/* SQLite finds what breaks its pages, not a flipped bit in a text. */
+	resource_digest(d->json, digest);
+	if (memcmp(digest, d->digest, sizeof digest) != 0) {
+		snprintf(l->damage, sizeof l->damage, "the text of a %.32s is not what was stored",
+			 (const char *)d->kind.p);
+		return -EBADMSG;
+	}
 	/* Names of places are ours, but the file could have been written by anybody. */
 	snprintf(place, sizeof place, "%.*s", (int)min_of(d->source.n, (size_t)280), d->source.p);
 	r = resource_json(place, d->line, d->json, &row, &refusal);
 	if (r < 0)
 		return r;
+	if (row && !(slice_eq(slice_str(row_kind_name(row->kind)), d->kind) &&
+		     slice_eq(slice_str(row->ns), d->ns) && slice_eq(slice_str(row->name), d->name))) {
+		row_free(&row);
+		snprintf(l->damage, sizeof l->damage, "a document is stored under another's name");
+		return -EBADMSG;
+	}
 	if (row) {
 		l->loaded->rows++;
 		model_add_stored(l->m, place, d->line, &row);
@@ -78,24 +129,43 @@ static int load_row(void *arg, const struct db_resource *d)
 
 int keep_load(struct keep *k, struct model *m, struct keep_loaded *ret)
 {
-	struct loading l = { m, ret };
-	uint64_t gen = 0;
+	struct loading l = { m, ret, "" };
+	uint64_t gen = 0, rev = 0;
 	int r = -EIO;
 
 	*ret = (struct keep_loaded){ 0 };
 	if (k->db == NULL)
 		return r;
-	r = db_meta(k->db, "rev", &k->rev);
+	r = db_meta(k->db, "rev", &rev);
 	if (r == 0)
 		r = db_meta(k->db, "gen", &gen);
-	if (r == 0 && gen <= UINT32_MAX)
+	if (r == 0 && (rev > KEEP_REV_MAX || gen > UINT32_MAX)) {
+		snprintf(l.damage, sizeof l.damage, "revision %llu or generation %llu cannot be",
+			 (unsigned long long)rev, (unsigned long long)gen);
+		r = -EBADMSG;
+	}
+	if (r == 0)
 		m->gen = max_of(m->gen, (uint32_t)gen);
 	if (r == 0)
 		r = db_each_slot(k->db, load_slot, &l);
 	if (r == 0)
 		r = db_each_resource(k->db, load_row, &l);
-	if (r < 0)
-		snprintf(k->problem, sizeof k->problem, "%s", k->db->problem);
+	if (r == 0) {
+		uint32_t taken = 0;
+
+		for (int i = 0; i < SLOT_SCOPES; i++)
+			taken += m->slot[i].taken;
+		/* Slots that make no sense cost counters, not traffic; but they must not stay. */
+		m->journal.rewrite |= taken != ret->slots;
+		k->rev = rev;
+		return 0;
+	}
+	snprintf(k->problem, sizeof k->problem, "%s", l.damage[0] ? l.damage : k->db->problem);
+	if (r == -EBADMSG)
+		give_up_store(k, k->problem);
+	else
+		not_durable(k);
+	db_close(&k->db);	/* what could not be read is looked at once more */
 	return r;
 }
 
@@ -223,8 +293,10 @@ static int write_once(struct keep *k, struct model *m, uint64_t rev)
 	if (r < 0) {
 		snprintf(k->problem, sizeof k->problem, "%s", k->db->problem);
 		db_change_drop(k->db);
-		/* Opening again finds out whether it is damaged, and moves it aside. */
-		if (r != -ENOSPC)
+		/* Opening again finds out what is wrong with it. */
+		if (r == -EBADMSG)
+			give_up_store(k, k->problem);
+		else if (r != -ENOSPC)
 			db_close(&k->db);
 	}
 	return r;
@@ -240,7 +312,7 @@ bool keep_write(struct keep *k, struct model *m, uint64_t rev, bool force)
 	if (!k->durable && !force && now.ns < k->again.ns)
 		return false;
 	if (write_once(k, m, rev) < 0) {
-		k->durable = false;
+		not_durable(k);
 		k->failures++;
 		k->wait_ms = k->wait_ms ? min_of(k->wait_ms * 2, (int64_t)KEEP_WAIT_MAX_MS)
 					: KEEP_WAIT_MIN_MS;

@@ -5,7 +5,8 @@
  *
  * The model is right whether or not the store can be written; keep_write() puts the journal into
  * one transaction.  When that fails the state is not durable: the notes stay in the journal, and
- * the next try comes after a growing pause.  A store that was opened again is written whole. */
+ * the next try comes after a growing pause.  A store that was opened again is written whole; one
+ * that turns out to be damaged is moved aside and written whole, since the model has everything. */
 #ifndef NODEPROXY_STORE_SYNC_KEEP_H
 #define NODEPROXY_STORE_SYNC_KEEP_H
 
@@ -14,7 +15,8 @@
 #include "store/sync/model.h"
 
 #define KEEP_WAIT_MIN_MS 200
-#define KEEP_WAIT_MAX_MS 30000
+#define KEEP_WAIT_MAX_MS 10000
+#define KEEP_REV_MAX	 (1ull << 53)	/* more is damage: numbers in JSON end there */
 #define KEEP_REWRITE_CACHE_KIB 65536	/* at most; used as far as there are pages */
 
 struct keep {
@@ -26,11 +28,17 @@ struct keep {
 	struct mono again;	/* not tried before, while not durable */
 	int64_t wait_ms;
 	char problem[256];	/* why it is not durable */
+	int64_t since_unix_ms;	/* and since when */
+	struct mono since;
 	struct db_found found;	/* by the last opening */
+	char aside[32], aside_why[256];	/* the store that was moved aside last, and why; "": none */
+	uint64_t asides;
 };
 
 /* Opens the store in dir.  0 or -errno: keep_write() will try again. */
 must_use int keep_open(struct keep *, int dir);
+/* The same once more, after keep_open or keep_load failed. */
+must_use int keep_open_again(struct keep *);
 void keep_close(struct keep *);
 
 struct keep_loaded {
@@ -38,8 +46,11 @@ struct keep_loaded {
 	uint32_t slots;
 };
 
-/* Slots, then rows, from the store into the model (which must be settled afterwards); rev as
- * stored.  0 or -errno with whatever could be read. */
+/* Slots, then rows, from the store into a new model (which must be settled afterwards); rev as
+ * stored.  Every row is validated as if its source had told it, and must be the bytes that were
+ * stored.  All or nothing: on an error the model must be thrown away, because half a state may let
+ * in what a missing policy forbids.  0; -EBADMSG: damaged, it was moved aside (found says so);
+ * -errno: could not be read, and may be later. */
 must_use int keep_load(struct keep *, struct model *, struct keep_loaded *ret);
 /* Makes the journal durable as rev; at once returns the standing state while a pause lasts, unless
  * force.  True when everything is written. */

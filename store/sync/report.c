@@ -219,8 +219,13 @@ static void store_json(FILE *f, const struct keep *k, const struct report *r,
 		(unsigned long long)k->rev, (unsigned long long)k->commits,
 		(unsigned long long)k->failures);
 	json_text(f, k->durable ? "" : k->problem);
+	if (!k->durable)
+		fprintf(f, ",\"since_unix_ms\":%lld,\"since_mono_ms\":%lld",
+			(long long)k->since_unix_ms, (long long)(k->since.ns / NS_PER_MS));
 	fputs(",\"moved_aside\":", f);
-	json_text(f, k->found.aside);
+	json_text(f, k->aside);
+	fputs(",\"moved_aside_why\":", f);
+	json_text(f, k->aside_why);
 	fputs(",\"rows\":{", f);
 	for (int i = 0; i < ROW_KINDS; i++)
 		fprintf(f, "%s\"%s\":%u", i ? "," : "", row_kind_name((enum row_kind)i),

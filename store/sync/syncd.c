@@ -33,6 +33,7 @@
 #define REPORT_MAX_MS	5000
 #define REPORT_COST	10	/* a report that took 1 ms is not made again for 10 ms */
 #define VIEW_RETRY_MS	20
+#define LOAD_AGAIN_MS	1000	/* a store that could not be read */
 #define MESSAGES_A_PASS 128
 
 struct waiting_view {
@@ -56,8 +57,10 @@ struct syncd {
 	bool report_due;
 	struct mono report_next;	/* not before */
 	bool was_durable;
+	uint64_t asides;		/* that were said */
+	struct mono began;
 	struct waiting_view base, overlay;
-	struct loop_timer work, view_retry, store_retry, report_again, trim;
+	struct loop_timer work, view_retry, store_retry, report_again, trim, load_again;
 };
 
 static struct syncd the;
@@ -129,6 +132,7 @@ static void work_cb(void *arg)
 }
 
 static void commit_cb(void *arg);
+static void write_store(struct syncd *s, bool force);
 
 /* The model as it stands becomes a view of the current rev; tried again when it cannot be. */
 static void commit_view(struct syncd *s)
@@ -159,6 +163,7 @@ static void commit_cb(void *arg)
 
 	s->rev++;
 	commit_view(s);
+	write_store(s, false);
 }
 
 /* ---- the store ---- */
@@ -166,20 +171,28 @@ static void commit_cb(void *arg)
 static void store_retry_cb(void *arg);
 static void report_soon(struct syncd *s);
 
+static void say_aside(struct syncd *s)
+{
+	if (s->asides == s->keep.asides)
+		return;
+	s->asides = s->keep.asides;
+	log_error("store_moved_aside", "to=%s why=\"%s\"", s->keep.aside, s->keep.aside_why);
+	report_soon(s);
+}
+
 static void write_store(struct syncd *s, bool force)
 {
 	struct mono before = clock_tick();
-	uint64_t commits = s->keep.commits, failures = s->keep.failures;
-	bool durable = keep_write(&s->keep, &s->model, s->rev, force);
+	uint64_t commits = s->keep.commits;
+	bool durable;
+
+	if (!s->announced)
+		return;		/* nothing was told yet: what the store has must stay */
+	durable = keep_write(&s->keep, &s->model, s->rev, force);
 
 	if (s->keep.commits > commits)
 		timing_add(&s->report.store, mono_diff_us(clock_tick(), before));
-	if (s->keep.found.aside[0] && s->keep.failures + s->keep.commits > commits + failures &&
-	    s->keep.found.why[0]) {
-		log_error("store_moved_aside", "to=%s why=\"%s\"", s->keep.found.aside,
-			  s->keep.found.why);
-		s->keep.found.why[0] = 0;
-	}
+	say_aside(s);
 	if (durable != s->was_durable) {
 		if (durable)
 			log_info("durable", "rev=%llu", (unsigned long long)s->keep.rev);
@@ -421,21 +434,63 @@ static void chan_cb(void *arg)
 
 /* ---- start ---- */
 
-static void load(struct syncd *s, struct mono began)
+/* An empty model, as it was before anything was told. */
+static int new_model(struct syncd *s)
 {
-	struct keep_loaded loaded;
-	int r = keep_open(&s->keep, s->born.nfds ? s->born.fd[0].v : -1);
+	int r = model_init(&s->model, s->knobs->domain, s->knobs->service_cidr);
 
-	if (s->keep.found.aside[0])
-		log_error("store_moved_aside", "to=%s why=\"%s\"", s->keep.found.aside,
-			  s->keep.found.why);
-	s->keep.found.why[0] = 0;
-	s->was_durable = r == 0;
+	for (uint32_t i = 0; r == 0 && i < s->knobs->n_listeners; i++)
+		r = model_want_space(&s->model, s->knobs->listener[i].ns);
+	return r;
+}
+
+static void load(struct syncd *s);
+
+static void load_again_cb(void *arg)
+{
+	struct syncd *s = arg;
+
+	/* Else the source came first, and what it tells counts. */
+	if (!s->announced && s->model.places.count == 0)
+		load(s);
+}
+
+/* Opens and reads the store; false: there is nothing in it, or nothing that can be served. */
+static bool load_store(struct syncd *s, struct keep_loaded *loaded)
+{
+	int r = keep_open_again(&s->keep);
+
 	if (r == 0)
-		r = keep_load(&s->keep, &s->model, &loaded);
-	if (r < 0)
-		log_error("store_failed", "error=\"%s\" problem=\"%s\"", strerror(-r),
+		r = keep_load(&s->keep, &s->model, loaded);
+	say_aside(s);
+	if (r == 0)
+		return s->keep.rev > 0;
+	if (r != -EBADMSG) {
+		log_limited(LOG_ERROR, "store_failed", "error=\"%s\" problem=\"%s\"", strerror(-r),
+			    s->keep.problem);
+		/* Unread is not empty: it is looked at again, and not written to before the source
+		 * has told everything. */
+		loop_timer_start(&s->loop, &s->load_again, LOAD_AGAIN_MS * NS_PER_MS, 0,
+				 load_again_cb, s);
+	}
+	/* Half of it may be in the model. */
+	model_fini(&s->model);
+	if (new_model(s) < 0) {
+		log_error("out_of_memory", "rev=%llu", (unsigned long long)s->rev);
+		exit(1);
+	}
+	return false;
+}
+
+static void load(struct syncd *s)
+{
+	struct keep_loaded loaded = { 0 };
+	bool any = load_store(s, &loaded);
+
+	if (s->was_durable && !s->keep.durable)
+		log_error("not_durable", "rev=%llu problem=\"%s\"", (unsigned long long)s->rev,
 			  s->keep.problem);
+	s->was_durable = s->keep.durable;
 	/* Generations go on from where they were, and where that is not known, from the clock:
 	 * what the board still has of an earlier life must not look like ours. */
 	if (s->model.gen == 0)
@@ -446,14 +501,14 @@ static void load(struct syncd *s, struct mono began)
 	s->rev = s->keep.rev;
 	if (s->born.start.rev >= s->rev && s->born.start.rev > 0)
 		s->rev = s->born.start.rev + (s->keep.rev > 0);
-	if (!model_settle(&s->model) && s->keep.rev == 0)
+	if (!model_settle(&s->model) && !any)
 		return;		/* nothing was ever told: the first view waits for the source */
 	if (s->model.shortages) {
 		log_error("out_of_memory", "rev=%llu", (unsigned long long)s->rev);
 		exit(1);
 	}
 	commit_view(s);
-	timing_add(&s->report.load, mono_diff_us(clock_tick(), began));
+	timing_add(&s->report.load, mono_diff_us(clock_tick(), s->began));
 	log_info("loaded", "rev=%llu rows=%u refused=%u slots=%u us=%lld",
 		 (unsigned long long)s->rev, loaded.rows, loaded.refused, loaded.slots,
 		 (long long)s->report.load.last_us);
@@ -468,12 +523,11 @@ int main(int argc, char **argv)
 		.unreadable = on_unreadable, .gone = on_gone, .end = on_end, .lost = on_lost,
 		.arg = s,
 	};
-	struct mono began;
 	int r;
 
 	rand_init();
 	role_begin(ROLE_SYNCD, argc, argv, &s->born);
-	began = clock_tick();
+	s->began = clock_tick();
 	if (knobs_check(s->born.knobs.p, s->born.knobs.n) < 0) {
 		log_error("bad_knobs", "bytes=%zu", s->born.knobs.n);
 		return ROLE_EXIT_START;
@@ -486,9 +540,7 @@ int main(int argc, char **argv)
 				     .store_path = s->store_path };
 	r = loop_init(&s->loop);
 	if (r == 0)
-		r = model_init(&s->model, s->knobs->domain, s->knobs->service_cidr);
-	for (uint32_t i = 0; r == 0 && i < s->knobs->n_listeners; i++)
-		r = model_want_space(&s->model, s->knobs->listener[i].ns);
+		r = new_model(s);
 	if (r == 0)
 		r = source_file_new(&s->loop, &s->born.chan, s->knobs->source_path, &events,
 				    &s->source);
@@ -496,7 +548,9 @@ int main(int argc, char **argv)
 		log_error("cannot_start", "error=\"%s\"", strerror(-r));
 		return ROLE_EXIT_START;
 	}
-	load(s, began);
+	s->keep.dir = s->born.nfds ? s->born.fd[0].v : -1;
+	s->was_durable = true;
+	load(s);
 	s->report_due = true;
 	loop_timer_start(&s->loop, &s->report_again, REPORT_FIRST_MS * NS_PER_MS, 0, report_cb, s);
 	chan_watch(&s->born.chan, &s->loop, chan_cb, s);
