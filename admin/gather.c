@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "workers/obs/endpoint.h"
+
 void state_refresh(struct state *st)
 {
 	struct procs copy;
@@ -64,6 +66,7 @@ void gather_tenant(const struct state *st, struct slot_gen at, struct tenant_sum
 
 void gather_endpoint(const struct state *st, struct slot_gen at, struct endpoint_sums *ret)
 {
+	struct mono now = { st->now_mono_ms * NS_PER_MS };
 	const struct board_endpoint *e;
 	uint64_t failed;
 
@@ -73,10 +76,13 @@ void gather_endpoint(const struct state *st, struct slot_gen at, struct endpoint
 	e = &st->board->endpoint[at.slot];
 	if (__atomic_load_n(&e->gen, __ATOMIC_RELAXED) != at.gen)
 		return;
-	ret->in_flight = __atomic_load_n(&e->in_flight, __ATOMIC_RELAXED);
+	ret->in_flight = endpoint_in_flight(e);
+	ret->waiting = endpoint_waiting(e);
+	ret->rtt_us = endpoint_rtt_us(e, now);
+	ret->out_ms = endpoint_out_ms(e, now);
 	ret->exchanges = board_get(&e->exchanges);
-	ret->connects = board_get(&e->connects);
-	ret->connect_failures = board_get(&e->connect_failures);
+	ret->connects = __atomic_load_n(&e->connects, __ATOMIC_RELAXED);
+	ret->connect_failures = __atomic_load_n(&e->connect_failures, __ATOMIC_RELAXED);
 	ret->failures = board_get(&e->failures);
 	failed = board_get(&e->last_failure_ms);
 	if (failed)

@@ -23,7 +23,8 @@ struct tenant_sums {
 };
 
 struct endpoint_sums {
-	uint64_t in_flight, exchanges, connects, connect_failures, failures;
+	uint64_t in_flight, waiting, exchanges, connects, connect_failures, failures;
+	uint32_t rtt_us, out_ms;	/* 0: not known; not out */
 	int64_t last_failure_ms;	/* ago; -1: never */
 };
 

@@ -289,7 +289,7 @@ static void tenant_series(const struct state *st, struct text *t)
 }
 
 enum endpoint_metric { EM_IN_FLIGHT, EM_EXCHANGES, EM_CONNECTS, EM_CONNECT_FAILURES, EM_FAILURES,
-		       EMS };
+		       EM_WAITING, EM_OUT, EMS };
 
 static uint64_t endpoint_value(const struct endpoint_sums *n, enum endpoint_metric m)
 {
@@ -299,6 +299,8 @@ static uint64_t endpoint_value(const struct endpoint_sums *n, enum endpoint_metr
 	case EM_CONNECTS: return n->connects;
 	case EM_CONNECT_FAILURES: return n->connect_failures;
 	case EM_FAILURES: return n->failures;
+	case EM_WAITING: return n->waiting;
+	case EM_OUT: return n->out_ms > 0;
 	case EMS: break;
 	}
 	return 0;
@@ -355,6 +357,10 @@ static void endpoint_series(const struct state *st, struct text *t)
 					  "connections that could not be opened" },
 		[EM_FAILURES] = { "nodeproxy_endpoint_failures_total", "counter",
 				  "5xx answers, cuts and timeouts" },
+		[EM_WAITING] = { "nodeproxy_endpoint_waiting", "gauge",
+				 "exchanges now that the endpoint has not answered yet" },
+		[EM_OUT] = { "nodeproxy_endpoint_ejected", "gauge",
+			     "1: passed over because it failed in a row" },
 	};
 	uint8_t *seen = malloc(BOARD_ENDPOINTS / 8);
 	uint32_t n = seen ? endpoint_lines(st, NULL, EM_IN_FLIGHT, seen, t) : 0;

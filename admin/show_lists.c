@@ -125,7 +125,7 @@ void show_endpoint(const struct state *st, const struct vservice *s, const struc
 	}
 	js_u64(t, "port", p->port);
 	addr_field(t, "address", &e->addr);
-	js_str(t, "state", e->ready ? "ready" : e->terminating ? "terminating" : "not-ready");
+	js_str(t, "state", n.out_ms ? "ejected" : e->ready ? "ready" : e->terminating ? "terminating" : "not-ready");
 	js_bool(t, "ready", e->ready);
 	js_bool(t, "serving", e->serving);
 	js_bool(t, "terminating", e->terminating);
@@ -133,6 +133,9 @@ void show_endpoint(const struct state *st, const struct vservice *s, const struc
 	js_slice(t, "node", e->node);
 	js_bool(t, "counters_shared", slot_is_shared(e->slot, BOARD_ENDPOINTS));
 	js_u64(t, "in_flight", n.in_flight);
+	js_u64(t, "waiting", n.waiting);
+	js_u64(t, "response_time_ns", n.rtt_us * 1000ull);
+	js_u64(t, "ejected_for_ms", n.out_ms);
 	js_u64(t, "exchanges", n.exchanges);
 	js_u64(t, "connects", n.connects);
 	js_u64(t, "connect_failures", n.connect_failures);

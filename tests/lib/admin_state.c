@@ -71,7 +71,7 @@ static void numbers(struct board *b)
 		board_add(&board_service(b, w, 5, 9)->c[SC_requests_2xx], 77);
 	}
 	board_endpoint(b, 100 + 8080, 7)->exchanges = 20;
-	board_endpoint(b, 100 + 8080, 7)->in_flight = 1;
+	board_endpoint(b, 100 + 8080, 7)->load = 1;
 }
 
 struct admin_pages *admin_state_new(struct state *st)

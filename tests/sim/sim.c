@@ -380,7 +380,7 @@ const char *sim_check(struct sim *s)
 		s->world_ns += NS_PER_S;	/* past timeouts.response, the longest */
 	}
 	for (uint32_t i = 0; i < 64; i++)
-		held += s->board->endpoint[i].in_flight;
+		held += s->board->endpoint[i].load != 0;
 	if (p->conns.live || p->exchanges.live || p->pool.backs.live || p->chunks.small.live ||
 	    p->chunks.large.live || p->blocks.live > 1 || p->memory.used || p->sched.runnable ||
 	    s->net.n_links || p->wheel.count || p->gate[0].tenant->conns ||

@@ -66,47 +66,80 @@ struct board_endpoint *board_endpoint(struct board *b, uint32_t slot, uint32_t g
 	if (unlikely(was != gen) && (int32_t)(gen - was) > 0 &&
 	    __atomic_compare_exchange_n(&e->gen, &was, gen, false, __ATOMIC_ACQ_REL,
 					__ATOMIC_RELAXED)) {
-		__atomic_store_n(&e->in_flight, 0, __ATOMIC_RELAXED);
+		board_set(&e->load, 0);
+		board_set(&e->rtt, 0);
+		board_set(&e->health, 0);
 		board_set(&e->exchanges, 0);
-		board_set(&e->connects, 0);
-		board_set(&e->connect_failures, 0);
 		board_set(&e->failures, 0);
 		board_set(&e->last_failure_ms, 0);
+		__atomic_store_n(&e->connects, 0, __ATOMIC_RELAXED);
+		__atomic_store_n(&e->connect_failures, 0, __ATOMIC_RELAXED);
 	}
 	return e;
 }
 
-void board_claim(struct board *b, unsigned worker, uint32_t claim, uint32_t slot, uint32_t gen)
+#define LOAD_ONE   1ull
+#define LOAD_WAITS (1ull << 32)
+
+bool board_claim(struct board *b, unsigned worker, uint32_t claim, uint32_t slot, uint32_t gen,
+		 bool waits)
 {
 	struct board_claim *c = &b->worker[worker].claim[claim];
+	uint64_t was;
 
 	must(claim < BOARD_CLAIMS);
 	board_unclaim(b, worker, claim);
 	slot = slot < BOARD_ENDPOINTS ? slot : 0;
-	/* The ledger first: dying in between gives one back too many, which unclaim's floor at
-	 * zero heals; the other order would hold one for ever. */
+	/* The ledger first: dying in between gives one back too many, which the floor at zero
+	 * heals; the other order would hold one for ever. */
 	c->gen = gen;
-	__atomic_store_n(&c->endpoint, slot + 1, __ATOMIC_RELEASE);
-	__atomic_fetch_add(&b->endpoint[slot].in_flight, 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&c->endpoint, (slot + 1) | (waits ? CLAIM_WAITS : 0), __ATOMIC_RELEASE);
+	was = __atomic_fetch_add(&b->endpoint[slot].load, LOAD_ONE | (waits ? LOAD_WAITS : 0),
+				 __ATOMIC_RELAXED);
+	return waits && was < LOAD_WAITS;
+}
+
+/* Takes back what a claim has added; neither half goes below zero. */
+static void give_back(struct board *b, const struct board_claim *c, uint32_t slot, bool one,
+		      bool waits)
+{
+	struct board_endpoint *e;
+	uint64_t was, is;
+
+	if (slot > BOARD_ENDPOINTS)	/* the master reads what a dead worker wrote: any number */
+		return;
+	e = &b->endpoint[slot - 1];
+	if (__atomic_load_n(&e->gen, __ATOMIC_ACQUIRE) != c->gen)
+		return;
+	was = board_get(&e->load);
+	do {
+		is = was;
+		if (one && (uint32_t)is)
+			is -= LOAD_ONE;
+		if (waits && is >= LOAD_WAITS)
+			is -= LOAD_WAITS;
+	} while (is != was && !__atomic_compare_exchange_n(&e->load, &was, is, true,
+							   __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+}
+
+void board_answered(struct board *b, unsigned worker, uint32_t claim)
+{
+	struct board_claim *c = &b->worker[worker].claim[claim];
+	uint32_t held = __atomic_load_n(&c->endpoint, __ATOMIC_ACQUIRE);
+
+	if (!(held & CLAIM_WAITS))
+		return;
+	give_back(b, c, held & ~CLAIM_WAITS, false, true);
+	__atomic_store_n(&c->endpoint, held & ~CLAIM_WAITS, __ATOMIC_RELEASE);
 }
 
 void board_unclaim(struct board *b, unsigned worker, uint32_t claim)
 {
 	struct board_claim *c = &b->worker[worker].claim[claim];
-	uint32_t slot = __atomic_load_n(&c->endpoint, __ATOMIC_ACQUIRE);
+	uint32_t held = __atomic_load_n(&c->endpoint, __ATOMIC_ACQUIRE), slot = held & ~CLAIM_WAITS;
 
-	if (slot == 0)
-		return;
-	if (slot <= BOARD_ENDPOINTS) {	/* the master reads what a dead worker wrote: any number */
-		struct board_endpoint *e = &b->endpoint[slot - 1];
-		uint32_t n = __atomic_load_n(&e->in_flight, __ATOMIC_RELAXED);
-
-		if (__atomic_load_n(&e->gen, __ATOMIC_ACQUIRE) == c->gen)
-			while (n && !__atomic_compare_exchange_n(&e->in_flight, &n, n - 1, true,
-								 __ATOMIC_RELAXED,
-								 __ATOMIC_RELAXED))
-				;
-	}
+	if (slot)
+		give_back(b, c, slot, true, held & CLAIM_WAITS);
 	__atomic_store_n(&c->endpoint, 0, __ATOMIC_RELEASE);
 }
 

@@ -4,7 +4,7 @@
 /* The board: live state of the host in shared memory, relaxed atomics throughout.
  *
  * Counters have a copy per worker (no shared cache lines on the path); what must be right per host
- * (endpoints: in-flight, failures; later EWMA, breakers, budgets) is shared by all workers.  Slots
+ * (endpoints: load, response time, health; retry budgets) is shared by all workers.  Slots
  * come from the view with a generation; the first user of a new generation clears the slot.  Gauges
  * on shared slots are held through claims: a ledger per worker says which endpoint slot each of its
  * backs holds, so the master can return them when the worker dies.
@@ -72,19 +72,28 @@ struct board_service {		/* per worker */
 
 struct board_endpoint {		/* shared by all workers: one cache line */
 	uint32_t gen;
-	uint32_t in_flight;	/* gauge, by claims: exchanges and opaque flows */
+	uint32_t connects;
+	uint64_t load;		/* gauges, by claims: exchanges and opaque flows in the low half, those
+				 * of them that wait for an answer in the high half */
+	uint64_t rtt, health;	/* see endpoint.h */
 	uint64_t exchanges;
-	uint64_t connects;
-	uint64_t connect_failures;
 	uint64_t failures;	/* 5xx, cut, timeout */
 	uint64_t last_failure_ms;	/* monotonic */
-	uint64_t spare[2];
+	uint32_t connect_failures;
+	uint32_t zero;
 };
 static_must(sizeof(struct board_endpoint) == 64);
 
+#define CLAIM_WAITS 0x80000000u	/* for an answer */
+
 struct board_claim {
-	uint32_t endpoint;	/* slot + 1; 0: nothing held */
+	uint32_t endpoint;	/* slot + 1, and CLAIM_WAITS; 0: nothing held */
 	uint32_t gen;
+};
+
+struct board_retries {		/* per Service, shared by all workers; see workers/pool/retry.h */
+	uint64_t tokens;	/* in thousandths | time of the last look in ms << 32 */
+	uint64_t requests;	/* of all workers, at that look */
 };
 
 struct board_worker {
@@ -99,6 +108,7 @@ struct board {
 	uint32_t magic, version;
 	uint32_t workers, zero;
 	_Alignas(4096) struct board_endpoint endpoint[BOARD_ENDPOINTS];
+	_Alignas(4096) struct board_retries retries[BOARD_SERVICES];
 	_Alignas(4096) struct board_worker worker[];
 };
 
@@ -129,9 +139,13 @@ struct board_tenant *board_tenant(struct board *, unsigned worker, uint32_t slot
 struct board_service *board_service(struct board *, unsigned worker, uint32_t slot, uint32_t gen);
 struct board_endpoint *board_endpoint(struct board *, uint32_t slot, uint32_t gen);
 
-/* Holds one in-flight on the endpoint for back number claim (< BOARD_CLAIMS); a claim that already
- * holds something returns that first. */
-void board_claim(struct board *, unsigned worker, uint32_t claim, uint32_t slot, uint32_t gen);
+/* Holds one exchange or flow on the endpoint for back number claim (< BOARD_CLAIMS); a claim that
+ * already holds something returns that first.  waits: and it waits for an answer; true: the
+ * endpoint owed nobody one before. */
+bool board_claim(struct board *, unsigned worker, uint32_t claim, uint32_t slot, uint32_t gen,
+		 bool waits);
+/* It waits no more. */
+void board_answered(struct board *, unsigned worker, uint32_t claim);
 void board_unclaim(struct board *, unsigned worker, uint32_t claim);
 /* After the death of a worker: returns all its claims, clears its gauges.  By the master.
  * Returns how many claims were returned. */

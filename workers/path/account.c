@@ -5,6 +5,8 @@
  * exchange, however it ended; never fails.  Says what becomes of the conn. */
 #include "workers/path/exchange.h"
 
+#include "workers/obs/endpoint.h"
+
 /* The request is whole and the caller may send another. */
 static bool may_keep(const struct exchange *ex)
 {
@@ -43,6 +45,12 @@ static void decide(struct exchange *ex, const struct reason_row *row)
 		ex->after = CONN_EV_CUT;
 }
 
+static uint32_t us_since(struct mono t)
+{
+	return (uint32_t)min_of(max_of(mono_diff_us(clock_now(), t), (int64_t)0),
+				(int64_t)UINT32_MAX);
+}
+
 static void count(struct exchange *ex, const struct reason_row *row, int64_t us)
 {
 	struct path *p = ex->conn->path;
@@ -72,14 +80,17 @@ static void count(struct exchange *ex, const struct reason_row *row, int64_t us)
 		board_add(&s->bucket[board_bucket((uint64_t)us)], 1);
 	}
 	if (ex->endpoint_text.n) {
-		struct board_endpoint *e =
-			board_endpoint(p->board, ex->endpoint_slot.slot, ex->endpoint_slot.gen);
+		struct board_endpoint *e = exchange_endpoint(ex);
+		bool answered = ex->answer != ANSWER_NONE;
 
 		__atomic_fetch_add(&e->exchanges, 1, __ATOMIC_RELAXED);
-		if (row->fault == FAULT_BACK || ex->status >= 500) {
+		if (row->fault == FAULT_BACK || (answered && ex->status >= 500)) {
 			__atomic_fetch_add(&e->failures, 1, __ATOMIC_RELAXED);
-			__atomic_store_n(&e->last_failure_ms,
-					 (uint64_t)(clock_now().ns / NS_PER_MS), __ATOMIC_RELAXED);
+			exchange_back_failed(ex);
+		} else if (answered) {
+			endpoint_succeeded(e, clock_now());
+		} else if (ex->sent_head) {
+			endpoint_abandoned(e, us_since(ex->sent), clock_now());
 		}
 	}
 }

@@ -5,10 +5,13 @@
  *
  * While a connect is under way the request head waits in ex->replay, because the buffer it was
  * parsed in belongs to everybody.  A connect that fails has sent nothing: another endpoint is tried,
- * limits.connect_attempts in all. */
+ * limits.connect_attempts in all and as long as the Service's retry budget lasts. */
 #include "workers/path/exchange.h"
 
 #include <errno.h>
+
+#include "workers/obs/endpoint.h"
+#include "workers/pool/retry.h"
 
 static enum reason reason_of(int error)
 {
@@ -38,17 +41,17 @@ static enum step failed(struct exchange *ex, enum reason why)
 	struct path *p = ex->conn->path;
 
 	if (!is_ours(why)) {
-		struct board_endpoint *e =
-			board_endpoint(p->board, ex->endpoint_slot.slot, ex->endpoint_slot.gen);
-
-		__atomic_fetch_add(&e->connect_failures, 1, __ATOMIC_RELAXED);
-		__atomic_store_n(&e->last_failure_ms, (uint64_t)(clock_now().ns / NS_PER_MS),
-				 __ATOMIC_RELAXED);
+		__atomic_fetch_add(&exchange_endpoint(ex)->connect_failures, 1, __ATOMIC_RELAXED);
+		exchange_back_failed(ex);
 	}
 	exchange_release_back(ex, false, false);
 	if (is_ours(why) || ex->view == NULL || ex->attempts >= p->knobs->connect_attempts ||
 	    ex->tried.n == BALANCE_TRIED)
 		return end(ex, why);
+	if (!retry_take(p->board, ex->service.slot, ex->service.gen, clock_now())) {
+		board_add(&p->mine->c[WC_retries_refused], 1);
+		return end(ex, why);
+	}
 	ex->tried.addr[ex->tried.n++] = ex->endpoint;
 	ex->reason = (uint8_t)why;	/* should there be no other endpoint */
 	board_add(&p->mine->c[WC_retries], 1);
@@ -58,17 +61,22 @@ static enum step failed(struct exchange *ex, enum reason why)
 
 static enum step connected(struct exchange *ex)
 {
-	struct conn *c = ex->conn;
-	struct path *p = c->path;
-	uint32_t claim = slab_ref(&p->pool.backs, ex->back).slot;
-
-	board_claim(p->board, p->worker, claim, ex->endpoint_slot.slot, ex->endpoint_slot.gen);
-	ex->holds_claim = true;
 	ex->connected = clock_now();
 	ex->sent_before = ex->back->leg.sent;
 	ex->back->leg.want = 0;
 	exchange_release_view(ex);
 	return NEXT;
+}
+
+/* From now on, so that whoever picks next sees it, the exchange counts as the endpoint's. */
+static void claim(struct exchange *ex)
+{
+	struct path *p = ex->conn->path;
+
+	if (board_claim(p->board, p->worker, slab_ref(&p->pool.backs, ex->back).slot,
+			ex->endpoint_slot.slot, ex->endpoint_slot.gen, ex->is_http))
+		endpoint_woken(exchange_endpoint(ex), clock_now());
+	ex->holds_claim = true;
 }
 
 /* The request head, kept for when the endpoint has accepted. */
@@ -107,6 +115,7 @@ static enum step begin(struct exchange *ex)
 		if (ex->back) {
 			wheel_clear(&p->wheel, &ex->back->deadline);
 			ex->back->user = c;
+			claim(ex);
 			board_add(&p->mine->c[WC_pool_hits], 1);
 			return connected(ex);
 		}
@@ -117,6 +126,7 @@ static enum step begin(struct exchange *ex)
 	ex->back = back_new(&p->pool, &key);
 	if (ex->back == NULL)
 		return failed(ex, REASON_NO_MEMORY);
+	claim(ex);
 	r = tcp_world->connect(&ex->endpoint, &ex->back->leg.s);
 	if (r < 0 && r != -EINPROGRESS)
 		return failed(ex, reason_of(r));
@@ -152,7 +162,9 @@ enum step stage_connect(struct exchange *ex)
 		ex->back->leg.want = READY_OUT;
 		return WAIT;
 	}
-	e = board_endpoint(c->path->board, ex->endpoint_slot.slot, ex->endpoint_slot.gen);
+	e = exchange_endpoint(ex);
 	__atomic_fetch_add(&e->connects, 1, __ATOMIC_RELAXED);
+	if (!ex->is_http)
+		endpoint_succeeded(e, clock_now());
 	return connected(ex);
 }

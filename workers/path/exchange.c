@@ -8,6 +8,7 @@
 
 #include "nodeproxy/lib/base/log.h"
 #include "nodeproxy/lib/base/panic.h"
+#include "workers/obs/endpoint.h"
 
 static const struct {
 	const char *name;
@@ -72,6 +73,22 @@ void exchange_release_view(struct exchange *ex)
 	if (ex->view)
 		view_unref(ex->view);
 	ex->view = NULL;
+}
+
+struct board_endpoint *exchange_endpoint(const struct exchange *ex)
+{
+	return board_endpoint(ex->conn->path->board, ex->endpoint_slot.slot,
+			      ex->endpoint_slot.gen);
+}
+
+void exchange_back_failed(struct exchange *ex)
+{
+	struct board_endpoint *e = exchange_endpoint(ex);
+	struct path *p = ex->conn->path;
+
+	board_set(&e->last_failure_ms, (uint64_t)(clock_now().ns / NS_PER_MS));
+	if (endpoint_failed(e, clock_now()))
+		board_add(&p->mine->c[WC_ejections], 1);
 }
 
 /* Nothing has come after the response, and nothing waits to go.  Bytes that were spliced, or that

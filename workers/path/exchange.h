@@ -102,6 +102,10 @@ static inline enum step end(struct exchange *ex, enum reason why)
 /* Keeps a text, as much as fits. */
 struct slice exchange_text(struct exchange *, struct slice);
 void exchange_release_view(struct exchange *);
+/* The picked endpoint on the board. */
+struct board_endpoint *exchange_endpoint(const struct exchange *);
+/* It is at fault: noted on the board. */
+void exchange_back_failed(struct exchange *);
 /* Lets go of the back: into the pool when it may be used again, else closed. */
 void exchange_release_back(struct exchange *, bool reusable, bool abort);
 /* Builds the request head for the back from the scratch head: iovecs (in the arena and where the

@@ -53,7 +53,7 @@ int path_init(struct path *p, const struct knobs *k, struct board *b, unsigned w
 	memset(p, 0, offsetof(struct path, scratch));
 	p->poll.fd = FD_NONE;
 	p->knobs = k;
-	p->board = b;
+	p->board = p->balance.board = b;
 	p->worker = worker;
 	p->mine = &b->worker[worker];
 	p->fds_max = descriptors();

@@ -13,6 +13,7 @@
 #include <errno.h>
 
 #include "workers/codec/opaque.h"
+#include "workers/obs/endpoint.h"
 
 #define HEAD_IOVS 48
 
@@ -334,6 +335,11 @@ static enum step final(struct exchange *ex, struct slice rest)
 	}
 	ex->status = h->status;
 	ex->head_at = clock_now();
+	board_answered(p->board, p->worker, slab_ref(&p->pool.backs, ex->back).slot);
+	if (h->status < 500)	/* what a failure counts as is account's to say */
+		endpoint_answered(exchange_endpoint(ex),
+				  (uint32_t)min_of(mono_diff_us(ex->head_at, ex->sent),
+						   (int64_t)UINT32_MAX), clock_now());
 	start.n = http1_put_response(h, &out, &p->arena, v, HEAD_IOVS);
 	if (start.n < 0)
 		return end(ex, REASON_BACK_HEAD_TOO_LARGE);

@@ -1,24 +1,41 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* Choosing among endpoints: round robin.
+/* Choosing among endpoints.
  *
- * Each worker goes round on its own and starts anywhere, so that workers do not march in step.
- * Positions are kept per Service port in a small table; one that was pushed out starts anywhere
- * again, which costs evenness but never correctness. */
+ *   peak EWMA      of two drawn at random the one where the exchange is likely to be over first:
+ *                  response time times what is in flight (power of two choices); HTTP's default
+ *   least request  of two drawn at random the one with less in flight; for opaque flows, which stay
+ *                  for long and say nothing about response times
+ *   round robin    each in turn
+ *
+ * What they compare is on the board and is the host's, not this worker's (obs/endpoint.h).
+ * Positions of round robin are this worker's; they begin anywhere, so that workers do not march in
+ * step, and one that was pushed out of the table begins anywhere again.
+ *
+ * Endpoints that are out (they failed in a row) are passed over as long as at most half of those
+ * that are ready are out; when more are, the trouble is a common one and being out counts for
+ * nothing: the few that are left would only be drowned.  So one endpoint alone always serves, of
+ * two or three one can be out, of four or five two. */
 #ifndef WORKERS_POOL_BALANCE_H
 #define WORKERS_POOL_BALANCE_H
 
 #include "nodeproxy/lib/net/addr.h"
 #include "store/view/view.h"
+#include "workers/obs/board.h"
 
 #define BALANCE_SLOTS 4096
 #define BALANCE_TRIED 16
 
+enum balancer { BALANCER_PEAK_EWMA, BALANCER_LEAST_REQUEST, BALANCER_ROUND_ROBIN };
+
 struct balance {
-	struct {
+	struct board *board;	/* borrowed */
+	struct balance_port {
 		uint64_t key;	/* 0: unused */
-		uint32_t at;
+		uint32_t at;	/* round robin */
+		bool most_out;	/* more than half of the ready ones, when last counted */
+		int64_t counted_ns;
 	} slot[BALANCE_SLOTS];
 };
 
@@ -28,9 +45,9 @@ struct tried {
 	struct addr addr[BALANCE_TRIED];
 };
 
-/* The next ready endpoint of the port that was not tried yet; without any ready one, a serving one
- * that terminates (as Kubernetes does); false: there is none (or all were tried). */
-bool balance_pick(struct balance *, const struct vport *, const struct tried *,
+/* A ready endpoint of the port that was not tried yet; without any ready one, a serving one that
+ * terminates (as Kubernetes does); false: there is none (or all were tried). */
+bool balance_pick(struct balance *, const struct vport *, enum balancer, const struct tried *,
 		  struct vendpoint *ret);
 
 #endif

@@ -427,7 +427,7 @@ START_TEST(a_scribbled_board_leaves_answers_readable)
 		memset(pages->board->worker[w].service[4].c, 0xff, sizeof(uint64_t) * SCS);
 		memset(pages->board->worker[w].tenant[3].c, 0xff, sizeof(uint64_t) * TCS);
 	}
-	memset(&pages->board->endpoint[100 + 8080].in_flight, 0xff, 40);
+	memset(&pages->board->endpoint[100 + 8080].load, 0xff, 40);
 	pages->board->workers = UINT32_MAX;
 	for (size_t i = 0; i < countof(targets); i++)
 		json_decref(get(targets[i], 200));

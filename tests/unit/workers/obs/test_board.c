@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "workers/obs/board.h"
+#include "workers/obs/endpoint.h"
 
 static struct board *fresh(unsigned workers)
 {
@@ -25,14 +25,14 @@ START_TEST(claims_of_a_dead_worker_are_returned_and_only_its_own)
 	struct board *b = fresh(2);
 
 	board_endpoint(b, 5, 1);
-	board_claim(b, 0, 10, 5, 1);
-	board_claim(b, 0, 11, 5, 1);
-	board_claim(b, 1, 10, 5, 1);
-	ck_assert_uint_eq(board_endpoint(b, 5, 1)->in_flight, 3);
+	board_claim(b, 0, 10, 5, 1, false);
+	board_claim(b, 0, 11, 5, 1, false);
+	board_claim(b, 1, 10, 5, 1, false);
+	ck_assert_uint_eq(endpoint_in_flight(board_endpoint(b, 5, 1)), 3);
 	board_set(&b->worker[0].c[WC_conns_gauge], 9);
 	board_set(&b->worker[0].c[WC_accepted], 9);
 	ck_assert_uint_eq(board_bury(b, 0), 2);
-	ck_assert_uint_eq(board_endpoint(b, 5, 1)->in_flight, 1);
+	ck_assert_uint_eq(endpoint_in_flight(board_endpoint(b, 5, 1)), 1);
 	ck_assert_uint_eq(board_get(&b->worker[0].c[WC_conns_gauge]), 0);
 	ck_assert_uint_eq(board_get(&b->worker[0].c[WC_accepted]), 9);	/* history stays */
 	ck_assert_uint_eq(board_bury(b, 0), 0);
@@ -45,15 +45,15 @@ START_TEST(a_new_generation_starts_from_zero_and_old_claims_do_not_touch_it)
 	struct board *b = fresh(1);
 
 	board_endpoint(b, 7, 1)->failures = 3;
-	board_claim(b, 0, 1, 7, 1);
-	ck_assert_uint_eq(board_endpoint(b, 7, 2)->in_flight, 0);
+	board_claim(b, 0, 1, 7, 1, false);
+	ck_assert_uint_eq(endpoint_in_flight(board_endpoint(b, 7, 2)), 0);
 	ck_assert_uint_eq(board_endpoint(b, 7, 2)->failures, 0);
-	board_claim(b, 0, 2, 7, 2);
+	board_claim(b, 0, 2, 7, 2, false);
 	board_unclaim(b, 0, 1);
-	ck_assert_uint_eq(board_endpoint(b, 7, 2)->in_flight, 1);
+	ck_assert_uint_eq(endpoint_in_flight(board_endpoint(b, 7, 2)), 1);
 	/* a worker with an older view does not turn it back */
 	board_endpoint(b, 7, 1);
-	ck_assert_uint_eq(board_endpoint(b, 7, 2)->in_flight, 1);
+	ck_assert_uint_eq(endpoint_in_flight(board_endpoint(b, 7, 2)), 1);
 	board_tenant(b, 0, 3, 1)->c[TC_conns] = 4;
 	ck_assert_uint_eq(board_tenant(b, 0, 3, 2)->c[TC_conns], 0);
 	board_service(b, 0, 3, 1)->c[SC_flows] = 4;
@@ -70,7 +70,7 @@ START_TEST(what_a_hostile_worker_wrote_never_leads_outside)
 	b->worker[0].claim[1] = (struct board_claim){ BOARD_ENDPOINTS + 1, 1 };
 	b->worker[0].claim[2] = (struct board_claim){ 1, 0 };
 	ck_assert_uint_eq(board_bury(b, 0), 3);
-	ck_assert_uint_eq(b->endpoint[0].in_flight, 0);	/* never below zero */
+	ck_assert_uint_eq(endpoint_in_flight(&b->endpoint[0]), 0);	/* never below zero */
 	ck_assert_ptr_eq(board_endpoint(b, UINT32_MAX, 1), &b->endpoint[0]);
 	ck_assert_ptr_eq(board_tenant(b, 0, 99999, 1), &b->worker[0].tenant[0]);
 	b->workers = 65;

@@ -1,12 +1,38 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* Round robin over the endpoints of a view. */
+/* Choosing among the endpoints of a view, by what the board says of them. */
 #include "tests/lib/view_from.h"
 #include "tests/unit/test.h"
+
+#include <stdio.h>
+#include <sys/mman.h>
+
+#include "nodeproxy/lib/base/rand.h"
+#include "workers/obs/endpoint.h"
 #include "workers/pool/balance.h"
 
 static struct balance b;
+static int64_t now_ns = 1000 * NS_PER_S;
+
+static int64_t mono_ns(void)
+{
+	return now_ns;
+}
+
+static void fresh(unsigned workers)
+{
+	if (b.board)
+		munmap(b.board, board_bytes(b.board->workers));
+	b = (struct balance){ 0 };
+	b.board = mmap(NULL, board_bytes(workers), PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	ck_assert_ptr_ne(b.board, MAP_FAILED);
+	board_format(b.board, workers);
+	rand_seed(1);
+	clock_simulate(mono_ns, NULL);
+	clock_tick();
+}
 
 static struct vport port_of(const struct view *v)
 {
@@ -26,10 +52,11 @@ START_TEST(ready_endpoints_take_even_turns)
 	struct tried none = { 0 };
 	unsigned seen[4] = { 0 };
 
+	fresh(1);
 	for (int i = 0; i < 100; i++) {
 		struct vendpoint e;
 
-		ck_assert(balance_pick(&b, &p, &none, &e));
+		ck_assert(balance_pick(&b, &p, BALANCER_ROUND_ROBIN, &none, &e));
 		seen[e.addr.ip[3]]++;
 	}
 	ck_assert_uint_eq(seen[1], 50);
@@ -46,14 +73,15 @@ START_TEST(what_was_tried_is_left_out)
 	struct tried tried = { 0 };
 	struct vendpoint e, f;
 
-	ck_assert(balance_pick(&b, &p, &tried, &e));
+	fresh(1);
+	ck_assert(balance_pick(&b, &p, BALANCER_ROUND_ROBIN, &tried, &e));
 	tried.addr[tried.n++] = e.addr;
 	for (int i = 0; i < 4; i++) {
-		ck_assert(balance_pick(&b, &p, &tried, &f));
+		ck_assert(balance_pick(&b, &p, BALANCER_ROUND_ROBIN, &tried, &f));
 		ck_assert(!addr_eq(&e.addr, &f.addr));
 	}
 	tried.addr[tried.n++] = f.addr;
-	ck_assert(!balance_pick(&b, &p, &tried, &e));
+	ck_assert(!balance_pick(&b, &p, BALANCER_ROUND_ROBIN, &tried, &e));
 	view_unref(v);
 }
 END_TEST
@@ -66,18 +94,297 @@ START_TEST(terminating_ones_serve_only_when_nobody_is_ready)
 	struct tried none = { 0 };
 	struct vendpoint e;
 
+	fresh(1);
 	ck_assert_uint_eq(vport_ready(&p), 0);
 	for (int i = 0; i < 4; i++) {
-		ck_assert(balance_pick(&b, &p, &none, &e));
+		ck_assert(balance_pick(&b, &p, BALANCER_ROUND_ROBIN, &none, &e));
 		ck_assert_uint_eq(e.addr.ip[3], 1);
 	}
 	view_unref(v);
 	v = view_from("service t/s port=80\n");
 	p = port_of(v);
-	ck_assert(!balance_pick(&b, &p, &none, &e));
+	ck_assert(!balance_pick(&b, &p, BALANCER_ROUND_ROBIN, &none, &e));
+	view_unref(v);
+}
+END_TEST
+
+/* Ten ready endpoints, 10.0.0.1:8001 and on. */
+static struct view *of(unsigned n)
+{
+	char text[4096] = "service t/s port=80\n";
+
+	for (unsigned i = 1; i <= n; i++) {
+		size_t at = strlen(text);
+
+		snprintf(text + at, sizeof text - at, "endpoint t/s 10.0.0.%u:%u\n", i, 8000 + i);
+	}
+	return view_from(text);
+}
+
+static struct board_endpoint *endpoint(unsigned i)	/* from 1 */
+{
+	return board_endpoint(b.board, 100 + 8000 + i, 7);
+}
+
+static void count(const struct vport *p, enum balancer how, unsigned n, unsigned seen[12])
+{
+	struct tried none = { 0 };
+
+	memset(seen, 0, 12 * sizeof seen[0]);
+	for (unsigned i = 0; i < n; i++) {
+		struct vendpoint e;
+
+		ck_assert(balance_pick(&b, p, how, &none, &e));
+		seen[e.addr.ip[3]]++;
+	}
+}
+
+START_TEST(the_slow_one_is_avoided_and_the_busy_one_too)
+{
+	struct view *v = of(3);
+	struct vport p = port_of(v);
+	unsigned seen[12];
+
+	fresh(1);
+	endpoint_answered(endpoint(1), 1000, clock_now());
+	endpoint_answered(endpoint(2), 1000, clock_now());
+	endpoint_answered(endpoint(3), 90000, clock_now());
+	count(&p, BALANCER_PEAK_EWMA, 300, seen);
+	ck_assert_uint_eq(seen[3], 0);		/* of any two it is the slower one */
+	ck_assert_uint_gt(seen[1], 50);
+	ck_assert_uint_gt(seen[2], 50);
+	count(&p, BALANCER_LEAST_REQUEST, 300, seen);
+	ck_assert_uint_gt(seen[3], 50);		/* which does not look at times */
+	endpoint(3)->load = 1;			/* a flow that stays */
+	count(&p, BALANCER_LEAST_REQUEST, 300, seen);
+	ck_assert_uint_eq(seen[3], 0);
+	view_unref(v);
+}
+END_TEST
+
+static void put_out(unsigned i)
+{
+	for (int k = 0; k < ENDPOINT_STREAK; k++)
+		(void)endpoint_failed(endpoint(i), clock_now());
+	ck_assert(endpoint_is_out(endpoint(i), clock_now()));
+}
+
+START_TEST(one_that_is_out_is_passed_over_by_every_balancer)
+{
+	static const enum balancer all[] = { BALANCER_PEAK_EWMA, BALANCER_LEAST_REQUEST,
+					     BALANCER_ROUND_ROBIN };
+	struct view *v = of(10);
+	struct vport p = port_of(v);
+	unsigned seen[12];
+
+	for (unsigned i = 0; i < countof(all); i++) {
+		fresh(1);
+		put_out(4);
+		count(&p, all[i], 1000, seen);
+		ck_assert_uint_eq(seen[4], 0);
+		now_ns += 2 * NS_PER_S;
+		clock_tick();
+		if (all[i] == BALANCER_PEAK_EWMA)
+			continue;	/* it is as slow as its failures were, for a while */
+		count(&p, all[i], 1000, seen);
+		ck_assert_uint_gt(seen[4], 0);
+	}
+	view_unref(v);
+}
+END_TEST
+
+START_TEST(the_last_one_is_never_out_and_of_many_at_most_half)
+{
+	static const struct { unsigned n, may_be_out; } rows[] = {
+		{ 1, 0 }, { 2, 1 }, { 3, 1 }, { 4, 2 }, { 5, 2 }, { 10, 5 },
+	};
+
+	for (unsigned r = 0; r < countof(rows); r++) {
+		struct view *v = of(rows[r].n);
+		struct vport p = port_of(v);
+		unsigned seen[12];
+
+		fresh(1);
+		for (unsigned i = 1; i <= rows[r].n; i++) {
+			unsigned served = 0;
+
+			put_out(i);
+			now_ns += 101 * NS_PER_MS / 10;		/* it is counted again */
+			b.slot[0].counted_ns = 0;
+			for (unsigned k = 0; k < BALANCE_SLOTS; k++)
+				b.slot[k].counted_ns = 0;
+			clock_tick();
+			count(&p, BALANCER_ROUND_ROBIN, 200, seen);
+			for (unsigned k = 1; k <= rows[r].n; k++)
+				served += seen[k] > 0;
+			ck_assert_uint_eq(served, i <= rows[r].may_be_out ? rows[r].n - i :
+									       rows[r].n);
+		}
+		view_unref(v);
+	}
+}
+END_TEST
+
+START_TEST(when_all_that_are_left_are_out_one_of_them_is_taken)
+{
+	struct view *v = of(3);
+	struct vport p = port_of(v);
+	struct tried tried = { 0 };
+	struct vendpoint e;
+
+	fresh(1);
+	put_out(1);
+	for (unsigned i = 0; i < 2; i++) {
+		ck_assert(balance_pick(&b, &p, BALANCER_PEAK_EWMA, &tried, &e));
+		ck_assert_uint_ne(e.addr.ip[3], 1);
+		tried.addr[tried.n++] = e.addr;
+	}
+	ck_assert(balance_pick(&b, &p, BALANCER_PEAK_EWMA, &tried, &e));
+	ck_assert_uint_eq(e.addr.ip[3], 1);
+	view_unref(v);
+}
+END_TEST
+
+/* ---- a small world: workers that share the board, endpoints that take their time ---- */
+
+#define ENDPOINTS 11
+#define FLIGHTS	  32768
+
+static struct flight {
+	int64_t ends_ns, began_ns;
+	unsigned worker, endpoint;
+	bool used;
+} flight[FLIGHTS];
+
+struct world_run {
+	unsigned workers;
+	int64_t (*takes_ms)(unsigned endpoint, int64_t at_ms);
+	unsigned answered, in_time;
+	unsigned per_second[120][ENDPOINTS + 1];
+};
+
+static int64_t stuck(unsigned endpoint, int64_t at_ms)
+{
+	return endpoint == 1 && at_ms >= 10000 && at_ms < 40000 ? 2000 : 167;
+}
+
+static int64_t slower(unsigned endpoint, int64_t at_ms)
+{
+	return endpoint == 1 && at_ms >= 10000 ? 668 : 167;
+}
+
+/* 1,000 requests/s, in turn by the workers, for that many seconds; steps of 1 ms. */
+static void run(struct world_run *w, struct vport *p, int64_t seconds)
+{
+	static struct balance of_worker[32];
+	struct tried none = { 0 };
+	int64_t start = now_ns;
+	unsigned live = 0;
+
+	fresh(w->workers);
+	memset(flight, 0, sizeof flight);
+	for (unsigned i = 0; i < w->workers; i++)
+		of_worker[i] = (struct balance){ .board = b.board };
+	for (int64_t ms = 0; ms < seconds * 1000; ms++) {
+		unsigned at = (unsigned)ms % w->workers, slot = 0;
+		struct vendpoint e;
+
+		now_ns = start + ms * NS_PER_MS;
+		clock_tick();
+		for (unsigned i = 0, seen = 0; seen < live; i++) {
+			struct flight *f = &flight[i];
+
+			if (!f->used)
+				continue;
+			seen++;
+			if (f->ends_ns > now_ns)
+				continue;
+			board_unclaim(b.board, f->worker, i);
+			endpoint_answered(endpoint(f->endpoint),
+					  (uint32_t)((now_ns - f->began_ns) / NS_PER_US),
+					  clock_now());
+			w->answered++;
+			w->in_time += now_ns - f->began_ns <= NS_PER_S;
+			f->used = false;
+			live--;
+			seen--;
+		}
+		while (flight[slot].used)
+			slot++;
+		ck_assert(balance_pick(&of_worker[at], p, BALANCER_PEAK_EWMA, &none, &e));
+		flight[slot] = (struct flight){
+			.began_ns = now_ns, .worker = at, .endpoint = e.addr.ip[3], .used = true,
+			.ends_ns = now_ns + w->takes_ms(e.addr.ip[3], ms) * NS_PER_MS,
+		};
+		live++;
+		w->per_second[ms / 1000][e.addr.ip[3]]++;
+		if (board_claim(b.board, at, slot, e.slot.slot, e.slot.gen, true))
+			endpoint_woken(endpoint(e.addr.ip[3]), clock_now());
+	}
+}
+
+START_TEST(one_stuck_endpoint_of_eleven_leaves_999_of_1000_requests_in_time)
+{
+	static const unsigned workers[] = { 1, 8, 32 };
+	struct view *v = of(ENDPOINTS);
+	struct vport p = port_of(v);
+
+	for (unsigned i = 0; i < countof(workers); i++) {
+		struct world_run w = { .workers = workers[i], .takes_ms = stuck };
+
+		run(&w, &p, 60);
+		ck_assert_uint_gt(w.answered, 59000);
+		printf("%u workers: %u of %u within 1 s, %.3f %%\n", w.workers, w.in_time,
+		       w.answered, 100.0 * w.in_time / w.answered);
+		ck_assert_uint_ge(w.in_time * 1000ull, w.answered * 999ull);
+	}
+	view_unref(v);
+}
+END_TEST
+
+/* Seconds after the tenth until the slower one's share stays within 5 % of all traffic's even share
+ * from what it has in the end. */
+static unsigned settled_after(const struct world_run *w)
+{
+	unsigned last = 0, final = 0;
+
+	for (unsigned s = 50; s < 60; s++)
+		final += w->per_second[s][1];
+	final /= 10;
+	for (unsigned s = 10; s < 50; s++) {
+		unsigned n = w->per_second[s][1];
+
+		if ((n > final ? n - final : final - n) > 1000 / ENDPOINTS * 5 / 100 + 8)
+			last = s - 9;
+	}
+	return last;
+}
+
+START_TEST(eight_workers_learn_as_fast_as_one)
+{
+	struct view *v = of(ENDPOINTS);
+	struct vport p = port_of(v);
+	struct world_run one = { .workers = 1, .takes_ms = slower };
+	struct world_run eight = { .workers = 8, .takes_ms = slower };
+	unsigned t1, t8;
+
+	run(&one, &p, 60);
+	run(&eight, &p, 60);
+	t1 = settled_after(&one);
+	t8 = settled_after(&eight);
+	printf("settled after %u s with 1 worker, %u s with 8; share %u/s, then %u/s\n", t1, t8,
+	       one.per_second[9][1], one.per_second[59][1]);
+	ck_assert_uint_lt(one.per_second[59][1], one.per_second[9][1] * 2 / 3);
+	ck_assert_uint_le(t8 * 10, t1 * 12 + 10);
 	view_unref(v);
 }
 END_TEST
 
 UNIT_TESTS("balance", ready_endpoints_take_even_turns, what_was_tried_is_left_out,
-	   terminating_ones_serve_only_when_nobody_is_ready)
+	   terminating_ones_serve_only_when_nobody_is_ready,
+	   the_slow_one_is_avoided_and_the_busy_one_too,
+	   one_that_is_out_is_passed_over_by_every_balancer,
+	   the_last_one_is_never_out_and_of_many_at_most_half,
+	   when_all_that_are_left_are_out_one_of_them_is_taken,
+	   one_stuck_endpoint_of_eleven_leaves_999_of_1000_requests_in_time,
+	   eight_workers_learn_as_fast_as_one)

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* What is learned about an endpoint: response time and health. */
+#include "tests/unit/test.h"
+
+#include "nodeproxy/lib/base/rand.h"
+#include "workers/obs/endpoint.h"
+
+static struct mono at(int64_t ms)
+{
+	return (struct mono){ (1000000 + ms) * NS_PER_MS };
+}
+
+START_TEST(a_slower_answer_counts_at_once_and_a_faster_one_by_and_by)
+{
+	struct board_endpoint e = { 0 };
+
+	ck_assert_uint_eq(endpoint_rtt_us(&e, at(0)), 0);
+	endpoint_answered(&e, 1000, at(0));
+	ck_assert_uint_eq(endpoint_rtt_us(&e, at(0)), 1000);
+	endpoint_answered(&e, 100000, at(10));
+	ck_assert_uint_eq(endpoint_rtt_us(&e, at(10)), 100000);
+	/* 1 s later: 100000 e^-0.1 = 90484, of which the sample replaces 9.516 % */
+	endpoint_answered(&e, 1000, at(1010));
+	ck_assert_uint_ge(endpoint_rtt_us(&e, at(1010)), 81900);
+	ck_assert_uint_le(endpoint_rtt_us(&e, at(1010)), 82000);
+	/* and 10 s later without any: e^-1 */
+	ck_assert_uint_ge(endpoint_rtt_us(&e, at(11010)), 30100);
+	ck_assert_uint_le(endpoint_rtt_us(&e, at(11010)), 30200);
+	ck_assert_uint_le(endpoint_rtt_us(&e, at(400000)), 1);
+}
+END_TEST
+
+START_TEST(one_that_owes_answers_is_as_slow_as_its_silence)
+{
+	struct board_endpoint e = { 0 };
+
+	endpoint_answered(&e, 2000, at(0));
+	ck_assert_uint_eq(endpoint_load(&e, at(0)), 2001);
+	e.load = 1 | 1ull << 32;
+	endpoint_woken(&e, at(1000));
+	ck_assert_uint_lt(endpoint_load(&e, at(1000)), 2 * 2000);
+	ck_assert_uint_ge(endpoint_load(&e, at(1500)), 2 * 500000);
+	e.load = 1;			/* a long body, a WebSocket: counts, but owes nothing */
+	ck_assert_uint_lt(endpoint_load(&e, at(1500)), 2 * 2000);
+}
+END_TEST
+
+START_TEST(one_that_is_unknown_gets_one_exchange_and_then_waits_for_its_answer)
+{
+	struct board_endpoint e = { 0 };
+
+	ck_assert_uint_eq(endpoint_load(&e, at(0)), 1);
+	e.load = 1 | 1ull << 32;
+	endpoint_woken(&e, at(0));
+	ck_assert_uint_eq(endpoint_load(&e, at(0)), 2 * (ENDPOINT_DEFAULT_US + 1));
+}
+END_TEST
+
+START_TEST(a_failure_is_slow_however_fast_it_came)
+{
+	struct board_endpoint e = { 0 };
+
+	endpoint_answered(&e, 100, at(0));
+	ck_assert(!endpoint_failed(&e, at(0)));
+	ck_assert_uint_eq(endpoint_rtt_us(&e, at(0)), ENDPOINT_PENALTY_US);
+	endpoint_abandoned(&e, 9000000, at(0));
+	ck_assert_uint_eq(endpoint_rtt_us(&e, at(0)), 9000000);
+	endpoint_abandoned(&e, 5, at(0));		/* a caller who left early says nothing */
+	ck_assert_uint_eq(endpoint_rtt_us(&e, at(0)), 9000000);
+}
+END_TEST
+
+START_TEST(five_failures_in_a_row_and_only_in_a_row_put_it_out)
+{
+	struct board_endpoint e = { 0 };
+
+	for (int i = 0; i < 4; i++)
+		ck_assert(!endpoint_failed(&e, at(i)));
+	endpoint_succeeded(&e, at(4));
+	for (int i = 0; i < 4; i++)
+		ck_assert(!endpoint_failed(&e, at(5 + i)));
+	ck_assert(!endpoint_is_out(&e, at(9)));
+	ck_assert(endpoint_failed(&e, at(10)));
+	ck_assert(endpoint_is_out(&e, at(10)));
+	ck_assert_uint_eq(endpoint_out_ms(&e, at(10)), ENDPOINT_OUT_MS);
+	/* what was under way neither prolongs nor ends it */
+	ck_assert(!endpoint_failed(&e, at(20)));
+	endpoint_succeeded(&e, at(20));
+	ck_assert(endpoint_is_out(&e, at(1009)));
+	ck_assert(!endpoint_is_out(&e, at(1010)));
+}
+END_TEST
+
+START_TEST(on_trial_it_has_one_exchange_and_one_chance)
+{
+	struct board_endpoint e = { 0 };
+	int64_t ms = 0, expected = ENDPOINT_OUT_MS;
+
+	for (int i = 0; i < 5; i++)
+		(void)endpoint_failed(&e, at(0));
+	for (int i = 0; i < 10; i++) {
+		ck_assert_uint_eq(endpoint_out_ms(&e, at(ms)), (uint64_t)expected);
+		ms += expected;
+		ck_assert(!endpoint_is_out(&e, at(ms)));
+		e.load = 1 | 1ull << 32;
+		ck_assert(endpoint_is_out(&e, at(ms)));		/* busy with its trial */
+		e.load = 0;
+		ck_assert(endpoint_failed(&e, at(ms)));
+		expected = min_of(expected * 2, (int64_t)ENDPOINT_OUT_MAX_MS);
+	}
+	ms += ENDPOINT_OUT_MAX_MS;
+	endpoint_succeeded(&e, at(ms));
+	for (int i = 0; i < 4; i++)
+		ck_assert(!endpoint_failed(&e, at(ms)));
+	ck_assert(!endpoint_is_out(&e, at(ms)));
+}
+END_TEST
+
+START_TEST(whatever_a_sibling_writes_is_only_a_number)
+{
+	rand_seed(7);
+	for (int i = 0; i < 20000; i++) {
+		struct board_endpoint e = { .load = rand_u64(), .rtt = rand_u64(),
+					    .health = rand_u64() };
+		struct mono now = at(rand_u32());
+
+		(void)endpoint_load(&e, now);
+		ck_assert_uint_le(endpoint_out_ms(&e, now), ENDPOINT_OUT_MAX_MS);
+		endpoint_answered(&e, rand_u32(), now);
+		(void)endpoint_failed(&e, now);
+		/* nobody is out for longer than the longest time */
+		ck_assert_uint_eq(endpoint_out_ms(&e, (struct mono){
+			now.ns + (ENDPOINT_OUT_MAX_MS + 1) * NS_PER_MS }), 0);
+	}
+}
+END_TEST
+
+UNIT_TESTS("endpoint", a_slower_answer_counts_at_once_and_a_faster_one_by_and_by,
+	   one_that_owes_answers_is_as_slow_as_its_silence,
+	   one_that_is_unknown_gets_one_exchange_and_then_waits_for_its_answer,
+	   a_failure_is_slow_however_fast_it_came,
+	   five_failures_in_a_row_and_only_in_a_row_put_it_out,
+	   on_trial_it_has_one_exchange_and_one_chance, whatever_a_sibling_writes_is_only_a_number)

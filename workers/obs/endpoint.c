@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See endpoint.h.
+ *
+ * Each of the two words changes by compare and swap alone, so a worker that dies in between leaves
+ * it as it was.  Times are milliseconds modulo 2^32 (49 days): differences of that age mean
+ * nothing, and decayed to nothing they are. */
+#include "workers/obs/endpoint.h"
+
+#define ONE (1ull << 32)	/* 1 in fixed point */
+
+/* rtt: estimate in µs | time of the last change in ms << 32.  health: failures in a row | times out
+ * << 8 | out until << 32. */
+struct health {
+	uint32_t streak, outs, until;
+};
+
+static uint32_t ms_of(struct mono t)
+{
+	return (uint32_t)((uint64_t)t.ns / (uint64_t)NS_PER_MS);
+}
+
+static uint64_t times(uint64_t a, uint64_t b)
+{
+	return (uint64_t)(((unsigned __int128)a * b) >> 32);
+}
+
+/* e^(-ms/tau) in fixed point: whole steps of 1,024 ms by squaring, the rest as 1 - x + x²/2, whose
+ * error is below 2e-4. */
+static uint64_t left_after(uint32_t ms)
+{
+	static const uint64_t step = 3876932134u;	/* e^-0.1024 */
+	uint64_t x = (uint64_t)(ms & 1023) * ONE / ENDPOINT_TAU_MS, square = step, r;
+
+	r = ONE - x + times(x, x) / 2;
+	for (uint32_t n = min_of(ms >> 10, 1023u); n; n >>= 1) {
+		if (n & 1)
+			r = times(r, square);
+		square = times(square, square);
+	}
+	return r;
+}
+
+/* Ms since the word last changed; another worker's clock may be a little ahead. */
+static uint32_t age_ms(uint64_t word, struct mono now)
+{
+	uint32_t d = ms_of(now) - (uint32_t)(word >> 32);
+
+	return d > INT32_MAX ? 0 : d;
+}
+
+static uint32_t decayed_us(uint64_t word, struct mono now)
+{
+	uint32_t age = age_ms(word, now);
+
+	return age == 0 ? (uint32_t)word : (uint32_t)times((uint32_t)word, left_after(age));
+}
+
+uint32_t endpoint_rtt_us(const struct board_endpoint *e, struct mono now)
+{
+	return decayed_us(board_get(&e->rtt), now);
+}
+
+uint64_t endpoint_load(const struct board_endpoint *e, struct mono now)
+{
+	uint64_t word = board_get(&e->rtt), load = board_get(&e->load);
+	uint64_t us = decayed_us(word, now);
+
+	if (load >> 32)		/* owes answers */
+		us = max_of(us ? us : ENDPOINT_DEFAULT_US, (uint64_t)age_ms(word, now) * 1000);
+	return (us + 1) * ((uint64_t)(uint32_t)load + 1);
+}
+
+/* How the estimate changes with a sample. */
+enum sample { SAMPLE_NONE, SAMPLE_ANSWER, SAMPLE_AT_LEAST };
+
+static void sample(struct board_endpoint *e, enum sample kind, uint32_t us, struct mono now)
+{
+	uint64_t was = board_get(&e->rtt), is;
+
+	do {
+		uint32_t cur = decayed_us(was, now);
+
+		if (kind != SAMPLE_NONE && us >= cur)
+			cur = us;
+		else if (kind == SAMPLE_ANSWER)
+			cur = us + (uint32_t)times(cur - us, left_after(age_ms(was, now)));
+		is = (uint64_t)ms_of(now) << 32 | cur;
+	} while (!__atomic_compare_exchange_n(&e->rtt, &was, is, true, __ATOMIC_RELAXED,
+					      __ATOMIC_RELAXED));
+}
+
+void endpoint_woken(struct board_endpoint *e, struct mono now)
+{
+	sample(e, SAMPLE_NONE, 0, now);
+}
+
+void endpoint_answered(struct board_endpoint *e, uint32_t us, struct mono now)
+{
+	sample(e, SAMPLE_ANSWER, max_of(us, 1u), now);
+}
+
+void endpoint_abandoned(struct board_endpoint *e, uint32_t us, struct mono now)
+{
+	sample(e, SAMPLE_AT_LEAST, us, now);
+}
+
+/* ---- health ---- */
+
+static struct health unpack(uint64_t word)
+{
+	return (struct health){ .streak = word & 0xff, .outs = word >> 8 & 0xff,
+				.until = (uint32_t)(word >> 32) };
+}
+
+static uint64_t pack(struct health h)
+{
+	return (uint64_t)h.until << 32 | (uint64_t)(h.outs & 0xff) << 8 | (h.streak & 0xff);
+}
+
+static uint32_t out_ms(struct health h, struct mono now)
+{
+	uint32_t d = h.until - ms_of(now);
+
+	return h.outs == 0 || d > ENDPOINT_OUT_MAX_MS ? 0 : d;
+}
+
+bool endpoint_failed(struct board_endpoint *e, struct mono now)
+{
+	uint64_t was = board_get(&e->health);
+	struct health h;
+	bool out;
+
+	sample(e, SAMPLE_AT_LEAST, ENDPOINT_PENALTY_US, now);
+	do {
+		h = unpack(was);
+		if (out_ms(h, now))
+			return false;		/* what was under way when it went out */
+		h.streak++;
+		out = h.streak >= ENDPOINT_STREAK || h.outs > 0;
+		if (out) {
+			uint32_t ms = ENDPOINT_OUT_MS << min_of(h.outs, 6u);
+
+			h = (struct health){ .outs = min_of(h.outs + 1, 7u),
+					     .until = ms_of(now) +
+						      min_of(ms, (uint32_t)ENDPOINT_OUT_MAX_MS) };
+		}
+	} while (!__atomic_compare_exchange_n(&e->health, &was, pack(h), true, __ATOMIC_RELAXED,
+					      __ATOMIC_RELAXED));
+	return out;
+}
+
+void endpoint_succeeded(struct board_endpoint *e, struct mono now)
+{
+	uint64_t was = board_get(&e->health);
+
+	if (likely(was == 0) || out_ms(unpack(was), now))
+		return;
+	/* Lost to another worker's failure: then that is the newer truth. */
+	(void)__atomic_compare_exchange_n(&e->health, &was, 0, false, __ATOMIC_RELAXED,
+					  __ATOMIC_RELAXED);
+}
+
+uint32_t endpoint_out_ms(const struct board_endpoint *e, struct mono now)
+{
+	return out_ms(unpack(board_get(&e->health)), now);
+}
+
+bool endpoint_is_out(const struct board_endpoint *e, struct mono now)
+{
+	uint64_t word = board_get(&e->health);
+	struct health h;
+
+	if (likely(word == 0))
+		return false;
+	h = unpack(word);
+	return h.outs && (out_ms(h, now) || endpoint_waiting(e));
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* What the workers of a host learn about an endpoint, on the board: how fast it answers, how much
+ * it has to do, whether it fails.  All workers learn together, so that a host with eight of them
+ * finds a slow endpoint as soon as a host with one.
+ *
+ * Response time: peak EWMA (as Finagle and Linkerd compute it): a slower answer counts at once, a
+ * faster one by 1 - e^(-dt/tau), and without answers the estimate decays by e^(-dt/tau), tau 10 s.
+ * An endpoint that owes answers is as slow as the time since it was last heard of says, so one that
+ * hangs is avoided before its first answer is late.  A failure is a sample of 5 s, however fast it
+ * came: an endpoint that fails at once must not look like the best one.
+ *
+ * Health: who fails five times in a row (connects, answers of 5xx, cuts, timeouts) is out for 1 s,
+ * then may have one exchange at a time; fails that, out for twice as long, up to a minute; succeeds,
+ * forgotten.  Being out is a matter of preference: see balance.h for what happens when most are.
+ *
+ *   state       health word                   ends with
+ *   well        0, or failures in a row       the fifth failure
+ *   out         until > now                   time
+ *   on trial    until passed, outs > 0        an answer below 500: well; a failure: out
+ *
+ * Any worker may scribble here: results are numbers to compare, never more. */
+#ifndef NODEPROXY_WORKERS_OBS_ENDPOINT_H
+#define NODEPROXY_WORKERS_OBS_ENDPOINT_H
+
+#include "nodeproxy/lib/base/clock.h"
+#include "workers/obs/board.h"
+
+#define ENDPOINT_TAU_MS	    10000	/* Linkerd's decay */
+#define ENDPOINT_DEFAULT_US 30000	/* of one that has not answered yet but has to */
+#define ENDPOINT_PENALTY_US 5000000	/* what a failure counts as */
+#define ENDPOINT_STREAK	    5		/* failures in a row: Envoy's consecutive_5xx */
+#define ENDPOINT_OUT_MS	    1000	/* the first time; doubles */
+#define ENDPOINT_OUT_MAX_MS 60000
+
+/* Exchanges and flows now; those of them whose endpoint has not answered yet. */
+static inline uint32_t endpoint_in_flight(const struct board_endpoint *e)
+{
+	return (uint32_t)board_get(&e->load);
+}
+
+static inline uint32_t endpoint_waiting(const struct board_endpoint *e)
+{
+	return (uint32_t)(board_get(&e->load) >> 32);
+}
+
+/* The estimate now, in µs; 0: nothing is known. */
+uint32_t endpoint_rtt_us(const struct board_endpoint *, struct mono now);
+/* What P2C compares: the time that one more exchange would take, in µs. */
+uint64_t endpoint_load(const struct board_endpoint *, struct mono now);
+
+/* An exchange was sent to one that owed nothing: it has been silent since now. */
+void endpoint_woken(struct board_endpoint *, struct mono now);
+/* The head of an answer came, us after its request was sent. */
+void endpoint_answered(struct board_endpoint *, uint32_t us, struct mono now);
+/* Nobody waits any more for an answer that had not come after us: it is at least as slow. */
+void endpoint_abandoned(struct board_endpoint *, uint32_t us, struct mono now);
+/* A connect or an exchange failed by its fault; true: it is out because of it. */
+bool endpoint_failed(struct board_endpoint *, struct mono now);
+/* An exchange, or the connect of an opaque flow, went well. */
+void endpoint_succeeded(struct board_endpoint *, struct mono now);
+
+/* Out, or on trial and busy with that. */
+bool endpoint_is_out(const struct board_endpoint *, struct mono now);
+/* Ms until it may be tried again; 0: it is not out. */
+uint32_t endpoint_out_ms(const struct board_endpoint *, struct mono now);
+
+#endif
