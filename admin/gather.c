@@ -28,6 +28,13 @@ void state_refresh(struct state *st)
 	}
 }
 
+int64_t gather_age_s(const struct state *st, uint64_t since_mono_ms)
+{
+	if (since_mono_ms >= (uint64_t)st->now_mono_ms)
+		return 0;
+	return (st->now_mono_ms - (int64_t)since_mono_ms) / 1000;
+}
+
 void gather_service(const struct state *st, struct slot_gen at, struct service_sums *ret)
 {
 	*ret = (struct service_sums){ 0 };

@@ -388,6 +388,14 @@ static void sync_series(struct state *st, struct text *t)
 	if (json_is_boolean(json_object_get(report, "durable")))
 		plain(t, "nodeproxy_durable", "gauge", "1: the store is written, 0: it cannot be",
 		      jget_bool(report, "durable"));
+	o = json_object_get(report, "store");
+	plain(t, "nodeproxy_not_durable_seconds", "gauge", "for how long the store could not be written",
+	      json_is_false(json_object_get(report, "durable"))
+		      ? (uint64_t)gather_age_s(st, jget_u64(o, "since_mono_ms")) : 0);
+	plain(t, "nodeproxy_store_write_failures_total", "counter",
+	      "writes of the store that failed and were tried again", jget_u64(o, "failures"));
+	plain(t, "nodeproxy_store_moved_aside_total", "counter",
+	      "stores that were damaged, moved aside and written anew", jget_u64(o, "asides"));
 	plain(t, "nodeproxy_refused_documents", "gauge", "documents refused now",
 	      json_array_size(jget_array(report, "refused")));
 	family(t, "nodeproxy_source_synced", "gauge", "1: the source is there and read");

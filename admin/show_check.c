@@ -143,13 +143,16 @@ static void check_sources(struct state *st, struct findings *f)
 	if (json_is_false(json_object_get(report, "durable")))
 		found(f, ERROR, st->knobs->state_dir,
 		      "make room on, or repair, the file system of state_dir",
-		      "not durable: the store cannot be written; a restart without the source would "
-		      "serve an older state (%.200s)",
+		      "not durable for %lld s: the store cannot be written; a restart without the "
+		      "source would serve an older state (%.200s)",
+		      (long long)gather_age_s(st, jget_u64(json_object_get(report, "store"),
+							   "since_mono_ms")),
 		      jget_str(json_object_get(report, "store"), "problem"));
 	if (jget_str(json_object_get(report, "store"), "moved_aside")[0])
 		found(f, WARNING, st->knobs->state_dir, "keep the file for a report, then remove it",
-		      "the store could not be read at the start and was moved aside as %.200s",
-		      jget_str(json_object_get(report, "store"), "moved_aside"));
+		      "the store was damaged and was moved aside as %.60s, then written anew (%.200s)",
+		      jget_str(json_object_get(report, "store"), "moved_aside"),
+		      jget_str(json_object_get(report, "store"), "moved_aside_why"));
 	if (jget_u64(json_object_get(report, "slots"), "exhausted"))
 		found(f, WARNING, NULL, "report it: this host serves more than its counters have room for",
 		      "%llu tenants, Services or endpoints have no counters of their own",

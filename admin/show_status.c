@@ -141,6 +141,22 @@ static void processes(const struct state *st, struct text *t)
 	js_close(t, ']');
 }
 
+/* Why the store cannot be written, and for how long: null when it can. */
+static void not_durable(const struct state *st, const json_t *report, struct text *t)
+{
+	const json_t *store = json_object_get(report, "store");
+
+	if (!json_is_false(json_object_get(report, "durable"))) {
+		js_null(t, "not_durable");
+		return;
+	}
+	js_open(t, "not_durable", '{');
+	js_str(t, "why", jget_str(store, "problem"));
+	js_u64(t, "since_unix_ms", jget_u64(store, "since_unix_ms"));
+	js_i64(t, "seconds", gather_age_s(st, jget_u64(store, "since_mono_ms")));
+	js_close(t, '}');
+}
+
 void show_status(struct state *st, const struct call *c, struct answer *ret)
 {
 	const json_t *report = report_brief(&st->report);
@@ -170,6 +186,7 @@ void show_status(struct state *st, const struct call *c, struct answer *ret)
 		js_bool(t, "durable", jget_bool(report, "durable"));
 	else
 		js_null(t, "durable");
+	not_durable(st, report, t);
 	js_u64(t, "services", st->view ? view_service_count(st->view) : 0);
 	js_u64(t, "connections", gather_workers(st, WC_conns_gauge));
 	for (unsigned i = 0; i < st->workers; i++)

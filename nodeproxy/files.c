@@ -55,31 +55,69 @@ static int make_dirs(const char *path, mode_t mode)
 
 /* The directory of the store: syncd's alone, and ours alone among all instances.  The lock belongs
  * to the open file, of which the keeper has a copy: a new master still holds it. */
-static int open_state_dir(struct master *m, uid_t uid, gid_t gid)
+static int make_state_dir(const struct master *m, struct fd *ret)
+{
+	struct fd d = FD_NONE;
+	int r = make_dirs(m->knobs.state_dir, 0700);
+
+	if (r == 0 || r == -EROFS) {
+		d.v = open(m->knobs.state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		r = d.v < 0 ? -errno : 0;
+	}
+	if (r == 0 && flock(d.v, LOCK_EX | LOCK_NB) < 0)
+		r = errno == EWOULDBLOCK ? -EBUSY : -errno;
+	/* Read-only it may still be read. */
+	if (r == 0 && (fchown(d.v, m->files.sync_uid, m->files.sync_gid) < 0 ||
+		       fchmod(d.v, 0700) < 0) && errno != EROFS)
+		r = -errno;
+	if (r < 0)
+		fd_close(&d);
+	else
+		*ret = d;
+	return r;
+}
+
+static int open_state_dir(struct master *m)
 {
 	const char *path = m->knobs.state_dir;
-	struct fd *d = &m->files.state_dir;
 	int r;
 
-	if (kept_take(&m->kept, d, NULL, "state_dir"))
+	if (kept_take(&m->kept, &m->files.state_dir, NULL, "state_dir"))
 		return 0;
-	r = make_dirs(path, 0700);
-	if (r == 0) {
-		d->v = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		r = d->v < 0 ? -errno : 0;
-	}
-	if (r == 0 && flock(d->v, LOCK_EX | LOCK_NB) < 0)
-		r = errno == EWOULDBLOCK ? -EBUSY : -errno;
+	r = make_state_dir(m, &m->files.state_dir);
 	if (r == -EBUSY) {
 		fprintf(stderr, "nodeproxy: state_dir: %s is in use by another nodeproxy\n", path);
 		return r;
 	}
-	if (r == 0 && (fchown(d->v, uid, gid) < 0 || fchmod(d->v, 0700) < 0))
-		r = -errno;
+	if (r == -ENOSPC || r == -EDQUOT || r == -EROFS || r == -EIO) {
+		/* A disk that is full or broken is no reason not to route. */
+		log_error("state_dir_not_opened", "path=%s error=\"%s\"", path, strerror(-r));
+		return 0;
+	}
 	if (r < 0)
 		return complain("state_dir", path, r);
-	keep_put(&m->kept, *d, 0, "state_dir");
+	keep_put(&m->kept, m->files.state_dir, 0, "state_dir");
 	return 0;
+}
+
+void files_renew_state_dir(struct master *m)
+{
+	struct fd d = FD_NONE;
+	struct stat st;
+	int r;
+
+	if (fd_is_open(m->files.state_dir) && fstat(m->files.state_dir.v, &st) == 0 && st.st_nlink)
+		return;
+	r = make_state_dir(m, &d);
+	if (r < 0) {
+		log_limited(LOG_ERROR, "state_dir_not_opened", "path=%s error=\"%s\"",
+			    m->knobs.state_dir, strerror(-r));
+		return;
+	}
+	log_warn("state_dir_made", "path=%s", m->knobs.state_dir);
+	fd_close(&m->files.state_dir);
+	m->files.state_dir = d;
+	keep_put(&m->kept, d, 0, "state_dir");
 }
 
 /* ---- the source ---- */
@@ -350,9 +388,11 @@ int files_open(struct master *m, uid_t sync_uid, gid_t sync_gid)
 	int r;
 
 	m->files.state_dir = m->files.admin = m->files.source_dir = FD_NONE;
+	m->files.sync_uid = sync_uid;
+	m->files.sync_gid = sync_gid;
 	if (kept_take(&m->kept, &m->files.source_dir, &only, "source_dir") && only)
 		source_place(m, dir);
-	r = open_state_dir(m, sync_uid, sync_gid);
+	r = open_state_dir(m);
 	if (r == 0)
 		r = open_admin(m);
 	return r == 0 ? open_metrics(m) : r;

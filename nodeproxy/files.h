@@ -13,14 +13,19 @@ struct master;
 struct child;
 
 struct files {
-	struct fd state_dir;		/* locked: two instances cannot share it */
+	struct fd state_dir;		/* locked: two instances cannot share it; none: see files_open */
+	uid_t sync_uid;			/* whose it is */
+	gid_t sync_gid;
 	struct fd admin, metrics;
 	struct fd source_dir;		/* for FILE_WANT; none while the directory is away */
 	char only[256];			/* source.path is one file: its name; else empty */
 };
 
-/* Opens, or takes over, directory and sockets.  0, or -errno with words on standard error. */
+/* Opens, or takes over, directory and sockets.  0, or -errno with words on standard error.  A state
+ * directory on a full, read-only or broken disk is done without. */
 must_use int files_open(struct master *, uid_t sync_uid, gid_t sync_gid);
+/* Before a syncd starts: makes the state directory again when it was removed, or could not be made. */
+void files_renew_state_dir(struct master *);
 /* To syncd: the directory and a fresh inotify descriptor, or why there is none (it asks again). */
 void files_send_source(struct master *);
 void files_want(struct master *, struct child *, const struct msg_file *);

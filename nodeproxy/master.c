@@ -348,6 +348,7 @@ int master_main(const char *file)
 	log_init("master", NULL);
 	panic_init(NULL, "master");
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);	/* a log file at its limit is an error, not the end */
 	r = role_enter(ROLE_MASTER, 0, 0, &step);
 	if (r < 0)
 		return fail(step, r);

@@ -48,8 +48,13 @@ int db_error(struct db *db, int rc)
 {
 	if (rc == SQLITE_OK || rc == SQLITE_ROW || rc == SQLITE_DONE)
 		return 0;
-	snprintf(db->problem, sizeof db->problem, "%s: %s", sqlite3_errstr(rc),
-		 db->sql ? sqlite3_errmsg(db->sql) : "no store");
+	const char *said = db->sql ? sqlite3_errmsg(db->sql) : "no store";
+	int e = db->sql ? sqlite3_system_errno(db->sql) : 0;
+	bool more = strcmp(said, sqlite3_errstr(rc)) != 0;
+	bool os = e && ((rc & 0xff) == SQLITE_IOERR || (rc & 0xff) == SQLITE_CANTOPEN);
+
+	snprintf(db->problem, sizeof db->problem, "%s%s%s%s%s", sqlite3_errstr(rc), more ? ": " : "",
+		 more ? said : "", os ? ": " : "", os ? strerror(e) : "");
 	switch (rc & 0xff) {
 	case SQLITE_NOMEM:
 		return -ENOMEM;
@@ -182,11 +187,28 @@ static int check_file(struct db *db, const char *name)
 	return 0;
 }
 
+/* On a read-only file system what was written back can be read; what is only in the log cannot be
+ * told from half of it. */
+static int open_read_only(struct db *db)
+{
+	struct stat st;
+
+	if (fstatat(db->dir, DB_NAME "-wal", &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size > 0) {
+		snprintf(db->problem, sizeof db->problem, "the file system is read-only, and the store "
+			 "has a log that must be written back first");
+		return -EROFS;
+	}
+	return db_error(db, sqlite3_open_v2("file:" DB_PATH "?immutable=1", &db->sql,
+					    SQLITE_OPEN_READONLY | SQLITE_OPEN_URI |
+						    SQLITE_OPEN_NOMUTEX, NULL));
+}
+
 static int open_once(int dir, struct db **ret, char why[256])
 {
 	struct db *db = calloc(1, sizeof *db);
 	struct stat st;
-	int rc, r;
+	bool read_only;
+	int r;
 
 	if (db == NULL)
 		return -ENOMEM;
@@ -199,9 +221,11 @@ static int open_once(int dir, struct db **ret, char why[256])
 		db_close(&db);
 		return r;
 	}
-	rc = sqlite3_open_v2(DB_PATH, &db->sql,
-			     SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
-	r = db_error(db, rc);
+	read_only = faccessat(dir, DB_NAME, W_OK, AT_EACCESS) < 0 && errno == EROFS;
+	r = read_only ? open_read_only(db)
+		      : db_error(db, sqlite3_open_v2(DB_PATH, &db->sql,
+						     SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE |
+							     SQLITE_OPEN_NOMUTEX, NULL));
 	if (r == 0) {
 		sqlite3_extended_result_codes(db->sql, 1);
 		sqlite3_limit(db->sql, SQLITE_LIMIT_LENGTH, DB_TEXT_MAX);
@@ -211,8 +235,11 @@ static int open_once(int dir, struct db **ret, char why[256])
 		 * of 1 MiB: rows are read once and written in order. */
 		r = run(db, "PRAGMA locking_mode=EXCLUSIVE; PRAGMA temp_store=MEMORY;"
 			    "PRAGMA mmap_size=0; PRAGMA cell_size_check=ON;"
-			    "PRAGMA foreign_keys=ON; PRAGMA journal_mode=WAL;"
-			    "PRAGMA synchronous=NORMAL; PRAGMA journal_size_limit=4194304;");
+			    "PRAGMA foreign_keys=ON;");
+	}
+	if (r == 0 && !read_only) {
+		r = run(db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
+			    "PRAGMA journal_size_limit=4194304;");
 	}
 	if (r == 0) {
 		db_cache(db, 0);

@@ -6,8 +6,10 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "store/db/apply.h"
+#include "store/db/dir.h"
 
 static void not_durable(struct keep *k)
 {
@@ -29,12 +31,15 @@ static void was_moved_aside(struct keep *k)
 
 static int open_store(struct keep *k)
 {
-	int r = k->dir < 0 ? -ENOENT : db_open(k->dir, &k->db, &k->found);
+	bool none = k->dir < 0 || keep_dir_is_removed(k);
+	int r = none ? -ENOENT : db_open(k->dir, &k->db, &k->found);
 
 	if (r < 0)
 		snprintf(k->problem, sizeof k->problem, "%.*s", (int)sizeof k->problem - 1,
-			 k->dir < 0 ? "there is no state directory" : k->found.why);
-	if (k->dir >= 0)
+			 k->dir < 0 ? "there is no state directory"
+			 : none	    ? "the state directory was removed"
+				    : k->found.why);
+	if (!none)
 		was_moved_aside(k);
 	return r;
 }
@@ -269,12 +274,30 @@ static int write_everything(struct db *db, const struct model *m, uint64_t rev)
 	return r;
 }
 
+bool keep_dir_is_removed(const struct keep *k)
+{
+	struct stat st;
+
+	return k->dir >= 0 && fstat(k->dir, &st) == 0 && st.st_nlink == 0;
+}
+
+bool keep_is_removed(struct keep *k)
+{
+	if (k->db == NULL || db_is_in_place(k->db))
+		return false;
+	snprintf(k->problem, sizeof k->problem, "%s",
+		 keep_dir_is_removed(k) ? "the state directory was removed" : DB_NAME " was removed");
+	db_close(&k->db);
+	not_durable(k);
+	k->again = (struct mono){ 0 };
+	return true;
+}
+
 static int write_once(struct keep *k, struct model *m, uint64_t rev)
 {
 	int r;
 
-	if (k->db && !db_is_in_place(k->db))
-		db_close(&k->db);
+	(void)keep_is_removed(k);
 	if (k->db == NULL) {
 		r = open_store(k);
 		if (r < 0)
@@ -308,7 +331,7 @@ bool keep_write(struct keep *k, struct model *m, uint64_t rev, bool force)
 	bool rewrite;
 
 	if (k->durable && journal_is_empty(&m->journal) && rev == k->rev)
-		return true;
+		return true;	/* removed: keep_is_removed */
 	if (!k->durable && !force && now.ns < k->again.ns)
 		return false;
 	if (write_once(k, m, rev) < 0) {

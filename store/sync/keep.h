@@ -52,6 +52,11 @@ struct keep_loaded {
  * in what a missing policy forbids.  0; -EBADMSG: damaged, it was moved aside (found says so);
  * -errno: could not be read, and may be later. */
 must_use int keep_load(struct keep *, struct model *, struct keep_loaded *ret);
+/* True when the file that is written to was removed behind our back, or its directory: what was
+ * committed is gone.  The next keep_write() then writes everything into a new one. */
+bool keep_is_removed(struct keep *);
+/* The directory it lies in does not exist any more: nothing can be written to it ever. */
+bool keep_dir_is_removed(const struct keep *);
 /* Makes the journal durable as rev; at once returns the standing state while a pause lasts, unless
  * force.  True when everything is written. */
 bool keep_write(struct keep *, struct model *, uint64_t rev, bool force);

@@ -222,6 +222,7 @@ static void store_json(FILE *f, const struct keep *k, const struct report *r,
 	if (!k->durable)
 		fprintf(f, ",\"since_unix_ms\":%lld,\"since_mono_ms\":%lld",
 			(long long)k->since_unix_ms, (long long)(k->since.ns / NS_PER_MS));
+	fprintf(f, ",\"asides\":%llu", (unsigned long long)k->asides);
 	fputs(",\"moved_aside\":", f);
 	json_text(f, k->aside);
 	fputs(",\"moved_aside_why\":", f);

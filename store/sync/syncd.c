@@ -33,6 +33,8 @@
 #define REPORT_MAX_MS	5000
 #define REPORT_COST	10	/* a report that took 1 ms is not made again for 10 ms */
 #define VIEW_RETRY_MS	20
+#define LOOK_MS		1000	/* at whether the store is still where it was */
+#define DIR_AGAIN_MS	60000	/* a state directory that could not be made */
 #define LOAD_AGAIN_MS	1000	/* a store that could not be read */
 #define MESSAGES_A_PASS 128
 
@@ -58,9 +60,11 @@ struct syncd {
 	struct mono report_next;	/* not before */
 	bool was_durable;
 	uint64_t asides;		/* that were said */
+	bool had_dir;			/* a state directory that was there */
+	int exit_code;
 	struct mono began;
 	struct waiting_view base, overlay;
-	struct loop_timer work, view_retry, store_retry, report_again, trim, load_again;
+	struct loop_timer work, view_retry, store_retry, report_again, trim, load_again, look;
 };
 
 static struct syncd the;
@@ -212,6 +216,28 @@ static void store_retry_cb(void *arg)
 	struct syncd *s = arg;
 
 	write_store(s, true);
+}
+
+/* A store that is removed says nothing.  When its directory went with it, only a process that is born
+ * with another one can write again (Landlock names directories, not paths); the source has told us
+ * everything, so nothing is lost by being that process. */
+static void look_cb(void *arg)
+{
+	struct syncd *s = arg;
+
+	if (keep_dir_is_removed(&s->keep) || s->keep.dir < 0) {
+		int64_t up_ms = mono_diff_ms(clock_tick(), s->began);
+
+		if (s->report.state == SOURCE_SYNCED && (s->had_dir || up_ms > DIR_AGAIN_MS)) {
+			log_error("state_dir_removed", "rev=%llu what=\"starting again with a new one\"",
+				  (unsigned long long)s->rev);
+			loop_stop(&s->loop);
+			s->exit_code = ROLE_EXIT_START;
+			return;
+		}
+	}
+	if (keep_is_removed(&s->keep))
+		write_store(s, true);
 }
 
 /* ---- the report ---- */
@@ -550,7 +576,9 @@ int main(int argc, char **argv)
 	}
 	s->keep.dir = s->born.nfds ? s->born.fd[0].v : -1;
 	s->was_durable = true;
+	s->had_dir = s->keep.dir >= 0 && !keep_dir_is_removed(&s->keep);
 	load(s);
+	loop_timer_start(&s->loop, &s->look, LOOK_MS * NS_PER_MS, LOOK_MS, look_cb, s);
 	s->report_due = true;
 	loop_timer_start(&s->loop, &s->report_again, REPORT_FIRST_MS * NS_PER_MS, 0, report_cb, s);
 	chan_watch(&s->born.chan, &s->loop, chan_cb, s);
@@ -558,5 +586,5 @@ int main(int argc, char **argv)
 	loop_run(&s->loop);
 	source_file_free(&s->source);
 	keep_close(&s->keep);
-	return 0;
+	return s->exit_code;
 }

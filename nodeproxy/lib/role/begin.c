@@ -53,10 +53,11 @@ static bool ids_parse(const char *s, uid_t *uid, gid_t *gid)
 }
 
 /* The master decides when we end: Ctrl-C and kill go to it, we see STOP, DRAIN or the end of the
- * channel.  SIGPIPE has no meaning here. */
+ * channel.  SIGPIPE has no meaning here, and a file at its
+ * limit (SIGXFSZ) is an error of the write. */
 static void set_signals(void)
 {
-	static const int ignored[] = { SIGPIPE, SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2 };
+	static const int ignored[] = { SIGPIPE, SIGXFSZ, SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2 };
 	sigset_t none;
 
 	for (size_t i = 0; i < countof(ignored); i++)
