@@ -183,7 +183,7 @@ bool gather_ready(const struct state *st, struct text *why)
 		const struct proc *p = gather_proc(st, ROLE_WORKER, id);
 
 		if (p && p->state != PROC_READY)
-			because(why, "worker %u is %s", id, proc_state_name((enum proc_state)p->state));
+			because(why, "worker %u is %s", id, proc_word(p));
 		else if (p && p->rev == 0)
 			because(why, "worker %u has no view yet", id);
 	}

@@ -67,10 +67,18 @@ static void check_processes(const struct state *st, struct findings *f)
 		if (p->state == PROC_NONE || p->role >= ROLES)
 			continue;
 		snprintf(where, sizeof where, "%s %u", role_name((enum role)p->role), p->id);
-		if (p->state == PROC_WAITING)
+		if (proc_loops(p))
 			found(f, ERROR, where, "see standard error of nodeproxy for why it does not start",
-			      "%s dies at once and is started again later and later (%u restarts)",
-			      where, p->restarts);
+			      "%s is in a crash loop: it died %u times in a row, each time soon after its "
+			      "start, and is started again later and later", where, p->fails);
+		else if (p->state == PROC_STALLED)
+			found(f, ERROR, where,
+			      "wait: it goes on, or is killed after 10 s without a sign of life",
+			      "%s hangs; its listeners are served by a sibling", where);
+		else if (p->state == PROC_WAITING)
+			found(f, WARNING, where, "see standard error of nodeproxy for why it died",
+			      "%s died and waits to be started again (%u restarts)", where,
+			      p->restarts);
 		else if (p->restarts && age < 3600 * 1000)
 			found(f, WARNING, where,
 			      p->panics ? "read `nodeproxyctl panic show` and report it"

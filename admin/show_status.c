@@ -81,7 +81,7 @@ void show_worker(const struct state *st, uint32_t id, bool counters, struct text
 		js_i64(t, "cpu", p->cpu);
 	else
 		js_null(t, "cpu");
-	js_str(t, "state", proc_state_name((enum proc_state)p->state));
+	js_str(t, "state", proc_word(p));
 	js_u64(t, "rev", p->rev);
 	js_u64(t, "refused_rev", p->refused_rev);
 	js_u64(t, "restarts", p->restarts);
@@ -131,7 +131,7 @@ static void processes(const struct state *st, struct text *t)
 		js_str(t, "role", role_name((enum role)p->role));
 		js_u64(t, "id", p->id);
 		js_u64(t, "pid", p->pid);
-		js_str(t, "state", proc_state_name((enum proc_state)p->state));
+		js_str(t, "state", proc_word(p));
 		js_u64(t, "restarts", p->restarts);
 		js_u64(t, "panics", p->panics);
 		uptime(st, "uptime_seconds", p->started_unix_ms, t);

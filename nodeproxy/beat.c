@@ -13,11 +13,32 @@
 #include "nodeproxy/master.h"
 #include "nodeproxy/replace.h"
 
-#define PING_MS	      1000	/* without a sign of life */
+#define PING_MS	      1000	/* without a sign of life; a worker gives four a second */
 #define HANG_MS	      10000	/* a worker: dead for its callers anyway */
 #define HANG_OTHER_MS 120000	/* syncd may build a large view, admind write to a slow disk */
 #define BIRTH_MS      30000	/* from the fork to READY */
 #define SPEAK_MS      5000	/* adopted in the middle of its birth */
+
+void child_spoke(struct child *c)
+{
+	bool was = c->stalled;
+
+	c->beat_at = clock_now();
+	c->pinged = c->stalled = false;
+	if (!was)
+		return;
+	log_info("goes_on", "child=%s/%u pid=%d", role_name(c->role), c->id, (int)c->pid);
+	master_settle(c->m);	/* its listeners come home */
+}
+
+/* Whoever waits in the queues of its listeners is served by a sibling, until it goes on or dies. */
+static void child_stalls(struct child *c, int64_t silent)
+{
+	c->stalled = true;
+	log_warn("stalled", "child=%s/%u pid=%d ms=%lld", role_name(c->role), c->id, (int)c->pid,
+		 (long long)silent);
+	master_settle(c->m);
+}
 
 static void check_beat(struct master *m, struct child *c)
 {
@@ -30,19 +51,15 @@ static void check_beat(struct master *m, struct child *c)
 		beat = board_get(&b->worker[c->id].c[WC_beat_ms_gauge]);
 	if (beat != c->beat) {
 		c->beat = beat;
-		c->beat_at = clock_now();
-		c->pinged = c->stalled = false;
+		child_spoke(c);
 	}
 	silent = mono_diff_ms(clock_now(), c->beat_at);
 	if (silent >= PING_MS && !c->pinged) {	/* idle is no hang: an answer will tell */
 		c->pinged = true;
 		(void)chan_say(&c->chan, MSG_PING, &ping);
+		if (child_is_worker(c))
+			child_stalls(c, silent);
 		return;
-	}
-	if (silent >= 2 * PING_MS && c->pinged && !c->stalled && child_is_worker(c)) {
-		c->stalled = true;
-		log_warn("stalled", "child=%s/%u pid=%d ms=%lld", role_name(c->role), c->id,
-			 (int)c->pid, (long long)silent);
 	}
 	if (silent < hang)
 		return;

@@ -7,6 +7,8 @@
 
 #include "nodeproxy/children.h"
 
+/* It gave a sign of life: a message, or its beat on the board. */
+void child_spoke(struct child *);
 /* Once a second: hangs, late views, adopted children that never spoke. */
 void children_tick(struct master *);
 

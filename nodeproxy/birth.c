@@ -66,6 +66,7 @@ static _Noreturn void be_child(struct child *c, int chan, char *const argv[])
 	}
 	if (dup2(chan, CHAN_FD) < 0 || fcntl(CHAN_FD, F_SETFD, 0) < 0)
 		_exit(126);
+	(void)unsetenv("NOTIFY_SOCKET");	/* only we speak for the service */
 	fexecve(program_of(c->role).v, argv, environ);
 	_exit(127);
 }

@@ -37,7 +37,7 @@ void procs_write(struct master *m)
 		p->proc[n++] = (struct proc){
 			.role = c->role,
 			.id = c->id,
-			.state = c->state,
+			.state = c->stalled && c->state == PROC_READY ? PROC_STALLED : c->state,
 			.pid = child_is_alive(c) ? (uint32_t)c->pid : 0,
 			.cpu = c->cpu,
 			.restarts = c->restarts,
@@ -46,6 +46,7 @@ void procs_write(struct master *m)
 			.refused_rev = c->refused_rev,
 			.last_status = c->last_status,
 			.panics = c->panics,
+			.fails = c->fails,
 		};
 	}
 	p->count = n;
@@ -69,7 +70,8 @@ void child_became(struct child *c, enum proc_state s)
 bool child_can_accept(const struct child *c)
 {
 	/* Before the first view there is nothing to say to a caller; it waits in the queue. */
-	return child_is_worker(c) && c->state == PROC_READY && c->has_chan && c->rev != 0;
+	return child_is_worker(c) && c->state == PROC_READY && c->has_chan && c->rev != 0 &&
+	       !c->stalled;
 }
 
 void children_start(struct master *m)
@@ -99,6 +101,8 @@ static void adopt(struct master *m, struct child *c)
 		if (p->role != c->role || p->id != c->id)
 			continue;
 		c->state = p->state < PROC_STATES ? (enum proc_state)p->state : PROC_NONE;
+		if (c->state == PROC_STALLED)
+			c->state = PROC_READY;
 		c->restarts = p->restarts;
 		c->panics = p->panics;
 		c->rev = p->rev;

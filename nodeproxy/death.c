@@ -9,6 +9,7 @@
 #include <sys/pidfd.h>
 #include <sys/wait.h>
 
+#include "nodeproxy/beat.h"
 #include "nodeproxy/birth.h"
 #include "nodeproxy/lib/base/log.h"
 #include "nodeproxy/lib/ipc/msg.h"
@@ -144,8 +145,7 @@ static void heard(void *arg)
 		if (r == 0)
 			return;
 		if (r == 1) {
-			c->beat_at = clock_now();
-			c->pinged = c->stalled = false;
+			child_spoke(c);
 			master_message(m, c, msg);
 		} else if (r == -EAGAIN) {
 			log_limited(LOG_WARN, "over_its_rate", "child=%s/%u", role_name(c->role),

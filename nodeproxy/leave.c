@@ -7,7 +7,6 @@
 #include "nodeproxy/death.h"
 #include "nodeproxy/lib/base/log.h"
 #include "nodeproxy/master.h"
-#include "nodeproxy/notify.h"
 #include "nodeproxy/replace.h"
 
 #define LEAVE_MS 5000	/* after the drain deadline everything is killed */
@@ -61,7 +60,7 @@ void master_leave(struct master *m, int64_t deadline_ms)
 	m->leaving = true;
 	if (first) {
 		log_info("stopping", "deadline_ms=%lld", (long long)deadline_ms);
-		notify("STOPPING=1\nSTATUS=draining");
+		service_stopping(m, deadline_ms + 2 * LEAVE_MS);
 	}
 	listeners_close(m);	/* nothing is lent any more; the workers close theirs when they drain */
 	for (unsigned i = 0; i < CHILDREN; i++) {

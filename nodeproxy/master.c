@@ -24,7 +24,6 @@
 #include "nodeproxy/lib/base/memfd.h"
 #include "nodeproxy/lib/ipc/msg.h"
 #include "nodeproxy/lib/role/enter.h"
-#include "nodeproxy/notify.h"
 #include "nodeproxy/orders.h"
 #include "nodeproxy/programs.h"
 #include "nodeproxy/replace.h"
@@ -244,30 +243,12 @@ static void on_signal(void *arg, int signo)
 
 /* ---- what follows from a change ---- */
 
-static void say_ready(struct master *m)
-{
-	unsigned serving = 0;
-
-	if (m->ready_said || m->leaving)
-		return;
-	for (unsigned g = 0; g < m->n_workers; g++)
-		serving += child_can_accept(&m->child[m->listeners.home[g]]);
-	if (serving < m->n_workers || m->child[CHILD_ADMIND].state != PROC_READY ||
-	    m->child[CHILD_SYNCD].state != PROC_READY)
-		return;
-	m->ready_said = true;
-	log_info("ready", "workers=%u rev=%llu", serving,
-		 (unsigned long long)viewset_rev(&m->views.newest));
-	notify("READY=1\nSTATUS=%u workers, revision %llu", serving,
-	       (unsigned long long)viewset_rev(&m->views.newest));
-}
-
 void master_settle(struct master *m)
 {
 	listeners_settle(m);
 	replace_settle(m);
 	procs_write(m);
-	say_ready(m);
+	service_settle(m);
 	if (m->leaving)
 		leave_step(m);
 }
@@ -275,12 +256,7 @@ void master_settle(struct master *m)
 static void tick(void *arg)
 {
 	children_tick(arg);
-}
-
-static void on_watchdog(void *arg)
-{
-	(void)arg;
-	notify("WATCHDOG=1");
+	service_tick(arg);
 }
 
 /* The keeper says nothing after the table; its end is ours. */
@@ -369,8 +345,7 @@ int master_main(const char *file)
 	loop_signal_start(&m->loop, &m->on_hup, SIGHUP, on_signal, m);
 	chan_watch(&m->kept.chan, &m->loop, on_keeper, m);
 	loop_timer_start(&m->loop, &m->tick, TICK_MS * NS_PER_MS, TICK_MS, tick, m);
-	if (notify_watchdog_ms())
-		loop_timer_start(&m->loop, &m->watchdog, 0, notify_watchdog_ms(), on_watchdog, m);
+	service_open(m);
 	if (m->kept.adopted) {
 		log_warn("adopting", "entries=%u", m->kept.n);
 		children_adopt(m);

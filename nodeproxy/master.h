@@ -25,6 +25,7 @@
 #include "nodeproxy/lib/ipc/procs.h"
 #include "nodeproxy/lib/knobs/knobs.h"
 #include "nodeproxy/listeners.h"
+#include "nodeproxy/service.h"
 #include "nodeproxy/views.h"
 #include "workers/obs/board.h"
 
@@ -50,9 +51,10 @@ struct master {
 	struct listeners listeners;
 	struct files files;
 	struct views views;
-	bool leaving, ready_said;
+	bool leaving;
+	struct service service;
 	struct mono leave_at;
-	struct loop_timer tick, leave, watchdog;
+	struct loop_timer tick, leave;
 	struct loop_signal on_term, on_int, on_hup;
 };
 

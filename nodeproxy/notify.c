@@ -43,10 +43,13 @@ void notify(const char *fmt, ...)
 
 int64_t notify_watchdog_ms(void)
 {
-	const char *us = getenv("WATCHDOG_USEC");
-	uint64_t v;
+	const char *us = getenv("WATCHDOG_USEC"), *whom = getenv("WATCHDOG_PID");
+	uint64_t v, pid;
 
 	if (!us || !slice_u64(slice_str(us), INT64_MAX, &v))
 		return 0;
-	return (int64_t)(v / 2000);
+	/* Meant for the process that was started: our keeper. */
+	if (whom && (!slice_u64(slice_str(whom), INT32_MAX, &pid) || (pid_t)pid != getppid()))
+		return 0;
+	return (int64_t)(v / 1000);
 }

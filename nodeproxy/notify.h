@@ -10,7 +10,7 @@
 
 /* "READY=1\nSTATUS=...": best effort, never blocks. */
 void notify(const char *fmt, ...) printf_like(1, 2);
-/* Half of WATCHDOG_USEC in ms, 0: nobody watches. */
+/* WATCHDOG_USEC in ms, for the children of the process WATCHDOG_PID; 0: nobody watches. */
 int64_t notify_watchdog_ms(void);
 
 #endif

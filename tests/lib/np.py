@@ -151,7 +151,8 @@ class Host:
     def __exit__(self, kind, value, trace):
         failed = kind is not None and kind is not SystemExit
         if self.process and self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.keeper(), signal.SIGTERM)
             try:
                 self.process.wait(20)
             except subprocess.TimeoutExpired:
@@ -213,8 +214,13 @@ class Host:
             return self.status().get("ready")
         until("nodeproxy to be ready", ready, seconds)
 
+    def keeper(self):
+        """The process itself, or its child when a wrapper (unshare) stands between."""
+        below = [p for p, comm in self.pids().items() if comm == "nodeproxy"] if self.wrapper else []
+        return min(below, default=self.process.pid)
+
     def stop(self, seconds=DEADLINE):
-        self.process.send_signal(signal.SIGTERM)
+        os.kill(self.keeper(), signal.SIGTERM)
         return self.process.wait(seconds)
 
     # ---- questions

@@ -222,7 +222,8 @@ def kill_at_random(host, kills):
                 done[kind] = done.get(kind, 0) + 1
             except ProcessLookupError:
                 pass
-        time.sleep(rng.uniform(0.02, 0.1))
+        if rng.random() < 0.5:      # else also while others are being born
+            np.until("all processes", lambda: complete(host))
     np.until("all processes", lambda: complete(host))
     load.stop()
     np.until("ready", lambda: host.status()["ready"])
@@ -349,23 +350,6 @@ def hup_opens_the_access_log_again():
         np.until("a line in it", lambda: os.path.getsize(host.access_log) > 0)
 
 
-def the_service_manager_is_told():
-    with np.Host(workers=1, config=CONFIG) as host:
-        path = os.path.join(host.dir, "notify")
-        s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        s.bind(path)
-        s.settimeout(np.DEADLINE)
-        host.env = dict(NOTIFY_SOCKET=path, WATCHDOG_USEC="400000")
-        served_one(host)
-        heard = ""
-        while "READY=1" not in heard or heard.count("WATCHDOG=1") < 3:
-            heard += s.recv(4096).decode() + "\n"
-        assert host.stop() == 0
-        while "STOPPING=1" not in heard:
-            heard += s.recv(4096).decode() + "\n"
-        s.close()
-
-
 def options_and_bad_files_are_answered():
     r = subprocess.run([PROGRAM, "-V"], capture_output=True, text=True)
     assert r.returncode == 0 and r.stdout.startswith("nodeproxy "), r
@@ -394,7 +378,7 @@ TESTS = [options_and_bad_files_are_answered, processes_are_what_roles_def_says, 
          two_instances_do_not_share_state_socket_or_port, a_worker_that_dies_is_replaced_and_nobody_is_refused,
          a_dead_master_is_followed_by_one_that_keeps_the_children, master_and_worker_die_in_the_same_moment,
          nothing_outlives_the_keeper, drain_replaces_workers_without_losing_a_request, a_worker_that_hangs_is_killed,
-         a_panic_is_archived, hup_opens_the_access_log_again, the_service_manager_is_told,
+         a_panic_is_archived, hup_opens_the_access_log_again,
          random_deaths_in_the_foreground, random_deaths_below_pid_1]
 
 if __name__ == "__main__":

@@ -10,9 +10,19 @@
 const char *proc_state_name(enum proc_state s)
 {
 	static const char *const names[PROC_STATES] = { "none", "starting", "ready", "draining",
-							"waiting" };
+							"waiting", "stalled" };
 
 	return s < PROC_STATES ? names[s] : "none";
+}
+
+bool proc_loops(const struct proc *p)
+{
+	return p->fails >= PROC_LOOPS && (p->state == PROC_WAITING || p->state == PROC_STARTING);
+}
+
+const char *proc_word(const struct proc *p)
+{
+	return proc_loops(p) ? "crash-loop" : proc_state_name((enum proc_state)p->state);
 }
 
 int procs_copy(const struct procs *shared, struct procs *ret)

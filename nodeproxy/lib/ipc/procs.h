@@ -14,7 +14,7 @@
 #define PANICS_MAX  16		/* pages kept in the panic archive, newest first by serial */
 
 enum proc_state { PROC_NONE, PROC_STARTING, PROC_READY, PROC_DRAINING, PROC_WAITING /* back-off */,
-		  PROC_STATES };
+		  PROC_STALLED /* only told: ready, but without a sign of life */, PROC_STATES };
 
 struct proc {
 	uint32_t role, id;
@@ -26,7 +26,11 @@ struct proc {
 	uint64_t refused_rev;		/* worker: view it refused last, 0: none */
 	int32_t last_status;		/* wait status of the last death */
 	uint32_t panics;
+	uint32_t fails;			/* deaths in a row, each soon after its start */
+	uint32_t zero;
 };
+
+#define PROC_LOOPS 3	/* so many fails are called a crash loop */
 
 struct procs {
 	uint32_t magic, seq;
@@ -50,6 +54,10 @@ struct panic_archive {
 };
 
 const char *proc_state_name(enum proc_state);
+/* It dies whenever it is started. */
+bool proc_loops(const struct proc *);
+/* The state in the operator's words: "crash-loop", else the state's name. */
+const char *proc_word(const struct proc *);
 /* A consistent copy; -EAGAIN when the writer kept writing (try later), -EBADMSG. */
 must_use int procs_copy(const struct procs *shared, struct procs *ret);
 

@@ -363,8 +363,9 @@ START_TEST(check_finds_what_is_wrong_and_says_what_to_do)
 	ck_assert(!has_finding("error", ""));
 	ck_assert(has_finding("warning", "shop/api:80 has no ready endpoint"));
 	pages->procs.proc[0].state = PROC_WAITING;
+	pages->procs.proc[0].fails = PROC_LOOPS;
 	ck_assert(has_finding("error", "not ready"));
-	ck_assert(has_finding("error", "worker 0 dies at once"));
+	ck_assert(has_finding("error", "worker 0 is in a crash loop"));
 	pages->procs.proc[0].state = PROC_READY;
 	pages->procs.proc[0].rev = 6;
 	ck_assert(has_finding("warning", "serves rev 6, the newest is 7"));

@@ -373,6 +373,9 @@ START_TEST(a_procs_page_is_copied_whole_or_not_at_all)
 	ck_assert_int_eq(procs_copy(&shared, &mine), -EBADMSG);
 	ck_assert_str_eq(proc_state_name(PROC_READY), "ready");
 	ck_assert_str_eq(proc_state_name(77), "none");
+	ck_assert_str_eq(proc_word(&(struct proc){ .state = PROC_STALLED, .fails = 9 }), "stalled");
+	ck_assert_str_eq(proc_word(&(struct proc){ .state = PROC_WAITING, .fails = 2 }), "waiting");
+	ck_assert_str_eq(proc_word(&(struct proc){ .state = PROC_WAITING, .fails = 3 }), "crash-loop");
 }
 END_TEST
 
