@@ -212,17 +212,20 @@ static void check_limits(const struct state *st, struct findings *f)
 {
 	for (unsigned id = 0; id < st->workers; id++) {
 		uint64_t conns = gather_worker(st, id, WC_conns_gauge);
-		uint64_t fds = conns + gather_worker(st, id, WC_backs_gauge) +
-			       gather_worker(st, id, WC_pooled_gauge) +
-			       2 * gather_worker(st, id, WC_pipes_gauge);
+		uint64_t fds = gather_worker(st, id, WC_fds_gauge);
+		uint64_t fds_limit = gather_worker(st, id, WC_fds_limit_gauge);
 		const struct log_losses *l = &st->losses[id];
 		uint64_t unknown = gather_worker(st, id, WC_unknown_syscalls);
 		uint64_t bugs = gather_worker(st, id, WC_bugs);
 
-		if (st->open_files_limit && fds > st->open_files_limit / 5 * 4)
+		if (fds_limit && fds + 256 > fds_limit)
+			found(f, ERROR, NULL, "raise LimitNOFILE of the unit, or add workers",
+			      "worker %u refuses callers: it uses %llu of %llu descriptors", id,
+			      (unsigned long long)fds, (unsigned long long)fds_limit);
+		else if (fds_limit && fds > fds_limit / 5 * 4)
 			found(f, WARNING, NULL, "raise LimitNOFILE of the unit, or add workers",
-			      "worker %u uses about %llu of %llu descriptors", id,
-			      (unsigned long long)fds, (unsigned long long)st->open_files_limit);
+			      "worker %u uses %llu of %llu descriptors", id,
+			      (unsigned long long)fds, (unsigned long long)fds_limit);
 		if (conns > (uint64_t)st->knobs->max_conns / 5 * 4)
 			found(f, WARNING, NULL, "raise limits.connections, or add workers",
 			      "worker %u has %llu connections of limits.connections %lld", id,

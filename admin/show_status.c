@@ -91,6 +91,8 @@ void show_worker(const struct state *st, uint32_t id, bool counters, struct text
 	js_u64(t, "connections", gather_worker(st, id, WC_conns_gauge));
 	js_u64(t, "back_connections", gather_worker(st, id, WC_backs_gauge));
 	js_u64(t, "pooled_connections", gather_worker(st, id, WC_pooled_gauge));
+	js_u64(t, "descriptors", gather_worker(st, id, WC_fds_gauge));
+	js_u64(t, "descriptors_limit", gather_worker(st, id, WC_fds_limit_gauge));
 	js_u64(t, "log_dropped", l->ring + l->sink);
 	if (counters) {
 		struct counter_row row;

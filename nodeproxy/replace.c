@@ -42,7 +42,8 @@ static void drained_cb(void *arg)
 
 void child_drain(struct child *c, int64_t deadline_ms)
 {
-	struct msg_drain d = { .deadline_ms = (uint64_t)max_of(deadline_ms, (int64_t)0) };
+	struct msg_drain d = { .deadline_ms = (uint64_t)max_of(deadline_ms, (int64_t)0),
+			       .full_stop = c->m->leaving };
 
 	if (!child_is_alive(c) || !c->has_chan)
 		return;

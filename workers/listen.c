@@ -5,34 +5,40 @@
 #include "workers/listen.h"
 
 #include <errno.h>
+#include <linux/filter.h>
+#include <sys/socket.h>
 
 #include "nodeproxy/lib/base/log.h"
 #include "workers/path/conn.h"
 
 #define BURST_MAX 16
+#define QUEUE_MOST 65536	/* somaxconn is at most this */
 
 void listeners_init(struct listeners *ls, struct path *p, int spare)
 {
 	ls->path = p;
 	ls->spare.v = dup(spare);
+	p->fds.listeners = fd_is_open(ls->spare);
 	ls->n = 0;
 	for (unsigned i = 0; i < LISTENERS_MAX; i++)
 		ls->at[i].fd = FD_NONE;
 }
 
 /* No descriptor is left: refuse the caller instead of leaving it, and the event, where they are. */
-static void refuse_one(struct listeners *ls, struct listener *l)
+static int refuse_one(struct listeners *ls, struct listener *l)
 {
 	struct stream s = { 0 };
 	struct addr peer;
+	int r;
 
 	fd_close(&ls->spare);
-	if (tcp_world->accept(l->fd.v, &s, &peer) == 0) {
-		board_add(&ls->path->mine->c[WC_accept_refused], 1);
-		board_add(&ls->path->mine->reasons[REASON_NO_DESCRIPTORS], 1);
+	r = tcp_world->accept(l->fd.v, &s, &peer);
+	if (r == 0) {
+		gate_now(l->gate);
+		conn_refuse(l->gate, &s, REASON_NO_DESCRIPTORS);
 	}
-	stream_close(&s, true);
 	ls->spare.v = dup(l->fd.v);
+	return r;
 }
 
 static void pause_one(struct listeners *ls, struct listener *l, int error)
@@ -72,7 +78,9 @@ static void listener_step(struct sched_unit *u)
 			continue;
 		case -EMFILE:
 		case -ENFILE:
-			refuse_one(l->home, l);
+			r = refuse_one(l->home, l);
+			if (r < 0 && r != -EAGAIN)	/* the whole host has none: do not spin */
+				pause_one(l->home, l, r);
 			return;
 		default:
 			pause_one(l->home, l, r);
@@ -95,6 +103,7 @@ int listeners_add(struct listeners *ls, struct fd *fd, uint32_t index, uint32_t 
 
 	if (index >= p->knobs->n_listeners)
 		return -EINVAL;
+	listeners_drop(ls, index, group);	/* sent again: the newer one */
 	for (unsigned i = 0; i < LISTENERS_MAX && l == NULL; i++)
 		if (!fd_is_open(ls->at[i].fd))
 			l = &ls->at[i];
@@ -112,6 +121,7 @@ int listeners_add(struct listeners *ls, struct fd *fd, uint32_t index, uint32_t 
 	tenant_ref(l->tenant);
 	sched_unit_init(&l->unit, l->tenant, listener_step);
 	ls->n++;
+	p->fds.listeners++;
 	return 0;
 }
 
@@ -124,6 +134,7 @@ static void drop(struct listeners *ls, struct listener *l)
 	fd_close(&l->fd);
 	tenant_give(&l->tenant);
 	ls->n--;
+	ls->path->fds.listeners--;
 }
 
 void listeners_drop(struct listeners *ls, uint32_t index, uint32_t group)
@@ -141,6 +152,56 @@ void listeners_drop_all(struct listeners *ls)
 	for (unsigned i = 0; i < LISTENERS_MAX; i++)
 		if (fd_is_open(ls->at[i].fd))
 			drop(ls, &ls->at[i]);
+}
+
+/* A filter on the socket sees TCP headers: a segment with SYN and without ACK is a new caller. */
+static void hush(struct listener *l)
+{
+	struct sock_filter f[] = {
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13),			/* the flags */
+		BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 0x12),		/* ACK, SYN */
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0x02, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+		BPF_STMT(BPF_RET | BPF_K, 0xffffffff),
+	};
+	struct sock_fprog prog = { .len = countof(f), .filter = f };
+
+	if (setsockopt(l->fd.v, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof prog) < 0)
+		log_warn("still_dialled", "listener=%s error=%d", l->gate->knobs->name, errno);
+}
+
+void listeners_last_call(struct listeners *ls)
+{
+	for (unsigned i = 0; i < LISTENERS_MAX; i++)
+		if (fd_is_open(ls->at[i].fd))
+			hush(&ls->at[i]);
+}
+
+/* What is queued still, bounded: a filter that could not be attached must not keep us here. */
+static void empty_queue(struct listener *l)
+{
+	for (int i = 0; i < QUEUE_MOST; i++) {
+		struct stream s = { 0 };
+		struct addr peer;
+		int r = tcp_world->accept(l->fd.v, &s, &peer);
+
+		if (r == -ECONNABORTED || r == -EINTR || r == -EPROTO)
+			continue;
+		if (r < 0)
+			return;
+		board_add(&l->gate->path->mine->c[WC_accepted], 1);
+		(void)conn_new(l->gate, &s, &peer);
+	}
+}
+
+void listeners_close(struct listeners *ls)
+{
+	for (unsigned i = 0; i < LISTENERS_MAX; i++) {
+		if (!fd_is_open(ls->at[i].fd))
+			continue;
+		empty_queue(&ls->at[i]);
+		drop(ls, &ls->at[i]);
+	}
 }
 
 void listeners_event(struct listeners *ls, uint64_t token)

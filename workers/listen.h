@@ -34,6 +34,12 @@ void listeners_init(struct listeners *, struct path *, int spare);
 must_use int listeners_add(struct listeners *, struct fd *, uint32_t index, uint32_t group);
 void listeners_drop(struct listeners *, uint32_t index, uint32_t group);
 void listeners_drop_all(struct listeners *);
+/* A full stop, in two steps that lose nobody.  First nobody new gets an answer any more (the kernel
+ * drops SYNs, so a caller who tries again meets our successor, or a refusal when we are gone), while
+ * those whose handshake was under way still arrive.  Then what is queued is accepted and the
+ * sockets are closed.  Not for sockets that anybody else shall go on using. */
+void listeners_last_call(struct listeners *);
+void listeners_close(struct listeners *);
 /* An event of the poll set with a token of TOKEN_LISTENER. */
 void listeners_event(struct listeners *, uint64_t token);
 /* Now and then: those that were paused try again, tenants of a new view pay from now on. */

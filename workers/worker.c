@@ -7,7 +7,8 @@
  *            there is work, but libev gets its due (channel, timers) after PASS_ROUNDS
  *   views    a base is verified in slices between passes while the old view serves; an overlay at
  *            once; the newest wins; a bad one is refused and the old one goes on
- *   drain    listeners go, answers say "last one", at the deadline the rest is cut; then DRAINED
+ *   drain    listeners go, answers say "last one", at the deadline the rest is cut; then DRAINED.
+ *            At a full stop nobody else has our listeners: whoever is in their queues is served too
  *   orphan   the channel has ended and nobody took it up: drain, then exit */
 #include <errno.h>
 #include <signal.h>
@@ -28,6 +29,11 @@
 #define PASS_ROUNDS	64
 #define TICK_MS		250
 #define VIEW_SLICE_US	200
+/* A full stop.  Handshakes that were under way have LAST_CALL_MS to arrive.  A caller that says
+ * nothing for IDLE_GRACE_MS is let go, so that idle connections do not hold up a stop until its
+ * deadline; in a replacement they stay until then, there is no hurry. */
+#define LAST_CALL_MS	100
+#define IDLE_GRACE_MS	1000
 
 /* A base that is being verified, and the overlay that waits for it. */
 struct incoming {
@@ -40,7 +46,7 @@ static struct worker {
 	struct role_born born;
 	struct loop loop;
 	struct loop_io traffic;
-	struct loop_timer due, tick, again, drain_deadline;
+	struct loop_timer due, tick, again, drain_deadline, last_call, idle_grace;
 	struct mono due_at;		/* what the timer is set to; INT64_MAX: not */
 	struct ring ring;
 	struct listeners listeners;
@@ -69,7 +75,7 @@ static void check_drained(void)
 {
 	struct msg_empty m = { 0 };
 
-	if (!the.draining || the.drained || path_live(&the.path))
+	if (!the.draining || the.drained || path_live(&the.path) || the.listeners.n)
 		return;
 	the.drained = true;
 	chan_say(&the.born.chan, MSG_DRAINED, &m);
@@ -246,12 +252,31 @@ static void on_drain_deadline(void *arg)
 {
 	(void)arg;
 	clock_tick();
+	listeners_drop_all(&the.listeners);
 	path_drain_deadline(&the.path);
 	path_reap(&the.path);
 	check_drained();
 }
 
-static void drain(uint64_t ms)
+static void on_last_call(void *arg)
+{
+	(void)arg;
+	clock_tick();
+	listeners_close(&the.listeners);
+	pass();
+}
+
+static void on_idle_grace(void *arg)
+{
+	(void)arg;
+	clock_tick();
+	pass();			/* what has arrived meanwhile is not idle */
+	path_close_idle(&the.path);
+	path_reap(&the.path);
+	check_drained();
+}
+
+static void drain(uint64_t ms, bool full_stop)
 {
 	ms = min_of(ms, (uint64_t)86400000);
 	loop_timer_start(&the.loop, &the.drain_deadline, (int64_t)ms * NS_PER_MS, 0,
@@ -259,9 +284,17 @@ static void drain(uint64_t ms)
 	if (the.draining)
 		return;		/* with another deadline */
 	the.draining = true;
-	log_info("draining", "deadline_ms=%llu conns=%u", (unsigned long long)ms,
-		 path_live(&the.path));
-	listeners_drop_all(&the.listeners);
+	log_info("draining", "deadline_ms=%llu conns=%u full_stop=%d", (unsigned long long)ms,
+		 path_live(&the.path), full_stop);
+	if (full_stop && ms > LAST_CALL_MS) {
+		listeners_last_call(&the.listeners);
+		loop_timer_start(&the.loop, &the.last_call, LAST_CALL_MS * NS_PER_MS, 0,
+				 on_last_call, NULL);
+		loop_timer_start(&the.loop, &the.idle_grace, IDLE_GRACE_MS * NS_PER_MS, 0,
+				 on_idle_grace, NULL);
+	} else {
+		listeners_drop_all(&the.listeners);
+	}
 	path_drain(&the.path);
 	path_reap(&the.path);
 	check_drained();
@@ -304,7 +337,8 @@ static void handle(const struct msg *m)
 		view_here(m->p, fd_take(&fd));
 		break;
 	case MSG_DRAIN:
-		drain(((const struct msg_drain *)m->p)->deadline_ms);
+		drain(((const struct msg_drain *)m->p)->deadline_ms,
+		      ((const struct msg_drain *)m->p)->full_stop);
 		break;
 	case MSG_LOG_LEVEL:
 		log_level = (enum log_level)min_of(((const struct msg_log_level *)m->p)->level,
@@ -342,7 +376,7 @@ static void on_chan(void *arg)
 		chan_unwatch(&the.born.chan);
 		the.orphan = true;
 		log_warn("channel_lost", "error=%d", -r);
-		drain((uint64_t)the.path.knobs->drain_ms);
+		drain((uint64_t)the.path.knobs->drain_ms, false);
 		if (the.drained)
 			loop_stop(&the.loop);
 		break;

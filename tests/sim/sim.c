@@ -107,7 +107,7 @@ static void start(struct sim *s)
 	if (s->starve)
 		s->knobs->tenant_memory = s->starve;
 	must(path_init(s->path, s->knobs, s->board, 0, &s->ring_in) == 0);
-	s->path->fds_max = 1024;
+	s->path->fds.limit = s->path->fds.fixed + s->path->fds.reserve + 1024;
 }
 
 void sim_free(struct sim **sp)

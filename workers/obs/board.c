@@ -146,7 +146,8 @@ void board_unclaim(struct board *b, unsigned worker, uint32_t claim)
 unsigned board_bury(struct board *b, unsigned worker)
 {
 	static const enum worker_counter gauges[] = {
-		WC_conns_gauge, WC_backs_gauge, WC_pooled_gauge, WC_pipes_gauge,
+		WC_conns_gauge, WC_backs_gauge, WC_pooled_gauge, WC_pipes_gauge, WC_fds_gauge,
+		WC_fds_limit_gauge,
 		WC_chunk_bytes_gauge, WC_view_rev_gauge, WC_beat_ms_gauge,
 	};
 	struct board_worker *w = &b->worker[worker];

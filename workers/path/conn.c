@@ -72,7 +72,9 @@ static void enter_linger(struct conn *c)
 static void enter_closed(struct conn *c, enum conn_state was, enum conn_event ev)
 {
 	struct path *p = c->path;
-	bool abort = ev == CONN_EV_CUT || ev == CONN_EV_DRAIN_END;
+	/* Who was not waiting for anything shall see an end, not a reset. */
+	bool abort = ev == CONN_EV_CUT ||
+		     (ev == CONN_EV_DRAIN_END && (was == CONN_BUSY || c->front.out.bytes));
 
 	if (c->reason == REASON_NONE)
 		c->reason = ev == CONN_EV_DRAIN_END ? REASON_DRAIN_DEADLINE : REASON_DONE;
@@ -88,6 +90,7 @@ static void enter_closed(struct conn *c, enum conn_state was, enum conn_event ev
 	sched_forget(&p->sched, &c->unit);
 	list_remove(&c->node);
 	list_add_tail(&p->dead_conns, &c->node);
+	p->fds.gone++;
 	tenant_leave(c->tenant);
 }
 
@@ -408,6 +411,39 @@ static void set_extra(struct conn *c, const struct addr *peer)
 	c->extra_n = (uint8_t)b.n;
 }
 
+/* Callers of this gate speak HTTP, or nothing that is served here. */
+static bool must_be_http(const struct gate *g)
+{
+	return g->knobs->route == LISTEN_HOST ||
+	       (g->knobs->route == LISTEN_SERVICE && g->has_port && g->port.protocol == APP_HTTP);
+}
+
+void conn_refuse(struct gate *g, struct stream *s, enum reason why)
+{
+	struct path *p = g->path;
+	const struct reason_row *row = reason_row(why);
+	/* What stays unread turns the answer into a reset, so this first. */
+	ssize_t n = s->ops->read(s, p->scratch, PATH_SCRATCH);
+	struct slice said = slice_of(p->scratch, n > 0 ? (size_t)n : 0);
+	bool http = row->http && (must_be_http(g) || detect(said) == DETECT_HTTP1);
+
+	board_add(&p->mine->c[WC_accept_refused], 1);
+	board_add(&p->mine->reasons[why], 1);
+	board_add(&g->tenant->board->reasons[why], 1);
+	if (why != REASON_OVER_CONNECTIONS)	/* tenant_admit counted that one */
+		board_add(&g->tenant->board->c[TC_refused], 1);
+	if (http) {
+		char text[512];
+		bool is_head = said.n >= 5 && memcmp(said.p, "HEAD ", 5) == 0;
+		struct iovec v = { text, http1_local_answer((unsigned)row->http, why, false, is_head,
+							    text, sizeof text) };
+
+		/* A new socket takes this much, or its caller is gone. */
+		http = s->ops->write(s, &v, 1) == (ssize_t)v.iov_len && s->ops->finish(s) == 0;
+	}
+	stream_close(s, !http);
+}
+
 struct conn *conn_new(struct gate *g, struct stream *s, const struct addr *peer)
 {
 	struct path *p = g->path;
@@ -416,7 +452,7 @@ struct conn *conn_new(struct gate *g, struct stream *s, const struct addr *peer)
 	enum reason why = REASON_NO_DESCRIPTORS;
 
 	gate_now(g);
-	if (p->conns.live + p->pool.backs.live >= p->fds_max)
+	if (path_fds_free(p) < p->fds.reserve && path_give_back(p, 4) == 0)
 		goto refused;
 	why = REASON_NO_MEMORY;
 	c = slab_take(&p->conns, &ref);
@@ -460,12 +496,7 @@ struct conn *conn_new(struct gate *g, struct stream *s, const struct addr *peer)
 refused:
 	if (c)
 		slab_give(&p->conns, c);
-	board_add(&p->mine->c[WC_accept_refused], 1);
-	board_add(&p->mine->reasons[why], 1);
-	board_add(&g->tenant->board->reasons[why], 1);
-	if (why != REASON_OVER_CONNECTIONS)	/* tenant_admit counted that one */
-		board_add(&g->tenant->board->c[TC_refused], 1);
-	stream_close(s, true);
+	conn_refuse(g, s, why);
 	return NULL;
 }
 

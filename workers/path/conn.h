@@ -78,6 +78,8 @@ static inline struct purse conn_purse(struct conn *c)
 
 /* Takes the stream.  NULL: refused (counted), and the stream is closed. */
 struct conn *conn_new(struct gate *, struct stream *, const struct addr *peer);
+/* Counts and closes a stream that is no conn: told why where HTTP is or must be spoken, else cut. */
+void conn_refuse(struct gate *, struct stream *, enum reason);
 void conn_event(struct conn *, enum conn_event);
 /* Ends it for this reason unless it has one already, by this event. */
 void conn_end(struct conn *, enum reason, enum conn_event);

@@ -113,13 +113,15 @@ void exchange_release_back(struct exchange *ex, bool reusable, bool abort)
 	ex->back = NULL;
 	b->user = NULL;
 	b->leg.want = 0;
-	if (reusable && !p->draining && is_quiet(p, &b->leg) &&
+	if (reusable && !p->draining && path_fds_free(p) >= 2 * p->fds.reserve &&
+	    is_quiet(p, &b->leg) &&
 	    pool_put(&p->pool, b)) {
 		path_deadline(p, &b->deadline, p->knobs->pooled_ms);
 		return;
 	}
 	leg_close(&b->leg, conn_purse(ex->conn), abort);
 	list_add_tail(&p->dead_backs, &b->node);
+	p->fds.gone++;
 }
 
 /* All that an ended exchange still holds. */

@@ -75,11 +75,14 @@ static enum flowed push(struct path *p, struct flow *f, struct leg *to)
 }
 
 /* Fills a pipe from the source: FLOW_AGAIN: go on (with push, or without a pipe). */
-static enum flowed pull(struct path *p, struct flow *f, struct leg *from, uint64_t blind)
+static enum flowed pull(struct path *p, struct flow *f, struct leg *from, struct tenant *t,
+			uint64_t blind)
 {
-	struct pipe *pipe = pipe_take(&p->pipes);
+	struct pipe *pipe = NULL;
 	ssize_t k;
 
+	if (p->pipes.n_spare || path_fds_free(p) >= p->fds.reserve)
+		pipe = pipe_take(&p->pipes, &t->pipes);
 	if (pipe == NULL) {
 		f->bulk = false;
 		return FLOW_AGAIN;
@@ -149,7 +152,7 @@ static enum flowed run(struct exchange *ex, struct flow *f, struct leg *from, st
 
 			if (blind >= SPLICE_MIN && (f->bulk || blind != UINT64_MAX) && !from->eof &&
 			    from->ready & READY_IN && from->s.ops->pull && to->s.ops->push) {
-				r = pull(p, f, from, blind);
+				r = pull(p, f, from, c->tenant, blind);
 				if (r != FLOW_AGAIN)
 					return r;
 				if (f->pipe)

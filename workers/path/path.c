@@ -5,23 +5,28 @@
 #include "workers/path/path.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 
 #include "workers/path/exchange.h"
 
-/* Descriptors that conns and backs leave alone: channel, shared memory, views, pipes. */
-#define FD_RESERVE 256
+/* Slots of backs looked at for an idle one, so that giving back is a short step. */
+#define GIVE_BACK_LOOKS 512
 /* The starved are looked at once per this, not at every pass. */
 #define STARVED_NS NS_PER_MS
 
-static uint32_t descriptors(void)
+/* Those that are open now lie at the bottom: descriptors are given out lowest first. */
+static void init_fds(struct fds *f)
 {
 	struct rlimit r;
 
-	if (getrlimit(RLIMIT_NOFILE, &r) < 0 || r.rlim_cur <= 2 * FD_RESERVE)
-		return FD_RESERVE;
-	return (uint32_t)min_of(r.rlim_cur - FD_RESERVE, (rlim_t)1 << 22);
+	*f = (struct fds){ .limit = 1024 };
+	if (getrlimit(RLIMIT_NOFILE, &r) == 0)
+		f->limit = (uint32_t)min_of(r.rlim_cur, (rlim_t)1 << 22);
+	f->reserve = f->limit >= 2 * FDS_RESERVE ? FDS_RESERVE : f->limit / 2;
+	for (int i = 0; i < 1024; i++)
+		f->fixed += fcntl(i, F_GETFD) >= 0;
 }
 
 static int init_memory(struct path *p, const struct knobs *k)
@@ -56,7 +61,6 @@ int path_init(struct path *p, const struct knobs *k, struct board *b, unsigned w
 	p->board = p->balance.board = b;
 	p->worker = worker;
 	p->mine = &b->worker[worker];
-	p->fds_max = descriptors();
 	p->limits = (struct http1_limits){ .head_bytes = (uint32_t)k->head_bytes,
 					   .headers = (uint32_t)k->headers,
 					   .uri_bytes = (uint32_t)k->uri_bytes };
@@ -74,7 +78,7 @@ int path_init(struct path *p, const struct knobs *k, struct board *b, unsigned w
 	if (k->debug_scheduler == DEBUG_SCHEDULER_OFF)
 		sched_switch_off(&p->sched);
 #endif
-	if ((r = poll_init(&p->poll)) < 0 || (r = init_memory(p, k)) < 0 ||
+	if ((r = poll_init(&p->poll)) < 0 || (init_fds(&p->fds), r = init_memory(p, k)) < 0 ||
 	    (r = tenants_init(&p->tenants, b, worker, &p->memory, (uint64_t)k->tenant_memory,
 			      (uint32_t)k->tenant_conns)) < 0)
 		goto fail;
@@ -114,6 +118,29 @@ static void close_back(struct path *p, struct back *b)
 	wheel_clear(&p->wheel, &b->deadline);
 	leg_close(&b->leg, (struct purse){ &p->chunks, &p->memory }, false);
 	list_add_tail(&p->dead_backs, &b->node);
+	p->fds.gone++;
+}
+
+uint32_t path_give_back(struct path *p, uint32_t n)
+{
+	uint32_t closed = 0;
+
+	if (p->pool.idle == 0)
+		return 0;
+	for (uint32_t i = 0; i < GIVE_BACK_LOOKS && closed < n; i++) {
+		struct back *b;
+
+		if (p->sweep >= p->pool.backs.fresh)
+			p->sweep = 0;
+		b = slab_at(&p->pool.backs, (struct slot_ref){ p->sweep, p->pool.backs.gen[p->sweep] });
+		p->sweep++;
+		if (b && b->idle_at) {
+			close_back(p, b);
+			closed++;
+		}
+	}
+	board_add(&p->mine->c[WC_given_back], closed);
+	return closed;
 }
 
 static void close_pool(struct path *p)
@@ -231,6 +258,7 @@ void path_reap(struct path *p)
 		back_free(&p->pool, &b);
 	while ((c = list_pop(&p->dead_conns, struct conn, node)))
 		conn_free(c);
+	p->fds.gone = 0;
 	if (list_is_empty(&p->starved) || clock_now().ns - p->starved_at.ns < STARVED_NS)
 		return;
 	/* They look for themselves whether there is memory now. */
@@ -288,6 +316,18 @@ void path_drain_deadline(struct path *p)
 	each_conn(p, cut_now);
 }
 
+static void close_if_idle(struct conn *c)
+{
+	if (c->state == CONN_HEAD && c->front.in == NULL && c->front.out.bytes == 0 &&
+	    !(c->front.ready & READY_IN))
+		conn_end(c, REASON_DRAINED, CONN_EV_DEADLINE);
+}
+
+void path_close_idle(struct path *p)
+{
+	each_conn(p, close_if_idle);
+}
+
 void path_gauges(struct path *p)
 {
 	uint64_t *c = p->mine->c;
@@ -296,6 +336,8 @@ void path_gauges(struct path *p)
 	board_set(&c[WC_backs_gauge], p->pool.backs.live);
 	board_set(&c[WC_pooled_gauge], p->pool.idle);
 	board_set(&c[WC_pipes_gauge], p->pipes.open - p->pipes.n_spare);
+	board_set(&c[WC_fds_gauge], path_fds_used(p));
+	board_set(&c[WC_fds_limit_gauge], p->fds.limit);
 	board_set(&c[WC_chunk_bytes_gauge], p->memory.used);
 	if (p->log.ring)
 		board_set(&c[WC_log_dropped], ring_dropped(p->log.ring));

@@ -41,6 +41,19 @@ struct gate {
 	char who[ACCESS_WHO_MAX];	/* of the access line */
 };
 
+/* Descriptors of this process, counted without asking the kernel.  While fewer than reserve are
+ * free no caller is taken, so that backs (they stop at an eighth of it), the messages of the master
+ * and new listeners still find room; while fewer than twice that are free nothing idle is kept. */
+#define FDS_RESERVE 256
+
+struct fds {
+	uint32_t limit;			/* RLIMIT_NOFILE */
+	uint32_t reserve;		/* FDS_RESERVE, or half of a limit that is below twice that */
+	uint32_t fixed;			/* open since the start: channel, epoll sets, shared memory */
+	uint32_t listeners;
+	uint32_t gone;			/* closed, while their conn or back waits for the reaper */
+};
+
 struct path {
 	/* given at path_init; borrowed */
 	const struct knobs *knobs;
@@ -62,7 +75,8 @@ struct path {
 	struct http1_limits limits;
 	const struct view *view;	/* current; NULL before the first */
 	struct gate *gate;		/* per listener of the settings */
-	uint32_t fds_max;		/* conns and backs at most */
+	struct fds fds;
+	uint32_t sweep;			/* where path_give_back() goes on in the slab of backs */
 	bool draining;
 	bool past_deadline;		/* of the drain */
 
@@ -118,6 +132,21 @@ static inline uint32_t path_live(const struct path *p)
 {
 	return p->conns.live;
 }
+static inline uint32_t path_fds_used(const struct path *p)
+{
+	return p->fds.fixed + p->fds.listeners + 2 * p->pipes.open + p->conns.live +
+	       p->pool.backs.live - p->fds.gone;
+}
+static inline uint32_t path_fds_free(const struct path *p)
+{
+	uint32_t used = path_fds_used(p);
+
+	return used < p->fds.limit ? p->fds.limit - used : 0;
+}
+/* Closes some idle backs, at most n, looking at a bounded number; how many it closed. */
+uint32_t path_give_back(struct path *, uint32_t n);
+/* Callers without a request under way leave now (FIN, reason DRAINED): a full stop. */
+void path_close_idle(struct path *);
 /* Gauges that are cheaper to copy now and then than to keep. */
 void path_gauges(struct path *);
 

@@ -106,12 +106,19 @@ static enum step back_failed(struct exchange *ex)
 	return NEXT;
 }
 
+/* One side of a tunnel has finished: the other is seldom long in following. */
+static bool is_half_closed(const struct exchange *ex)
+{
+	return ex->is_tunnel && (ex->up.done || ex->down.done || ex->back_deaf);
+}
+
 static int64_t ms_for(const struct exchange *ex)
 {
 	const struct knobs *k = ex->conn->path->knobs;
 
 	if (ex->is_tunnel)
-		return k->tcp_idle_ms;
+		return is_half_closed(ex) ? min_of(k->half_closed_ms, k->tcp_idle_ms)
+					   : k->tcp_idle_ms;
 	if (ex->answer == ANSWER_NONE && ex->up.done)
 		return k->response_ms;
 	return k->stall_ms;
@@ -429,6 +436,7 @@ enum step stage_relay(struct exchange *ex)
 	struct leg *front = &c->front, *back = &ex->back->leg;
 	uint64_t before = progress(ex);
 	bool started = ex->is_http ? !ex->sent_head : !ex->is_tunnel;
+	bool half = is_half_closed(ex);
 	enum step s;
 
 	front->want = back->want = 0;
@@ -445,7 +453,7 @@ enum step stage_relay(struct exchange *ex)
 	if (s != NEXT || ex->back == NULL)
 		return s;
 	s = ex->answer == ANSWER_NONE && !ex->is_tunnel ? answer(ex) : go_down(ex, NULL);
-	if (s == WAIT && (started || progress(ex) != before))
+	if (s == WAIT && (started || progress(ex) != before || is_half_closed(ex) != half))
 		conn_deadline_ms(c, ms_for(ex));
 	return s;
 }

@@ -32,13 +32,23 @@ void pipes_fini(struct pipes *ps)
 	ps->n_spare = 0;
 }
 
-struct pipe *pipe_take(struct pipes *ps)
+static struct pipe *use(struct pipe *p, uint32_t *user)
 {
+	p->user = user;
+	++*user;
+	return p;
+}
+
+struct pipe *pipe_take(struct pipes *ps, uint32_t *user)
+{
+	unsigned in_use = ps->open - ps->n_spare;
 	int fds[2], room;
 
+	if (in_use + *user >= ps->max)
+		return NULL;
 	if (ps->n_spare)
-		return &ps->pipe[ps->spare[--ps->n_spare]];
-	if (ps->off || ps->open >= ps->max || pipe2(fds, O_NONBLOCK | O_CLOEXEC) < 0)
+		return use(&ps->pipe[ps->spare[--ps->n_spare]], user);
+	if (ps->off || pipe2(fds, O_NONBLOCK | O_CLOEXEC) < 0)
 		return NULL;
 	room = fcntl(fds[0], F_SETPIPE_SZ, (int)PIPE_BYTES);
 	if (room < 0)
@@ -57,10 +67,16 @@ struct pipe *pipe_take(struct pipes *ps)
 		*p = (struct pipe){ .out = { fds[0] }, .in = { fds[1] }, .room = (uint32_t)room,
 				    .used = true };
 		ps->open++;
-		return p;
+		return use(p, user);
 	}
 	must(!"fewer than PIPES_MAX are open");
 	return NULL;
+}
+
+void pipes_trim(struct pipes *ps)
+{
+	while (ps->n_spare)
+		shut(ps, &ps->pipe[ps->spare[--ps->n_spare]]);
 }
 
 void pipe_give(struct pipes *ps, struct pipe **pp)
@@ -68,6 +84,8 @@ void pipe_give(struct pipes *ps, struct pipe **pp)
 	struct pipe *p = *pp;
 
 	*pp = NULL;
+	must(*p->user > 0);
+	--*p->user;
 	if (p->held == 0 && ps->n_spare < PIPES_SPARE)
 		ps->spare[ps->n_spare++] = (uint16_t)(p - ps->pipe);
 	else

@@ -16,6 +16,7 @@ struct pipe {
 	struct fd in, out;	/* written to, read from */
 	size_t held;		/* bytes inside */
 	uint32_t room;		/* what the kernel made of PIPE_BYTES */
+	uint32_t *user;		/* how many its user holds */
 	bool used;
 };
 
@@ -29,7 +30,11 @@ struct pipes {
 /* max: pipes open at once, at most PIPES_MAX; 0: none, everything is copied. */
 void pipes_init(struct pipes *, unsigned max);
 void pipes_fini(struct pipes *);
-struct pipe *pipe_take(struct pipes *);		/* NULL: none */
+/* user counts what one user holds: it gets another only while it holds fewer than are free, so that
+ * however many pipes one user (with sinks that stall) holds, some are left for every other.  NULL:
+ * none.  *user must live until pipe_give(). */
+struct pipe *pipe_take(struct pipes *, uint32_t *user);
+void pipes_trim(struct pipes *);		/* closes the spare ones */
 void pipe_give(struct pipes *, struct pipe **);	/* one that holds bytes is closed */
 
 #endif

@@ -44,6 +44,7 @@ struct tenant {
 
 	struct budget memory;		/* chunks are charged here */
 	uint32_t conns, conns_max;
+	uint32_t pipes;			/* that its flows hold */
 	uint32_t weight;
 	uint32_t refs;
 	uint32_t slot, gen;

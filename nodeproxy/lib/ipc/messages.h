@@ -51,6 +51,8 @@ struct msg_listen {
 
 struct msg_drain {
 	uint64_t deadline_ms;		/* from now */
+	uint32_t full_stop;		/* nobody else has the listeners: their queues are served */
+	uint32_t zero;
 };
 
 struct msg_rev {

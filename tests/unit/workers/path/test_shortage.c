@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* What is refused, given up or only slower when something runs out, over real sockets. */
+#include <errno.h>
+#include <sys/socket.h>
+
+#include "tests/lib/path_rig.h"
+#include "tests/unit/test.h"
+
+#define ONE_HTTP "service t/s port=80/main/http\nendpoint t/s:main $1\n"
+#define ONE_AUTO "service t/s port=80/main/auto\nendpoint t/s:main $1\n"
+#define ONE_TCP	 "service t/s port=80/main/tcp\nendpoint t/s:main $1\n"
+#define GET	 "GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
+#define OK2	 "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+
+static void end_all(struct rig *r, int c, int b)
+{
+	if (c >= 0)
+		close(c);
+	if (b >= 0)
+		close(b);
+	rig_must_be_empty(r);
+	rig_free(&r);
+}
+
+/* ---- descriptors ---- */
+
+static void leave_free(struct rig *r, uint32_t n)
+{
+	r->path.fds.limit = path_fds_used(&r->path) + n;
+}
+
+START_TEST(what_is_counted_is_what_is_open)
+{
+	struct rig *r = rig_new(ONE_HTTP, NULL);
+	uint32_t before = path_fds_used(&r->path);
+	int c[8], b[8];
+
+	for (int i = 0; i < 8; i++) {
+		c[i] = rig_dial(r);
+		rig_say(r, c[i], GET);
+		b[i] = rig_accept(r, 1);
+		rig_hear_head(r, b[i]);
+	}
+	ck_assert_uint_eq(path_fds_used(&r->path), before + 16);
+	for (int i = 0; i < 8; i++) {
+		rig_say(r, b[i], OK2);
+		rig_hear(r, c[i], OK2);
+		close(c[i]);
+	}
+	while (r->path.conns.live)
+		rig_pass(r);
+	ck_assert_uint_eq(r->path.pool.idle, 8);
+	ck_assert_uint_eq(path_fds_used(&r->path), before + 8);
+	for (int i = 0; i < 8; i++)
+		close(b[i]);
+	while (r->path.pool.backs.live)
+		rig_pass(r);
+	ck_assert_uint_eq(path_fds_used(&r->path), before);
+	end_all(r, -1, -1);
+}
+END_TEST
+
+START_TEST(callers_are_told_503_while_256_are_not_free_and_served_again_after)
+{
+	struct rig *r = rig_new(ONE_HTTP, NULL);
+	int c, b;
+
+	leave_free(r, FDS_RESERVE - 1);
+	c = rig_dial(r);
+	rig_say(r, c, GET);
+	rig_hear(r, c, "HTTP/1.1 503 Service Unavailable\r\n");
+	ck_assert_ptr_nonnull(strstr(rig_hear_head(r, c), "x-nodeproxy-reason: NO_DESCRIPTORS"));
+	rig_hear_cut(r, c);
+	close(c);
+	ck_assert_uint_eq(board_get(&r->path.mine->c[WC_accept_refused]), 1);
+	ck_assert_uint_eq(board_get(&r->path.mine->reasons[REASON_NO_DESCRIPTORS]), 1);
+	/* One more than the reserve: a caller is taken, and his back still has room. */
+	leave_free(r, FDS_RESERVE);
+	c = rig_dial(r);
+	rig_say(r, c, GET);
+	b = rig_accept(r, 1);
+	rig_hear_head(r, b);
+	rig_say(r, b, OK2);
+	rig_hear(r, c, OK2);
+	end_all(r, c, b);
+}
+END_TEST
+
+START_TEST(a_caller_whose_protocol_is_open_is_told_when_he_said_http_and_cut_when_not)
+{
+	struct rig *r = rig_new(ONE_AUTO, NULL);
+	int c;
+
+	leave_free(r, 10);
+	c = rig_dial(r);
+	ck_assert_int_eq(send(c, GET, strlen(GET), MSG_NOSIGNAL), (ssize_t)strlen(GET));
+	rig_hear(r, c, "HTTP/1.1 503 Service Unavailable\r\n");
+	close(c);
+	c = rig_dial(r);
+	ck_assert_int_eq(send(c, "\x01\x02\x03\x04", 4, MSG_NOSIGNAL), 4);
+	{
+		char byte;
+		ssize_t n;
+
+		do {
+			rig_pass(r);
+			n = recv(c, &byte, 1, 0);
+		} while (n < 0 && errno == EAGAIN);
+		ck_assert_int_le(n, 0);
+	}
+	end_all(r, c, -1);
+}
+END_TEST
+
+START_TEST(an_idle_back_is_given_up_before_a_caller_is_refused)
+{
+	struct rig *r = rig_new(ONE_HTTP, NULL);
+	int c = rig_dial(r), b, d, e;
+
+	rig_say(r, c, GET);
+	b = rig_accept(r, 1);
+	rig_hear_head(r, b);
+	rig_say(r, b, OK2);
+	rig_hear(r, c, OK2);
+	rig_until_quiet(r);
+	ck_assert_uint_eq(r->path.pool.idle, 1);
+	leave_free(r, FDS_RESERVE - 1);
+	d = rig_dial(r);
+	rig_say(r, d, GET);
+	rig_hear_end(r, b);
+	ck_assert_uint_eq(board_get(&r->path.mine->c[WC_given_back]), 1);
+	e = rig_accept(r, 1);
+	rig_hear_head(r, e);
+	rig_say(r, e, OK2);
+	rig_hear(r, d, OK2);
+	/* and none is kept while they are short */
+	rig_hear_end(r, e);
+	ck_assert_uint_eq(r->path.pool.idle, 0);
+	close(b);
+	close(e);
+	close(d);
+	end_all(r, c, -1);
+}
+END_TEST
+
+START_TEST(backs_stop_before_the_last_descriptor)
+{
+	struct rig *r = rig_new(ONE_HTTP, NULL);
+	int c = rig_dial(r);
+
+	rig_until_quiet(r);
+	leave_free(r, FDS_RESERVE / 8);
+	rig_say(r, c, GET);
+	rig_hear(r, c, "HTTP/1.1 503 Service Unavailable\r\n");
+	rig_log(r, "reason=NO_DESCRIPTORS");
+	end_all(r, c, -1);
+}
+END_TEST
+
+/* ---- pipes ---- */
+
+static void one_pipe(struct knobs *k)
+{
+	k->pipes = 1;
+}
+
+/* Sends n bytes from the endpoint and hears them all at the caller. */
+static void carry(struct rig *r, int from, int to, size_t n)
+{
+	static char bytes[1 << 16], got[1 << 16];
+	size_t sent = 0, heard = 0;
+
+	memset(bytes, 'x', sizeof bytes);
+	while (heard < n) {
+		ssize_t k = sent < n ? send(from, bytes, min_of(sizeof bytes, n - sent), MSG_NOSIGNAL) : 0;
+
+		if (k > 0)
+			sent += (size_t)k;
+		k = recv(to, got, sizeof got, 0);
+		if (k > 0)
+			heard += (size_t)k;
+		ck_assert(k != 0);
+		rig_pass(r);
+	}
+}
+
+START_TEST(with_all_pipes_held_by_a_stalled_sink_others_are_copied)
+{
+	struct rig *r = rig_new(ONE_TCP, one_pipe);
+	static char bytes[1 << 16];
+	int slow = rig_dial(r), slow_b, c, b;
+	uint64_t spliced;
+
+	slow_b = rig_accept(r, 1);
+	/* until his socket is full and the pipe has bytes that nobody takes */
+	for (int quiet = 0; quiet < 100;) {
+		quiet = send(slow_b, bytes, sizeof bytes, MSG_NOSIGNAL) > 0 ? 0 : quiet + 1;
+		rig_pass(r);
+	}
+	ck_assert_uint_eq(r->path.pipes.open - r->path.pipes.n_spare, 1);
+	spliced = board_get(&r->path.mine->c[WC_spliced_bytes]);
+	c = rig_dial(r);
+	b = rig_accept(r, 1);
+	carry(r, b, c, 4u << 20);
+	ck_assert_uint_eq(board_get(&r->path.mine->c[WC_spliced_bytes]), spliced);
+	close(slow);
+	close(slow_b);
+	end_all(r, c, b);
+}
+END_TEST
+
+START_TEST(a_tenant_with_stalled_sinks_leaves_pipes_for_another)
+{
+	struct rig *r = rig_new(ONE_TCP, NULL);
+	static char bytes[1 << 16];
+	int c[12], b[12];
+
+	r->path.pipes.max = 8;
+	for (int i = 0; i < 12; i++) {
+		c[i] = rig_dial(r);
+		b[i] = rig_accept(r, 1);
+	}
+	for (int quiet = 0; quiet < 100; quiet++)
+		for (int i = 0; i < 12; i++) {
+			if (send(b[i], bytes, sizeof bytes, MSG_NOSIGNAL) > 0)
+				quiet = 0;
+			rig_pass(r);
+		}
+	ck_assert_uint_le(r->path.pipes.open - r->path.pipes.n_spare, 4);
+	ck_assert_uint_ge(r->path.pipes.open - r->path.pipes.n_spare, 1);
+	for (int i = 0; i < 12; i++) {
+		close(c[i]);
+		close(b[i]);
+	}
+	end_all(r, -1, -1);
+}
+END_TEST
+
+/* ---- slow and vanished callers ---- */
+
+static void soon(struct knobs *k)
+{
+	k->half_closed_ms = 50;
+}
+
+START_TEST(a_half_closed_tunnel_has_a_timer_of_its_own)
+{
+	struct rig *r = rig_new(ONE_TCP, soon);
+	int c = rig_dial(r), b = rig_accept(r, 1);
+
+	rig_say(r, c, "hello");
+	rig_hear(r, b, "hello");
+	shutdown(c, SHUT_WR);
+	rig_hear_end(r, b);
+	/* bytes from the other side set it anew */
+	rig_say(r, b, "yes?");
+	rig_hear(r, c, "yes?");
+	rig_log(r, "reason=FRONT_IDLE");	/* not after tcp_idle, an hour */
+	rig_hear_cut(r, c);
+	rig_hear_cut(r, b);
+	end_all(r, c, b);
+}
+END_TEST
+
+UNIT_TESTS("shortage",
+	   what_is_counted_is_what_is_open,
+	   callers_are_told_503_while_256_are_not_free_and_served_again_after,
+	   a_caller_whose_protocol_is_open_is_told_when_he_said_http_and_cut_when_not,
+	   an_idle_back_is_given_up_before_a_caller_is_refused,
+	   backs_stop_before_the_last_descriptor,
+	   with_all_pipes_held_by_a_stalled_sink_others_are_copied,
+	   a_tenant_with_stalled_sinks_leaves_pipes_for_another,
+	   a_half_closed_tunnel_has_a_timer_of_its_own)
