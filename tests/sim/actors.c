@@ -118,7 +118,7 @@ static const char *header(const struct message *m, const uint8_t *p, const char 
 
 static size_t find(const uint8_t *p, size_t n, const char *what, size_t most)
 {
-	const uint8_t *at = memmem(p, min_of(n, most), what, strlen(what));
+	const uint8_t *at = n ? memmem(p, min_of(n, most), what, strlen(what)) : NULL;
 
 	return at ? (size_t)(at - p) : SIZE_MAX;
 }
