@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the nodeproxy authors
-"""admin/commands.def -> nodeproxyctl(1) or nodeproxy-api(7), on standard output.
+"""admin/commands.def -> nodeproxyctl(1), nodeproxy-api(7) or bash completion, on standard output.
 
-    from_commands.py commands.def VERSION nodeproxyctl.1|nodeproxy-api.7
+    from_commands.py commands.def VERSION nodeproxyctl.1|nodeproxy-api.7|nodeproxyctl.bash
 """
 import re
 import sys
@@ -107,6 +107,100 @@ def api(commands, version):
     return out
 
 
+BASH = """# SPDX-License-Identifier: Apache-2.0
+# Copyright the nodeproxy authors
+# bash completion for nodeproxyctl.  Made from admin/commands.def by man/from_commands.py.
+
+# What the daemon knows, when it can be asked: the first, or namespace/name of, column.
+_nodeproxyctl_ask() {
+	nodeproxyctl ${_np_socket:+-s "$_np_socket"} $1 2>/dev/null |
+		awk -v both="${2-}" 'NR > 1 && $1 ~ /^[a-z0-9]/ { print both ? $1 "/" $2 : $1 }' | sort -u
+}
+
+# Values of an option or of the n-th word behind a command.
+_nodeproxyctl_values() {
+	case $1 in
+	-o) echo table json yaml ;;
+	-n | NAMESPACE) _nodeproxyctl_ask "get namespaces" ;;
+	--service) nodeproxyctl ${_np_socket:+-s "$_np_socket"} get services 2>/dev/null |
+		awk 'NR > 1 { print $2 }' | sort -u ;;
+	--worker) _nodeproxyctl_ask "get workers" ;;
+	LEVEL) echo debug info warn error ;;
+	KIND) echo %(kinds)s ;;
+	"[SERIAL]") _nodeproxyctl_ask "get panics" ;;
+	"[NAMESPACE/]NAME") case ${2-} in
+		namespace) _nodeproxyctl_ask "get namespaces" ;;
+		tenant) _nodeproxyctl_ask "get tenants" ;;
+		httproute) _nodeproxyctl_ask "get routes" both ;;
+		*) _nodeproxyctl_ask "get services" both ;;
+		esac ;;
+	WHAT) echo %(debug)s ;;
+	esac
+}
+
+_nodeproxyctl() {
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} _np_socket= words= rest= last=
+	local i w row command options values reply=
+	for ((i = 1; i < COMP_CWORD; i++)); do
+		w=${COMP_WORDS[i]}
+		case $w in
+		-s) _np_socket=${COMP_WORDS[++i]} ;;
+		-o | -n | --*) case " %(flags)s " in *" $w "*) ;; *) ((i++)) ;; esac ;;
+		*) words+=${words:+ }$w ;;
+		esac
+	done
+	# The longest command that these words begin with; what is behind it are its values.
+	command=
+	while IFS='|' read -r row options values; do
+		case "$words " in
+		"$row "*) [ ${#row} -gt ${#command} ] && command=$row && reply=$options && rest=$values ;;
+		esac
+	done <<<"$_nodeproxyctl_rows"
+	case $prev in
+	-s) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+	%(valued)s) COMPREPLY=($(compgen -W "$(_nodeproxyctl_values "$prev")" -- "$cur")); return ;;
+	esac
+	if [ -z "$command" ]; then
+		while IFS='|' read -r row options values; do
+			[ -z "$words" ] && reply+=" ${row%%%% *}" && continue
+			case "$row" in "$words "*) row=${row#"$words "} && reply+=" ${row%%%% *}" ;; esac
+		done <<<"$_nodeproxyctl_rows"
+		COMPREPLY=($(compgen -W "$reply -s -o --help --version" -- "$cur"))
+		return
+	fi
+	if [[ $cur != -* ]]; then
+		words=${words#"$command"} last=${words##* }
+		set -- $words
+		for ((i = $#; i > 0; i--)); do rest=${rest#* }; done
+		reply="$(_nodeproxyctl_values "${rest%%%% *}" "$last") $reply"
+	fi
+	COMPREPLY=($(compgen -W "$reply -s -o --help" -- "$cur"))
+}
+
+_nodeproxyctl_rows='%(rows)s'
+complete -F _nodeproxyctl nodeproxyctl
+"""
+
+
+def bash(commands, version):
+    del version
+    lines, valued, flags, said = [], {"-o", "-n"}, {"--help", "--version"}, {}
+    for c in commands:
+        options = [a["option"] for a in c["args"] if a["option"]]
+        values = [a["value"].split()[0] for a in c["args"] if not a["option"]]
+        for a in c["args"]:
+            if a["option"] and a["option"] != "-s":
+                (flags if a["kind"] == "FLAG" else valued).add(a["option"])
+            # "a, b or c" in the help of these lists all there are
+            said[a["value"]] = " ".join(re.findall(r"[a-z]+(?:-[a-z]+)*", a["help"].replace(" or ", " ")))
+        lines.append("|".join((c["words"], " ".join(options), " ".join(values) + " ")))
+    return BASH % {"rows": "\n".join(lines), "valued": " | ".join(sorted(valued)), "flags": " ".join(sorted(flags)),
+                   "debug": said["WHAT"], "kinds": said["KIND"]}
+
+
+PAGES = {"nodeproxyctl.1": ctl, "nodeproxy-api.7": api, "nodeproxyctl.bash": bash}
+
+
 def main():
     source, version, page = sys.argv[1:4]
     commands = {}
@@ -121,7 +215,7 @@ def main():
     for c in commands.values():
         if not c["help"] or not c["permission"]:
             sys.exit(f"{source}: {c['name']}: no help or no permission")
-    sys.stdout.write((ctl if page.startswith("nodeproxyctl") else api)(list(commands.values()), version))
+    sys.stdout.write(PAGES[page](list(commands.values()), version))
 
 
 main()

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the nodeproxy authors
+# What bash offers after the words of nodeproxyctl, with a daemon that knows a little.
+set -u
+. "${top_builddir:-.}/man/nodeproxyctl.bash" 2>/dev/null || . "${top_srcdir:-.}/man/nodeproxyctl.bash" || exit 1
+
+nodeproxyctl() {
+	case $* in
+	*"get services") printf 'NAMESPACE  NAME  PORTS\nshop  web  80\nbank  db  5432\n' ;;
+	*"get workers") printf 'ID  PID\n0  7\n1  8\n' ;;
+	*"get namespaces") printf 'NAMESPACE  TENANT\nshop  shop\n' ;;
+	esac
+}
+failed=0
+offers() { # expected, words; the last one is being typed
+	local expected=$1
+	shift
+	COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMPREPLY=()
+	_nodeproxyctl
+	if [ "${COMPREPLY[*]}" != "$expected" ]; then
+		printf 'FAIL %s: offers "%s", not "%s"\n' "$*" "${COMPREPLY[*]}" "$expected"
+		failed=1
+	fi
+}
+offers "status" nodeproxyctl sta
+offers "endpoints" nodeproxyctl get e
+offers "table json yaml" nodeproxyctl -o ""
+offers "-n --service -s -o --help" nodeproxyctl -s /x get endpoints -
+offers "service" nodeproxyctl describe se
+offers "shop/web" nodeproxyctl describe service sh
+offers "bank/db" nodeproxyctl -o json describe service b
+offers "shop" nodeproxyctl get services -n ""
+offers "db web" nodeproxyctl get endpoints --service ""
+offers "0 1" nodeproxyctl drain --worker ""
+offers "--worker --deadline --help" nodeproxyctl drain --
+offers "warn" nodeproxyctl log-level w
+offers "show" nodeproxyctl panic s
+exit $failed
