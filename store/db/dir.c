@@ -17,9 +17,12 @@ static int the_dir = -1;
 /* The name inside the directory, or NULL with errno set. */
 static const char *inside(const char *path)
 {
-	if (path[0] == '/' && strncmp(path + 1, DB_NAME, strlen(DB_NAME)) == 0 &&
-	    strchr(path + 1, '/') == NULL)
-		return path + 1;
+	static const char *const names[] = { DB_PATH, DB_NEXT_PATH };
+
+	for (size_t i = 0; i < countof(names); i++)
+		if (strncmp(path, names[i], strlen(names[i])) == 0 &&
+		    strchr(path + strlen(names[i]), '/') == NULL)
+			return path + 1;
 	errno = EACCES;
 	return NULL;
 }
@@ -40,7 +43,8 @@ static int dir_access(const char *path, int mode)
 
 static int dir_stat(const char *path, struct stat *st)
 {
-	const char *name = inside(path);
+	/* SQLite looks whether a part of a path is a link. */
+	const char *name = strcmp(path, "/" DB_NEXT_DIR) == 0 ? DB_NEXT_DIR : inside(path);
 
 	return name ? fstatat(the_dir, name, st, AT_SYMLINK_NOFOLLOW) : -1;
 }

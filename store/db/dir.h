@@ -6,8 +6,8 @@
  * The sync process has no rights on the directories above the state directory and is born with a
  * descriptor of it.  SQLite knows only path names, so its table of system calls (sqlite3_vfs.
  * xSetSystemCall of the "unix" VFS, for the whole process) is replaced by calls relative to that
- * descriptor.  Names are "/store.db" and what SQLite appends to it; every other path is EACCES,
- * symbolic links are not followed. */
+ * descriptor.  Names are "/store.db" and "/next/store.db" and what SQLite appends to them; every other
+ * path is EACCES, symbolic links are not followed. */
 #ifndef NODEPROXY_STORE_DB_DIR_H
 #define NODEPROXY_STORE_DB_DIR_H
 
@@ -15,6 +15,8 @@
 
 #define DB_NAME "store.db"
 #define DB_PATH "/" DB_NAME
+#define DB_NEXT_DIR  "next"	/* of the copy, see copy.h */
+#define DB_NEXT_PATH "/" DB_NEXT_DIR DB_PATH
 
 /* From now on SQLite works in dir (borrowed; must stay open until the next call).  0 or -ENOSYS
  * when this SQLite cannot be told. */

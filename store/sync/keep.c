@@ -75,6 +75,18 @@ void keep_close(struct keep *k)
 	db_close(&k->db);
 }
 
+int keep_move(struct keep *k, struct model *m, int dir, uint64_t *ret_rev)
+{
+	int r;
+
+	db_close(&k->db);
+	k->dir = dir;
+	m->journal.rewrite = true;
+	*ret_rev = 0;
+	r = keep_open_again(k);
+	return r == 0 ? db_meta(k->db, "rev", ret_rev) : r;
+}
+
 /* ---- from the store ---- */
 
 struct loading {

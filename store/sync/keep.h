@@ -40,6 +40,10 @@ must_use int keep_open(struct keep *, int dir);
 /* The same once more, after keep_open or keep_load failed. */
 must_use int keep_open_again(struct keep *);
 void keep_close(struct keep *);
+/* From the copy to the store itself, in dir, which nobody else may have open: opens it and says which
+ * revision it has; the next keep_write() writes everything into it.  0 or -errno: keep_write() will
+ * try again. */
+must_use int keep_move(struct keep *, struct model *, int dir, uint64_t *ret_rev);
 
 struct keep_loaded {
 	uint32_t rows, refused;	/* refused: not valid (any more) */

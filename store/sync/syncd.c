@@ -24,6 +24,7 @@
 #include "nodeproxy/lib/base/rand.h"
 #include "nodeproxy/lib/knobs/knobs.h"
 #include "nodeproxy/lib/role/begin.h"
+#include "store/db/copy.h"
 #include "store/sync/report.h"
 #include "store/sync/source.h"
 
@@ -35,6 +36,7 @@
 #define VIEW_RETRY_MS	20
 #define LOOK_MS		1000	/* at whether the store is still where it was */
 #define DIR_AGAIN_MS	60000	/* a state directory that could not be made */
+#define MOVE_MS		20	/* between two looks whether the store is free */
 #define LOAD_AGAIN_MS	1000	/* a store that could not be read */
 #define MESSAGES_A_PASS 128
 
@@ -59,6 +61,8 @@ struct syncd {
 	bool report_due;
 	struct mono report_next;	/* not before */
 	bool was_durable;
+	bool on_copy;			/* on trial, and until the store itself is free */
+	struct loop_timer move;
 	uint64_t asides;		/* that were said */
 	bool had_dir;			/* a state directory that was there */
 	int exit_code;
@@ -238,6 +242,68 @@ static void look_cb(void *arg)
 	}
 	if (keep_is_removed(&s->keep))
 		write_store(s, true);
+}
+
+/* ---- the store in an upgrade: copy.h ---- */
+
+/* For the next binaries: a copy, or (they were no good) none. */
+static void store_copy(struct syncd *s, const struct msg_store_copy *m)
+{
+	struct msg_store_copied done = { .error = 0 };
+
+	if (!m->make) {
+		if (!s->on_copy)
+			db_copy_remove(s->keep.dir);
+		return;
+	}
+	write_store(s, true);
+	done.error = s->on_copy ? -EBUSY : s->keep.db ? db_copy_make(s->keep.db) : -ENOENT;
+	chan_say(&s->born.chan, MSG_STORE_COPIED, &done);
+}
+
+static void use_copy(struct syncd *s)
+{
+	int r = s->born.nfds ? db_copy_dir(s->born.fd[0].v, &s->keep.dir) : -EBADF;
+
+	s->on_copy = true;
+	if (r < 0) {		/* the source will tell everything, or we do not become ready */
+		log_error("no_copy", "error=\"%s\"", strerror(-r));
+		s->keep.dir = -1;
+	}
+}
+
+static void move_cb(void *arg)
+{
+	struct syncd *s = arg;
+	int copy = s->keep.dir, dir = s->born.fd[0].v;
+	uint64_t rev = 0;
+	int r;
+
+	if (db_is_taken(dir)) {
+		log_limited(LOG_INFO, "store_taken", "by=\"the former sync process\"");
+		loop_timer_start(&s->loop, &s->move, MOVE_MS * NS_PER_MS, 0, move_cb, s);
+		return;
+	}
+	r = keep_move(&s->keep, &s->model, dir, &rev);
+	s->on_copy = false;
+	if (copy >= 0)
+		close(copy);
+	db_copy_remove(dir);
+	log_info("store_confirmed", "rev=%llu found=%llu error=%d", (unsigned long long)s->rev,
+		 (unsigned long long)rev, -r);
+	if (rev >= s->rev) {	/* the former process went on while we were on trial */
+		s->rev = rev + 1;
+		commit_view(s);
+	}
+	write_store(s, true);
+	report_soon(s);
+}
+
+/* We have taken over: the store is ours as soon as the former process has let go of it. */
+static void store_confirm(struct syncd *s)
+{
+	if (s->on_copy && s->born.nfds && !loop_timer_is_running(&s->move))
+		move_cb(s);
 }
 
 /* ---- the report ---- */
@@ -423,6 +489,12 @@ static void from_master(struct syncd *s, const struct msg *m)
 	case MSG_VIEW_FAILED:
 		view_failed(s, m);
 		break;
+	case MSG_STORE_COPY:
+		store_copy(s, m->p);
+		break;
+	case MSG_STORE_CONFIRM:
+		store_confirm(s);
+		break;
 	case MSG_STOP:
 		write_store(s, true);
 		loop_stop(&s->loop);
@@ -575,6 +647,10 @@ int main(int argc, char **argv)
 		return ROLE_EXIT_START;
 	}
 	s->keep.dir = s->born.nfds ? s->born.fd[0].v : -1;
+	if (s->born.start.trial)
+		use_copy(s);
+	else if (s->keep.dir >= 0)
+		db_copy_remove(s->keep.dir);
 	s->was_durable = true;
 	s->had_dir = s->keep.dir >= 0 && !keep_dir_is_removed(&s->keep);
 	load(s);

@@ -10,8 +10,8 @@
 
 #include "nodeproxy/lib/base/must.h"
 
-#define MSG_BUILD_ID 32
-#define MSG_NAME     128
+#define MSG_BUILD_ID 32		/* never changes: see msg.def */
+#define MSG_NAME     128		/* the same */
 
 struct msg_empty {
 	uint32_t zero;
@@ -34,6 +34,8 @@ struct msg_start {
 	uint32_t log_level;
 	uint64_t started_unix_ms;	/* of the whole instance */
 	uint64_t rev;			/* syncd: newest view the master holds; it makes later ones */
+	uint32_t trial;			/* syncd: use the copy of the store, until STORE_CONFIRM */
+	uint32_t zero;
 };
 
 struct msg_log_level {
@@ -86,23 +88,31 @@ struct msg_file {
 	char name[MSG_NAME * 2];	/* a name inside the source directory: no slash, not . or .. */
 };
 
+struct msg_store_copy {
+	uint32_t make;			/* 0: remove it */
+};
+
+struct msg_store_copied {
+	int32_t error;			/* 0 or -errno */
+};
+
 struct msg_ring {
 	uint32_t worker;
 	uint32_t bytes;			/* of the mapping */
 };
 
 struct msg_sockets {
-	uint32_t has_metrics;
+	uint32_t has_metrics;		/* no descriptors at all: close what you have, finish what runs */
 };
 
 /* What admind may order; each is checked again by the master. */
-enum order { ORDER_DRAIN = 1, ORDER_LOG_LEVEL, ORDER_LOG_REOPEN, ORDER_DEBUG };
+enum order { ORDER_DRAIN = 1, ORDER_LOG_LEVEL, ORDER_LOG_REOPEN, ORDER_DEBUG, ORDER_UPGRADE };
 
 struct msg_order {
 	uint64_t serial;
 	uint32_t order;
 	uint32_t worker;		/* DRAIN, DEBUG: which worker; UINT32_MAX: all */
-	int64_t number;			/* DRAIN: deadline in ms, LOG_LEVEL: level, DEBUG: which */
+	int64_t number;			/* DRAIN, UPGRADE: deadline in ms, LOG_LEVEL: level, DEBUG: which */
 	char who[64];			/* "uid=0 pid=7", for the log */
 };
 
@@ -112,14 +122,50 @@ struct msg_order_done {
 	uint32_t zero;
 };
 
+/* ---- keeper and master: see msg.def before you touch one of these ---- */
+
+#define KEEPER_SPEAKS 1
+
 struct msg_keep {
-	char name[MSG_NAME];		/* "listener/front/0", "chan/worker/1/pid/…" */
+	char name[MSG_NAME];		/* "listen/front/0", "chan/worker/1", … */
 	uint64_t number;		/* goes with it (pid, generation, …) */
+	uint32_t shared;		/* of the instance: goes over to the next build's master */
+	uint32_t zero;
+};
+
+/* Why there is a new master. */
+enum kept_birth {
+	BIRTH_FIRST,			/* nobody before it */
+	BIRTH_AGAIN,			/* its predecessor died: has all of its entries */
+	BIRTH_TRIAL,			/* beside an older build's: has the shared entries */
 };
 
 struct msg_kept_end {
 	uint32_t count;
-	uint32_t adopted;		/* 0: first master of this keeper */
+	uint32_t birth;			/* enum kept_birth */
+	uint32_t speaks;		/* KEEPER_SPEAKS of the keeper */
+	uint32_t zero;
+	uint64_t started_unix_ms;	/* of the instance */
+	uint64_t rev;			/* of the older master, when it said LAUNCH */
+};
+
+struct msg_build {
+	char build[MSG_BUILD_ID];
+};
+
+struct msg_launch {
+	uint64_t rev;			/* newest that the workers have */
+	uint32_t ready_ms;		/* for the new one to become ready */
+	uint32_t retire_ms;		/* for this one to drain and leave, afterwards */
+};
+
+struct msg_old_ones {
+	uint32_t masters, workers;
+};
+
+struct msg_reaped {
+	uint32_t pid;
+	int32_t status;			/* as wait(2) has it */
 };
 
 struct msg_goodbye {

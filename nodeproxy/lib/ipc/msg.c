@@ -28,6 +28,19 @@ static const struct msg_rule rules[MSGS] = {
 #include "nodeproxy/lib/ipc/msg.def"
 #undef MSG
 
+/* What keepers and masters of other builds know: see msg.def. */
+static_must(sizeof(struct msg_head) == 8 && CHAN_MAX_BYTES >= 1024 && CHAN_MAX_FDS >= 8);
+static_must(MSG_KEEP == 1 && sizeof(struct msg_keep) == 144);
+static_must(MSG_KEPT == 2 && MSG_KEPT_END == 3 && sizeof(struct msg_kept_end) == 32);
+static_must(MSG_MASTER_READY == 4 && sizeof(struct msg_build) == 32);
+static_must(MSG_GOODBYE == 5 && sizeof(struct msg_goodbye) == 8);
+static_must(MSG_LAUNCH == 6 && sizeof(struct msg_launch) == 16);
+static_must(MSG_LAST_WORDS == 7 && MSG_LAUNCH_FAILED == 8 && sizeof(struct msg_empty) == 4);
+static_must(MSG_TAKE_OVER == 9 && MSG_RETIRE == 10);
+static_must(MSG_OLD_ONES == 11 && sizeof(struct msg_old_ones) == 8);
+static_must(MSG_REAPED == 12 && sizeof(struct msg_reaped) == 8);
+static_must(ROLE_KEEPER == 1 && ROLE_MASTER == 2);
+
 static const char *const roles[ROLES] = { "none",   "keeper", "master",
 					  "worker", "syncd",  "admind" };
 

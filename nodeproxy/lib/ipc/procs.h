@@ -40,8 +40,11 @@ struct procs {
 	uint64_t failed_rev;		/* newest view that all workers refused */
 	uint32_t accounts_missing;	/* 1: runs with fixed unused uids */
 	uint32_t shutting_down;
+	uint32_t upgrading;		/* new binaries are being tried */
+	uint32_t old_masters, old_workers;	/* of earlier binaries, that still drain */
+	uint32_t zero;
 	uint64_t bad_messages;		/* from children that broke msg.def */
-	uint32_t count, zero;
+	uint32_t count, zero2;
 	struct proc proc[PROCS_MAX];
 };
 
