@@ -130,6 +130,11 @@ static void order_answer(struct pending *p, int32_t error, struct slice words)
 	serve_answer(&the.serve, client, &a);
 }
 
+static int64_t order_wait_ms(const struct msg_order *o)
+{
+	return ORDER_WAIT_MS + (o->order == ORDER_UPGRADE ? the.state.knobs->upgrade_ms : 0);
+}
+
 static void order_timer_cb(void *arg)
 {
 	struct mono now = clock_tick();
@@ -139,7 +144,7 @@ static void order_timer_cb(void *arg)
 	for (unsigned i = 0; i < ORDERS_MAX; i++) {
 		struct pending *p = &the.pending[i];
 
-		if (p->used && mono_diff_ms(now, p->since) > ORDER_WAIT_MS)
+		if (p->used && mono_diff_ms(now, p->since) > order_wait_ms(&p->order))
 			order_answer(p, -ETIMEDOUT, SLICE("the master did not answer in time"));
 		left += p->used;
 	}
@@ -218,6 +223,10 @@ static void message(const struct msg *m, struct fd fd[CHAN_MAX_FDS])
 
 	switch (m->type) {
 	case MSG_ADMIN_SOCKETS:
+		if (m->nfds == 0) {	/* a new build answers; we stay for the logs */
+			serve_finish(&the.serve);
+			break;
+		}
 		serve_open(&the.serve, DOOR_ADMIN, &fd[0]);
 		serve_open(&the.serve, DOOR_METRICS, &fd[1]);
 		break;

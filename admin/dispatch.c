@@ -157,6 +157,11 @@ static bool make_order(const struct state *st, const struct call *c, struct msg_
 			}
 		}
 		return true;
+	case ORDER_UPGRADE:
+		o->number = st->knobs->drain_ms;
+		if (call_number(c, "deadline", &n))
+			o->number = (int64_t)n * 1000;
+		return true;
 	case ORDER_DEBUG:
 		o->worker = call_number(c, "worker", &n) ? (uint32_t)n : 0;
 		for (level = 0; level < (int)countof(debug_what); level++)
@@ -232,7 +237,7 @@ void dispatch_ordered(const struct msg_order *o, int32_t error, struct slice wor
 	static const struct { int error, status; } statuses[] = {
 		{ EINVAL, 400 }, { EPERM, 403 }, { EACCES, 403 }, { ENOENT, 404 }, { ESRCH, 404 },
 		{ EBUSY, 409 }, { EALREADY, 409 }, { EOPNOTSUPP, 501 }, { ENOSYS, 501 },
-		{ ETIMEDOUT, 504 }, { EPIPE, 503 }, { EAGAIN, 503 },
+		{ ECANCELED, 409 }, { ETIMEDOUT, 504 }, { EPIPE, 503 }, { EAGAIN, 503 },
 	};
 	char text[600];
 	int status = 500;

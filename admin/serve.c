@@ -145,7 +145,7 @@ static void client_ask(struct serve_client *c)
 			     .ref = { c->slot, s->gen[c->slot] } };
 	struct answer a = { .status = 500, .type = "text/plain" };
 
-	c->keep_alive = c->wire.req.keep_alive;
+	c->keep_alive = c->wire.req.keep_alive && !s->finishing;
 	c->head_only = c->wire.req.method == WIRE_HEAD_METHOD;
 	if (s->fn(s->arg, &who, &c->wire.req, &a))
 		client_answer(c, &a);
@@ -221,7 +221,7 @@ static bool step_writing(struct serve_client *c, bool *gone)
 			return true;
 	}
 	out_drop(c);
-	if (c->keep_alive) {
+	if (c->keep_alive && !c->serve->finishing) {
 		wire_next(&c->wire);
 		enter(c, READING);
 	} else {
@@ -427,6 +427,19 @@ void serve_open(struct serve *s, enum serve_door d, struct fd *fd)
 	fd_close(&s->door[d]);
 	s->door[d] = fd_take(fd);
 	doors_update(s);
+}
+
+void serve_finish(struct serve *s)
+{
+	s->finishing = true;
+	for (int d = 0; d < DOORS; d++) {
+		struct fd none = FD_NONE;
+
+		serve_open(s, (enum serve_door)d, &none);
+	}
+	for (unsigned i = 0; i < SERVE_CLIENTS; i++)
+		if (s->client[i] && s->client[i]->state == READING && wire_is_idle(&s->client[i]->wire))
+			client_close(s->client[i]);
 }
 
 void serve_answer(struct serve *s, struct slot_ref ref, struct answer *a)

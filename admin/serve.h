@@ -61,6 +61,7 @@ struct serve {
 	struct loop_io door_io[DOORS];
 	bool door_open[DOORS];		/* accepting */
 	bool paused;			/* short of descriptors, until the next tick */
+	bool finishing;			/* another process answers now: what runs is the last */
 	struct serve_client *client[SERVE_CLIENTS];
 	uint32_t gen[SERVE_CLIENTS];
 	unsigned clients, on_metrics;
@@ -73,6 +74,8 @@ void serve_init(struct serve *, struct loop *, serve_fn *, void *arg);
 void serve_fini(struct serve *);
 /* Takes a listening socket; an earlier one of that door is closed, its clients stay. */
 void serve_open(struct serve *, enum serve_door, struct fd *);
+/* Closes the doors and every client that waits for nothing; the others get their one answer. */
+void serve_finish(struct serve *);
 /* The late answer; consumes the body.  Nothing happens when the client went away meanwhile. */
 void serve_answer(struct serve *, struct slot_ref, struct answer *);
 /* {"error":..., "where":..., "do":...}; where and todo may be NULL. */

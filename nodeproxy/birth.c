@@ -121,7 +121,7 @@ void child_start(struct child *c)
 	int r;
 
 	clock_tick();
-	if (m->leaving || child_is_alive(c))
+	if (master_is_leaving(m) || child_is_alive(c))
 		return;
 	c->restarts += c->generation > 0;
 	c->generation++;
@@ -156,7 +156,8 @@ void child_tell(struct child *c)
 			       .generation = c->generation,
 			       .log_level = log_level,
 			       .started_unix_ms = m->started_unix_ms,
-			       .rev = viewset_rev(&m->views.newest) };
+			       .rev = max_of(viewset_rev(&m->views.newest), m->kept.old_rev),
+			       .trial = m->phase == PHASE_TRIAL };
 	int fds[CHAN_MAX_FDS] = { m->knobs_fd.v, c->panic_fd.v };
 	unsigned n = 2;
 

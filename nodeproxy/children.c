@@ -28,7 +28,10 @@ void procs_write(struct master *m)
 	__atomic_thread_fence(__ATOMIC_RELEASE);
 	p->started_unix_ms = m->started_unix_ms;
 	p->rev = viewset_rev(&m->views.newest);
-	p->shutting_down = m->leaving;
+	p->shutting_down = m->phase == PHASE_LEAVING;
+	p->upgrading = m->upgrade.state != UPGRADE_NONE;
+	p->old_masters = m->upgrade.old.masters;
+	p->old_workers = m->upgrade.old.workers;
 	for (unsigned i = 0; i < CHILDREN; i++) {
 		const struct child *c = &m->child[i];
 
@@ -125,7 +128,7 @@ static void adopt(struct master *m, struct child *c)
 		child_archive_panic(m, c);
 		return;
 	}
-	c->pid = (pid_t)pid;
+	c->pid = c->adopted_pid = (pid_t)pid;
 	c->generation = (uint32_t)generation;
 	c->told = true;
 	chan_init(&c->chan, &chan, ROLE_MASTER, c->role);
@@ -169,6 +172,8 @@ int children_open(struct master *m)
 
 void children_adopt(struct master *m)
 {
+	struct child *syncd = &m->child[CHILD_SYNCD];
+	struct msg_empty none = { 0 };
 	unsigned serving = 0;
 
 	for (unsigned i = 0; i < CHILDREN; i++)
@@ -193,4 +198,7 @@ void children_adopt(struct master *m)
 				m->child[i].cpu = m->cpu[serving];
 			m->listeners.home[serving++] = (int)i;
 		}
+	/* Our predecessor may have died between the take-over and this word. */
+	if (syncd->has_chan)
+		(void)chan_say(&syncd->chan, MSG_STORE_CONFIRM, &none);
 }

@@ -50,6 +50,7 @@ struct child {
 	struct panic_page *panic;
 	uint32_t restarts, panics, fails;
 	int last_status;		/* wait status of the last death, -1: unknown */
+	pid_t adopted_pid;		/* the keeper reaps it and says how it ended */
 	struct mono started, ready_at;
 	uint64_t started_unix_ms;
 	uint64_t rev, refused_rev;

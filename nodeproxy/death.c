@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
 
@@ -82,6 +83,28 @@ void child_start_later(struct child *c, int64_t at_least_ms)
 		loop_timer_start(&c->m->loop, &c->again, ms * NS_PER_MS, 0, again_cb, c);
 }
 
+static const char *status_text(int status, char text[32])
+{
+	snprintf(text, 32, "died: %s %d", WIFSIGNALED(status) ? "signal" : "exit",
+		 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+	return text;
+}
+
+void child_reaped(struct master *m, const struct msg_reaped *r)
+{
+	for (unsigned i = 0; i < CHILDREN; i++) {
+		struct child *c = &m->child[i];
+
+		if (c->adopted_pid == 0 || c->adopted_pid != (pid_t)r->pid)
+			continue;
+		c->last_status = r->status;
+		c->adopted_pid = 0;
+		log_info("child_reaped", "child=%s/%u pid=%u status=%d", role_name(c->role), c->id,
+			 r->pid, r->status);
+		procs_write(m);
+	}
+}
+
 static void died(void *arg, unsigned events)
 {
 	struct child *c = arg;
@@ -89,6 +112,7 @@ static void died(void *arg, unsigned events)
 	siginfo_t si = { 0 };
 	int64_t lived, wait;
 	unsigned returned;
+	char text[32];
 
 	(void)events;
 	clock_tick();
@@ -110,13 +134,15 @@ static void died(void *arg, unsigned events)
 		log_debug("buried", "worker=%u claims=%u", c->id, returned);
 	}
 	c->rev = 0;
-	if (m->leaving || c->retired) {
+	if (master_is_leaving(m) || c->retired) {
 		log_info("child_left", "child=%s/%u pid=%d status=%d", role_name(c->role), c->id,
 			 (int)c->pid, c->last_status);
 		child_became(c, PROC_NONE);
 		replace_after_death(c);
 		return;
 	}
+	if (m->phase == PHASE_TRIAL)
+		upgrade_give_up(m, c, status_text(c->last_status, text));
 	c->fails = lived < LIVED_MS ? c->fails + 1 : 1;
 	wait = back_off_ms(m, c);
 	log_error("child_died", "child=%s/%u pid=%d status=%d signal=%d lived_ms=%lld next_in_ms=%lld",

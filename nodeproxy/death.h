@@ -18,6 +18,8 @@ void child_start_later(struct child *, int64_t at_least_ms);
 void child_kill(struct child *, const char *why);
 /* Unless it has left by itself by then. */
 void child_kill_later(struct child *, int64_t ms);
+/* From the keeper: how a child ended that is not ours to wait for. */
+void child_reaped(struct master *, const struct msg_reaped *);
 /* Copies its panic page, when there is one, to the archive, and clears it. */
 void child_archive_panic(struct master *, struct child *);
 

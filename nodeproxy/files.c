@@ -20,6 +20,7 @@
 #include "nodeproxy/lib/base/log.h"
 #include "nodeproxy/lib/ipc/messages.h"
 #include "nodeproxy/master.h"
+#include "nodeproxy/words.h"
 
 #define SOURCE_EVENTS                                                                              \
 	(IN_CLOSE_WRITE | IN_MODIFY | IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE |       \
@@ -27,7 +28,7 @@
 
 static int complain(const char *what, const char *path, int r)
 {
-	fprintf(stderr, "nodeproxy: %s: %s: %s\n", what, path, strerror(-r));
+	words_say("%s: %s: %s", what, path, strerror(-r));
 	return r;
 }
 
@@ -80,13 +81,20 @@ static int make_state_dir(const struct master *m, struct fd *ret)
 static int open_state_dir(struct master *m)
 {
 	const char *path = m->knobs.state_dir;
+	struct fd *d = &m->files.state_dir;
+	struct stat is, should;
 	int r;
 
-	if (kept_take(&m->kept, &m->files.state_dir, NULL, "state_dir"))
-		return 0;
-	r = make_state_dir(m, &m->files.state_dir);
+	if (kept_take(&m->kept, d, NULL, "state_dir")) {
+		if (m->phase != PHASE_TRIAL ||
+		    (fstat(d->v, &is) == 0 && stat(path, &should) == 0 &&
+		     is.st_dev == should.st_dev && is.st_ino == should.st_ino))
+			return 0;
+		fd_close(d);	/* an older build's setting */
+	}
+	r = make_state_dir(m, d);
 	if (r == -EBUSY) {
-		fprintf(stderr, "nodeproxy: state_dir: %s is in use by another nodeproxy\n", path);
+		words_say("state_dir: %s is in use by another nodeproxy", path);
 		return r;
 	}
 	if (r == -ENOSPC || r == -EDQUOT || r == -EROFS || r == -EIO) {
@@ -96,7 +104,7 @@ static int open_state_dir(struct master *m)
 	}
 	if (r < 0)
 		return complain("state_dir", path, r);
-	keep_put(&m->kept, m->files.state_dir, 0, "state_dir");
+	keep_share(&m->kept, *d, 0, "state_dir");
 	return 0;
 }
 
@@ -117,7 +125,7 @@ void files_renew_state_dir(struct master *m)
 	log_warn("state_dir_made", "path=%s", m->knobs.state_dir);
 	fd_close(&m->files.state_dir);
 	m->files.state_dir = d;
-	keep_put(&m->kept, d, 0, "state_dir");
+	keep_share(&m->kept, d, 0, "state_dir");
 }
 
 /* ---- the source ---- */
@@ -272,11 +280,19 @@ static int open_admin(struct master *m)
 	struct fd s, probe;
 	gid_t gid = 0;
 	mode_t was;
+	socklen_t n;
 	char *slash;
 	int r = 0;
 
-	if (kept_take(&m->kept, &m->files.admin, NULL, "admin"))
-		return 0;
+	if (kept_take(&m->kept, &m->files.admin, NULL, "admin")) {
+		n = sizeof a;
+		if (getsockname(m->files.admin.v, (struct sockaddr *)&a, &n) < 0 ||
+		    strncmp(a.sun_path, path, sizeof a.sun_path) == 0)
+			return 0;
+		snprintf(m->files.old_admin, sizeof m->files.old_admin, "%.*s",
+			 (int)sizeof a.sun_path - 1, a.sun_path);
+		fd_close(&m->files.admin);
+	}
 	if (strlen(path) >= sizeof a.sun_path)
 		return complain("admin.socket", path, -ENAMETOOLONG);
 	if (m->knobs.admin_group[0] && !group_id(m->knobs.admin_group, &gid))
@@ -316,7 +332,7 @@ static int open_admin(struct master *m)
 		return complain("admin.socket", path, r);
 	}
 	m->files.admin = s;
-	keep_put(&m->kept, s, 0, "admin");
+	keep_share(&m->kept, s, 0, "admin");
 	return 0;
 }
 
@@ -324,16 +340,26 @@ static int open_metrics(struct master *m)
 {
 	const char *text = m->knobs.admin_metrics;
 	struct sockaddr_storage ss;
-	struct addr a;
+	struct addr a, is = { 0 };
 	socklen_t n;
 	int one = 1, r;
 
 	m->files.metrics = FD_NONE;
-	if (!text[0] || kept_take(&m->kept, &m->files.metrics, NULL, "metrics"))
+	if (!text[0])
 		return 0;
 	r = addr_parse(slice_str(text), &a);
 	if (r < 0)
 		return complain("admin.metrics", text, r);
+	if (kept_take(&m->kept, &m->files.metrics, NULL, "metrics")) {
+		n = sizeof ss;
+		if (getsockname(m->files.metrics.v, (struct sockaddr *)&ss, &n) == 0)
+			addr_from_sockaddr(&ss, &is);
+		if (a.port == 0)
+			is.port = 0;
+		if (addr_eq(&a, &is))
+			return 0;
+		fd_close(&m->files.metrics);
+	}
 	n = addr_to_sockaddr(&a, &ss);
 	m->files.metrics.v = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (m->files.metrics.v < 0 ||
@@ -341,8 +367,14 @@ static int open_metrics(struct master *m)
 	    bind(m->files.metrics.v, (struct sockaddr *)&ss, n) < 0 ||
 	    listen(m->files.metrics.v, 128) < 0)
 		return complain("admin.metrics", text, -errno);
-	keep_put(&m->kept, m->files.metrics, 0, "metrics");
+	keep_share(&m->kept, m->files.metrics, 0, "metrics");
 	return 0;
+}
+
+void files_take_over(struct master *m)
+{
+	if (m->files.old_admin[0])
+		(void)unlink(m->files.old_admin);
 }
 
 void files_send_sockets(struct master *m, struct child *c)
@@ -350,6 +382,8 @@ void files_send_sockets(struct master *m, struct child *c)
 	struct msg_sockets s = { .has_metrics = fd_is_open(m->files.metrics) };
 	int fds[2] = { m->files.admin.v, m->files.metrics.v };
 
+	if (m->phase == PHASE_TRIAL || !c->has_chan || !c->told)
+		return;
 	chan_offer(&c->chan, MSG_ADMIN_SOCKETS, &s, (struct slice){ 0 }, fds,
 			1 + s.has_metrics);
 }

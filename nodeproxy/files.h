@@ -19,6 +19,7 @@ struct files {
 	struct fd admin, metrics;
 	struct fd source_dir;		/* for FILE_WANT; none while the directory is away */
 	char only[256];			/* source.path is one file: its name; else empty */
+	char old_admin[108];		/* an older build's name for the admin socket, if it is another */
 };
 
 /* Opens, or takes over, directory and sockets.  0, or -errno with words on standard error.  A state
@@ -33,6 +34,8 @@ void files_want(struct master *, struct child *, const struct msg_file *);
 void files_send_sockets(struct master *, struct child *);
 /* Opens the access log (again).  0, or -errno. */
 int files_send_log(struct master *, struct child *);
+/* After a trial. */
+void files_take_over(struct master *);
 /* The end of the instance: the admin socket's name goes. */
 void files_close(struct master *);
 

@@ -11,12 +11,13 @@
 #include <stdlib.h>
 
 #include "nodeproxy/lib/base/log.h"
+#include "nodeproxy/table.h"
 
 static int kept_add(struct kept *k, const struct msg_keep *m, struct fd *fd)
 {
 	struct kept_entry *e;
 
-	if (!msg_text(m->name, sizeof m->name) || k->n == KEPT_MOST)
+	if (!msg_text(m->name, sizeof m->name) || k->n == TABLE_MOST)
 		return -EPROTO;
 	e = reallocarray(k->entry, k->n + 1, sizeof *e);
 	if (!e)
@@ -50,9 +51,15 @@ int kept_open(struct kept *k, struct fd *chan)
 		if (r < 0)
 			return r;
 		if (m->type == MSG_KEPT_END) {
-			k->adopted = ((const struct msg_kept_end *)m->p)->adopted != 0;
-			return 0;
+			const struct msg_kept_end *end = m->p;
+
+			k->birth = (enum kept_birth)min_of(end->birth, (uint32_t)BIRTH_TRIAL);
+			k->started_unix_ms = end->started_unix_ms;
+			k->old_rev = end->rev;
+			return end->speaks < KEEPER_SPEAKS ? -EPROTONOSUPPORT : 0;
 		}
+		if (m->type != MSG_KEPT)
+			continue;
 		r = kept_add(k, m->p, &k->chan.in.fd[0]);
 		if (r < 0)
 			return r;
@@ -119,6 +126,19 @@ void keep_put(struct kept *k, struct fd fd, uint64_t number, const char *fmt, ..
 	tell(k, &m, &fd);
 }
 
+void keep_share(struct kept *k, struct fd fd, uint64_t number, const char *fmt, ...)
+{
+	struct msg_keep m;
+	va_list ap;
+
+	va_start(ap, fmt);
+	name_of(&m, fmt, ap);
+	va_end(ap);
+	m.number = number;
+	m.shared = 1;
+	tell(k, &m, &fd);
+}
+
 void keep_drop(struct kept *k, const char *fmt, ...)
 {
 	struct msg_keep m;
@@ -128,4 +148,12 @@ void keep_drop(struct kept *k, const char *fmt, ...)
 	name_of(&m, fmt, ap);
 	va_end(ap);
 	tell(k, &m, NULL);
+}
+
+void keep_last_words(struct kept *k, const char *words)
+{
+	struct msg_empty none = { 0 };
+
+	chan_offer(&k->chan, MSG_LAST_WORDS, &none,
+		   slice_of(words, min_of(strlen(words), (size_t)255)), NULL, 0);
 }

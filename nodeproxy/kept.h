@@ -4,15 +4,13 @@
 /* The master's side of the keeper's table of descriptors.
  *
  * The keeper holds a copy of every descriptor that must outlive a master, under a name and with a
- * number.  A master gets the whole table when it starts, takes what it knows and drops the rest.
+ * number (table.h).  A master gets its entries when it starts, takes what it knows and drops the rest.
  * What was sent to the keeper counts: it reads its channel to the end also when the master that
  * wrote it is dead. */
 #ifndef NODEPROXY_KEPT_H
 #define NODEPROXY_KEPT_H
 
 #include "nodeproxy/lib/ipc/chan.h"
-
-#define KEPT_MOST 8192
 
 struct kept_entry {
 	char name[MSG_NAME];
@@ -22,7 +20,9 @@ struct kept_entry {
 
 struct kept {
 	struct chan chan;		/* to the keeper */
-	bool adopted;			/* there was a master before us */
+	enum kept_birth birth;		/* why we are */
+	uint64_t started_unix_ms;	/* of the instance */
+	uint64_t old_rev;		/* BIRTH_TRIAL: newest of the older master's workers */
 	struct kept_entry *entry;
 	unsigned n;
 };
@@ -33,12 +33,17 @@ must_use int kept_open(struct kept *, struct fd *chan);
 /* Moves an entry out of the received table; no such entry: false, *ret stays. */
 bool kept_take(struct kept *, struct fd *ret, uint64_t *number, const char *fmt, ...)
 	printf_like(4, 5);
-/* Whatever nobody took is dropped from the keeper's table, too. */
+/* Whatever nobody took is dropped from the keeper's table, too.  (BIRTH_TRIAL: not before the
+ * take-over, until then it is another's.) */
 void kept_drop_rest(struct kept *);
 
 /* Puts (or replaces) a copy; the caller keeps its descriptor.  Best effort: a keeper that does not
  * listen means that a new master would start from nothing. */
 void keep_put(struct kept *, struct fd, uint64_t number, const char *fmt, ...) printf_like(4, 5);
 void keep_drop(struct kept *, const char *fmt, ...) printf_like(2, 3);
+/* The same for what goes over to the next build's master: of a kind and a name that never change. */
+void keep_share(struct kept *, struct fd, uint64_t number, const char *fmt, ...) printf_like(4, 5);
+/* What the operator should hear if this were the end; only one that is tried is asked for it. */
+void keep_last_words(struct kept *, const char *words);
 
 #endif

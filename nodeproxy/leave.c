@@ -9,12 +9,15 @@
 #include "nodeproxy/master.h"
 #include "nodeproxy/replace.h"
 
-#define LEAVE_MS 5000	/* after the drain deadline everything is killed */
-
 static void goodbye(struct master *m, int code)
 {
 	struct msg_goodbye g = { .exit_code = code };
 
+	if (m->phase == PHASE_RETIRING) {
+		log_info("retired", "code=%d", code);
+		loop_stop(&m->loop);
+		return;
+	}
 	files_close(m);
 	log_info("stopped", "code=%d", code);
 	(void)chan_say(&m->kept.chan, MSG_GOODBYE, &g);
@@ -53,15 +56,9 @@ static void leave_cb(void *arg)
 	goodbye(m, 1);
 }
 
-void master_leave(struct master *m, int64_t deadline_ms)
+/* Also again, with another deadline. */
+static void drain_all(struct master *m, int64_t deadline_ms)
 {
-	bool first = !m->leaving;
-
-	m->leaving = true;
-	if (first) {
-		log_info("stopping", "deadline_ms=%lld", (long long)deadline_ms);
-		service_stopping(m, deadline_ms + 2 * LEAVE_MS);
-	}
 	listeners_close(m);	/* nothing is lent any more; the workers close theirs when they drain */
 	for (unsigned i = 0; i < CHILDREN; i++) {
 		struct child *c = &m->child[i];
@@ -77,4 +74,22 @@ void master_leave(struct master *m, int64_t deadline_ms)
 	}
 	loop_timer_start(&m->loop, &m->leave, (deadline_ms + LEAVE_MS) * NS_PER_MS, 0, leave_cb, m);
 	master_settle(m);
+}
+
+void master_leave(struct master *m, int64_t deadline_ms)
+{
+	if (!master_is_leaving(m)) {
+		m->phase = PHASE_LEAVING;
+		log_info("stopping", "deadline_ms=%lld", (long long)deadline_ms);
+		service_stopping(m, deadline_ms + 2 * LEAVE_MS);
+	}
+	drain_all(m, deadline_ms);
+}
+
+void master_retire(struct master *m, int64_t deadline_ms)
+{
+	m->phase = PHASE_RETIRING;
+	log_info("retiring", "deadline_ms=%lld", (long long)deadline_ms);
+	service_close(m);		/* the new one speaks for the instance */
+	drain_all(m, deadline_ms);
 }

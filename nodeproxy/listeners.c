@@ -11,10 +11,12 @@
 #include "nodeproxy/death.h"
 #include "nodeproxy/lib/base/log.h"
 #include "nodeproxy/master.h"
+#include "nodeproxy/words.h"
 
 #define BACKLOG 4096	/* the kernel's somaxconn cuts it */
 
-static int open_one(const struct addr *a, bool shared, struct fd *ret)
+/* On trial we only bind: a socket that listens gets its part of the connections at once. */
+static int open_one(struct master *m, const struct addr *a, bool shared, struct fd *ret)
 {
 	struct sockaddr_storage ss;
 	socklen_t n = addr_to_sockaddr(a, &ss);
@@ -27,7 +29,8 @@ static int open_one(const struct addr *a, bool shared, struct fd *ret)
 	    (shared && setsockopt(f.v, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) < 0) ||
 	    (a->family == 6 &&
 	     setsockopt(f.v, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one) < 0) ||
-	    bind(f.v, (struct sockaddr *)&ss, n) < 0 || listen(f.v, BACKLOG) < 0)
+	    bind(f.v, (struct sockaddr *)&ss, n) < 0 ||
+	    (m->phase != PHASE_TRIAL && listen(f.v, BACKLOG) < 0))
 		r = -errno;
 	if (r < 0)
 		fd_close(&f);
@@ -47,6 +50,18 @@ static int bound_to(struct fd f, struct addr *ret)
 	return 0;
 }
 
+/* What an older build left under this name may be of an older setting. */
+static bool is_for(struct fd f, const struct addr *want)
+{
+	struct addr a;
+
+	if (bound_to(f, &a) < 0)
+		return false;
+	if (want->port == 0)
+		a.port = 0;
+	return addr_eq(&a, want);
+}
+
 /* All groups' sockets of one listener. */
 static int open_listener(struct master *m, unsigned i)
 {
@@ -59,7 +74,10 @@ static int open_listener(struct master *m, unsigned i)
 
 	for (unsigned g = 0; g < m->n_workers; g++) {
 		ls->fd[i][g] = FD_NONE;
-		kept += kept_take(&m->kept, &ls->fd[i][g], NULL, "listen/%s/%u", l->name, g);
+		if (kept_take(&m->kept, &ls->fd[i][g], NULL, "listen/%s/%u", l->name, g) &&
+		    !is_for(ls->fd[i][g], &l->addr))
+			fd_close(&ls->fd[i][g]);
+		kept += fd_is_open(ls->fd[i][g]);
 	}
 	for (unsigned g = 0; g < m->n_workers && kept; g++)
 		if (fd_is_open(ls->fd[i][g]))
@@ -69,27 +87,38 @@ static int open_listener(struct master *m, unsigned i)
 		 * a word: the first bind is exclusive. */
 		struct fd probe = FD_NONE;
 
-		r = open_one(&a, false, &probe);
+		r = open_one(m, &a, false, &probe);
 		fd_close(&probe);
 	}
 	for (unsigned g = 0; g < m->n_workers && r == 0; g++) {
 		if (fd_is_open(ls->fd[i][g]))
 			continue;
-		r = open_one(&a, true, &ls->fd[i][g]);
+		r = open_one(m, &a, true, &ls->fd[i][g]);
 		if (r == 0)
 			r = bound_to(ls->fd[i][g], &a);	/* port 0: the others take the same */
 		if (r == 0)
-			keep_put(&m->kept, ls->fd[i][g], 0, "listen/%s/%u", l->name, g);
+			keep_share(&m->kept, ls->fd[i][g], 0, "listen/%s/%u", l->name, g);
 	}
 	addr_text(&a, true, text);
 	if (r < 0) {
-		fprintf(stderr, "nodeproxy: listeners: %s: cannot listen on %s: %s\n", l->name, text,
-			strerror(-r));
+		words_say("listeners: %s: cannot listen on %s: %s", l->name, text, strerror(-r));
 		return r;
 	}
 	if (kept == 0)
 		log_info("listening", "listener=%s address=%s", l->name, text);
 	return 0;
+}
+
+void listeners_listen(struct master *m)
+{
+	for (unsigned i = 0; i < m->knobs.n_listeners; i++)
+		for (unsigned g = 0; g < m->n_workers; g++) {
+			struct fd f = m->listeners.fd[i][g];
+
+			if (fd_is_open(f) && listen(f.v, BACKLOG) < 0)
+				log_error("not_listening", "listener=%s group=%u error=\"%s\"",
+					  m->knobs.listener[i].name, g, strerror(errno));
+		}
 }
 
 int listeners_open(struct master *m)
@@ -106,6 +135,8 @@ int listeners_open(struct master *m)
 		if (r < 0)
 			return r;
 	}
+	if (m->kept.birth == BIRTH_AGAIN)	/* perhaps after a trial, and before it listened */
+		listeners_listen(m);
 	return 0;
 }
 
@@ -168,7 +199,7 @@ static int who_should(struct master *m, unsigned g)
  * giving again leaves the same truth whatever it was. */
 static void take_back(struct master *m, unsigned g)
 {
-	if (!m->kept.adopted || m->listeners.cleared[g])
+	if (m->kept.birth != BIRTH_AGAIN || m->listeners.cleared[g])
 		return;
 	m->listeners.cleared[g] = true;
 	for (unsigned s = 0; s < BOARD_WORKERS; s++)
@@ -180,7 +211,7 @@ void listeners_settle(struct master *m)
 {
 	struct listeners *ls = &m->listeners;
 
-	if (ls->closed)
+	if (ls->closed || m->phase == PHASE_TRIAL)
 		return;
 	for (unsigned g = 0; g < m->n_workers; g++) {
 		int was = ls->holder[g], now = who_should(m, g);

@@ -31,6 +31,8 @@ struct listeners {
 
 /* Opens, or takes over, all sockets.  0, or -errno with words on standard error. */
 must_use int listeners_open(struct master *);
+/* After a trial: those that were only bound listen. */
+void listeners_listen(struct master *);
 /* Makes true what should be: each group at home, or lent. */
 void listeners_settle(struct master *);
 /* This slot holds nothing any more: its process is dead or another one. */

@@ -27,6 +27,8 @@
 #include "nodeproxy/orders.h"
 #include "nodeproxy/programs.h"
 #include "nodeproxy/replace.h"
+#include "nodeproxy/upgrade.h"
+#include "nodeproxy/words.h"
 
 #define TICK_MS 1000
 
@@ -45,7 +47,7 @@ static int plan(const struct knobs *k, int cpu[], unsigned *n)
 	/* one slot of the board stays free for replacing */
 	r = cpus_plan(k->workers, &mask, BOARD_WORKERS - 1, cpu, n, error);
 	if (r < 0)
-		fprintf(stderr, "nodeproxy: workers: %s: %s\n", k->workers, error);
+		words_say("workers: %s: %s", k->workers, error);
 	return r;
 }
 
@@ -55,11 +57,11 @@ static int load(const char *file, struct knobs *ret)
 	int r = knobs_load(file, ret, error);
 
 	if (r < 0) {
-		fprintf(stderr, "nodeproxy: %s\n", error);
+		words_say("%s", error);
 		return r;
 	}
 	if (ret->source_kind != SOURCE_FILE) {
-		fprintf(stderr, "nodeproxy: %s: source.kind: this release serves file\n", file);
+		words_say("%s: source.kind: this release serves file", file);
 		return -EINVAL;
 	}
 	return 0;
@@ -108,15 +110,24 @@ static int settings(struct master *m, const char *file)
 static int shared_open(struct master *m, const char *name, size_t bytes, struct shared *ret)
 {
 	char path[64];
+	struct stat st;
 	int r = 0;
 
+	ret->fd = FD_NONE;
 	ret->bytes = bytes;
-	if (!kept_take(&m->kept, &ret->fd, NULL, "%s", name)) {
+	/* The panics of an older build may have another shape: then ours begin anew. */
+	if (kept_take(&m->kept, &ret->fd, NULL, "%s", name) &&
+	    (fstat(ret->fd.v, &st) < 0 || (size_t)st.st_size != bytes))
+		fd_close(&ret->fd);
+	if (!fd_is_open(ret->fd)) {
 		r = memfd_shared(name, bytes, &ret->fd);
 		if (r < 0)
 			return r;
 		(void)fchmod(ret->fd.v, 0600);	/* nobody opens it again through /proc */
-		keep_put(&m->kept, ret->fd, 0, "%s", name);
+		if (ret == &m->archive)
+			keep_share(&m->kept, ret->fd, 0, "%s", name);
+		else
+			keep_put(&m->kept, ret->fd, 0, "%s", name);
 	}
 	r = memfd_map_shared(ret->fd, bytes, true, &ret->p);
 	if (r < 0)
@@ -144,11 +155,8 @@ static int shared_pages(struct master *m)
 	if (board_check(b, m->board.bytes) < 0)
 		board_format(b, m->n_workers + 1);
 	page = m->procs.p;
-	if (page->magic != PROCS_MAGIC) {
-		page->started_unix_ms = (uint64_t)clock_unix_ms();
-		page->magic = PROCS_MAGIC;
-	}
-	m->started_unix_ms = page->started_unix_ms;
+	page->magic = PROCS_MAGIC;
+	m->started_unix_ms = m->kept.started_unix_ms;
 	page->master_starts++;
 	return 0;
 }
@@ -161,6 +169,8 @@ static void hello(struct child *c, const struct msg_hello *h)
 	    !msg_text(h->build, sizeof h->build) || strcmp(h->build, msg_build()) != 0) {
 		log_error("wrong_build", "child=%s/%u pid=%d", role_name(c->role), c->id,
 			  (int)c->pid);
+		if (c->m->phase == PHASE_TRIAL)
+			upgrade_give_up(c->m, c, "is not of the new build");
 		child_kill(c, "is not of our build");
 		return;
 	}
@@ -218,6 +228,9 @@ void master_message(struct master *m, struct child *c, const struct msg *msg)
 	case MSG_SOURCES_MADE:
 		sources_made(m, msg->p, fd);
 		break;
+	case MSG_STORE_COPIED:
+		upgrade_copied(m, msg->p);
+		break;
 	case MSG_ORDER:
 		order(m, c, msg->p);
 		break;
@@ -237,8 +250,11 @@ static void on_signal(void *arg, int signo)
 		(void)files_send_log(m, &m->child[CHILD_ADMIND]);
 		return;
 	}
-	/* The second time: without patience. */
-	master_leave(m, m->leaving ? 0 : m->knobs.drain_ms);
+	/* The second time: without patience.  (One that retires has its deadline already.) */
+	if (m->terms++ > 0)
+		master_leave(m, 0);
+	else if (m->phase != PHASE_RETIRING)
+		master_leave(m, m->knobs.drain_ms);
 }
 
 /* ---- what follows from a change ---- */
@@ -249,7 +265,9 @@ void master_settle(struct master *m)
 	replace_settle(m);
 	procs_write(m);
 	service_settle(m);
-	if (m->leaving)
+	if (m->phase == PHASE_TRIAL)
+		upgrade_settle(m);
+	if (master_is_leaving(m))
 		leave_step(m);
 }
 
@@ -259,14 +277,20 @@ static void tick(void *arg)
 	service_tick(arg);
 }
 
-/* The keeper says nothing after the table; its end is ours. */
+/* Its end is ours. */
 static void on_keeper(void *arg)
 {
 	struct master *m = arg;
 	const struct msg *msg;
-	int r = chan_recv(&m->kept.chan, &msg);
+	int r;
 
-	if (r >= 0 || r == -EAGAIN || r == -EMFILE)
+	clock_tick();
+	while ((r = chan_recv(&m->kept.chan, &msg)) == 1)
+		if (msg->type == MSG_REAPED)
+			child_reaped(m, msg->p);
+		else
+			upgrade_heard(m, msg);
+	if (r == 0 || r == -EAGAIN || r == -EMFILE)
 		return;
 	log_error("keeper_died", "error=\"%s\"", strerror(-r));
 	for (unsigned i = 0; i < CHILDREN; i++)
@@ -280,7 +304,7 @@ static void on_keeper(void *arg)
 
 static int fail(const char *what, int r)
 {
-	fprintf(stderr, "nodeproxy: %s: %s\n", what, strerror(-r));
+	words_say("%s: %s", what, strerror(-r));
 	return 1;
 }
 
@@ -293,7 +317,7 @@ static int open_all(struct master *m, const char *file)
 
 	r = settings(m, file);
 	if (r < 0)
-		return m->kept.adopted ? fail(what, r) : 1;	/* load() said why */
+		return m->kept.birth == BIRTH_AGAIN ? fail(what, r) : 1;	/* load() said why */
 	if (plan(&m->knobs, m->cpu, &m->n_workers) < 0)
 		return 1;
 	r = shared_pages(m);
@@ -309,10 +333,10 @@ static int open_all(struct master *m, const char *file)
 	return 0;
 }
 
-int master_main(const char *file)
+int master_main(const char *file, const char *path)
 {
 	struct master *m = &the;
-	struct msg_empty none = { 0 };
+	struct msg_build build = { "" };
 	struct fd three = { CHAN_FD };
 	const char *step = "";
 	sigset_t nothing;
@@ -331,13 +355,17 @@ int master_main(const char *file)
 	r = kept_open(&m->kept, &three);
 	if (r < 0)
 		return fail("keeper", r);
+	m->path = path;
+	m->upgrade.program = FD_NONE;
+	m->phase = m->kept.birth == BIRTH_TRIAL ? PHASE_TRIAL : PHASE_SERVING;
 	r = loop_init(&m->loop);
 	if (r < 0)
 		return fail("loop", r);
 	r = open_all(m, file);
 	if (r != 0) {
-		if (!m->kept.adopted)
+		if (m->kept.birth == BIRTH_FIRST)
 			files_close(m);
+		keep_last_words(&m->kept, words_last());
 		return r;
 	}
 	loop_signal_start(&m->loop, &m->on_term, SIGTERM, on_signal, m);
@@ -345,15 +373,18 @@ int master_main(const char *file)
 	loop_signal_start(&m->loop, &m->on_hup, SIGHUP, on_signal, m);
 	chan_watch(&m->kept.chan, &m->loop, on_keeper, m);
 	loop_timer_start(&m->loop, &m->tick, TICK_MS * NS_PER_MS, TICK_MS, tick, m);
-	service_open(m);
-	if (m->kept.adopted) {
+	if (m->phase == PHASE_SERVING)
+		service_open(m);
+	if (m->kept.birth == BIRTH_AGAIN) {
 		log_warn("adopting", "entries=%u", m->kept.n);
 		children_adopt(m);
 	}
-	kept_drop_rest(&m->kept);
+	if (m->phase != PHASE_TRIAL)
+		kept_drop_rest(&m->kept);
 	children_start(m);
 	master_settle(m);
-	(void)chan_say(&m->kept.chan, MSG_MASTER_READY, &none);
+	if (m->phase != PHASE_TRIAL)
+		(void)chan_say(&m->kept.chan, MSG_MASTER_READY, &build);
 	sigemptyset(&nothing);
 	sigprocmask(SIG_SETMASK, &nothing, NULL);	/* blocked since the keeper forked us */
 	loop_run(&m->loop);

@@ -8,14 +8,16 @@
  * the next master can go on:
  *
  *   phase      what                                             ends with
- *   birth      role entered, table received, file read (first)   MASTER_READY to the keeper
- *   serving    events only: messages, deaths, timers, signals    TERM, INT
- *   leaving    workers drain, then all are told to stop          GOODBYE to the keeper
+ *   (birth)    role entered, table received, file read (first)   MASTER_READY to the keeper
+ *   TRIAL      everything but traffic and operators (upgrade.h)  TAKE_OVER, or SIGKILL
+ *   SERVING    events only: messages, deaths, timers, signals    TERM, INT, RETIRE
+ *   RETIRING   a new build serves; workers drain                 the last child's death
+ *   LEAVING    workers drain, then all are told to stop          GOODBYE to the keeper
  *
  * One struct, in master.c; the files beside it own a part each: children.c (processes; birth.c,
  * death.c, beat.c and replace.c their ways), programs.c (binaries and accounts), listeners.c (host
  * listeners and who holds them), files.c (directories, sockets, logs), views.c (the newest view and
- * who serves it), orders.c (what operators want), leave.c (the end). */
+ * who serves it), orders.c (what operators want), upgrade.c (another build), leave.c (the end). */
 #ifndef NODEPROXY_MASTER_H
 #define NODEPROXY_MASTER_H
 
@@ -26,6 +28,7 @@
 #include "nodeproxy/lib/knobs/knobs.h"
 #include "nodeproxy/listeners.h"
 #include "nodeproxy/service.h"
+#include "nodeproxy/upgrade.h"
 #include "nodeproxy/views.h"
 #include "workers/obs/board.h"
 
@@ -37,6 +40,8 @@ struct shared {
 	void *p;
 	size_t bytes;
 };
+
+enum master_phase { PHASE_TRIAL, PHASE_SERVING, PHASE_RETIRING, PHASE_LEAVING };
 
 struct master {
 	struct loop loop;
@@ -51,14 +56,23 @@ struct master {
 	struct listeners listeners;
 	struct files files;
 	struct views views;
-	bool leaving;
 	struct service service;
+	struct upgrade upgrade;
+	enum master_phase phase;
+	unsigned terms;			/* TERM or INT so far: from the second on without patience */
+	const char *path;		/* of our program, for an upgrade */
 	struct mono leave_at;
 	struct loop_timer tick, leave;
 	struct loop_signal on_term, on_int, on_hup;
 };
 
-int master_main(const char *file);
+static inline bool master_is_leaving(const struct master *m)
+{
+	return m->phase >= PHASE_RETIRING;
+}
+
+/* The settings' file; where the next build's program will be. */
+int master_main(const char *file, const char *path);
 /* -t: the file is checked, the answer printed; the exit code. */
 int master_test(const char *file);
 

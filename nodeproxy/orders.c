@@ -89,6 +89,9 @@ void order(struct master *m, struct child *c, const struct msg_order *o)
 	case ORDER_LOG_REOPEN:
 		done.error = files_send_log(m, &m->child[CHILD_ADMIND]);
 		break;
+	case ORDER_UPGRADE:
+		done.error = upgrade_order(m, o, text, sizeof text);
+		break;
 #ifdef NP_DEBUG_COMMANDS
 	case ORDER_DEBUG:
 		done.error = order_debug(m, o, text, sizeof text);
@@ -100,5 +103,6 @@ void order(struct master *m, struct child *c, const struct msg_order *o)
 	}
 	log_info("order", "order=%u worker=%d number=%lld by=\"%s\" error=%d", o->order,
 		 (int)o->worker, (long long)o->number, o->who, -done.error);
-	chan_offer(&c->chan, MSG_ORDER_DONE, &done, slice_str(text), NULL, 0);
+	if (done.error != -EINPROGRESS)
+		chan_offer(&c->chan, MSG_ORDER_DONE, &done, slice_str(text), NULL, 0);
 }

@@ -14,6 +14,8 @@
 #include "nodeproxy/lib/base/log.h"
 #include "nodeproxy/lib/role/enter.h"
 #include "nodeproxy/master.h"
+#include "nodeproxy/upgrade.h"
+#include "nodeproxy/words.h"
 
 static struct {
 	struct fd program[ROLES];
@@ -53,9 +55,14 @@ static int find_program(struct master *m, enum role role)
 		f = open(path, O_PATH | O_CLOEXEC);
 	}
 	if (f < 0) {
-		fprintf(stderr, "nodeproxy: cannot find %s beside nodeproxy or in %s: %s\n", name,
-			LIBEXECDIR, strerror(errno));
+		words_say("cannot find %s beside nodeproxy or in %s: %s", name, LIBEXECDIR,
+			  strerror(errno));
 		return -ENOENT;
+	}
+	if (m->phase == PHASE_TRIAL && !upgrade_may_run(f)) {
+		words_say("%s: %s", path, UPGRADE_MAY_RUN);
+		close(f);
+		return -EPERM;
 	}
 	the.program[role].v = fcntl(f, F_DUPFD_CLOEXEC, 10);	/* out of the channel's way */
 	close(f);
@@ -94,7 +101,7 @@ int programs_open(struct master *m)
 		all &= find_account(role);
 	}
 	((struct procs *)m->procs.p)->accounts_missing = !all;
-	if (!all && !m->kept.adopted)
+	if (!all && m->kept.birth != BIRTH_AGAIN)
 		log_warn("accounts_missing", "worker=%u syncd=%u admind=%u", the.uid[ROLE_WORKER],
 			 the.uid[ROLE_SYNCD], the.uid[ROLE_ADMIND]);
 	return 0;

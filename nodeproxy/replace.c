@@ -43,7 +43,7 @@ static void drained_cb(void *arg)
 void child_drain(struct child *c, int64_t deadline_ms)
 {
 	struct msg_drain d = { .deadline_ms = (uint64_t)max_of(deadline_ms, (int64_t)0),
-			       .full_stop = c->m->leaving };
+			       .full_stop = c->m->phase == PHASE_LEAVING };
 
 	if (!child_is_alive(c) || !c->has_chan)
 		return;
@@ -65,7 +65,8 @@ int child_replace(struct child *c, int64_t deadline_ms)
 	struct master *m = c->m;
 	struct child *spare = NULL;
 
-	if (!child_is_worker(c) || !listeners_is_home(m, c->id) || !child_is_alive(c) || m->leaving)
+	if (!child_is_worker(c) || !listeners_is_home(m, c->id) || !child_is_alive(c) ||
+	    m->phase != PHASE_SERVING)
 		return -ENOENT;
 	if (the.from == c)
 		return 0;

@@ -29,8 +29,10 @@ static void status_text(const struct master *m, char *ret, size_t bytes)
 	unsigned n = serving(m);
 	unsigned long long rev = viewset_rev(&m->views.newest);
 
-	if (m->leaving)
+	if (m->phase == PHASE_LEAVING)
 		snprintf(ret, bytes, "draining");
+	else if (m->upgrade.state != UPGRADE_NONE)
+		snprintf(ret, bytes, "upgrading");
 	else if (m->service.reloading)
 		snprintf(ret, bytes, "reloading");
 	else if (n == m->n_workers)
@@ -69,14 +71,14 @@ static void say_ready(struct master *m)
 
 void service_settle(struct master *m)
 {
-	if (!m->service.ready_said && !m->leaving && serving(m) == m->n_workers &&
+	if (!m->service.ready_said && m->phase == PHASE_SERVING && serving(m) == m->n_workers &&
 	    m->child[CHILD_ADMIND].state == PROC_READY && m->child[CHILD_SYNCD].state == PROC_READY)
 		say_ready(m);
 }
 
 void service_tick(struct master *m)
 {
-	if (m->service.ready_said)
+	if (m->service.ready_said && m->phase != PHASE_RETIRING)
 		say(m, "");
 }
 
@@ -111,7 +113,8 @@ void service_stopping(struct master *m, int64_t at_most_ms)
 
 static bool is_well(const struct master *m)
 {
-	if (m->leaving || (!m->kept.adopted && !m->service.ready_said))
+	if (m->phase == PHASE_LEAVING ||
+	    (m->kept.birth == BIRTH_FIRST && !m->service.ready_said))
 		return true;
 	for (unsigned i = 0; i < BOARD_WORKERS; i++) {
 		const struct child *c = &m->child[i];
@@ -132,6 +135,11 @@ static void on_watchdog(void *arg)
 		notify("WATCHDOG=1");
 	else
 		log_limited(LOG_ERROR, "watchdog_withheld", "why=\"no worker shows a sign of life\"");
+}
+
+void service_close(struct master *m)
+{
+	loop_timer_stop(&m->loop, &m->service.watchdog);
 }
 
 void service_open(struct master *m)

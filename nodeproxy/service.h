@@ -8,7 +8,8 @@
  *   STATUS           in one line, what serves; again when it changes, at most once a second
  *   WATCHDOG         four times in the time that is allowed, while our loop turns and a worker
  *                    shows signs of life: an instance that serves nobody is not to be kept
- *   RELOADING        from the order to read the file again until all processes use it
+ *   RELOADING        from the order to read the file again until all processes use it; from the
+ *                    order to upgrade until the new master's READY, or ours when it was no good
  *   STOPPING         at the beginning of the end, with the time that draining may take
  *
  * Nothing needs a service manager: without NOTIFY_SOCKET all of this does nothing. */
@@ -25,8 +26,10 @@ struct service {
 	char status[128];	/* said last */
 };
 
-/* The watchdog's timer; the loop must be there. */
+/* The watchdog's timer; the loop must be there.  Not on trial. */
 void service_open(struct master *);
+/* A new build's master speaks from now on. */
+void service_close(struct master *);
 /* Something changed. */
 void service_settle(struct master *);
 /* A second went by. */

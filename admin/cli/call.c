@@ -12,8 +12,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define ANSWER_SECONDS 30	/* without a byte */
-
 struct reading {
 	llhttp_t parser;
 	struct response *ret;
@@ -39,7 +37,7 @@ static int on_complete(llhttp_t *p)
 	return HPE_PAUSED;
 }
 
-static int explain(int error, const char *path, char problem[512])
+static int explain(int error, const char *path, int seconds, char problem[512])
 {
 	switch (error) {
 	case ENOENT:
@@ -63,7 +61,7 @@ static int explain(int error, const char *path, char problem[512])
 	case EAGAIN:
 		snprintf(problem, 512, "%s does not answer within %d seconds\n"
 			 "look at standard error of nodeproxy (journalctl -u nodeproxy)", path,
-			 ANSWER_SECONDS);
+			 seconds);
 		break;
 	default:
 		snprintf(problem, 512, "%s: %s\n"
@@ -74,10 +72,10 @@ static int explain(int error, const char *path, char problem[512])
 	return -error;
 }
 
-static int open_socket(const char *path)
+static int open_socket(const char *path, int seconds)
 {
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
-	struct timeval wait = { .tv_sec = ANSWER_SECONDS };
+	struct timeval wait = { .tv_sec = seconds };
 	int fd, e;
 
 	if (strlen(path) >= sizeof sa.sun_path)
@@ -129,18 +127,18 @@ static int receive(int fd, struct reading *r)
 	return 0;
 }
 
-int call_daemon(const char *path, const char *method, const char *target, struct response *ret,
-		char problem[512])
+int call_daemon(const char *path, const char *method, const char *target, int seconds,
+		struct response *ret, char problem[512])
 {
 	static const llhttp_settings_t settings = { .on_body = on_body,
 						    .on_message_complete = on_complete };
 	struct text req = text_of(1 << 16);
 	struct reading r = { .ret = ret };
-	int fd = open_socket(path), e;
+	int fd = open_socket(path, seconds), e;
 
 	*ret = (struct response){ .body = text_of(CALL_ANSWER_BYTES) };
 	if (fd < 0)
-		return explain(-fd, path, problem);
+		return explain(-fd, path, seconds, problem);
 	llhttp_init(&r.parser, HTTP_RESPONSE, &settings);
 	r.parser.data = &r;
 	text_printf(&req, "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n%s\r\n", method,
@@ -152,7 +150,7 @@ int call_daemon(const char *path, const char *method, const char *target, struct
 	close(fd);
 	if (e < 0) {
 		text_fini(&ret->body);
-		return explain(-e, path, problem);
+		return explain(-e, path, seconds, problem);
 	}
 	return 0;
 }

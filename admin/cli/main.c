@@ -425,7 +425,8 @@ int main(int argc, char **argv)
 		if (!a.socket || !a.socket[0])
 			a.socket = DEFAULT_SOCKET;
 		if (call_daemon(a.socket, cmd_row(a.cmd)->method == CMD_POST ? "POST" : "GET", target.p,
-				&r, problem) < 0) {
+				a.cmd == CMD_upgrade ? CALL_LONG_SECONDS : CALL_SECONDS, &r,
+				problem) < 0) {
 			fprintf(stderr, "nodeproxyctl: %s\n", problem);
 			code = EXIT_AWAY;
 		} else {

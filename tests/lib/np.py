@@ -124,6 +124,18 @@ class Backend:
         self.listener.close()
 
 
+PROGRAMS = ("nodeproxy/nodeproxy", "nodeproxy-worker", "nodeproxy-syncd", "nodeproxy-admind")
+
+
+def programs(tree, names=PROGRAMS):
+    """Puts the programs of the build into a tree of their own, each by rename, as packages do."""
+    for name in names:
+        path = os.path.join(tree, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        shutil.copy2(os.path.join(BUILD, name), path + "~")
+        os.rename(path + "~", path)
+
+
 class Answer:
     def __init__(self, r):
         self.status, self.headers, self.body = r.status, dict((k.lower(), v) for k, v in r.getheaders()), r.read()
@@ -132,8 +144,9 @@ class Answer:
 class Host:
     """One nodeproxy.  Resources are files in host.resources (name -> text via write())."""
 
-    def __init__(self, workers=2, config="", env=None, listeners=None, wrapper=()):
+    def __init__(self, workers=2, config="", env=None, listeners=None, wrapper=(), tree=BUILD):
         need_root()
+        self.tree = tree        # where the programs are; see programs()
         self.dir = tempfile.mkdtemp(prefix="np-test.")
         self.resources = os.path.join(self.dir, "resources.d")
         os.mkdir(self.resources)
@@ -202,7 +215,7 @@ class Host:
     def start(self, wait=True):
         self.write_config()
         self.process = subprocess.Popen(
-            self.wrapper + [os.path.join(BUILD, "nodeproxy/nodeproxy"), "-c", os.path.join(self.dir, "nodeproxy.yaml")],
+            self.wrapper + [os.path.join(self.tree, "nodeproxy/nodeproxy"), "-c", os.path.join(self.dir, "nodeproxy.yaml")],
             stderr=open(self.log, "ab"), stdin=subprocess.DEVNULL, env=dict(os.environ, **self.env))
         if wait:
             self.await_ready()
