@@ -138,13 +138,18 @@ int db_put_meta(struct db *db, const char *key, uint64_t value)
 	return step(db, DB_META_PUT, rc);
 }
 
+int db_change_end(struct db *db)
+{
+	int r = db->changing ? step(db, DB_COMMIT, SQLITE_OK) : -ECANCELED;
+
+	if (r == 0)
+		db->changing = false;
+	return r;
+}
+
 int db_change_commit(struct db *db, uint64_t rev)
 {
 	int r = db_put_meta(db, "rev", rev);
 
-	if (r == 0)
-		r = step(db, DB_COMMIT, SQLITE_OK);
-	if (r == 0)
-		db->changing = false;
-	return r;
+	return r < 0 ? r : db_change_end(db);
 }

@@ -20,6 +20,8 @@ must_use int db_delete_slot(struct db *, struct slice scope, struct slice key);
 /* Forgets all resources and slots: the caller writes everything anew. */
 must_use int db_clear(struct db *);
 must_use int db_put_meta(struct db *, const char *key, uint64_t value);
+/* Ends it without a revision: only where nobody can find half of a state (anew.h). */
+must_use int db_change_end(struct db *);
 must_use int db_change_commit(struct db *, uint64_t rev);
 void db_change_drop(struct db *);
 

@@ -115,7 +115,7 @@ static int refuse(struct db *db, const char *why)
 static int migrate(struct db *db)
 {
 	int64_t version, id, tables;
-	char text[220], sql[160];
+	char sql[160];
 	int r = ask(db, "PRAGMA user_version", &version, NULL, 0);
 
 	if (r < 0 || (r = ask(db, "PRAGMA application_id", &id, NULL, 0)) < 0 ||
@@ -146,7 +146,15 @@ static int migrate(struct db *db)
 		}
 		version = m->to;
 	}
-	r = ask(db, "PRAGMA quick_check(1)", &id, text, sizeof text);
+	return 0;
+}
+
+static int check_pages(struct db *db)
+{
+	int64_t none;
+	char text[220];
+	int r = ask(db, "PRAGMA quick_check(1)", &none, text, sizeof text);
+
 	if (r == 0 && strcmp(text, "ok") != 0) {
 		for (char *p = text; *p; p++)
 			if (*p == '\n')
@@ -203,7 +211,28 @@ static int open_read_only(struct db *db)
 						    SQLITE_OPEN_NOMUTEX, NULL));
 }
 
-static int open_once(int dir, struct db **ret, char why[256])
+static int prepare(struct db *db)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < DB_STATEMENTS; i++)
+		r = db_error(db, sqlite3_prepare_v3(db->sql, statements[i], -1,
+						    SQLITE_PREPARE_PERSISTENT, &db->stmt[i], NULL));
+	return r;
+}
+
+int db_make(struct db *db)
+{
+	int r = run(db, "PRAGMA locking_mode=EXCLUSIVE; PRAGMA temp_store=MEMORY; PRAGMA mmap_size=0;"
+			"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;");
+
+	if (r == 0)
+		r = migrate(db);
+	return r < 0 ? r : prepare(db);
+}
+
+/* ours: written by us a moment ago. */
+static int open_once(int dir, struct db **ret, char why[256], bool ours)
 {
 	struct db *db = calloc(1, sizeof *db);
 	struct stat st;
@@ -245,11 +274,12 @@ static int open_once(int dir, struct db **ret, char why[256])
 		db_cache(db, 0);
 		r = migrate(db);
 	}
+	if (r == 0 && !ours)
+		r = check_pages(db);
 	if (r == 0)
 		r = check_schema(db);
-	for (size_t i = 0; r == 0 && i < DB_STATEMENTS; i++)
-		r = db_error(db, sqlite3_prepare_v3(db->sql, statements[i], -1,
-						    SQLITE_PREPARE_PERSISTENT, &db->stmt[i], NULL));
+	if (r == 0)
+		r = prepare(db);
 	if (r == -EBADMSG || r == 0) {
 		if (fstatat(dir, DB_NAME, &st, AT_SYMLINK_NOFOLLOW) == 0)
 			db->inode = st.st_ino;
@@ -323,6 +353,11 @@ int db_move_aside(int dir, const char *why, struct db_found *found)
 	return 0;
 }
 
+int db_open_ours(int dir, struct db **ret, char why[256])
+{
+	return open_once(dir, ret, why, true);
+}
+
 int db_open(int dir, struct db **ret, struct db_found *found)
 {
 	struct stat st;
@@ -335,9 +370,9 @@ int db_open(int dir, struct db **ret, struct db_found *found)
 		return r;
 	}
 	found->fresh = fstatat(dir, DB_NAME, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_size == 0;
-	r = open_once(dir, ret, found->why);
+	r = open_once(dir, ret, found->why, false);
 	if (r == -EBADMSG)	/* a read that failed once can look like damage: look twice */
-		r = open_once(dir, ret, found->why);
+		r = open_once(dir, ret, found->why, false);
 	if (r == 0)
 		found->why[0] = 0;
 	if (r != -EBADMSG)
@@ -345,7 +380,7 @@ int db_open(int dir, struct db **ret, struct db_found *found)
 	r = db_move_aside(dir, found->why, found);
 	if (r < 0)
 		return r;
-	r = open_once(dir, ret, why);
+	r = open_once(dir, ret, why, false);
 	if (r < 0)
 		memcpy(found->why, why, sizeof why);
 	return r == -EBADMSG ? -EIO : r;

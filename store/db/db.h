@@ -63,6 +63,11 @@ bool db_is_in_place(const struct db *);
 /* Pages kept in memory: kib of them for a while, 0: back to the usual few, the rest is freed. */
 void db_cache(struct db *, unsigned kib);
 
+/* For anew.c: makes the tables in an empty file that is thrown away when anything fails, and
+ * opens what was just written and needs no second look.  Words in db->problem, or why. */
+must_use int db_make(struct db *);
+must_use int db_open_ours(int dir, struct db **ret, char why[256]);
+
 /* For query.c and apply.c: 0 or -errno from SQLite's code, the words in db->problem.
  * -EBADMSG: the file is damaged. */
 int db_error(struct db *, int rc);

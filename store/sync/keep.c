@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "store/db/anew.h"
 #include "store/db/apply.h"
 #include "store/db/dir.h"
 
@@ -72,6 +73,7 @@ static void give_up_store(struct keep *k, const char *why)
 
 void keep_close(struct keep *k)
 {
+	rewrite_drop(&k->rewrite);
 	db_close(&k->db);
 }
 
@@ -188,30 +190,6 @@ int keep_load(struct keep *k, struct model *m, struct keep_loaded *ret)
 
 /* ---- into the store ---- */
 
-static int put_row(struct db *db, const struct row *row, uint64_t rev)
-{
-	struct db_resource d = {
-		.kind = slice_str(row_kind_name(row->kind)),
-		.ns = slice_str(row->ns),
-		.name = slice_str(row->name),
-		.json = slice_str(row->json),
-		.source = slice_str(row->source),
-		.line = row->line,
-		.created_unix_ms = row->created_unix_ms,
-		.generation = row->generation,
-	};
-
-	memcpy(d.digest, row->digest, sizeof d.digest);
-	return db_put_resource(db, &d, rev);
-}
-
-static int put_slot(struct db *db, enum slot_scope scope, struct slice key, struct slot_gen g)
-{
-	struct db_slot s = { slot_scope_name(scope), key, g.slot, g.gen };
-
-	return g.slot ? db_put_slot(db, &s) : 0;
-}
-
 static int write_notes(struct db *db, const struct journal *j, uint64_t rev)
 {
 	int r = 0;
@@ -238,54 +216,6 @@ static int write_notes(struct db *db, const struct journal *j, uint64_t rev)
 	return r;
 }
 
-static int write_service(struct db *db, const struct service *s)
-{
-	char key[700], ip[ADDR_TEXT];
-	int r, n = snprintf(key, sizeof key, "%s/%s", s->ns, s->name);
-
-	r = put_slot(db, SLOT_SERVICE, slice_of(key, (size_t)n), s->slot);
-	for (uint32_t i = 0; r == 0 && i < s->room; i++) {
-		const struct endpoint_slot *e = &s->endpoint[i];
-
-		if (e->addr.family == 0)
-			continue;
-		n = snprintf(key, sizeof key, "%s/%s/%s", s->ns, s->name,
-			     addr_text(&e->addr, true, ip));
-		r = put_slot(db, SLOT_ENDPOINT, slice_of(key, (size_t)n), e->slot);
-	}
-	return r;
-}
-
-static int write_everything(struct db *db, const struct model *m, uint64_t rev)
-{
-	int r;
-
-	/* In the order of hash tables every insertion lands elsewhere in the tables: with the small
-	 * cache of every day 120,000 rows take 2.4 s, with this one a fraction. */
-	db_cache(db, KEEP_REWRITE_CACHE_KIB);
-	r = db_clear(db);
-
-	for (size_t b = 0; b < m->resources.buckets; b++) {
-		for (const struct hash_node *n = m->resources.bucket[b]; r == 0 && n; n = n->next) {
-			const struct resource *x = container_of(n, struct resource, by_key);
-
-			if (x->served)
-				r = put_row(db, x->served->row, rev);
-		}
-	}
-	for (size_t b = 0; b < m->services.buckets; b++)
-		for (const struct hash_node *n = m->services.bucket[b]; r == 0 && n; n = n->next)
-			r = write_service(db, container_of(n, struct service, by_name));
-	for (size_t b = 0; b < m->tenants.buckets; b++) {
-		for (const struct hash_node *n = m->tenants.bucket[b]; r == 0 && n; n = n->next) {
-			const struct tenant *t = container_of(n, struct tenant, by_key);
-
-			r = put_slot(db, SLOT_TENANT, slice_str(t->key), t->slot);
-		}
-	}
-	return r;
-}
-
 bool keep_dir_is_removed(const struct keep *k)
 {
 	struct stat st;
@@ -305,6 +235,7 @@ bool keep_is_removed(struct keep *k)
 	return true;
 }
 
+/* 0: written; 1: a rewrite has begun; -errno with words in k->problem. */
 static int write_once(struct keep *k, struct model *m, uint64_t rev)
 {
 	int r;
@@ -314,13 +245,18 @@ static int write_once(struct keep *k, struct model *m, uint64_t rev)
 		r = open_store(k);
 		if (r < 0)
 			return r;
-		journal_clear(&m->journal);
 		m->journal.rewrite = true;
+	}
+	if (m->journal.rewrite) {
+		r = rewrite_begin(&k->rewrite, m, k->dir, k->problem);
+		if (r < 0)
+			return r;
+		journal_clear(&m->journal);
+		return 1;
 	}
 	r = db_change_begin(k->db);
 	if (r == 0)
-		r = m->journal.rewrite ? write_everything(k->db, m, rev)
-				       : write_notes(k->db, &m->journal, rev);
+		r = write_notes(k->db, &m->journal, rev);
 	if (r == 0)
 		r = db_put_meta(k->db, "gen", m->gen);
 	if (r == 0)
@@ -337,31 +273,87 @@ static int write_once(struct keep *k, struct model *m, uint64_t rev)
 	return r;
 }
 
-bool keep_write(struct keep *k, struct model *m, uint64_t rev, bool force)
+/* The rewrite has everything there was; now what changed meanwhile, and it is the store. */
+static int end_rewrite(struct keep *k, struct model *m, uint64_t rev)
 {
-	struct mono now = clock_tick();
-	bool rewrite;
+	struct db *anew = rewrite_take(&k->rewrite);
+	int r = write_notes(anew, &m->journal, rev);
 
-	if (k->durable && journal_is_empty(&m->journal) && rev == k->rev)
-		return true;	/* removed: keep_is_removed */
-	if (!k->durable && !force && now.ns < k->again.ns)
-		return false;
-	if (write_once(k, m, rev) < 0) {
-		not_durable(k);
-		k->failures++;
-		k->wait_ms = k->wait_ms ? min_of(k->wait_ms * 2, (int64_t)KEEP_WAIT_MAX_MS)
-					: KEEP_WAIT_MIN_MS;
-		k->again = mono_after_ms(now, k->wait_ms);
-		return false;
-	}
-	rewrite = m->journal.rewrite;
+	if (r == 0)
+		r = db_put_meta(anew, "gen", m->gen);
+	if (r == 0)
+		return db_anew_end(&anew, &k->db, rev, k->problem);
+	snprintf(k->problem, sizeof k->problem, "%s", anew->problem);
+	db_anew_drop(&anew);
+	return r;
+}
+
+static void has_failed(struct keep *k)
+{
+	not_durable(k);
+	k->failures++;
+	k->wait_ms = k->wait_ms ? min_of(k->wait_ms * 2, (int64_t)KEEP_WAIT_MAX_MS) : KEEP_WAIT_MIN_MS;
+	k->again = mono_after_ms(clock_tick(), k->wait_ms);
+}
+
+static void is_written(struct keep *k, struct model *m, uint64_t rev)
+{
 	journal_clear(&m->journal);
 	k->rev = rev;
 	k->durable = true;
 	k->wait_ms = 0;
 	k->problem[0] = 0;
 	k->commits++;
-	if (rewrite)
-		db_cache(k->db, 0);
-	return true;
+}
+
+bool keep_begin(struct keep *k, struct model *m, uint64_t rev, bool force)
+{
+	int r;
+
+	if (rewrite_is_on(&k->rewrite))
+		return k->durable;	/* what changed is noted, and written at its end */
+	if (k->durable && journal_is_empty(&m->journal) && rev == k->rev)
+		return true;
+	if (!k->durable && !force && clock_tick().ns < k->again.ns)
+		return false;
+	r = write_once(k, m, rev);
+	if (r < 0)
+		has_failed(k);
+	else if (r == 0)
+		is_written(k, m, rev);
+	return k->durable;
+}
+
+bool keep_work(struct keep *k, struct model *m, uint64_t rev, int64_t budget_us)
+{
+	int r;
+
+	if (!rewrite_is_on(&k->rewrite))
+		return false;
+	if (m->journal.rewrite) {	/* so much has changed that the notes were dropped */
+		r = rewrite_begin(&k->rewrite, m, k->dir, k->problem);
+		if (r == 0)
+			journal_clear(&m->journal);
+	} else {
+		r = rewrite_step(&k->rewrite, m, rev, budget_us, k->problem);
+		if (r == 1) {
+			r = end_rewrite(k, m, rev);
+			if (r == 0)
+				is_written(k, m, rev);
+		}
+	}
+	if (r < 0) {
+		journal_clear(&m->journal);
+		m->journal.rewrite = true;
+		has_failed(k);
+	}
+	return rewrite_is_on(&k->rewrite);
+}
+
+bool keep_write(struct keep *k, struct model *m, uint64_t rev, bool force)
+{
+	(void)keep_begin(k, m, rev, force);
+	while (keep_work(k, m, rev, INT64_MAX))
+		;
+	return k->durable;
 }

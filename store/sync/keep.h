@@ -12,16 +12,16 @@
 
 #include "nodeproxy/lib/base/clock.h"
 #include "store/db/db.h"
-#include "store/sync/model.h"
+#include "store/sync/rewrite.h"
 
 #define KEEP_WAIT_MIN_MS 200
 #define KEEP_WAIT_MAX_MS 10000
 #define KEEP_REV_MAX	 (1ull << 53)	/* more is damage: numbers in JSON end there */
-#define KEEP_REWRITE_CACHE_KIB 65536	/* at most; used as far as there are pages */
 
 struct keep {
 	int dir;		/* borrowed */
 	struct db *db;		/* NULL: could not be opened, or has failed */
+	struct rewrite rewrite;	/* a store that will take its place */
 	bool durable;
 	uint64_t rev;		/* of the last commit */
 	uint64_t commits, failures;
@@ -61,8 +61,14 @@ must_use int keep_load(struct keep *, struct model *, struct keep_loaded *ret);
 bool keep_is_removed(struct keep *);
 /* The directory it lies in does not exist any more: nothing can be written to it ever. */
 bool keep_dir_is_removed(const struct keep *);
-/* Makes the journal durable as rev; at once returns the standing state while a pause lasts, unless
- * force.  True when everything is written. */
+/* Makes the journal durable as rev, or begins to write everything anew (keep_work goes on with that);
+ * at once returns the standing state while a pause lasts, unless force.  True: durable, as far as is
+ * known. */
+bool keep_begin(struct keep *, struct model *, uint64_t rev, bool force);
+/* Writes on for about budget_us; the last slice also has to wait for the disk.  True: there is more
+ * to do. */
+bool keep_work(struct keep *, struct model *, uint64_t rev, int64_t budget_us);
+/* Both, to the end.  True when everything is written. */
 bool keep_write(struct keep *, struct model *, uint64_t rev, bool force);
 
 #endif

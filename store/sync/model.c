@@ -479,8 +479,8 @@ bool model_settle(struct model *m)
 		}
 		m->snapshot = false;
 	}
-	/* A journal longer than a quarter of what there is costs more than writing everything. */
-	m->journal.limit = (m->resources.count + m->slot[SLOT_ENDPOINT].taken) / 4;
+	/* Its own minimum: more than that at once is written anew, in slices. */
+	m->journal.limit = 0;
 	while (!list_is_empty(&m->touched)) {
 		struct resource *r = container_of(m->touched.next, struct resource, touched);
 

@@ -7,7 +7,10 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
+#include "nodeproxy/lib/base/clock.h"
 #include "nodeproxy/lib/base/memfd.h"
 #include "store/sync/status.h"
 
@@ -156,27 +159,34 @@ static void resource_json_out(FILE *f, const struct model *m, struct resource *r
 	fputc('}', f);
 }
 
-/* Routes first: they are what has conditions worth asking for. */
-static bool resources_json(FILE *f, struct model *m)
+/* Routes first: they are what has conditions worth asking for.  Works until the deadline, whole
+ * buckets of the table at a time: no resource is remembered over a pause.  True: all said. */
+static bool resources_json(FILE *f, struct model *m, struct report_job *j, struct mono end)
 {
 	static const enum row_kind order[] = { ROW_HTTPROUTE, ROW_TENANT, ROW_NAMESPACE,
 					       ROW_SERVICE };
-	uint32_t said = 0;
 
-	for (size_t k = 0; k < countof(order); k++) {
-		for (size_t b = 0; b < m->resources.buckets; b++) {
-			for (struct hash_node *n = m->resources.bucket[b]; n; n = n->next) {
+	for (; j->kind < countof(order); j->kind++, j->bucket = 0) {
+		for (; j->bucket < j->buckets; j->bucket++) {
+			for (struct hash_node *n = m->resources.bucket[j->bucket]; n; n = n->next) {
 				struct resource *r = container_of(n, struct resource, by_key);
 
-				if (r->kind != order[k] || (r->served == NULL && !status_refusal(r)))
+				if (r->kind != order[j->kind] ||
+				    (r->served == NULL && !status_refusal(r)))
 					continue;
-				if (said == REPORT_RESOURCES_MAX)
+				if (j->said == REPORT_RESOURCES_MAX) {
+					j->cut = true;
 					return true;
-				resource_json_out(f, m, r, said++ == 0);
+				}
+				resource_json_out(f, m, r, j->said++ == 0);
+			}
+			if (j->bucket % 16 == 15 && clock_tick().ns >= end.ns) {
+				j->bucket++;
+				return false;
 			}
 		}
 	}
-	return false;
+	return true;
 }
 
 /* ---- the whole ---- */
@@ -234,20 +244,15 @@ static void store_json(FILE *f, const struct keep *k, const struct report *r,
 	fputs("}}", f);
 }
 
-int report_make(struct model *m, const struct keep *k, const struct report *r, struct fd *ret)
+/* Everything but the resources, as it is now. */
+static int brief_json(FILE *f, struct model *m, const struct keep *k, const struct report *r)
 {
 	struct model_counts n;
-	char *text = NULL;
-	size_t bytes = 0;
 	uint32_t refused = 0;
-	bool cut;
-	FILE *f = open_memstream(&text, &bytes);
 	int e;
 
-	if (f == NULL)
-		return -ENOMEM;
 	model_counts(m, &n);
-	fputs("{\"sources\":[", f);
+	fputs("\"sources\":[", f);
 	source_json(f, r, &n);
 	fputs("],\n\"refused\":[", f);
 	e = refused_json(f, m, &refused);
@@ -268,15 +273,101 @@ int report_make(struct model *m, const struct keep *k, const struct report *r, s
 	timing_json(f, "snapshot", &r->snapshot, false);
 	timing_json(f, "change", &r->change, false);
 	timing_json(f, "store_write", &r->store, false);
-	fputs("},\n\"resources\":[", f);
-	cut = resources_json(f, m);
-	fprintf(f, "],\"resources_cut\":%s}\n", cut ? "true" : "false");
+	timing_json(f, "store_step", &r->store_step, false);
+	timing_json(f, "report_step", &r->report_step, false);
+	fputc('}', f);
+	return e;
+}
+
+static int job_start(struct report_job *j, const struct model *m)
+{
+	report_drop(j);
+	j->fd.v = memfd_create("sources", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (j->fd.v < 0)
+		return -errno;
+	j->on = true;
+	j->buckets = m->resources.buckets;
+	return 0;
+}
+
+static int append(struct fd fd, const char *p, size_t n)
+{
+	while (n) {
+		ssize_t w = write(fd.v, p, n);
+
+		if (w < 0 && errno == EINTR)
+			continue;
+		if (w <= 0)
+			return w < 0 ? -errno : -ENOSPC;
+		p += w;
+		n -= (size_t)w;
+	}
+	return 0;
+}
+
+int report_step(struct report_job *j, struct model *m, const struct keep *k, const struct report *r,
+		int64_t budget_us, struct fd *ret)
+{
+	struct mono end = { clock_tick().ns + budget_us * NS_PER_US };
+	char *text = NULL;
+	size_t bytes = 0;
+	bool done;
+	FILE *f;
+	int e = 0;
+
+	if (!j->on || j->buckets != m->resources.buckets) {	/* the table grew: from the start */
+		e = job_start(j, m);
+		if (e < 0)
+			return e;
+	}
+	f = open_memstream(&text, &bytes);
+	if (f == NULL) {
+		report_drop(j);
+		return -ENOMEM;
+	}
+	if (!j->began) {
+		fputs("{\"resources\":[", f);
+		j->began = true;
+	}
+	done = j->listed;
+	if (!j->listed)
+		j->listed = resources_json(f, m, j, end);
+	/* The rest is short, and says how things are at the end. */
+	done |= j->listed && clock_tick().ns < end.ns;
+	if (done) {
+		fprintf(f, "],\"resources_cut\":%s,\n", j->cut ? "true" : "false");
+		e = brief_json(f, m, k, r);
+		fputs("}\n", f);
+	}
 	if (ferror(f))
 		e = -ENOMEM;
 	if (fclose(f) != 0)
 		e = -ENOMEM;
 	if (e == 0)
-		e = memfd_sealed("sources", slice_of(text, bytes), ret);
+		e = append(j->fd, text, bytes);
 	free(text);
-	return e;
+	if (e == 0 && done)
+		e = memfd_seal(j->fd);
+	if (e == 0 && done)
+		*ret = fd_take(&j->fd);
+	if (e < 0 || done)
+		report_drop(j);
+	return e < 0 ? e : done;
+}
+
+void report_drop(struct report_job *j)
+{
+	if (j->on)
+		fd_close(&j->fd);
+	*j = (struct report_job){ .fd = FD_NONE };
+}
+
+int report_make(struct model *m, const struct keep *k, const struct report *r, struct fd *ret)
+{
+	struct report_job j = { 0 };
+	int e;
+
+	while ((e = report_step(&j, m, k, r, INT32_MAX, ret)) == 0)
+		;
+	return e < 0 ? e : 0;
 }

@@ -9,7 +9,10 @@
  *   rev, durable, store, views, timings
  *
  * status has the conditions of status.c.  EndpointSlices are not among the resources, and lists are
- * cut (and say so) before the text grows past its bound. */
+ * cut (and say so) before the text grows past its bound.
+ *
+ * Of many resources it is made in steps, which change sets may come between: each resource is as it
+ * was when its turn came, everything else as it is at the end. */
 #ifndef NODEPROXY_STORE_SYNC_REPORT_H
 #define NODEPROXY_STORE_SYNC_REPORT_H
 
@@ -39,11 +42,27 @@ struct report {
 	struct timing load;		/* store to view: from opening the store to VIEW_MADE */
 	struct timing snapshot;		/* first file read to VIEW_MADE */
 	struct timing change;		/* first event noticed to VIEW_MADE */
-	struct timing store;		/* one transaction */
+	struct timing store;		/* one transaction, or everything anew */
+	struct timing store_step;	/* for how long at once that held the loop */
+	struct timing report_step;	/* the same for reports like this one */
 };
 
 const char *source_state_name(enum source_state);
-/* 0 and the sealed text, or -errno. */
+
+/* A report being made; all zero: none is. */
+struct report_job {
+	bool on, began, listed, cut;
+	struct fd fd;		/* what is written so far */
+	size_t kind, bucket, buckets;
+	uint32_t said;
+};
+
+/* Begins one, or goes on with it for about budget_us.  1: *ret is the sealed text and the job is
+ * over; 0: more to do; -errno: given up. */
+must_use int report_step(struct report_job *, struct model *, const struct keep *,
+			 const struct report *, int64_t budget_us, struct fd *ret);
+void report_drop(struct report_job *);
+/* All steps at once.  0 and the sealed text, or -errno. */
 must_use int report_make(struct model *, const struct keep *, const struct report *,
 			 struct fd *ret);
 

@@ -32,8 +32,12 @@
 #define REPORT_FIRST_MS 100	/* "starting" is only said when the source takes that long */
 #define REPORT_MIN_MS	25	/* msg.def allows 50 a second */
 #define REPORT_MAX_MS	5000
+#define REPORT_SLICE_US	5000
+#define REPORT_PAUSE_US	1000
 #define REPORT_COST	10	/* a report that took 1 ms is not made again for 10 ms */
 #define VIEW_RETRY_MS	20
+#define STORE_SLICE_US	3000	/* of writing everything anew */
+#define STORE_PAUSE_US	500	/* and between, for what came in */
 #define LOOK_MS		1000	/* at whether the store is still where it was */
 #define DIR_AGAIN_MS	60000	/* a state directory that could not be made */
 #define MOVE_MS		20	/* between two looks whether the store is free */
@@ -59,16 +63,19 @@ struct syncd {
 	bool rebuild;			/* all workers refused what the builder made */
 	bool telling_all;		/* the change set under way is a snapshot */
 	bool report_due;
+	struct report_job job;		/* the report being made */
+	int64_t report_us;		/* spent on it */
 	struct mono report_next;	/* not before */
 	bool was_durable;
 	bool on_copy;			/* on trial, and until the store itself is free */
 	struct loop_timer move;
 	uint64_t asides;		/* that were said */
+	struct mono store_began;	/* the write under way */
 	bool had_dir;			/* a state directory that was there */
 	int exit_code;
 	struct mono began;
 	struct waiting_view base, overlay;
-	struct loop_timer work, view_retry, store_retry, report_again, trim, load_again, look;
+	struct loop_timer work, view_retry, store_retry, report_again, trim, load_again, look, store_work;
 };
 
 static struct syncd the;
@@ -177,6 +184,7 @@ static void commit_cb(void *arg)
 /* ---- the store ---- */
 
 static void store_retry_cb(void *arg);
+static void store_work_cb(void *arg);
 static void report_soon(struct syncd *s);
 
 static void say_aside(struct syncd *s)
@@ -188,18 +196,16 @@ static void say_aside(struct syncd *s)
 	report_soon(s);
 }
 
-static void write_store(struct syncd *s, bool force)
+/* After the store was worked on. */
+static void store_was(struct syncd *s, uint64_t commits, int64_t us)
 {
-	struct mono before = clock_tick();
-	uint64_t commits = s->keep.commits;
-	bool durable;
+	bool durable = s->keep.durable;
 
-	if (!s->announced)
-		return;		/* nothing was told yet: what the store has must stay */
-	durable = keep_write(&s->keep, &s->model, s->rev, force);
-
-	if (s->keep.commits > commits)
-		timing_add(&s->report.store, mono_diff_us(clock_tick(), before));
+	timing_add(&s->report.store_step, us);
+	if (s->keep.commits > commits) {
+		timing_add(&s->report.store, mono_diff_us(clock_tick(), s->store_began));
+		report_soon(s);
+	}
 	say_aside(s);
 	if (durable != s->was_durable) {
 		if (durable)
@@ -210,9 +216,39 @@ static void write_store(struct syncd *s, bool force)
 		s->was_durable = durable;
 		report_soon(s);
 	}
-	if (!durable && !loop_timer_is_running(&s->store_retry))
+	if (rewrite_is_on(&s->keep.rewrite)) {
+		if (!loop_timer_is_running(&s->store_work))
+			loop_timer_start(&s->loop, &s->store_work, STORE_PAUSE_US * NS_PER_US, 0,
+					 store_work_cb, s);
+	} else if (!durable && !loop_timer_is_running(&s->store_retry)) {
 		loop_timer_start(&s->loop, &s->store_retry, s->keep.wait_ms * NS_PER_MS + NS_PER_MS,
 				 0, store_retry_cb, s);
+	} else if (durable && s->keep.rev != s->rev) {
+		write_store(s, false);	/* what changed while it was written anew */
+	}
+}
+
+static void store_work_cb(void *arg)
+{
+	struct syncd *s = arg;
+	struct mono before = clock_tick();
+	uint64_t commits = s->keep.commits;
+
+	(void)keep_work(&s->keep, &s->model, s->rev, STORE_SLICE_US);
+	store_was(s, commits, mono_diff_us(clock_tick(), before));
+}
+
+static void write_store(struct syncd *s, bool force)
+{
+	struct mono before = clock_tick();
+	uint64_t commits = s->keep.commits;
+
+	if (!s->announced)
+		return;		/* nothing was told yet: what the store has must stay */
+	if (!rewrite_is_on(&s->keep.rewrite))
+		s->store_began = before;
+	(void)keep_begin(&s->keep, &s->model, s->rev, force);
+	store_was(s, commits, mono_diff_us(clock_tick(), before));
 }
 
 static void store_retry_cb(void *arg)
@@ -313,16 +349,29 @@ static void report_cb(void *arg)
 	struct syncd *s = arg;
 	struct fd text = FD_NONE;
 	struct mono before = clock_tick();
-	int64_t pause_ms;
+	int64_t us, pause_ms;
+	int r;
 
-	s->report_due = false;
+	if (!s->job.on) {
+		s->report_due = false;
+		s->report_us = 0;
+	}
 	s->report.rev = s->rev;
-	if (report_make(&s->model, &s->keep, &s->report, &text) < 0 ||
-	    chan_send(&s->born.chan, MSG_SOURCES_MADE, &(struct msg_rev){ s->rev },
-		      (struct slice){ 0 }, &text.v, 1) < 0)
-		s->report_due = true;
+	r = report_step(&s->job, &s->model, &s->keep, &s->report, REPORT_SLICE_US, &text);
+	if (r == 1 && chan_send(&s->born.chan, MSG_SOURCES_MADE, &(struct msg_rev){ s->rev },
+				(struct slice){ 0 }, &text.v, 1) < 0)
+		r = -EAGAIN;
 	fd_close(&text);
-	pause_ms = mono_diff_ms(clock_tick(), before) * REPORT_COST;
+	us = mono_diff_us(clock_tick(), before);
+	timing_add(&s->report.report_step, us);
+	s->report_us += us;
+	if (r == 0) {
+		loop_timer_start(&s->loop, &s->report_again, REPORT_PAUSE_US * NS_PER_US, 0,
+				 report_cb, s);
+		return;
+	}
+	s->report_due |= r < 0;
+	pause_ms = s->report_us / 1000 * REPORT_COST;
 	pause_ms = min_of(max_of(pause_ms, (int64_t)REPORT_MIN_MS), (int64_t)REPORT_MAX_MS);
 	s->report_next = mono_after_ms(clock_now(), pause_ms);
 	if (s->report_due)
@@ -333,6 +382,10 @@ static void report_soon(struct syncd *s)
 {
 	int64_t left = s->report_next.ns - clock_tick().ns;
 
+	if (s->job.on) {
+		s->report_due = true;	/* another one, after the one under way */
+		return;
+	}
 	if (s->report_due && s->report_next.ns)
 		return;		/* its time is set */
 	s->report_due = true;
@@ -496,7 +549,8 @@ static void from_master(struct syncd *s, const struct msg *m)
 		store_confirm(s);
 		break;
 	case MSG_STOP:
-		write_store(s, true);
+		if (s->announced)
+			(void)keep_write(&s->keep, &s->model, s->rev, true);
 		loop_stop(&s->loop);
 		break;
 	default:

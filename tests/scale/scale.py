@@ -100,7 +100,10 @@ def main():
         assert s["sources"][0]["accepted"] == 2 * a.services + 2, s["sources"]
         t = s["timings_ms"]
         rows.append(("files to view (first file asked for .. VIEW_MADE)", f"{t['snapshot']['last']:.0f} ms"))
-        rows.append(("first transaction of the store", f"{t['store_write']['last']:.0f} ms"))
+        t = np.until("the store to have all", lambda: (r := sources(host)) and r["durable"] and
+                     r["store"]["rev"] == r["rev"] and r["timings_ms"], 60)
+        rows.append(("the store written for the first time", f"{t['store_write']['last']:.0f} ms"))
+        rows.append(("&nbsp;&nbsp;at most that long at once", f"{t['store_step']['max']:.1f} ms"))
         time.sleep(1.5)  # what start-up allocated is given back after a second
         pids = host.pids()
         pss = pss_kib(pids)
@@ -128,7 +131,9 @@ def main():
             t = sources(host)["timings_ms"]
             rows.append(("&nbsp;&nbsp;of it: event .. VIEW_MADE, last, most (20 ms of it is the wait for more)",
                          f"{t['change']['last']:.1f}, {t['change']['max']:.1f} ms"))
-            rows.append(("&nbsp;&nbsp;the store's transaction, last, most", f"{t['store_write']['last']:.1f}, {t['store_write']['max']:.1f} ms"))
+            rows.append(("&nbsp;&nbsp;the store's transaction, last", f"{t['store_write']['last']:.1f} ms"))
+        rows.append(("held the loop longest: for the store, for a report",
+                     f"{t['store_step']['max']:.1f}, {t['report_step'].get('max', 0):.1f} ms"))
         pss = pss_kib(host.pids())
         rows.append(("PSS after the changes", f"{sum(pss.values()) / 1024:.1f} MiB"))
 

@@ -34,13 +34,18 @@ int memfd_sealed(const char *name, struct slice a, struct fd *ret)
 		}
 		at += (size_t)w;
 	}
-	if (fcntl(f.v, F_ADD_SEALS, FROZEN | F_SEAL_SEAL) < 0) {
-		r = -errno;
+	r = memfd_seal(f);
+	if (r < 0) {
 		fd_close(&f);
 		return r;
 	}
 	*ret = f;
 	return 0;
+}
+
+int memfd_seal(struct fd f)
+{
+	return fcntl(f.v, F_ADD_SEALS, FROZEN | F_SEAL_SEAL) < 0 ? -errno : 0;
 }
 
 int memfd_map_sealed(struct fd f, size_t max, struct slice *ret)

@@ -13,6 +13,8 @@
 
 /* A sealed copy of the bytes; name shows in /proc.  0 or -errno. */
 must_use int memfd_sealed(const char *name, struct slice bytes, struct fd *ret);
+/* Seals what was made with MFD_ALLOW_SEALING and written: nothing in it changes any more.  0 or -errno. */
+must_use int memfd_seal(struct fd);
 /* Maps a file that somebody else wrote, read-only and private.  -EPERM: not sealed against
  * writing, growing and shrinking; -EMSGSIZE: over max or empty.  Unmap with memfd_unmap. */
 must_use int memfd_map_sealed(struct fd, size_t max, struct slice *ret);
