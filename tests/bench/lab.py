@@ -46,11 +46,11 @@ def binary():
     sys.exit("no nodeproxy: ./quickstart --build, or NODEPROXY=PATH")
 
 
-def load_tool(tmp):
-    """tests/bench/load.c, compiled into tmp."""
-    out = os.path.join(tmp, "load")
-    subprocess.run([os.environ.get("CC", "cc"), "-std=gnu11", "-D_GNU_SOURCE", "-O2", "-o", out,
-                    HERE + "/load.c"], check=True)
+def load_tool(tmp, name="load"):
+    """tests/bench/NAME.c, compiled into tmp."""
+    out = os.path.join(tmp, name)
+    subprocess.run([os.environ.get("CC", "cc"), "-std=gnu11", "-D_GNU_SOURCE", "-O2", "-I", TOP, "-o", out,
+                    f"{HERE}/{name}.c"], check=True)
     return out
 
 

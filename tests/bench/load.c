@@ -3,85 +3,53 @@
 
 /* Both ends of the small benchmarks here, one role per process:
  *
- *   load origin PORT                      HTTP/1.1: 128 bytes for every request; never ends
+ *   load origin PORT                      HTTP/1.1: GET /N is answered with N bytes, anything else
+ *                                         with 128; request bodies by Content-Length; never ends
  *   load sink PORT                        TCP: eats what comes; never ends
  *   load flood PORT CONNS SECONDS         keeps CONNS sockets full of pipelined requests, eats the
  *                                         answers; prints bytes sent and eaten
  *   load pour PORT CONNS SECONDS          the same with bytes that mean nothing (for an opaque port)
  *   load ask PORT CONNS RATE SECONDS      RATE requests/s, open loop: latency counts from the time a
  *                                         request was due; prints one line of JSON
- *
- * It is a tool of the bench, not of the product: 127.0.0.1 only, little checking. */
-#include <arpa/inet.h>
-#include <errno.h>
-#include <netinet/tcp.h>
-#include <signal.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/epoll.h>
+ *   load many PORT PORTS CONNS SECONDS    closed loop over PORTS ports from PORT on, connections dealt
+ *                                         in turn; prints requests done */
+#include "tests/bench/tool.h"
+
+#include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
+#include <sys/sendfile.h>
 
-#define REQUEST "GET /x HTTP/1.1\r\nHost: bench\r\n\r\n"
-
-static int ep;
 static uint8_t scratch[1 << 16];
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-static _Noreturn void die(const char *what)
-{
-	fprintf(stderr, "load: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
-static struct sockaddr_in local(int port)
-{
-	return (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons((uint16_t)port),
-				     .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-}
-
-static void watch(int fd, uint32_t events, uint64_t token)
-{
-	struct epoll_event e = { .events = events, .data.u64 = token };
-
-	if (epoll_ctl(ep, EPOLL_CTL_ADD, fd, &e) < 0)
-		die("epoll_ctl");
-}
-
-static int dial(int port)
-{
-	struct sockaddr_in a = local(port);
-	int one = 1, fd = socket(AF_INET, SOCK_STREAM, 0);
-
-	if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof a) < 0)
-		die("connect");
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-	return fd;
-}
 
 /* ---- servers ---- */
 
 struct served {
 	int fd;
-	unsigned owed;		/* answers not written yet */
+	unsigned owed;		/* answers of 128 bytes not written yet */
 	unsigned at;		/* of one answer, bytes written */
-	unsigned match;		/* of CRLFCRLF, bytes seen */
+	uint64_t big;		/* bytes of a large answer not written yet */
+	uint64_t body;		/* bytes of a request body still to come, before its answer */
+	unsigned n;		/* bytes of an unfinished head */
+	char head[2048];	/* its beginning; what is longer only has to end */
 };
 
 static char answer[256];
 static unsigned answer_len;
+static int zeros;			/* a file of them: large answers are not copied */
+#define ZEROS (1 << 20)
+
+static int give_big(struct served *c)
+{
+	while (c->big) {
+		off_t from = 0;
+		ssize_t w = sendfile(c->fd, zeros, &from, c->big < ZEROS ? c->big : ZEROS);
+
+		if (w <= 0)
+			return w < 0 && errno == EAGAIN ? 0 : -1;
+		c->big -= (uint64_t)w;
+	}
+	return 0;
+}
 
 static int give(struct served *c)
 {
@@ -99,26 +67,70 @@ static int give(struct served *c)
 		c->owed -= (unsigned)((c->at + (size_t)w) / answer_len);
 		c->at = (unsigned)((c->at + (size_t)w) % answer_len);
 	}
-	return 0;
+	return give_big(c);
+}
+
+/* A whole head is in c->head. */
+static void asked(struct served *c)
+{
+	unsigned long long size = 0;
+	const char *length = strstr(c->head, "Content-Length: ");
+
+	if (length)
+		c->body = strtoull(length + 16, NULL, 10);
+	if (sscanf(c->head, "GET /%llu ", &size) == 1 && size) {
+		/* Nobody pipelines requests for large answers here. */
+		dprintf(c->fd, "HTTP/1.1 200 OK\r\nContent-Length: %llu\r\n\r\n", size);
+		c->big = size;
+	} else if (c->body == 0) {
+		c->owed++;
+	}
+}
+
+static void heads(struct served *c, const char *p, size_t n)
+{
+	while (n) {
+		const char *end;
+		size_t k = n < c->body ? n : (size_t)c->body, keep;
+
+		c->body -= k, p += k, n -= k;
+		if (k && c->body == 0)
+			c->owed++;
+		if (n == 0)
+			return;
+		/* The end may lie across two reads: its last three bytes are kept. */
+		if (c->n >= sizeof c->head - 512)
+			memmove(c->head + 1024, c->head + c->n - 3, 3), c->n = 1027;
+		keep = sizeof c->head - 1 - c->n;
+		keep = n < keep ? n : keep;
+		memcpy(c->head + c->n, p, keep);
+		c->head[c->n + keep] = 0;
+		end = memmem(c->head + (c->n > 3 ? c->n - 3 : 0), keep + (c->n > 3 ? 3 : c->n),
+			     "\r\n\r\n", 4);
+		if (end == NULL) {
+			c->n += (unsigned)keep;
+			p += keep, n -= keep;
+			continue;
+		}
+		k = (size_t)(end + 4 - c->head) - c->n;
+		p += k, n -= k;
+		c->head[end + 4 - c->head] = 0;
+		c->n = 0;
+		asked(c);
+	}
 }
 
 static int serve(struct served *c, int eat_all)
 {
-	for (int turn = 0; turn < 4; turn++) {
-		ssize_t k = recv(c->fd, scratch, sizeof scratch, MSG_DONTWAIT);
+	for (;;) {
+		ssize_t k = eat_all ? swallow(c->fd) : recv(c->fd, scratch, sizeof scratch, MSG_DONTWAIT);
 
 		if (k == 0 || (k < 0 && errno != EAGAIN))
 			return -1;
 		if (k < 0)
 			break;
-		for (ssize_t i = 0; i < k && !eat_all; i++) {
-			c->match = scratch[i] == "\r\n\r\n"[c->match] ? c->match + 1
-				   : scratch[i] == '\r' ? 1 : 0;
-			if (c->match == 4)
-				c->match = 0, c->owed++;
-		}
-		if (k < (ssize_t)sizeof scratch)
-			break;
+		if (!eat_all)
+			heads(c, (const char *)scratch, (size_t)k);
 	}
 	return give(c);
 }
@@ -129,6 +141,9 @@ static void run_server(int port, int eat_all)
 	int one = 1, ls = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	struct epoll_event ev[256];
 
+	zeros = memfd_create("zeros", 0);
+	if (zeros < 0 || ftruncate(zeros, ZEROS) < 0)
+		die("memfd_create");
 	answer_len = (unsigned)snprintf(answer, sizeof answer,
 		"HTTP/1.1 200 OK\r\nContent-Length: 128\r\n\r\n%0128d", 0);
 	setsockopt(ls, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
@@ -167,7 +182,7 @@ static void run_flood(int port, int conns, double secs, int requests)
 	size_t len = sizeof full / unit * unit;
 	unsigned *at = calloc((size_t)conns, sizeof *at);
 	int *fds = calloc((size_t)conns, sizeof *fds);
-	uint64_t until, sent = 0, eaten = 0, cut = 0;
+	uint64_t until, sent = 0, eaten = 0, lost = 0;
 	struct epoll_event ev[64];
 
 	for (size_t i = 0; i + unit <= len; i += unit)
@@ -185,9 +200,9 @@ static void run_flood(int port, int conns, double secs, int requests)
 			ssize_t k;
 
 			if (ev[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
-				k = recv(fds[c], scratch, sizeof scratch, MSG_DONTWAIT);
+				k = swallow(fds[c]);
 				if (k == 0 || (k < 0 && errno != EAGAIN)) {
-					cut++;
+					lost++;
 					epoll_ctl(ep, EPOLL_CTL_DEL, fds[c], &ev[i]);
 					close(fds[c]);
 					continue;
@@ -204,7 +219,7 @@ static void run_flood(int port, int conns, double secs, int requests)
 		}
 	}
 	printf("{\"conns\":%d,\"sent\":%llu,\"eaten\":%llu,\"cut\":%llu}\n", conns,
-	       (unsigned long long)sent, (unsigned long long)eaten, (unsigned long long)cut);
+	       (unsigned long long)sent, (unsigned long long)eaten, (unsigned long long)lost);
 }
 
 static int by_value(const void *a, const void *b)
@@ -216,7 +231,7 @@ static int by_value(const void *a, const void *b)
 
 static void run_ask(int port, int conns, double rate, double secs)
 {
-	size_t max = (size_t)(rate * secs) + 1, done = 0, errors = 0, next = 0;
+	size_t max = (size_t)(rate * secs) + 1, done = 0, errors = 0, next = 0, due_by_now;
 	uint32_t *lat = calloc(max, sizeof *lat);
 	uint64_t *due = calloc((size_t)conns, sizeof *due);
 	int *fds = calloc((size_t)conns, sizeof *fds), *idle = calloc((size_t)conns, sizeof *idle);
@@ -269,6 +284,10 @@ static void run_ask(int port, int conns, double rate, double secs)
 			}
 		}
 	}
+	/* What should have been sent and was not, and what was not answered. */
+	due_by_now = (size_t)(rate * secs);
+	if (done < due_by_now)
+		errors += due_by_now - done;
 	qsort(lat, done, sizeof *lat, by_value);
 	printf("{\"requests\":%zu,\"errors\":%zu,\"p50\":%u,\"p90\":%u,\"p99\":%u,\"p999\":%u,\"max\":%u}\n",
 	       done, errors, done ? lat[done / 2] : 0, done ? lat[done * 9 / 10] : 0,
@@ -276,18 +295,48 @@ static void run_ask(int port, int conns, double rate, double secs)
 	       done ? lat[done - 1] : 0);
 }
 
+static void run_many(int port, int ports, int conns, double secs)
+{
+	int *fds = calloc((size_t)conns, sizeof *fds);
+	uint64_t until, began, done = 0, errors = 0;
+	struct epoll_event ev[256];
+
+	for (int i = 0; i < conns; i++) {
+		fds[i] = dial(port + i % ports);
+		watch(fds[i], EPOLLIN, (uint64_t)i);
+	}
+	for (int i = 0; i < conns; i++)
+		if (send(fds[i], REQUEST, strlen(REQUEST), MSG_NOSIGNAL) < 0)
+			errors++;
+	began = now_ns();
+	until = began + (uint64_t)(secs * 1e9);
+	while (now_ns() < until) {
+		int n = epoll_wait(ep, ev, 256, 100);
+
+		for (int i = 0; i < n; i++) {
+			int fd = fds[ev[i].data.u64];
+			ssize_t k = recv(fd, scratch, sizeof scratch, MSG_DONTWAIT);
+
+			if (k <= 0 || memcmp(scratch, "HTTP/1.1 200", 12) != 0) {
+				errors++;
+				epoll_ctl(ep, EPOLL_CTL_DEL, fd, &ev[i]);
+				continue;
+			}
+			done++;
+			if (send(fd, REQUEST, strlen(REQUEST), MSG_NOSIGNAL) < 0)
+				errors++;
+		}
+	}
+	printf("{\"requests\":%llu,\"errors\":%llu,\"seconds\":%.3f}\n", (unsigned long long)done,
+	       (unsigned long long)errors, (double)(now_ns() - began) / 1e9);
+}
+
 int main(int argc, char **argv)
 {
 	const char *role = argc > 2 ? argv[1] : "";
 	int port = argc > 2 ? atoi(argv[2]) : 0;
-	struct rlimit l;
 
-	if (getrlimit(RLIMIT_NOFILE, &l) == 0) {
-		l.rlim_cur = l.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &l);
-	}
-	signal(SIGPIPE, SIG_IGN);
-	ep = epoll_create1(0);
+	tool_init();
 	if (!strcmp(role, "origin") && argc == 3)
 		run_server(port, 0);
 	else if (!strcmp(role, "sink") && argc == 3)
@@ -298,6 +347,8 @@ int main(int argc, char **argv)
 		run_flood(port, atoi(argv[3]), atof(argv[4]), 0);
 	else if (!strcmp(role, "ask") && argc == 6)
 		run_ask(port, atoi(argv[3]), atof(argv[4]), atof(argv[5]));
+	else if (!strcmp(role, "many") && argc == 6)
+		run_many(port, atoi(argv[3]), atoi(argv[4]), atof(argv[5]));
 	else
 		return fprintf(stderr, "usage: see the beginning of load.c\n"), 2;
 	return 0;

@@ -35,6 +35,8 @@
 
 /* Bytes after which a step should end; a few tens of microseconds of copying. */
 #define SCHED_STEP_BYTES 131072u
+/* Pipelined requests likewise: 10 µs each, and more. */
+#define SCHED_STEP_REQUESTS 4u
 /* Steps longer than this are counted (WC_turns_long). */
 #define SCHED_LONG_NS (10 * NS_PER_MS)
 #define SCHED_FRESH_MAX_NS NS_PER_MS
@@ -107,7 +109,7 @@ static inline void sched_finished(struct sched *s)
 /* Within a step: false when it has moved enough; a unit with more to do wakes itself and returns. */
 static inline bool sched_may_go_on(const struct sched *s)
 {
-	return s->step_bytes < SCHED_STEP_BYTES;
+	return s->step_bytes < SCHED_STEP_BYTES && s->finished < SCHED_STEP_REQUESTS;
 }
 
 #endif

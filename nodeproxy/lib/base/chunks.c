@@ -7,9 +7,6 @@
 #include <errno.h>
 #include <sys/mman.h>
 
-/* Large slots kept warm; the memory of any further one goes back to the kernel when given. */
-#define LARGE_CACHE 16
-
 int budget_charge(struct budget *b, size_t bytes)
 {
 	for (struct budget *x = b; x; x = x->parent) {
@@ -46,7 +43,7 @@ int chunk_pool_init(struct chunk_pool *p, uint32_t small, uint32_t large)
 		return r;
 	}
 	p->small.raw = p->large.raw = true;
-	p->large_warm = 0;
+	p->warm_at = p->warm_n = 0;
 	return 0;
 }
 
@@ -68,12 +65,33 @@ struct chunk *chunk_take(struct chunk_pool *p, struct budget *b, bool large)
 		budget_return(b, bytes);
 		return NULL;
 	}
+	if (large && p->warm_n)
+		p->warm_n--;	/* it was the one given last: a slab takes those first */
 	c->budget = b;
 	c->at = c->end = 0;
 	c->room = bytes - (uint32_t)sizeof *c;
 	c->large = large;
 	list_init(&c->node);
 	return c;
+}
+
+/* Gives the memory of a free slot back to the kernel: whole pages inside it. */
+static void cool(struct chunk *c)
+{
+	uintptr_t from = ((uintptr_t)c + 4095) & ~(uintptr_t)4095;
+	uintptr_t to = ((uintptr_t)c + CHUNK_LARGE_BYTES) & ~(uintptr_t)4095;
+
+	madvise((void *)from, to - from, MADV_DONTNEED);
+}
+
+static void warm_add(struct chunk_pool *p, struct chunk *c)
+{
+	if (p->warm_n == CHUNKS_WARM) {
+		cool(p->warm[p->warm_at]);
+		p->warm_at = (p->warm_at + 1) % CHUNKS_WARM;
+		p->warm_n--;
+	}
+	p->warm[(p->warm_at + p->warm_n++) % CHUNKS_WARM] = c;
 }
 
 void chunk_give(struct chunk_pool *p, struct chunk **cp)
@@ -84,16 +102,9 @@ void chunk_give(struct chunk_pool *p, struct chunk **cp)
 	*cp = NULL;
 	list_remove(&c->node);
 	budget_return(c->budget, large ? CHUNK_LARGE_BYTES : CHUNK_SMALL_BYTES);
-	if (large && p->large.live > LARGE_CACHE) {
-		/* Whole pages inside the object; the first one keeps the header. */
-		uintptr_t from = ((uintptr_t)c + 4095) & ~(uintptr_t)4095;
-		uintptr_t to = ((uintptr_t)c + CHUNK_LARGE_BYTES) & ~(uintptr_t)4095;
-
-		slab_give(&p->large, c);
-		madvise((void *)from, to - from, MADV_DONTNEED);
-		return;
-	}
 	slab_give(large ? &p->large : &p->small, c);
+	if (large)
+		warm_add(p, c);
 }
 
 int chunkq_add(struct chunkq *q, struct chunk_pool *p, struct budget *b, struct slice a)

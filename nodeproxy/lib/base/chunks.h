@@ -40,9 +40,16 @@ struct chunk {
 	uint8_t data[];
 };
 
+/* Free large slots kept warm; the memory of any further one goes back to the kernel.  Whoever takes
+ * and gives, takes what was given last, so the kernel is asked only when many are given in a row. */
+#define CHUNKS_WARM 16u
+
 struct chunk_pool {
 	struct slab small, large;
-	uint32_t large_warm;	/* large slots whose memory was not given back since last used */
+	/* Free large slots that still have their memory, oldest first from warm_at on: those that
+	 * will be taken next. */
+	struct chunk *warm[CHUNKS_WARM];
+	uint32_t warm_at, warm_n;
 };
 
 must_use int chunk_pool_init(struct chunk_pool *, uint32_t small, uint32_t large);

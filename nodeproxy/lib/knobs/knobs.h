@@ -16,7 +16,7 @@
 #include "nodeproxy/lib/net/addr.h"
 
 #define KNOBS_MAGIC	0x4e504b4eu	/* "NPKN" */
-#define KNOBS_LISTENERS 64
+#define KNOBS_LISTENERS 128
 
 enum source_kind { SOURCE_FILE, SOURCE_ETCD, SOURCE_KUBERNETES, SOURCE_XDS };
 enum log_format { LOG_TEXT, LOG_JSON };

@@ -201,6 +201,36 @@ START_TEST(large_chunks_return_their_memory_and_work_again)
 }
 END_TEST
 
+START_TEST(who_takes_and_gives_large_chunks_does_not_trouble_the_kernel)
+{
+	struct chunk_pool pool;
+	struct chunk *c[40];
+	unsigned warm = 0;
+
+	ck_assert_int_eq(chunk_pool_init(&pool, 4, 40), 0);
+	for (int i = 0; i < 40; i++) {
+		c[i] = chunk_take(&pool, NULL, true);
+		memset(c[i]->data, 1, c[i]->room);
+	}
+	/* With many in use, one of them given and taken over and over keeps its memory. */
+	for (int i = 0; i < 100; i++) {
+		chunk_give(&pool, &c[39]);
+		c[39] = chunk_take(&pool, NULL, true);
+		ck_assert_uint_eq(c[39]->data[c[39]->room - 1], 1);
+	}
+	/* All given: those given last keep it. */
+	for (int i = 0; i < 40; i++)
+		chunk_give(&pool, &c[i]);
+	for (int i = 0; i < 40; i++) {
+		c[i] = chunk_take(&pool, NULL, true);
+		ck_assert_uint_eq(c[i]->data[c[i]->room - 1], i < (int)CHUNKS_WARM);
+		warm += c[i]->data[c[i]->room - 1];
+	}
+	ck_assert_uint_eq(warm, CHUNKS_WARM);
+	chunk_pool_fini(&pool);
+}
+END_TEST
+
 struct thing {
 	struct hash_node node;
 	uint32_t n;
@@ -264,6 +294,8 @@ UNIT_TESTS("memory", a_reference_does_not_survive_its_object, a_full_slab_says_s
 	   an_object_is_zeroed_when_taken_again, the_nth_take_can_be_made_to_fail,
 	   an_arena_stops_at_its_ceiling_and_gives_all_back, a_refused_charge_changes_no_budget,
 	   queued_bytes_come_out_as_they_went_in, a_refused_add_queues_nothing,
-	   large_chunks_return_their_memory_and_work_again, a_hash_finds_what_was_added_and_only_that,
+	   large_chunks_return_their_memory_and_work_again,
+	   who_takes_and_gives_large_chunks_does_not_trouble_the_kernel,
+	   a_hash_finds_what_was_added_and_only_that,
 	   siphash_matches_its_reference_vector,
 	   random_choices_cover_their_range_and_repeat_with_their_seed)
