@@ -16,6 +16,7 @@
 #include "admin/dispatch.h"
 #include "admin/logdrain.h"
 #include "admin/metrics.h"
+#include "admin/show.h"
 #include "nodeproxy/lib/base/memfd.h"
 #include "nodeproxy/lib/role/begin.h"
 #include "nodeproxy/lib/role/enter.h"
@@ -29,6 +30,7 @@ struct pending {
 	struct slot_ref client;
 	struct msg_order order;
 	struct mono since;
+	uint64_t knobs_used;	/* of the state, when it was asked */
 };
 
 static struct admind {
@@ -126,7 +128,10 @@ static void order_answer(struct pending *p, int32_t error, struct slice words)
 	struct answer a;
 
 	p->used = false;
-	dispatch_ordered(&p->order, error, words, &a);
+	if (p->order.order == ORDER_RELOAD && error == 0)
+		show_reloaded(&the.state, the.state.knobs_used != p->knobs_used, words, &a);
+	else
+		dispatch_ordered(&p->order, error, words, &a);
 	serve_answer(&the.serve, client, &a);
 }
 
@@ -168,7 +173,7 @@ static int order_send(const struct asker *who, struct msg_order *o)
 	if (r < 0)
 		return r;
 	*p = (struct pending){ .used = true, .client = who->ref, .order = *o,
-			       .since = clock_now() };
+			       .since = clock_now(), .knobs_used = the.state.knobs_used };
 	if (!loop_timer_is_running(&the.order_timer))
 		loop_timer_start(&the.loop, &the.order_timer, NS_PER_S, 1000, order_timer_cb, NULL);
 	return 0;
@@ -209,9 +214,46 @@ static bool answer_cb(void *arg, const struct asker *who, const struct wire_requ
 
 /* ---- the channel ---- */
 
+static void knobs_try(const struct msg_knobs *m, struct fd fd)
+{
+	struct slice knobs;
+
+	if (knobs_map(fd, &knobs) < 0) {
+		chan_offer(&the.born.chan, MSG_KNOBS_REFUSED, m,
+			   SLICE("these settings are not of our build"), NULL, 0);
+		return;
+	}
+	memfd_unmap(&knobs);
+	chan_say(&the.born.chan, MSG_KNOBS_OK, m);
+}
+
+/* What comes of them (sockets, the access log) comes in messages of its own. */
+static void knobs_use(struct fd fd)
+{
+	struct slice now;
+	int r = knobs_map(fd, &now);
+
+	if (r < 0) {
+		log_error("settings_not_used", "error=\"%s\"", strerror(-r));
+		exit(1);	/* the next one is born with them */
+	}
+	if (slice_eq(now, the.born.knobs)) {
+		memfd_unmap(&now);
+		return;
+	}
+	the.state.knobs_was = *the.state.knobs;
+	the.state.knobs_used++;
+	the.state.knobs = (const struct knobs *)(const void *)now.p;
+	memfd_unmap(&the.born.knobs);
+	the.born.knobs = now;
+}
+
 static void ring_here(const struct msg_ring *m, struct fd fd)
 {
-	int r = logdrain_ring(&the.drain, m->worker, fd, m->bytes);
+	int r;
+
+	logdrain_pass(&the.drain);	/* what its former process wrote last, if this is another ring */
+	r = logdrain_ring(&the.drain, m->worker, fd, m->bytes);
 
 	if (r < 0)
 		log_warn("ring_not_read", "worker=%u error=\"%s\"", m->worker, strerror(-r));
@@ -234,6 +276,12 @@ static void message(const struct msg *m, struct fd fd[CHAN_MAX_FDS])
 		if (!fd_is_open(fd[0]) && strcmp(the.state.knobs->access_log_path, "-") == 0)
 			fd[0].v = dup(STDERR_FILENO);
 		logdrain_access(&the.drain, &fd[0], the.state.knobs->access_log_path[0] != 0);
+		break;
+	case MSG_KNOBS_TRY:
+		knobs_try(m->p, fd[0]);
+		break;
+	case MSG_KNOBS_USE:
+		knobs_use(fd[0]);
 		break;
 	case MSG_LOG_RING:
 		ring_here(m->p, fd[0]);
@@ -308,7 +356,7 @@ static void map_given(struct role_born *b)
 		if (bytes && memfd_map_shared(b->fd[0], bytes, false, &all) == 0 &&
 		    board_check(all, bytes) == 0 && ((const struct board *)all)->workers == n) {
 			the.state.board = all;
-			the.state.workers = n;
+			the.state.board_slots = n;
 		}
 		munmap(p, sizeof(struct board));
 	}
@@ -318,8 +366,8 @@ static void map_given(struct role_born *b)
 		the.state.panics = p;
 	for (unsigned i = 0; i < b->nfds; i++)
 		fd_close(&b->fd[i]);
-	if (the.state.workers == 0 || !the.state.procs_shared || !the.state.panics) {
-		log_error("pages_missing", "board=%d procs=%d panics=%d", the.state.workers != 0,
+	if (the.state.board_slots == 0 || !the.state.procs_shared || !the.state.panics) {
+		log_error("pages_missing", "board=%d procs=%d panics=%d", the.state.board_slots != 0,
 			  the.state.procs_shared != NULL, the.state.panics != NULL);
 		exit(1);	/* blind it would lie; its replacement may have the memory */
 	}

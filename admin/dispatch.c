@@ -237,7 +237,7 @@ void dispatch_ordered(const struct msg_order *o, int32_t error, struct slice wor
 	static const struct { int error, status; } statuses[] = {
 		{ EINVAL, 400 }, { EPERM, 403 }, { EACCES, 403 }, { ENOENT, 404 }, { ESRCH, 404 },
 		{ EBUSY, 409 }, { EALREADY, 409 }, { EOPNOTSUPP, 501 }, { ENOSYS, 501 },
-		{ ECANCELED, 409 }, { ETIMEDOUT, 504 }, { EPIPE, 503 }, { EAGAIN, 503 },
+		{ ECANCELED, 409 }, { ETIMEDOUT, 504 }, { EBADMSG, 422 }, { EPIPE, 503 }, { EAGAIN, 503 },
 	};
 	char text[600];
 	int status = 500;
@@ -257,6 +257,7 @@ void dispatch_ordered(const struct msg_order *o, int32_t error, struct slice wor
 			status = statuses[i].status;
 	answer_error(ret, status, text[0] ? text : strerror(error > INT32_MIN && error < 0 ? -error : EIO),
 		     NULL,
-		     o->order == ORDER_LOG_REOPEN ? "see access_log.path in `nodeproxyctl get config`"
+		     o->order == ORDER_RELOAD	  ? "nothing was changed"
+		     : o->order == ORDER_LOG_REOPEN ? "see access_log.path in `nodeproxyctl get config`"
 						  : "see standard error of nodeproxy");
 }

@@ -23,6 +23,8 @@ void state_refresh(struct state *st)
 			continue;
 		copy.count = min_of(copy.count, (uint32_t)PROCS_MAX);
 		st->procs = copy;
+		if (st->board)
+			st->workers = min_of(copy.slots, st->board_slots);
 		st->has_procs = true;
 		return;
 	}

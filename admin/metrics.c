@@ -436,6 +436,15 @@ void metrics_text(struct state *st, struct text *t)
 		      "newest view that all workers refused", st->procs.failed_rev);
 		plain(t, "nodeproxy_master_starts_total", "counter", "masters started by the keeper",
 		      st->procs.master_starts);
+		plain(t, "nodeproxy_config_generation", "gauge",
+		      "times that settings came into use, 1 since the start",
+		      st->procs.config_generation);
+		plain(t, "nodeproxy_config_last_reload_successful", "gauge",
+		      "0: the last reload was refused", st->procs.reload.at_unix_ms == 0 ||
+							       st->procs.reload.ok);
+		plain(t, "nodeproxy_config_last_reload_timestamp_seconds", "gauge",
+		      "when the last reload ended, Unix time; 0: there was none",
+		      st->procs.reload.at_unix_ms / 1000);
 		plain(t, "nodeproxy_bad_messages_total", "counter",
 		      "messages between our processes that broke the rules", st->procs.bad_messages);
 	}

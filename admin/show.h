@@ -35,6 +35,9 @@ typedef void show_fn(struct state *, const struct call *, struct answer *ret);
 #define CMD(name, words, method, path, permission, answers, list, help) show_fn show_##name;
 #include "admin/commands.def"
 
+/* The answer to a reload that was done; changed: settings came into use by it. */
+void show_reloaded(const struct state *, bool changed, struct slice words, struct answer *ret);
+
 /* Shared by several answers. */
 struct answer show_ok(void);
 void show_end(struct answer *);		/* closes the object, adds the newline */

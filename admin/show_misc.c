@@ -50,6 +50,30 @@ void show_config(struct state *st, const struct call *c, struct answer *ret)
 	show_end(ret);
 }
 
+static void show_change(void *arg, const struct knob_change *c)
+{
+	struct text *t = arg;
+
+	js_open(t, NULL, '{');
+	js_str(t, "key", c->key);
+	js_str(t, "was", c->was);
+	js_str(t, "now", c->now);
+	js_str(t, "takes_effect", knob_reload_name(c->reload));
+	js_close(t, '}');
+}
+
+void show_reloaded(const struct state *st, bool changed, struct slice words, struct answer *ret)
+{
+	*ret = show_ok();
+	js_bool(&ret->body, "done", true);
+	js_slice(&ret->body, "message", words);
+	js_open(&ret->body, "changes", '[');
+	if (changed)
+		knobs_changes(&st->knobs_was, st->knobs, show_change, &ret->body);
+	js_close(&ret->body, ']');
+	show_end(ret);
+}
+
 void show_reasons(struct state *st, const struct call *c, struct answer *ret)
 {
 	uint64_t all = 0;

@@ -4,6 +4,7 @@
 /* status, workers, sources, version: is this host well, and who runs. */
 #include "admin/show.h"
 
+#include <string.h>
 #include <sys/wait.h>
 
 const char *call_text(const struct call *c, const char *name)
@@ -159,6 +160,28 @@ static void not_durable(const struct state *st, const json_t *report, struct tex
 	js_close(t, '}');
 }
 
+/* Which settings are in use, and how the last reload ended. */
+static void config(const struct state *st, struct text *t)
+{
+	const struct procs_reload *r = &st->procs.reload;
+
+	js_open(t, "config", '{');
+	js_u64(t, "generation", st->procs.config_generation);
+	js_u64(t, "since_unix_ms", st->procs.config_unix_ms);
+	js_u64(t, "reloads_done", r->done);
+	js_u64(t, "reloads_refused", r->refused);
+	if (r->at_unix_ms == 0) {
+		js_null(t, "last_reload");
+	} else {
+		js_open(t, "last_reload", '{');
+		js_u64(t, "at_unix_ms", r->at_unix_ms);
+		js_bool(t, "ok", r->ok != 0);
+		js_slice(t, "reason", slice_of(r->reason, strnlen(r->reason, sizeof r->reason)));
+		js_close(t, '}');
+	}
+	js_close(t, '}');
+}
+
 void show_status(struct state *st, const struct call *c, struct answer *ret)
 {
 	const json_t *report = report_brief(&st->report);
@@ -198,6 +221,7 @@ void show_status(struct state *st, const struct call *c, struct answer *ret)
 	js_bool(t, "accounts_missing", st->procs.accounts_missing != 0);
 	js_u64(t, "master_starts", st->procs.master_starts);
 	js_u64(t, "bad_messages", st->procs.bad_messages);
+	config(st, t);
 	workers(st, false, t);
 	processes(st, t);
 	js_u64(t, "refused", json_array_size(jget_array(report, "refused")));

@@ -26,9 +26,12 @@ struct log_losses {
 
 struct state {
 	const struct knobs *knobs;
+	struct knobs knobs_was;			/* before the last reload */
+	uint64_t knobs_used;			/* reloads that were used */
 	const struct board *board;
-	/* Slots of the board; 0: no board yet.  One of them is spare: a worker that is replaced drains in
-	 * its slot while its replacement starts in the spare one. */
+	unsigned board_slots;			/* that the mapping has room for */
+	/* Slots of the board in which a worker was ever started, from the first to the last; 0: none
+	 * yet.  Others are not looked at, for looking at a page of shared memory makes it. */
 	unsigned workers;
 	const struct procs *procs_shared;
 	struct procs procs;			/* the last consistent copy */
@@ -51,7 +54,7 @@ struct state {
 /* How many workers there should be. */
 static inline unsigned state_wanted(const struct state *st)
 {
-	return st->workers > 1 ? st->workers - 1 : st->workers;
+	return st->has_procs ? st->procs.workers : 0;
 }
 
 /* A consistent copy of the procs page and the time, before an answer. */

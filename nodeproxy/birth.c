@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/pidfd.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "nodeproxy/death.h"
@@ -23,10 +24,55 @@
 
 /* ---- shared memory of a slot ---- */
 
-int child_memory(struct master *m, struct child *c)
+static size_t bytes_of(struct fd f)
+{
+	struct stat st;
+
+	return fstat(f.v, &st) == 0 ? (size_t)st.st_size : 0;
+}
+
+static void send_ring(struct child *admind, const struct child *c)
+{
+	struct msg_ring ring = { .worker = c->id, .bytes = (uint32_t)bytes_of(c->ring_fd) };
+
+	if (fd_is_open(c->ring_fd) && admind->has_chan && admind->told)
+		chan_offer(&admind->chan, MSG_LOG_RING, &ring, (struct slice){ 0 }, &c->ring_fd.v, 1);
+}
+
+/* The ring that its next process writes to: the slot's, unless the settings want another size. */
+static int ring_memory(struct master *m, struct child *c)
+{
+	size_t bytes = RING_BYTES((size_t)m->knobs.log_ring_bytes);
+	struct fd f;
+	void *p;
+	int r;
+
+	if (fd_is_open(c->ring_fd) && bytes_of(c->ring_fd) == bytes)
+		return 0;
+	r = memfd_shared("nodeproxy-ring", bytes, &f);
+	if (r < 0)
+		return r;
+	r = memfd_map_shared(f, bytes, true, &p);
+	if (r < 0) {
+		fd_close(&f);
+		return r;
+	}
+	ring_format(p, (uint32_t)m->knobs.log_ring_bytes);
+	memfd_unmap(&(struct slice){ p, bytes });
+	fd_close(&c->ring_fd);
+	c->ring_fd = f;
+	keep_put(&m->kept, f, 0, "ring/%u", c->id);
+	send_ring(&m->child[CHILD_ADMIND], c);
+	return 0;
+}
+
+static int panic_memory(struct master *m, struct child *c)
 {
 	void *p;
 	int r = 0;
+
+	if (c->panic)
+		return 0;
 
 	if (!kept_take(&m->kept, &c->panic_fd, NULL, "panic/%s/%u", role_name(c->role), c->id)) {
 		r = memfd_shared("nodeproxy-panic", PANIC_PAGE_BYTES, &c->panic_fd);
@@ -38,19 +84,18 @@ int child_memory(struct master *m, struct child *c)
 	if (r < 0)
 		return r;
 	c->panic = p;
-	if (!child_is_worker(c) ||
-	    kept_take(&m->kept, &c->ring_fd, NULL, "ring/%u", c->id))
-		return 0;
-	r = memfd_shared("nodeproxy-ring", RING_BYTES((size_t)m->knobs.log_ring_bytes), &c->ring_fd);
-	if (r < 0)
-		return r;
-	r = memfd_map_shared(c->ring_fd, RING_BYTES((size_t)m->knobs.log_ring_bytes), true, &p);
-	if (r < 0)
-		return r;
-	ring_format(p, (uint32_t)m->knobs.log_ring_bytes);
-	memfd_unmap(&(struct slice){ p, RING_BYTES((size_t)m->knobs.log_ring_bytes) });
-	keep_put(&m->kept, c->ring_fd, 0, "ring/%u", c->id);
 	return 0;
+}
+
+int child_memory(struct master *m, struct child *c)
+{
+	int r = panic_memory(m, c);
+
+	if (r < 0 || !child_is_worker(c))
+		return r;
+	if (!fd_is_open(c->ring_fd))
+		(void)kept_take(&m->kept, &c->ring_fd, NULL, "ring/%u", c->id);
+	return fd_is_open(c->ring_fd) ? 0 : ring_memory(m, c);
 }
 
 /* ---- the fork ---- */
@@ -129,8 +174,15 @@ void child_start(struct child *c)
 	c->started_unix_ms = (uint64_t)clock_unix_ms();
 	c->rev = c->refused_rev = c->beat = 0;
 	c->told = c->retired = c->pinged = c->stalled = false;
-	memset(c->panic, 0, PANIC_PAGE_BYTES);
-	r = fork_child(c);
+	if (child_is_worker(c))
+		m->slots = max_of(m->slots, c->id + 1);
+	r = child_memory(m, c);
+	if (r == 0 && child_is_worker(c))
+		r = ring_memory(m, c);
+	if (r == 0) {
+		memset(c->panic, 0, PANIC_PAGE_BYTES);
+		r = fork_child(c);
+	}
 	if (r < 0) {
 		c->fails++;
 		log_error("not_started", "child=%s/%u error=\"%s\"", role_name(c->role), c->id,
@@ -189,17 +241,10 @@ void child_tell(struct child *c)
 		return;
 	}
 	if (c->role == ROLE_ADMIND) {
-		files_send_sockets(m, c);
+		doors_send(m, c);
 		(void)files_send_log(m, c);
-		for (unsigned i = 0; i <= m->n_workers; i++) {
-			struct msg_ring ring = {
-				.worker = i,
-				.bytes = (uint32_t)RING_BYTES((size_t)m->knobs.log_ring_bytes),
-			};
-
-			chan_offer(&c->chan, MSG_LOG_RING, &ring, (struct slice){ 0 },
-					&m->child[i].ring_fd.v, 1);
-		}
+		for (unsigned i = 0; i < BOARD_WORKERS; i++)
+			send_ring(c, &m->child[i]);
 		sources_send(m, c);
 	}
 	views_send(m, c);

@@ -14,6 +14,7 @@
 #include "nodeproxy/master.h"
 #include "nodeproxy/programs.h"
 #include "nodeproxy/replace.h"
+#include "nodeproxy/resize.h"
 
 /* ---- the procs page ---- */
 
@@ -32,6 +33,11 @@ void procs_write(struct master *m)
 	p->upgrading = m->upgrade.state != UPGRADE_NONE;
 	p->old_masters = m->upgrade.old.masters;
 	p->old_workers = m->upgrade.old.workers;
+	p->slots = m->slots;
+	p->workers = m->n_workers;
+	p->config_generation = m->reload.generation;
+	p->config_unix_ms = m->reload.since_unix_ms;
+	p->reload = m->reload.last;
 	for (unsigned i = 0; i < CHILDREN; i++) {
 		const struct child *c = &m->child[i];
 
@@ -112,8 +118,7 @@ static void adopt(struct master *m, struct child *c)
 		c->refused_rev = p->refused_rev;
 		c->last_status = p->last_status;
 		c->started_unix_ms = p->started_unix_ms;
-		if (c->cpu < 0 && p->cpu >= 0)
-			c->cpu = p->cpu;
+		c->cpu = p->cpu;
 	}
 	c->generation = c->restarts + (c->started_unix_ms != 0);
 	c->started = c->beat_at = clock_tick();
@@ -144,6 +149,7 @@ static void adopt(struct master *m, struct child *c)
 		 (int)c->pid, proc_state_name(c->state));
 	if (c->state == PROC_DRAINING)
 		child_drain(c, m->knobs.drain_ms);
+	reload_tell(m, c);
 }
 
 int children_open(struct master *m)
@@ -161,7 +167,7 @@ int children_open(struct master *m)
 		c->id = child_is_worker(c) ? i : 0;
 		c->cpu = i < m->n_workers ? m->cpu[i] : -1;
 		c->panic_fd = c->ring_fd = c->pidfd = FD_NONE;
-		if (!child_is_worker(c) || i <= m->n_workers) {
+		if (!child_is_worker(c) || i < m->slots) {
 			r = child_memory(m, c);
 			if (r < 0)
 				return r;
@@ -170,34 +176,51 @@ int children_open(struct master *m)
 	return 0;
 }
 
+/* Group k's home: slot s. */
+static void at_home(struct master *m, unsigned k, unsigned s, uint64_t *homeless)
+{
+	m->listeners.home[k] = (int)s;
+	*homeless &= ~(1ull << s);
+}
+
+/* Slots of which the bits are set get the groups that have no home yet: first those that run where the
+ * plan wants one. */
+static void give_homes(struct master *m, uint64_t *homeless)
+{
+	for (int any = 0; any < 2; any++)
+		for (unsigned k = 0; k < m->n_workers; k++)
+			for (unsigned s = 0; s < BOARD_WORKERS && m->listeners.home[k] < 0; s++)
+				if (*homeless & 1ull << s && (any || m->child[s].cpu == m->cpu[k]))
+					at_home(m, k, s, homeless);
+}
+
 void children_adopt(struct master *m)
 {
 	struct child *syncd = &m->child[CHILD_SYNCD];
 	struct msg_empty none = { 0 };
-	unsigned serving = 0;
+	uint64_t serving = 0, empty = 0;
 
 	for (unsigned i = 0; i < CHILDREN; i++)
 		if (m->child[i].panic)
 			adopt(m, &m->child[i]);
-	/* A replacement under way when our predecessor died: slots that serve get the homes, a
-	 * worker too many drains. */
-	for (unsigned i = 0; i <= m->n_workers; i++) {
-		struct child *c = &m->child[i];
+	/* A replacement or a resizing under way when our predecessor died: slots that serve get the
+	 * homes, a worker too many drains. */
+	for (unsigned k = 0; k < BOARD_WORKERS; k++)
+		m->listeners.home[k] = HELD_BY_NOBODY;
+	for (unsigned i = 0; i < BOARD_WORKERS; i++) {
+		const struct child *c = &m->child[i];
 
-		if (c->state != PROC_READY && c->state != PROC_STARTING)
-			continue;
-		if (serving == m->n_workers) {
-			child_drain(c, m->knobs.drain_ms);
-			continue;
-		}
-		m->listeners.home[serving++] = (int)i;
+		if (c->state == PROC_READY || c->state == PROC_STARTING)
+			serving |= 1ull << i;
+		else if (!child_is_alive(c))
+			empty |= 1ull << i;
 	}
-	for (unsigned i = 0; i <= m->n_workers && serving < m->n_workers; i++)
-		if (!child_is_alive(&m->child[i])) {
-			if (m->child[i].cpu < 0)
-				m->child[i].cpu = m->cpu[serving];
-			m->listeners.home[serving++] = (int)i;
-		}
+	give_homes(m, &serving);
+	give_homes(m, &empty);
+	workers_pin(m);
+	for (unsigned i = 0; i < BOARD_WORKERS; i++)
+		if (serving & 1ull << i)
+			child_drain(&m->child[i], m->knobs.drain_ms);
 	/* Our predecessor may have died between the take-over and this word. */
 	if (syncd->has_chan)
 		(void)chan_say(&syncd->chan, MSG_STORE_CONFIRM, &none);

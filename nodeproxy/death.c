@@ -15,6 +15,7 @@
 #include "nodeproxy/lib/base/log.h"
 #include "nodeproxy/lib/ipc/msg.h"
 #include "nodeproxy/master.h"
+#include "nodeproxy/reload.h"
 #include "nodeproxy/replace.h"
 
 #ifndef P_PIDFD
@@ -124,6 +125,7 @@ static void died(void *arg, unsigned events)
 	loop_timer_stop(&m->loop, &c->again);
 	fd_close(&c->pidfd);
 	chan_gone(c);
+	reload_child_died(m, c);
 	keep_drop(&m->kept, "pid/%s/%u", role_name(c->role), c->id);
 	keep_drop(&m->kept, "chan/%s/%u", role_name(c->role), c->id);
 	lived = mono_diff_ms(clock_now(), c->started);

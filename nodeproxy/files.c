@@ -6,15 +6,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/inotify.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
 #include "nodeproxy/death.h"
 #include "nodeproxy/lib/base/log.h"
@@ -34,8 +31,7 @@ static int complain(const char *what, const char *path, int r)
 
 /* ---- directories ---- */
 
-/* Makes path and its parents; those that exist are left alone. */
-static int make_dirs(const char *path, mode_t mode)
+int files_make_dirs(const char *path, mode_t mode)
 {
 	char part[PATH_MAX];
 	size_t n = strlen(path);
@@ -59,7 +55,7 @@ static int make_dirs(const char *path, mode_t mode)
 static int make_state_dir(const struct master *m, struct fd *ret)
 {
 	struct fd d = FD_NONE;
-	int r = make_dirs(m->knobs.state_dir, 0700);
+	int r = files_make_dirs(m->knobs.state_dir, 0700);
 
 	if (r == 0 || r == -EROFS) {
 		d.v = open(m->knobs.state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -201,6 +197,13 @@ void files_send_source(struct master *m)
 	fd_close(&inotify);
 }
 
+void files_source_moved(struct master *m)
+{
+	fd_close(&m->files.source_dir);
+	m->files.only[0] = 0;
+	files_send_source(m);
+}
+
 static bool is_plain_name(const char *s)
 {
 	return s[0] && strcmp(s, ".") != 0 && strcmp(s, "..") != 0 && !strchr(s, '/');
@@ -255,140 +258,27 @@ void files_want(struct master *m, struct child *c, const struct msg_file *want)
 	fd_close(&f);
 }
 
-/* ---- sockets ---- */
-
-/* From the file itself: name services may ask the network, and we never do. */
-static bool group_id(const char *name, gid_t *ret)
-{
-	FILE *f = fopen("/etc/group", "re");
-	struct group *g = NULL;
-
-	while (f && (g = fgetgrent(f)) && strcmp(g->gr_name, name) != 0)
-		;
-	if (g)
-		*ret = g->gr_gid;
-	if (f)
-		fclose(f);
-	return g != NULL;
-}
-
-static int open_admin(struct master *m)
-{
-	const char *path = m->knobs.admin_socket;
-	struct sockaddr_un a = { .sun_family = AF_UNIX };
-	char dir[sizeof a.sun_path];
-	struct fd s, probe;
-	gid_t gid = 0;
-	mode_t was;
-	socklen_t n;
-	char *slash;
-	int r = 0;
-
-	if (kept_take(&m->kept, &m->files.admin, NULL, "admin")) {
-		n = sizeof a;
-		if (getsockname(m->files.admin.v, (struct sockaddr *)&a, &n) < 0 ||
-		    strncmp(a.sun_path, path, sizeof a.sun_path) == 0)
-			return 0;
-		snprintf(m->files.old_admin, sizeof m->files.old_admin, "%.*s",
-			 (int)sizeof a.sun_path - 1, a.sun_path);
-		fd_close(&m->files.admin);
-	}
-	if (strlen(path) >= sizeof a.sun_path)
-		return complain("admin.socket", path, -ENAMETOOLONG);
-	if (m->knobs.admin_group[0] && !group_id(m->knobs.admin_group, &gid))
-		return complain("admin.group", m->knobs.admin_group, -ENOENT);
-	snprintf(a.sun_path, sizeof a.sun_path, "%s", path);
-	snprintf(dir, sizeof dir, "%s", path);
-	slash = strrchr(dir, '/');
-	if (slash && slash != dir) {
-		*slash = 0;
-		r = make_dirs(dir, 0755);
-		if (r < 0)
-			return complain("admin.socket", dir, r);
-	}
-	s.v = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	probe.v = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (s.v < 0 || probe.v < 0) {
-		r = -errno;
-	} else if (connect(probe.v, (struct sockaddr *)&a, sizeof a) == 0 || errno == EAGAIN) {
-		r = -EADDRINUSE;	/* somebody answers there */
-	} else {
-		struct stat st;
-
-		if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
-			unlink(path);	/* left by an instance that is gone */
-		was = umask(0177);
-		if (bind(s.v, (struct sockaddr *)&a, sizeof a) < 0)
-			r = -errno;
-		umask(was);
-		if (r == 0 && gid && (chown(path, 0, gid) < 0 || chmod(path, 0660) < 0))
-			r = -errno;
-		if (r == 0 && listen(s.v, 128) < 0)
-			r = -errno;
-	}
-	fd_close(&probe);
-	if (r < 0) {
-		fd_close(&s);
-		return complain("admin.socket", path, r);
-	}
-	m->files.admin = s;
-	keep_share(&m->kept, s, 0, "admin");
-	return 0;
-}
-
-static int open_metrics(struct master *m)
-{
-	const char *text = m->knobs.admin_metrics;
-	struct sockaddr_storage ss;
-	struct addr a, is = { 0 };
-	socklen_t n;
-	int one = 1, r;
-
-	m->files.metrics = FD_NONE;
-	if (!text[0])
-		return 0;
-	r = addr_parse(slice_str(text), &a);
-	if (r < 0)
-		return complain("admin.metrics", text, r);
-	if (kept_take(&m->kept, &m->files.metrics, NULL, "metrics")) {
-		n = sizeof ss;
-		if (getsockname(m->files.metrics.v, (struct sockaddr *)&ss, &n) == 0)
-			addr_from_sockaddr(&ss, &is);
-		if (a.port == 0)
-			is.port = 0;
-		if (addr_eq(&a, &is))
-			return 0;
-		fd_close(&m->files.metrics);
-	}
-	n = addr_to_sockaddr(&a, &ss);
-	m->files.metrics.v = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (m->files.metrics.v < 0 ||
-	    setsockopt(m->files.metrics.v, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0 ||
-	    bind(m->files.metrics.v, (struct sockaddr *)&ss, n) < 0 ||
-	    listen(m->files.metrics.v, 128) < 0)
-		return complain("admin.metrics", text, -errno);
-	keep_share(&m->kept, m->files.metrics, 0, "metrics");
-	return 0;
-}
-
-void files_take_over(struct master *m)
-{
-	if (m->files.old_admin[0])
-		(void)unlink(m->files.old_admin);
-}
-
-void files_send_sockets(struct master *m, struct child *c)
-{
-	struct msg_sockets s = { .has_metrics = fd_is_open(m->files.metrics) };
-	int fds[2] = { m->files.admin.v, m->files.metrics.v };
-
-	if (m->phase == PHASE_TRIAL || !c->has_chan || !c->told)
-		return;
-	chan_offer(&c->chan, MSG_ADMIN_SOCKETS, &s, (struct slice){ 0 }, fds,
-			1 + s.has_metrics);
-}
-
 /* ---- the access log ---- */
+
+#define LOG_FLAGS (O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)
+
+int files_try_log(const char *path, bool *ret_made)
+{
+	struct fd f;
+
+	*ret_made = false;
+	if (path[0] == 0 || strcmp(path, "-") == 0)
+		return 0;
+	f.v = open(path, LOG_FLAGS);
+	if (f.v < 0 && errno == ENOENT) {
+		f.v = open(path, LOG_FLAGS | O_CREAT | O_EXCL, 0640);
+		*ret_made = f.v >= 0;
+	}
+	if (f.v < 0)
+		return -errno;
+	fd_close(&f);
+	return 0;
+}
 
 int files_send_log(struct master *m, struct child *c)
 {
@@ -402,8 +292,7 @@ int files_send_log(struct master *m, struct child *c)
 	if (strcmp(path, "-") == 0)
 		f.v = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
 	else if (path[0])
-		f.v = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
-			   0640);
+		f.v = open(path, LOG_FLAGS | O_CREAT, 0640);
 	if (path[0] && f.v < 0) {
 		r = -errno;
 		log_error("access_log_not_opened", "path=%s error=\"%s\"", path, strerror(-r));
@@ -419,21 +308,11 @@ int files_open(struct master *m, uid_t sync_uid, gid_t sync_gid)
 {
 	char dir[PATH_MAX];
 	uint64_t only = 0;
-	int r;
 
-	m->files.state_dir = m->files.admin = m->files.source_dir = FD_NONE;
+	m->files.state_dir = m->files.source_dir = FD_NONE;
 	m->files.sync_uid = sync_uid;
 	m->files.sync_gid = sync_gid;
 	if (kept_take(&m->kept, &m->files.source_dir, &only, "source_dir") && only)
 		source_place(m, dir);
-	r = open_state_dir(m);
-	if (r == 0)
-		r = open_admin(m);
-	return r == 0 ? open_metrics(m) : r;
-}
-
-void files_close(struct master *m)
-{
-	if (fd_is_open(m->files.admin))		/* else the name is another instance's */
-		(void)unlink(m->knobs.admin_socket);
+	return open_state_dir(m);
 }

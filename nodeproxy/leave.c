@@ -7,6 +7,7 @@
 #include "nodeproxy/death.h"
 #include "nodeproxy/lib/base/log.h"
 #include "nodeproxy/master.h"
+#include "nodeproxy/reload.h"
 #include "nodeproxy/replace.h"
 
 static void goodbye(struct master *m, int code)
@@ -18,7 +19,7 @@ static void goodbye(struct master *m, int code)
 		loop_stop(&m->loop);
 		return;
 	}
-	files_close(m);
+	doors_close(m);
 	log_info("stopped", "code=%d", code);
 	(void)chan_say(&m->kept.chan, MSG_GOODBYE, &g);
 	loop_stop(&m->loop);
@@ -79,6 +80,7 @@ static void drain_all(struct master *m, int64_t deadline_ms)
 void master_leave(struct master *m, int64_t deadline_ms)
 {
 	if (!master_is_leaving(m)) {
+		reload_cancel(m, "nodeproxy is shutting down");
 		m->phase = PHASE_LEAVING;
 		log_info("stopping", "deadline_ms=%lld", (long long)deadline_ms);
 		service_stopping(m, deadline_ms + 2 * LEAVE_MS);
@@ -88,6 +90,7 @@ void master_leave(struct master *m, int64_t deadline_ms)
 
 void master_retire(struct master *m, int64_t deadline_ms)
 {
+	reload_cancel(m, "other binaries took over");
 	m->phase = PHASE_RETIRING;
 	log_info("retiring", "deadline_ms=%lld", (long long)deadline_ms);
 	service_close(m);		/* the new one speaks for the instance */

@@ -13,10 +13,10 @@
 #include "nodeproxy/master.h"
 #include "nodeproxy/words.h"
 
+#define LISTEN_NAME "listen/%s/%s/%u"	/* 7 + 63 + 1 + 55 + 1 + 2 < MSG_NAME */
 #define BACKLOG 4096	/* the kernel's somaxconn cuts it */
 
-/* On trial we only bind: a socket that listens gets its part of the connections at once. */
-static int open_one(struct master *m, const struct addr *a, bool shared, struct fd *ret)
+int listener_bind(const struct addr *a, bool shared, struct fd *ret)
 {
 	struct sockaddr_storage ss;
 	socklen_t n = addr_to_sockaddr(a, &ss);
@@ -29,8 +29,7 @@ static int open_one(struct master *m, const struct addr *a, bool shared, struct 
 	    (shared && setsockopt(f.v, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) < 0) ||
 	    (a->family == 6 &&
 	     setsockopt(f.v, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one) < 0) ||
-	    bind(f.v, (struct sockaddr *)&ss, n) < 0 ||
-	    (m->phase != PHASE_TRIAL && listen(f.v, BACKLOG) < 0))
+	    bind(f.v, (struct sockaddr *)&ss, n) < 0)
 		r = -errno;
 	if (r < 0)
 		fd_close(&f);
@@ -39,7 +38,12 @@ static int open_one(struct master *m, const struct addr *a, bool shared, struct 
 	return r;
 }
 
-static int bound_to(struct fd f, struct addr *ret)
+int listener_listen(struct fd f)
+{
+	return listen(f.v, BACKLOG) < 0 ? -errno : 0;
+}
+
+int listener_bound_to(struct fd f, struct addr *ret)
 {
 	struct sockaddr_storage ss;
 	socklen_t n = sizeof ss;
@@ -50,38 +54,59 @@ static int bound_to(struct fd f, struct addr *ret)
 	return 0;
 }
 
-/* What an older build left under this name may be of an older setting. */
-static bool is_for(struct fd f, const struct addr *want)
+/* On trial we only bind: a socket that listens gets its part of the connections at once. */
+static int open_one(struct master *m, const struct addr *a, bool shared, struct fd *ret)
 {
-	struct addr a;
+	int r = listener_bind(a, shared, ret);
 
-	if (bound_to(f, &a) < 0)
-		return false;
-	if (want->port == 0)
-		a.port = 0;
-	return addr_eq(&a, want);
+	if (r == 0 && m->phase != PHASE_TRIAL)
+		r = listener_listen(*ret);
+	if (r < 0)
+		fd_close(ret);
+	return r;
+}
+
+void listener_keep(struct master *m, const struct knobs_listener *l, unsigned g, struct fd f)
+{
+	char text[ADDR_TEXT];
+
+	addr_text(&l->addr, true, text);
+	if (fd_is_open(f))
+		keep_share(&m->kept, f, 0, LISTEN_NAME, l->name, text, g);
+	else
+		keep_drop(&m->kept, LISTEN_NAME, l->name, text, g);
+}
+
+/* What the keeper has of one listener; the number of sockets. */
+static unsigned take_kept(struct master *m, const struct knobs_listener *l,
+			  struct fd fd[BOARD_WORKERS])
+{
+	char text[ADDR_TEXT];
+	unsigned n = 0;
+
+	addr_text(&l->addr, true, text);
+	for (unsigned g = 0; g < BOARD_WORKERS; g++) {
+		if (!kept_take(&m->kept, &fd[g], NULL, LISTEN_NAME, l->name, text, g))
+			continue;
+		m->listeners.groups = max_of(m->listeners.groups, g + 1);
+		n++;
+	}
+	return n;
 }
 
 /* All groups' sockets of one listener. */
 static int open_listener(struct master *m, unsigned i)
 {
 	struct knobs_listener *l = &m->knobs.listener[i];
-	struct listeners *ls = &m->listeners;
+	struct fd *fd = m->listeners.set.fd[i];
 	struct addr a = l->addr;
 	char text[ADDR_TEXT];
-	unsigned kept = 0;
+	unsigned kept = take_kept(m, l, fd);
 	int r = 0;
 
-	for (unsigned g = 0; g < m->n_workers; g++) {
-		ls->fd[i][g] = FD_NONE;
-		if (kept_take(&m->kept, &ls->fd[i][g], NULL, "listen/%s/%u", l->name, g) &&
-		    !is_for(ls->fd[i][g], &l->addr))
-			fd_close(&ls->fd[i][g]);
-		kept += fd_is_open(ls->fd[i][g]);
-	}
-	for (unsigned g = 0; g < m->n_workers && kept; g++)
-		if (fd_is_open(ls->fd[i][g]))
-			r = bound_to(ls->fd[i][g], &a);
+	for (unsigned g = 0; g < BOARD_WORKERS && kept; g++)
+		if (fd_is_open(fd[g]))
+			r = listener_bound_to(fd[g], &a);
 	if (r == 0 && kept == 0 && a.port != 0) {
 		/* SO_REUSEPORT would let us share the port with another instance of ours without
 		 * a word: the first bind is exclusive. */
@@ -91,13 +116,13 @@ static int open_listener(struct master *m, unsigned i)
 		fd_close(&probe);
 	}
 	for (unsigned g = 0; g < m->n_workers && r == 0; g++) {
-		if (fd_is_open(ls->fd[i][g]))
+		if (fd_is_open(fd[g]))
 			continue;
-		r = open_one(m, &a, true, &ls->fd[i][g]);
+		r = open_one(m, &a, true, &fd[g]);
 		if (r == 0)
-			r = bound_to(ls->fd[i][g], &a);	/* port 0: the others take the same */
+			r = listener_bound_to(fd[g], &a);	/* port 0: the others take the same */
 		if (r == 0)
-			keep_share(&m->kept, ls->fd[i][g], 0, "listen/%s/%u", l->name, g);
+			listener_keep(m, l, g, fd[g]);
 	}
 	addr_text(&a, true, text);
 	if (r < 0) {
@@ -112,10 +137,10 @@ static int open_listener(struct master *m, unsigned i)
 void listeners_listen(struct master *m)
 {
 	for (unsigned i = 0; i < m->knobs.n_listeners; i++)
-		for (unsigned g = 0; g < m->n_workers; g++) {
-			struct fd f = m->listeners.fd[i][g];
+		for (unsigned g = 0; g < m->listeners.groups; g++) {
+			struct fd f = m->listeners.set.fd[i][g];
 
-			if (fd_is_open(f) && listen(f.v, BACKLOG) < 0)
+			if (fd_is_open(f) && listener_listen(f) < 0)
 				log_error("not_listening", "listener=%s group=%u error=\"%s\"",
 					  m->knobs.listener[i].name, g, strerror(errno));
 		}
@@ -125,8 +150,10 @@ int listeners_open(struct master *m)
 {
 	struct listeners *ls = &m->listeners;
 
-	for (unsigned g = 0; g < m->n_workers; g++) {
-		ls->home[g] = (int)g;
+	listen_set_init(&ls->set);
+	ls->groups = m->n_workers;
+	for (unsigned g = 0; g < BOARD_WORKERS; g++) {
+		ls->home[g] = g < m->n_workers ? (int)g : HELD_BY_NOBODY;
 		ls->holder[g] = HELD_BY_NOBODY;
 	}
 	for (unsigned i = 0; i < m->knobs.n_listeners; i++) {
@@ -140,25 +167,24 @@ int listeners_open(struct master *m)
 	return 0;
 }
 
-static void say(struct master *m, unsigned slot, enum msg_type t, unsigned g)
+void listener_say(struct master *m, unsigned slot, unsigned t, unsigned i, unsigned g)
 {
 	struct child *c = &m->child[slot];
+	struct msg_listen l = { .listener = i, .group = g };
+	struct fd f = m->listeners.set.fd[i][g];
 
-	if (!c->has_chan)
+	if (!c->has_chan || !fd_is_open(f))
 		return;
-	for (unsigned i = 0; i < m->knobs.n_listeners; i++) {
-		struct msg_listen l = { .listener = i, .group = g };
-		struct fd f = m->listeners.fd[i][g];
-		int r;
+	/* a thousand messages unread: it hangs */
+	if (chan_send(&c->chan, (enum msg_type)t, &l, (struct slice){ 0 }, &f.v,
+		      t == MSG_LISTEN) == -ENOBUFS)
+		child_kill(c, "channel full");
+}
 
-		if (!fd_is_open(f))
-			continue;
-		r = chan_send(&c->chan, t, &l, (struct slice){ 0 }, &f.v, t == MSG_LISTEN);
-		if (r == -ENOBUFS) {	/* a thousand messages unread: it hangs */
-			child_kill(c, "channel full");
-			return;
-		}
-	}
+static void say(struct master *m, unsigned slot, enum msg_type t, unsigned g)
+{
+	for (unsigned i = 0; i < m->knobs.n_listeners; i++)
+		listener_say(m, slot, t, i, g);
 }
 
 static unsigned groups_of(const struct listeners *ls, unsigned n, unsigned slot)
@@ -170,6 +196,12 @@ static unsigned groups_of(const struct listeners *ls, unsigned n, unsigned slot)
 	return k;
 }
 
+/* Serves, and goes on serving: one without a home of its own is about to drain. */
+static bool may_hold(const struct master *m, int slot)
+{
+	return slot >= 0 && child_can_accept(&m->child[slot]) && listeners_is_home(m, (unsigned)slot);
+}
+
 /* Who should accept from group g: its home, else the sibling that holds fewest, else nobody. */
 static int who_should(struct master *m, unsigned g)
 {
@@ -177,16 +209,16 @@ static int who_should(struct master *m, unsigned g)
 	int best = HELD_BY_NOBODY;
 	unsigned least = UINT32_MAX;
 
-	if (child_can_accept(&m->child[ls->home[g]]))
+	if (may_hold(m, ls->home[g]))
 		return ls->home[g];
-	if (ls->holder[g] >= 0 && child_can_accept(&m->child[ls->holder[g]]))
+	if (may_hold(m, ls->holder[g]))
 		return ls->holder[g];
 	for (unsigned s = 0; s < BOARD_WORKERS; s++) {
 		unsigned k;
 
-		if (!child_can_accept(&m->child[s]))
+		if (!may_hold(m, (int)s))
 			continue;
-		k = groups_of(ls, m->n_workers, s);
+		k = groups_of(ls, ls->groups, s);
 		if (k < least) {
 			least = k;
 			best = (int)s;
@@ -213,7 +245,7 @@ void listeners_settle(struct master *m)
 
 	if (ls->closed || m->phase == PHASE_TRIAL)
 		return;
-	for (unsigned g = 0; g < m->n_workers; g++) {
+	for (unsigned g = 0; g < m->listeners.groups; g++) {
 		int was = ls->holder[g], now = who_should(m, g);
 
 		if (now == was || now == HELD_BY_NOBODY)
@@ -230,14 +262,14 @@ void listeners_settle(struct master *m)
 
 void listeners_forget(struct master *m, unsigned slot)
 {
-	for (unsigned g = 0; g < m->n_workers; g++)
+	for (unsigned g = 0; g < m->listeners.groups; g++)
 		if (m->listeners.holder[g] == (int)slot)
 			m->listeners.holder[g] = HELD_BY_NOBODY;
 }
 
 bool listeners_is_home(const struct master *m, unsigned slot)
 {
-	for (unsigned g = 0; g < m->n_workers; g++)
+	for (unsigned g = 0; g < m->listeners.groups; g++)
 		if (m->listeners.home[g] == (int)slot)
 			return true;
 	return false;
@@ -245,7 +277,7 @@ bool listeners_is_home(const struct master *m, unsigned slot)
 
 void listeners_move_home(struct master *m, unsigned from, unsigned to)
 {
-	for (unsigned g = 0; g < m->n_workers; g++)
+	for (unsigned g = 0; g < m->listeners.groups; g++)
 		if (m->listeners.home[g] == (int)from)
 			m->listeners.home[g] = (int)to;
 }
@@ -254,8 +286,8 @@ void listeners_close(struct master *m)
 {
 	m->listeners.closed = true;
 	for (unsigned i = 0; i < m->knobs.n_listeners; i++)
-		for (unsigned g = 0; g < m->n_workers; g++) {
-			fd_close(&m->listeners.fd[i][g]);
-			keep_drop(&m->kept, "listen/%s/%u", m->knobs.listener[i].name, g);
+		for (unsigned g = 0; g < m->listeners.groups; g++) {
+			fd_close(&m->listeners.set.fd[i][g]);
+			listener_keep(m, &m->knobs.listener[i], g, FD_NONE);
 		}
 }

@@ -36,16 +36,23 @@ static struct master the;
 
 /* ---- settings and shared memory ---- */
 
+int master_plan(const struct knobs *k, int cpu[], unsigned *ret_n, char error[128])
+{
+	cpu_set_t mask;
+
+	if (sched_getaffinity(0, sizeof mask, &mask) < 0) {
+		snprintf(error, 128, "the affinity mask cannot be read");
+		return -errno;
+	}
+	/* one slot of the board stays free for replacing */
+	return cpus_plan(k->workers, &mask, BOARD_WORKERS - 1, cpu, ret_n, error);
+}
+
 static int plan(const struct knobs *k, int cpu[], unsigned *n)
 {
 	char error[128];
-	cpu_set_t mask;
-	int r;
+	int r = master_plan(k, cpu, n, error);
 
-	if (sched_getaffinity(0, sizeof mask, &mask) < 0)
-		return -errno;
-	/* one slot of the board stays free for replacing */
-	r = cpus_plan(k->workers, &mask, BOARD_WORKERS - 1, cpu, n, error);
 	if (r < 0)
 		words_say("workers: %s: %s", k->workers, error);
 	return r;
@@ -144,7 +151,8 @@ static int shared_pages(struct master *m)
 	struct board *b;
 	int r;
 
-	r = shared_open(m, "board", board_bytes(m->n_workers + 1), &m->board);
+	/* Room for as many workers as there can ever be: what nobody touches costs nothing. */
+	r = shared_open(m, "board", board_bytes(BOARD_WORKERS), &m->board);
 	if (r == 0)
 		r = shared_open(m, "procs", sizeof(struct procs), &m->procs);
 	if (r == 0)
@@ -153,11 +161,13 @@ static int shared_pages(struct master *m)
 		return r;
 	b = m->board.p;
 	if (board_check(b, m->board.bytes) < 0)
-		board_format(b, m->n_workers + 1);
+		board_format(b, BOARD_WORKERS);
 	page = m->procs.p;
 	page->magic = PROCS_MAGIC;
 	m->started_unix_ms = m->kept.started_unix_ms;
 	page->master_starts++;
+	m->slots = min_of(page->slots, (uint32_t)BOARD_WORKERS);
+	reload_open(m);
 	return 0;
 }
 
@@ -221,6 +231,10 @@ void master_message(struct master *m, struct child *c, const struct msg *msg)
 		break;
 	case MSG_FILE_WANT:
 		files_want(m, c, msg->p);
+		break;
+	case MSG_KNOBS_OK:
+	case MSG_KNOBS_REFUSED:
+		reload_heard(m, c, msg);
 		break;
 	case MSG_SOURCE_AGAIN:
 		files_send_source(m);
@@ -296,7 +310,7 @@ static void on_keeper(void *arg)
 	for (unsigned i = 0; i < CHILDREN; i++)
 		if (child_is_alive(&m->child[i]))
 			child_kill(&m->child[i], "the keeper died");
-	files_close(m);
+	doors_close(m);
 	exit(1);
 }
 
@@ -328,7 +342,7 @@ static int open_all(struct master *m, const char *file)
 	if (r < 0)
 		return fail("children", r);
 	account_of(ROLE_SYNCD, &uid, &gid);
-	if (files_open(m, uid, gid) < 0 || listeners_open(m) < 0)
+	if (files_open(m, uid, gid) < 0 || doors_open(m) < 0 || listeners_open(m) < 0)
 		return 1;
 	return 0;
 }
@@ -342,7 +356,8 @@ int master_main(const char *file, const char *path)
 	sigset_t nothing;
 	int r;
 
-	m->files.admin = FD_NONE;
+	m->doors.admin = FD_NONE;
+	m->file = file;
 	prctl(PR_SET_NAME, "nodeproxy-mastr");
 	fcntl(CHAN_FD, F_SETFD, FD_CLOEXEC);
 	log_init("master", NULL);
@@ -364,7 +379,7 @@ int master_main(const char *file, const char *path)
 	r = open_all(m, file);
 	if (r != 0) {
 		if (m->kept.birth == BIRTH_FIRST)
-			files_close(m);
+			doors_close(m);
 		keep_last_words(&m->kept, words_last());
 		return r;
 	}

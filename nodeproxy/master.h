@@ -22,11 +22,13 @@
 #define NODEPROXY_MASTER_H
 
 #include "nodeproxy/children.h"
+#include "nodeproxy/doors.h"
 #include "nodeproxy/files.h"
 #include "nodeproxy/kept.h"
 #include "nodeproxy/lib/ipc/procs.h"
 #include "nodeproxy/lib/knobs/knobs.h"
 #include "nodeproxy/listeners.h"
+#include "nodeproxy/reload.h"
 #include "nodeproxy/service.h"
 #include "nodeproxy/upgrade.h"
 #include "nodeproxy/views.h"
@@ -46,15 +48,19 @@ enum master_phase { PHASE_TRIAL, PHASE_SERVING, PHASE_RETIRING, PHASE_LEAVING };
 struct master {
 	struct loop loop;
 	struct kept kept;
+	const char *file;		/* nodeproxy.yaml */
 	struct knobs knobs;
 	struct fd knobs_fd;		/* sealed, for the children */
 	uint64_t started_unix_ms;	/* of the instance */
-	unsigned n_workers;		/* that serve; the board has one slot more, for replacing */
+	unsigned n_workers;		/* that serve */
+	unsigned slots;			/* of the board that workers were started in */
 	int cpu[BOARD_WORKERS];
 	struct shared board, procs, archive;
 	struct child child[CHILDREN];
 	struct listeners listeners;
 	struct files files;
+	struct doors doors;
+	struct reload reload;
 	struct views views;
 	struct service service;
 	struct upgrade upgrade;
@@ -71,6 +77,8 @@ static inline bool master_is_leaving(const struct master *m)
 	return m->phase >= PHASE_RETIRING;
 }
 
+/* How many workers these settings mean, and where; 0, or -errno with words. */
+must_use int master_plan(const struct knobs *, int cpu[], unsigned *ret_n, char error[128]);
 /* The settings' file; where the next build's program will be. */
 int master_main(const char *file, const char *path);
 /* -t: the file is checked, the answer printed; the exit code. */

@@ -13,9 +13,10 @@
 #include "nodeproxy/lib/base/log.h"
 #include "nodeproxy/lib/ipc/msg.h"
 #include "nodeproxy/master.h"
+#include "nodeproxy/reload.h"
 #include "nodeproxy/replace.h"
 
-static void tell_level(struct master *m, uint32_t level)
+void orders_tell_level(struct master *m, uint32_t level)
 {
 	struct msg_log_level l = { .level = level };
 
@@ -77,6 +78,10 @@ void order(struct master *m, struct child *c, const struct msg_order *o)
 		return;
 	}
 	switch (o->order) {
+	case ORDER_RELOAD:
+		log_info("order", "order=%u by=\"%s\"", o->order, o->who);
+		reload_order(m, c, o);	/* which answers */
+		return;
 	case ORDER_DRAIN:
 		done.error = order_drain(m, o, text, sizeof text);
 		break;
@@ -84,7 +89,7 @@ void order(struct master *m, struct child *c, const struct msg_order *o)
 		if (o->number < 0 || o->number >= LOG_LEVELS)
 			done.error = -EINVAL;
 		else
-			tell_level(m, (uint32_t)o->number);
+			orders_tell_level(m, (uint32_t)o->number);
 		break;
 	case ORDER_LOG_REOPEN:
 		done.error = files_send_log(m, &m->child[CHILD_ADMIND]);

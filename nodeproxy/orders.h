@@ -8,6 +8,8 @@
 
 #include "nodeproxy/children.h"
 
+/* To everybody, and to the keeper for the next master. */
+void orders_tell_level(struct master *, uint32_t level);
 void order(struct master *, struct child *from, const struct msg_order *);
 
 #endif

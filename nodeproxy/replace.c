@@ -10,6 +10,7 @@
 #include "nodeproxy/death.h"
 #include "nodeproxy/lib/base/log.h"
 #include "nodeproxy/master.h"
+#include "nodeproxy/resize.h"
 
 #define REPLACE_MS 30000	/* for the new one to accept, or the old one stays */
 
@@ -60,6 +61,51 @@ void child_drain(struct child *c, int64_t deadline_ms)
 	child_became(c, PROC_DRAINING);
 }
 
+/* As many may drain as serve: slots beyond are for more workers, not for more old ones. */
+static struct child *spare_slot(struct master *m)
+{
+	struct child *spare = NULL;
+	unsigned used = 0;
+
+	for (unsigned i = 0; i < BOARD_WORKERS; i++) {
+		struct child *c = &m->child[i];
+
+		if (c->state != PROC_NONE)
+			used++;
+		else if (!spare && !listeners_is_home(m, i))
+			spare = c;
+	}
+	return used < 2 * m->n_workers ? spare : NULL;
+}
+
+void child_retire(struct child *c, int64_t deadline_ms)
+{
+	struct master *m = c->m;
+
+	the.waiting &= ~(1ull << c->id);
+	if (the.from == c) {
+		struct child *to = the.to;
+
+		the.from = the.to = NULL;
+		child_retire(to, deadline_ms);
+	}
+	switch (c->state) {
+	case PROC_WAITING:
+		loop_timer_stop(&m->loop, &c->again);
+		child_became(c, PROC_NONE);
+		break;
+	case PROC_STARTING:
+		child_stop(c);
+		break;
+	case PROC_READY:
+		listeners_settle(m);	/* lent before it lets go of them */
+		child_drain(c, deadline_ms);
+		break;
+	default:
+		break;
+	}
+}
+
 int child_replace(struct child *c, int64_t deadline_ms)
 {
 	struct master *m = c->m;
@@ -70,9 +116,7 @@ int child_replace(struct child *c, int64_t deadline_ms)
 		return -ENOENT;
 	if (the.from == c)
 		return 0;
-	for (unsigned i = 0; i <= m->n_workers && !spare; i++)
-		if (m->child[i].state == PROC_NONE)
-			spare = &m->child[i];
+	spare = spare_slot(m);
 	if (the.from || !spare) {
 		the.waiting |= 1ull << c->id;
 		the.waiting_deadline_ms = deadline_ms;
@@ -112,6 +156,7 @@ void replace_step(struct master *m)
 	if (child_can_accept(to)) {
 		the.from = the.to = NULL;
 		listeners_move_home(m, from->id, to->id);
+		workers_pin(m);
 		listeners_settle(m);	/* LISTEN to the new one, LISTEN_DROP to the old one */
 		if (child_is_alive(from))
 			child_drain(from, the.deadline_ms);
@@ -136,6 +181,7 @@ void replace_after_death(struct child *c)
 	if (c == the.from) {
 		log_info("replaced_early", "worker=%u by=%u", c->id, the.to->id);
 		listeners_move_home(m, c->id, the.to->id);
+		workers_pin(m);
 		the.from = the.to = NULL;
 		child_became(c, PROC_NONE);
 	}

@@ -13,6 +13,8 @@ void child_stop(struct child *);
 /* Another one starts in the spare slot, takes the listeners, and the old one drains.  -EAGAIN: one
  * is being replaced already (it waits its turn); -ENOENT: no such worker. */
 int child_replace(struct child *, int64_t deadline_ms);
+/* It is not needed any more, whatever it does; its groups have no home already. */
+void child_retire(struct child *, int64_t deadline_ms);
 /* Once a second: the replacement under way goes on or is given up, or the next one begins. */
 void replace_step(struct master *);
 /* It goes on as soon as the new one can accept. */

@@ -120,8 +120,8 @@ int upgrade_order(struct master *m, const struct msg_order *o, char *text, size_
 		snprintf(text, n, "the deadline is 0 to 86400 seconds");
 		return -EINVAL;
 	}
-	if (u->state != UPGRADE_NONE || m->phase != PHASE_SERVING) {
-		snprintf(text, n, "an upgrade or the end is under way");
+	if (u->state != UPGRADE_NONE || m->reload.trying || m->phase != PHASE_SERVING) {
+		snprintf(text, n, "an upgrade, a reload or the end is under way");
 		return -EALREADY;
 	}
 	r = open_program(m, text, n);
@@ -234,10 +234,9 @@ static void take_over(struct master *m)
 	m->phase = PHASE_SERVING;
 	log_info("took_over", "rev=%llu", (unsigned long long)viewset_rev(&m->views.newest));
 	kept_drop_rest(&m->kept);
-	files_take_over(m);
+	doors_take_over(m);
 	listeners_listen(m);
 	listeners_settle(m);
-	files_send_sockets(m, &m->child[CHILD_ADMIND]);
 	if (syncd->has_chan && syncd->told)
 		(void)chan_say(&syncd->chan, MSG_STORE_CONFIRM, &none);
 	service_open(m);

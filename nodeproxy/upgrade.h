@@ -14,7 +14,8 @@
  *      goes on as if nothing had been
  *
  * The two never talk to each other, and nothing of one is looked at by the other but the shared
- * entries: listen/NAME/GROUP, admin, metrics (sockets), state_dir (with its lock), panics. */
+ * entries: listen/NAME/ADDRESS/GROUP, admin/PATH, metrics/ADDRESS (sockets), state_dir (with its lock),
+ * panics. */
 #ifndef NODEPROXY_UPGRADE_H
 #define NODEPROXY_UPGRADE_H
 

@@ -13,6 +13,7 @@
 
 #define BURST_MAX 16
 #define QUEUE_MOST 65536	/* somaxconn is at most this */
+#define CLOSE_MS   500		/* for handshakes that were under way at a listener that is gone */
 
 void listeners_init(struct listeners *ls, struct path *p, int spare)
 {
@@ -43,7 +44,7 @@ static int refuse_one(struct listeners *ls, struct listener *l)
 
 static void pause_one(struct listeners *ls, struct listener *l, int error)
 {
-	log_limited(LOG_WARN, "accept_failed", "listener=%s error=%d", l->gate->knobs->name, -error);
+	log_limited(LOG_WARN, "accept_failed", "listener=%s error=%d", l->gate->knobs.name, -error);
 	poll_remove(&ls->path->poll, l->fd.v);
 	l->paused = true;
 }
@@ -67,7 +68,7 @@ static void listener_step(struct sched_unit *u)
 			board_add(&p->mine->c[WC_accepted], 1);
 			if (conn_new(l->gate, &s, &peer) == NULL)
 				log_limited(LOG_WARN, "accept_refused", "listener=%s",
-					    l->gate->knobs->name);
+					    l->gate->knobs.name);
 			continue;
 		case -EAGAIN:
 			l->burst = max_of(l->burst / 2, 1u);
@@ -114,8 +115,9 @@ int listeners_add(struct listeners *ls, struct fd *fd, uint32_t index, uint32_t 
 		r = poll_add_listener(&p->poll, fd->v, token_of(ls, l));
 	if (r < 0)
 		return r;
-	*l = (struct listener){ .fd = fd_take(fd), .gate = &p->gate[index], .index = index,
+	*l = (struct listener){ .fd = fd_take(fd), .gate = p->gate[index], .index = index,
 				.group = group, .burst = 1, .home = ls };
+	gate_ref(l->gate);
 	gate_now(l->gate);
 	l->tenant = l->gate->tenant;
 	tenant_ref(l->tenant);
@@ -133,6 +135,7 @@ static void drop(struct listeners *ls, struct listener *l)
 		poll_remove(&ls->path->poll, l->fd.v);
 	fd_close(&l->fd);
 	tenant_give(&l->tenant);
+	gate_unref(&l->gate);
 	ls->n--;
 	ls->path->fds.listeners--;
 }
@@ -142,9 +145,16 @@ void listeners_drop(struct listeners *ls, uint32_t index, uint32_t group)
 	for (unsigned i = 0; i < LISTENERS_MAX; i++) {
 		struct listener *l = &ls->at[i];
 
-		if (fd_is_open(l->fd) && l->index == index && l->group == group)
+		if (fd_is_open(l->fd) && !l->closing && l->index == index && l->group == group)
 			drop(ls, l);
 	}
+}
+
+void listeners_drain(struct listeners *ls)
+{
+	for (unsigned i = 0; i < LISTENERS_MAX; i++)
+		if (fd_is_open(ls->at[i].fd) && !ls->at[i].closing)
+			drop(ls, &ls->at[i]);
 }
 
 void listeners_drop_all(struct listeners *ls)
@@ -167,7 +177,34 @@ static void hush(struct listener *l)
 	struct sock_fprog prog = { .len = countof(f), .filter = f };
 
 	if (setsockopt(l->fd.v, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof prog) < 0)
-		log_warn("still_dialled", "listener=%s error=%d", l->gate->knobs->name, errno);
+		log_warn("still_dialled", "listener=%s error=%d", l->gate->knobs.name, errno);
+}
+
+void listeners_use(struct listeners *ls, const struct knobs *was)
+{
+	struct path *p = ls->path;
+
+	for (unsigned i = 0; i < LISTENERS_MAX; i++) {
+		struct listener *l = &ls->at[i];
+		int now;
+
+		if (!fd_is_open(l->fd) || l->closing)
+			continue;
+		now = knobs_find_socket(p->knobs, &was->listener[l->index]);
+		if (now < 0) {
+			hush(l);
+			l->closing = true;
+			l->close_at = mono_after_ms(clock_now(), CLOSE_MS);
+			continue;
+		}
+		l->index = (uint32_t)now;
+		if (l->gate == p->gate[now])
+			continue;
+		gate_unref(&l->gate);
+		l->gate = p->gate[now];
+		gate_ref(l->gate);
+	}
+	listeners_resume(ls);	/* the tenant of the gate pays from now on */
 }
 
 void listeners_last_call(struct listeners *ls)
@@ -220,6 +257,12 @@ void listeners_resume(struct listeners *ls)
 		if (!fd_is_open(l->fd))
 			continue;
 		seen++;
+		if (l->closing && clock_now().ns >= l->close_at.ns) {
+			empty_queue(l);
+			drop(ls, l);
+			seen--;		/* drop() took it from the count */
+			continue;
+		}
 		gate_now(l->gate);
 		if (l->tenant != l->gate->tenant) {
 			sched_forget(&ls->path->sched, &l->unit);

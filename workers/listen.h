@@ -17,6 +17,8 @@ struct listener {
 	struct sched_unit unit;
 	uint32_t index, group;		/* of the settings; whose socket it is */
 	uint32_t burst;			/* accepts per step */
+	bool closing;			/* not in the settings any more: who has connected is let in */
+	struct mono close_at;		/* when closing */
 	bool paused;			/* until listeners_resume(): the kernel has no memory */
 	struct listeners *home;
 };
@@ -33,6 +35,8 @@ void listeners_init(struct listeners *, struct path *, int spare);
 /* Takes the descriptor.  0, -EINVAL (no such listener in the settings), -ENOSPC, or -errno. */
 must_use int listeners_add(struct listeners *, struct fd *, uint32_t index, uint32_t group);
 void listeners_drop(struct listeners *, uint32_t index, uint32_t group);
+/* All but those that are closing: others hold the same sockets, or soon will. */
+void listeners_drain(struct listeners *);
 void listeners_drop_all(struct listeners *);
 /* A full stop, in two steps that lose nobody.  First nobody new gets an answer any more (the kernel
  * drops SYNs, so a caller who tries again meets our successor, or a refusal when we are gone), while
@@ -42,6 +46,9 @@ void listeners_last_call(struct listeners *);
 void listeners_close(struct listeners *);
 /* An event of the poll set with a token of TOKEN_LISTENER. */
 void listeners_event(struct listeners *, uint64_t token);
+/* After path_use(): sockets of listeners that are still there get their new index; the others are
+ * closed a little later, after everybody was accepted who had connected until then. */
+void listeners_use(struct listeners *, const struct knobs *was);
 /* Now and then: those that were paused try again, tenants of a new view pay from now on. */
 void listeners_resume(struct listeners *);
 

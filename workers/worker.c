@@ -25,6 +25,7 @@
 #include "nodeproxy/lib/role/enter.h"
 #include "workers/listen.h"
 #include "workers/path/path.h"
+#include "workers/reload.h"
 
 #define PASS_ROUNDS	64
 #define TICK_MS		250
@@ -51,6 +52,7 @@ static struct worker {
 	struct ring ring;
 	struct listeners listeners;
 	struct incoming in;
+	struct reload reload;
 	bool draining, drained, orphan;
 	struct path path;
 } the;
@@ -293,7 +295,7 @@ static void drain(uint64_t ms, bool full_stop)
 		loop_timer_start(&the.loop, &the.idle_grace, IDLE_GRACE_MS * NS_PER_MS, 0,
 				 on_idle_grace, NULL);
 	} else {
-		listeners_drop_all(&the.listeners);
+		listeners_drain(&the.listeners);
 	}
 	path_drain(&the.path);
 	path_reap(&the.path);
@@ -318,6 +320,16 @@ static void listen_here(const struct msg_listen *m, struct fd *fd)
 	}
 }
 
+static void knobs_use(struct fd fd)
+{
+	int r = reload_use(&the.reload, fd);
+
+	if (r == 0)
+		return;
+	log_error("settings_not_used", "error=%d", -r);
+	exit(ROLE_EXIT_START);
+}
+
 static void handle(const struct msg *m)
 {
 	struct msg *mine = (struct msg *)(uintptr_t)m;	/* to take its descriptors */
@@ -339,6 +351,12 @@ static void handle(const struct msg *m)
 	case MSG_DRAIN:
 		drain(((const struct msg_drain *)m->p)->deadline_ms,
 		      ((const struct msg_drain *)m->p)->full_stop);
+		break;
+	case MSG_KNOBS_TRY:
+		reload_try(&the.reload, &the.born.chan, m->p, fd);
+		break;
+	case MSG_KNOBS_USE:
+		knobs_use(fd);
 		break;
 	case MSG_LOG_LEVEL:
 		log_level = (enum log_level)min_of(((const struct msg_log_level *)m->p)->level,
@@ -390,6 +408,8 @@ static void on_tick(void *arg)
 
 	(void)arg;
 	clock_tick();
+	path_gates_expire(&the.path);
+	path_reap(&the.path);
 	path_gauges(&the.path);
 	board_set(&b->c[WC_unknown_syscalls], role_unknown_count);
 	listeners_resume(&the.listeners);
@@ -466,6 +486,8 @@ int main(int argc, char **argv)
 	if ((r = path_init(&the.path, k, board, the.born.start.id, access_ring)) < 0)
 		die("memory", r);
 	listeners_init(&the.listeners, &the.path, the.born.chan.fd.v);
+	the.reload = (struct reload){ .knobs = the.born.knobs, .path = &the.path,
+				      .listeners = &the.listeners, .ring = &the.ring };
 	loop_io_start(&the.loop, &the.traffic, the.path.poll.fd.v, LOOP_READ, on_traffic, NULL);
 	loop_timer_start(&the.loop, &the.tick, TICK_MS * NS_PER_MS, TICK_MS, on_tick, NULL);
 	chan_watch(&the.born.chan, &the.loop, on_chan, NULL);

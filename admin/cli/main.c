@@ -332,6 +332,12 @@ static void table_of(const struct asked *a, const json_t *o, int64_t now, struct
 			print_object(o, now, out);
 		return;
 	}
+	if (row->by_master) {
+		print_clean(out, string_at(o, "message") ? string_at(o, "message") : "done");
+		text_addc(out, '\n');
+		if (json_array_size(json_object_get(o, row->list)) == 0)
+			return;
+	}
 	print_table(a->cmd, json_object_get(o, row->list), now, out);
 	if (a->cmd == CMD_sources)
 		print_refused(json_object_get(o, "refused"), now, out);

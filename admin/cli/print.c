@@ -441,6 +441,23 @@ void print_refused(const json_t *list, int64_t now_unix_ms, struct text *out)
 	table_out(&refused, list, now_unix_ms, out);
 }
 
+static void print_config(const json_t *config, int64_t now_unix_ms, struct text *out)
+{
+	const json_t *last = json_object_get(config, "last_reload");
+	char age[32];
+
+	if (!json_is_object(config))
+		return;
+	text_printf(out, "settings   generation %lld, for %s\n", number_at(config, "generation"),
+		    human_seconds((now_unix_ms - number_at(config, "since_unix_ms")) / 1000, age));
+	if (!json_is_object(last) || json_is_true(json_object_get(last, "ok")))
+		return;
+	text_printf(out, "reload     REFUSED %s ago: ",
+		    human_seconds((now_unix_ms - number_at(last, "at_unix_ms")) / 1000, age));
+	print_clean(out, text_at(last, "reason"));
+	text_addc(out, '\n');
+}
+
 void print_status(const json_t *o, int64_t now_unix_ms, struct text *out)
 {
 	static const struct table processes = {
@@ -488,6 +505,7 @@ void print_status(const json_t *o, int64_t now_unix_ms, struct text *out)
 						: "\n");
 	text_printf(out, "serving    %lld services, %lld connections\n", number_at(o, "services"),
 		    number_at(o, "connections"));
+	print_config(json_object_get(o, "config"), now_unix_ms, out);
 	if (number_at(o, "refused"))
 		text_printf(out, "refused    %lld documents: nodeproxyctl get sources\n",
 			    number_at(o, "refused"));

@@ -69,6 +69,15 @@ int model_init(struct model *m, const char *domain, const char *cidr)
 	return r;
 }
 
+int model_settings(struct model *m, const char *domain, const char *cidr)
+{
+	if (strlen(domain) >= sizeof m->domain)
+		return -EINVAL;
+	snprintf(m->domain, sizeof m->domain, "%s", domain);
+	m->cidr = (struct addr){ 0 };
+	return parse_cidr(m, cidr);
+}
+
 static void refused_free(struct refused *f)
 {
 	list_remove(&f->in_place);

@@ -163,7 +163,7 @@ void model_fini(struct model *);
 /* A slot as the store has it; ignored when it makes no sense. */
 void model_slot(struct model *, enum slot_scope, struct slice key, struct slot_gen);
 /* Namespaces of listeners are in the view even when nobody wrote them. */
-must_use int model_want_space(struct model *, const char *name);
+must_use int model_want_space(struct model *, const char *name, bool wanted);
 
 void model_snapshot(struct model *);
 /* Everything a place says now; takes the documents. */
@@ -180,6 +180,8 @@ void model_snapshot_broken(struct model *);
 
 /* Ends the change set.  True when something that is served changed: commit the builder. */
 must_use bool model_settle(struct model *);
+/* Another DNS suffix and range of addresses: model_rebuild() makes them true.  0 or -EINVAL. */
+must_use int model_settings(struct model *, const char *domain, const char *cidr);
 /* A new builder with all units, for when workers refused what the old one made. */
 must_use int model_rebuild(struct model *);
 

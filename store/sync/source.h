@@ -21,6 +21,8 @@ struct source_file;
 must_use int source_file_new(struct loop *, struct chan *, const char *path,
 			     const struct source_events *events, struct source_file **ret);
 void source_file_free(struct source_file **);
+/* Another configured path, for words only: the directory comes with SOURCE_DIR. */
+must_use int source_file_path(struct source_file *, const char *path);
 /* SOURCE_DIR and FILE_HERE; takes the descriptors it wants from the message. */
 void source_file_message(struct source_file *, const struct msg *);
 /* The kernel dropped a descriptor on the way (-EMFILE from chan_recv): ask again. */

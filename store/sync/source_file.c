@@ -830,6 +830,17 @@ int source_file_new(struct loop *loop, struct chan *chan, const char *path,
 	return 0;
 }
 
+int source_file_path(struct source_file *s, const char *path)
+{
+	char *copy = strdup(path);
+
+	if (copy == NULL)
+		return -ENOMEM;
+	free(s->path);
+	s->path = copy;
+	return 0;
+}
+
 void source_file_free(struct source_file **p)
 {
 	struct source_file *s = *p;

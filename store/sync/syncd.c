@@ -21,6 +21,7 @@
 
 #include "nodeproxy/lib/base/clock.h"
 #include "nodeproxy/lib/base/log.h"
+#include "nodeproxy/lib/base/memfd.h"
 #include "nodeproxy/lib/base/rand.h"
 #include "nodeproxy/lib/knobs/knobs.h"
 #include "nodeproxy/lib/role/begin.h"
@@ -523,6 +524,81 @@ static void view_failed(struct syncd *s, const struct msg *m)
 	report_soon(s);
 }
 
+/* ---- settings ---- */
+
+/* Namespaces of listeners are in the view whether or not a resource names them. */
+static int want_spaces(struct syncd *s, bool wanted)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; r == 0 && i < s->knobs->n_listeners; i++)
+		r = model_want_space(&s->model, s->knobs->listener[i].ns, wanted);
+	return r;
+}
+
+static bool same_spaces(const struct knobs *a, const struct knobs *b)
+{
+	if (a->n_listeners != b->n_listeners)
+		return false;
+	for (uint32_t i = 0; i < a->n_listeners; i++)
+		if (strcmp(a->listener[i].ns, b->listener[i].ns) != 0)
+			return false;
+	return true;
+}
+
+static void knobs_try(struct syncd *s, const struct msg_knobs *m, struct fd fd)
+{
+	struct slice knobs;
+
+	if (knobs_map(fd, &knobs) < 0) {
+		chan_offer(&s->born.chan, MSG_KNOBS_REFUSED, m,
+			   SLICE("these settings are not of our build"), NULL, 0);
+		return;
+	}
+	memfd_unmap(&knobs);
+	(void)chan_say(&s->born.chan, MSG_KNOBS_OK, m);
+}
+
+/* What the view depends on makes a new one at once; a change set that is being told goes on. */
+static void knobs_use(struct syncd *s, struct fd fd)
+{
+	struct slice was = s->born.knobs, now;
+	const struct knobs *old = s->knobs;
+	bool changed;
+	int r = knobs_map(fd, &now);
+
+	if (r == 0 && slice_eq(was, now)) {
+		memfd_unmap(&now);
+		return;
+	}
+	if (r == 0) {
+		r = want_spaces(s, false);
+		s->born.knobs = now;
+		s->knobs = (const void *)now.p;
+		s->report.path = s->knobs->source_path;
+	}
+	if (r == 0)
+		r = want_spaces(s, true);
+	if (r == 0)
+		r = model_settings(&s->model, s->knobs->domain, s->knobs->service_cidr);
+	if (r == 0)
+		r = source_file_path(s->source, s->knobs->source_path);
+	if (r < 0) {
+		log_error("settings_not_used", "error=\"%s\"", strerror(-r));
+		exit(ROLE_EXIT_START);	/* the next one is born with them */
+	}
+	changed = !same_spaces(old, s->knobs) || strcmp(old->domain, s->knobs->domain) != 0 ||
+		  strcmp(old->service_cidr, s->knobs->service_cidr) != 0;
+	memfd_unmap(&was);
+	s->rebuild |= changed;
+	if (changed && s->announced) {
+		s->rev++;
+		commit_view(s);
+		write_store(s, false);
+	}
+	report_soon(s);
+}
+
 static void from_master(struct syncd *s, const struct msg *m)
 {
 	const struct msg_log_level *level = m->p;
@@ -534,6 +610,12 @@ static void from_master(struct syncd *s, const struct msg *m)
 	case MSG_LOG_LEVEL:
 		if (level->level < LOG_LEVELS)
 			log_level = (enum log_level)level->level;
+		break;
+	case MSG_KNOBS_TRY:
+		knobs_try(s, m->p, m->fd[0]);
+		break;
+	case MSG_KNOBS_USE:
+		knobs_use(s, m->fd[0]);
 		break;
 	case MSG_SOURCE_DIR:
 	case MSG_FILE_HERE:
@@ -591,9 +673,7 @@ static int new_model(struct syncd *s)
 {
 	int r = model_init(&s->model, s->knobs->domain, s->knobs->service_cidr);
 
-	for (uint32_t i = 0; r == 0 && i < s->knobs->n_listeners; i++)
-		r = model_want_space(&s->model, s->knobs->listener[i].ns);
-	return r;
+	return r < 0 ? r : want_spaces(s, true);
 }
 
 static void load(struct syncd *s);

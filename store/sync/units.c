@@ -822,13 +822,13 @@ void model_slot(struct model *m, enum slot_scope scope, struct slice key, struct
 	}
 }
 
-int model_want_space(struct model *m, const char *name)
+int model_want_space(struct model *m, const char *name, bool wanted)
 {
 	struct space *s = space_make(m, name);
 
 	if (s == NULL)
 		return -ENOMEM;
-	s->wanted = true;
+	s->wanted = wanted;
 	touch_space(m, s);
 	return 0;
 }

@@ -89,7 +89,8 @@ struct admin_pages *admin_state_new(struct state *st)
 	board_format(p->board, WORKERS + 1);
 	numbers(p->board);
 	p->procs = (struct procs){ .magic = PROCS_MAGIC, .started_unix_ms = 1000, .master_starts = 1,
-				   .rev = 7, .count = 4 };
+				   .rev = 7, .count = 4, .slots = WORKERS + 1,
+				   .workers = WORKERS };
 	for (uint32_t i = 0; i < 4; i++)
 		p->procs.proc[i] = (struct proc){ .role = i < 2 ? ROLE_WORKER : i == 2 ? ROLE_SYNCD
 										       : ROLE_ADMIND,
@@ -103,7 +104,7 @@ struct admin_pages *admin_state_new(struct state *st)
 
 	st->knobs = &p->knobs;
 	st->board = p->board;
-	st->workers = WORKERS + 1;
+	st->board_slots = WORKERS + 1;
 	st->procs_shared = &p->procs;
 	st->panics = &p->panics;
 	st->view = view_from(world);

@@ -195,7 +195,7 @@ static struct link *call(struct sim *s, int gate)
 	struct link *l = net_call(&s->net, &st);
 
 	l->addr = peer;
-	if (conn_new(&s->path->gate[gate], &st, &peer) == NULL) {
+	if (conn_new(s->path->gate[gate], &st, &peer) == NULL) {
 		link_leave(&s->net, l);
 		return NULL;
 	}
@@ -323,7 +323,7 @@ const char *sim_state(struct sim *s)
 		    "runnable %u links %u wheel %u tenants %u,%u", p->conns.live, p->exchanges.live,
 		    p->pool.backs.live, p->pool.idle, p->chunks.small.live, p->chunks.large.live,
 		    p->blocks.live, p->memory.used, p->sched.runnable, s->net.n_links,
-		    p->wheel.count, p->gate[0].tenant->conns, p->gate[1].tenant->conns);
+		    p->wheel.count, p->gate[0]->tenant->conns, p->gate[1]->tenant->conns);
 	list_each(it, &s->callers) {
 		struct caller *c = container_of(it, struct caller, node);
 
@@ -383,8 +383,8 @@ const char *sim_check(struct sim *s)
 		held += s->board->endpoint[i].load != 0;
 	if (p->conns.live || p->exchanges.live || p->pool.backs.live || p->chunks.small.live ||
 	    p->chunks.large.live || p->blocks.live > 1 || p->memory.used || p->sched.runnable ||
-	    s->net.n_links || p->wheel.count || p->gate[0].tenant->conns ||
-	    p->gate[1].tenant->conns || path_has_dead(p))
+	    s->net.n_links || p->wheel.count || p->gate[0]->tenant->conns ||
+	    p->gate[1]->tenant->conns || path_has_dead(p))
 		return sim_state(s);
 	return held ? "claims on endpoints" : NULL;
 }

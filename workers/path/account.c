@@ -10,7 +10,9 @@
 /* The request is whole and the caller may send another. */
 static bool may_keep(const struct exchange *ex)
 {
-	return ex->front_keep && ex->up.done && !ex->conn->path->draining;
+	const struct conn *c = ex->conn;
+
+	return ex->front_keep && ex->up.done && !c->path->draining && !c->gate->gone;
 }
 
 static void answer_locally(struct exchange *ex, const struct reason_row *row)

@@ -375,7 +375,7 @@ static enum app_protocol protocol_of(struct conn *c)
 	struct vservice s;
 	struct vport port;
 
-	switch ((enum listen_route)g->knobs->route) {
+	switch ((enum listen_route)g->knobs.route) {
 	case LISTEN_HOST:
 		return APP_HTTP;	/* nothing else names a host */
 	case LISTEN_SERVICE:
@@ -414,8 +414,8 @@ static void set_extra(struct conn *c, const struct addr *peer)
 /* Callers of this gate speak HTTP, or nothing that is served here. */
 static bool must_be_http(const struct gate *g)
 {
-	return g->knobs->route == LISTEN_HOST ||
-	       (g->knobs->route == LISTEN_SERVICE && g->has_port && g->port.protocol == APP_HTTP);
+	return g->knobs.route == LISTEN_HOST ||
+	       (g->knobs.route == LISTEN_SERVICE && g->has_port && g->port.protocol == APP_HTTP);
 }
 
 void conn_refuse(struct gate *g, struct stream *s, enum reason why)
@@ -465,6 +465,7 @@ struct conn *conn_new(struct gate *g, struct stream *s, const struct addr *peer)
 	c->state = CONN_DETECT;
 	c->path = p;
 	c->gate = g;
+	gate_ref(g);
 	c->tenant = g->tenant;
 	tenant_ref(c->tenant);
 	sched_unit_init(&c->unit, c->tenant, conn_step);
@@ -507,6 +508,7 @@ void conn_free(struct conn *c)
 	must(c->magic == CONN_MAGIC && c->state == CONN_CLOSED && c->ex == NULL);
 	list_remove(&c->node);
 	tenant_give(&c->tenant);
+	gate_unref(&c->gate);
 	panic_trail(NULL);
 	c->magic = 0;
 	slab_give(&p->conns, c);

@@ -47,7 +47,7 @@ static enum reason find_port(struct exchange *ex, struct vport *ret)
 	struct slice host;
 	uint16_t port;
 
-	switch ((enum listen_route)g->knobs->route) {
+	switch ((enum listen_route)g->knobs.route) {
 	case LISTEN_SERVICE:
 		if (!g->has_port)
 			return REASON_NO_LISTENER_SERVICE;
@@ -55,7 +55,7 @@ static enum reason find_port(struct exchange *ex, struct vport *ret)
 		return REASON_NONE;
 	case LISTEN_HOST:
 		if (!ex->is_http || !split_host(p->head.authority, &host, &port) ||
-		    !view_service_by_host(p->view, host, slice_str(g->knobs->ns), &s) ||
+		    !view_service_by_host(p->view, host, slice_str(g->knobs.ns), &s) ||
 		    !port_of_host(&s, port, ret))
 			return REASON_NO_SERVICE;
 		return REASON_NONE;

@@ -82,15 +82,8 @@ int path_init(struct path *p, const struct knobs *k, struct board *b, unsigned w
 	    (r = tenants_init(&p->tenants, b, worker, &p->memory, (uint64_t)k->tenant_memory,
 			      (uint32_t)k->tenant_conns)) < 0)
 		goto fail;
-	p->gate = calloc(max_of(k->n_listeners, 1u), sizeof *p->gate);
-	if (p->gate == NULL) {
-		r = -ENOMEM;
+	if ((r = path_gates_init(p)) < 0)
 		goto fail;
-	}
-	for (uint32_t i = 0; i < k->n_listeners; i++) {
-		p->gate[i] = (struct gate){ .path = p, .knobs = &k->listener[i] };
-		gate_resolve(&p->gate[i]);
-	}
 	return 0;
 fail:
 	path_fini(p);
@@ -161,12 +154,8 @@ void path_fini(struct path *p)
 	if (p->pool.backs.mem)
 		close_pool(p);
 	path_reap(p);
-	if (p->gate)
-		for (uint32_t i = 0; i < p->knobs->n_listeners; i++)
-			if (p->gate[i].tenant)
-				tenant_give(&p->gate[i].tenant);
-	free(p->gate);
-	p->gate = NULL;
+	if (p->gates.mem)
+		path_gates_fini(p);
 	tenants_fini(&p->tenants);
 	if (p->view)
 		view_unref(p->view);
@@ -267,38 +256,13 @@ void path_reap(struct path *p)
 		conn_wake(c);
 }
 
-void gate_resolve(struct gate *g)
-{
-	struct path *p = g->path;
-	const struct knobs_listener *k = g->knobs;
-	struct vnamespace ns = { .tenant = slice_str(k->ns), .weight = 1 };
-	struct tenant_terms terms;
-	struct tenant *old = g->tenant;
-	struct vservice s;
-
-	if (p->view)
-		view_namespace(p->view, slice_str(k->ns), &ns);
-	terms = (struct tenant_terms){ .slot = ns.tenant_slot.slot, .gen = ns.tenant_slot.gen,
-				       .weight = ns.weight, .connections = ns.connections,
-				       .memory_bytes = ns.memory_bytes };
-	g->tenant = tenant_take(&p->tenants, &terms);
-	if (old)
-		tenant_give(&old);
-	g->has_service = p->view && k->route == LISTEN_SERVICE &&
-			 view_service_by_name(p->view, slice_str(k->service_ns),
-					      slice_str(k->service_name), &s);
-	g->has_port = g->has_service && vservice_port(&s, (uint16_t)k->service_port, &g->port);
-	g->who_n = accesslog_who(&p->log, ns.tenant, slice_str(k->ns), slice_str(k->name), g->who);
-	g->seen = p->view;
-}
-
 void path_adopt(struct path *p, const struct view *v)
 {
 	const struct view *old = p->view;
 
 	p->view = v;
 	for (uint32_t i = 0; i < p->knobs->n_listeners; i++)
-		gate_resolve(&p->gate[i]);
+		gate_resolve(p->gate[i]);
 	if (old)
 		view_unref(old);
 	board_set(&p->mine->c[WC_view_rev_gauge], view_rev(v));

@@ -11,7 +11,7 @@
 
 #include "nodeproxy/lib/base/poll.h"
 #include "nodeproxy/lib/base/wheel.h"
-#include "nodeproxy/lib/knobs/knobs.h"
+#include "nodeproxy/lib/knobs/change.h"
 #include "nodeproxy/lib/net/tcp.h"
 #include "store/view/view.h"
 #include "workers/codec/http1.h"
@@ -29,10 +29,13 @@ struct exchange;
 struct path;
 
 /* A gate: one listener of the settings as the path sees it.  What the view says of it is looked up
- * once per view. */
+ * once per view.  It lives on without its listener while conns do that came in by it. */
 struct gate {
 	struct path *path;
-	const struct knobs_listener *knobs;
+	struct knobs_listener knobs;	/* the settings it was made of or last given */
+	uint32_t refs;			/* of the path while current, of sockets and conns */
+	bool gone;			/* no listener of the settings any more */
+	struct mono gone_at;		/* when conns that came in by it are cut, if gone */
 	const struct view *seen;	/* the view the rest is from; compared, never followed */
 	struct tenant *tenant;		/* holds a reference */
 	bool has_service, has_port;	/* route: service: what the view has of it */
@@ -56,7 +59,7 @@ struct fds {
 
 struct path {
 	/* given at path_init; borrowed */
-	const struct knobs *knobs;
+	const struct knobs *knobs;	/* until path_use() */
 	struct board *board;
 	struct board_worker *mine;
 	unsigned worker;
@@ -74,7 +77,9 @@ struct path {
 	struct accesslog log;
 	struct http1_limits limits;
 	const struct view *view;	/* current; NULL before the first */
-	struct gate *gate;		/* per listener of the settings */
+	struct gate *gate[KNOBS_LISTENERS];	/* per listener of the settings */
+	struct slab gates;
+	uint32_t gates_gone;		/* that wait for the last of their conns */
 	struct fds fds;
 	uint32_t sweep;			/* where path_give_back() goes on in the slab of backs */
 	bool draining;
@@ -149,6 +154,19 @@ uint32_t path_give_back(struct path *, uint32_t n);
 void path_close_idle(struct path *);
 /* Gauges that are cheaper to copy now and then than to keep. */
 void path_gauges(struct path *);
+
+/* Whether path_use() could take these settings: 0, or -EAGAIN (conns of listeners that were removed
+ * before have not ended yet).  What sizes memory at birth is not looked at. */
+must_use int path_try(const struct path *, const struct knobs *);
+/* Other settings, after path_try(): borrowed until the next call.  Conns go on; those of listeners
+ * that are gone, or let other callers in now, finish as in a drain. */
+void path_use(struct path *, const struct knobs *, struct ring *access_ring);
+/* Now and then: gates that are gone and past their deadline cut the conns that are left. */
+void path_gates_expire(struct path *);
+must_use int path_gates_init(struct path *);
+void path_gates_fini(struct path *);
+void gate_ref(struct gate *);
+void gate_unref(struct gate **);
 
 /* Brings g up to date with the current view. */
 void gate_resolve(struct gate *);

@@ -16,6 +16,11 @@ void pipes_init(struct pipes *p, unsigned max)
 	*p = (struct pipes){ .max = min_of(max, (unsigned)PIPES_MAX) };
 }
 
+void pipes_limit(struct pipes *p, unsigned max)
+{
+	p->max = min_of(max, (unsigned)PIPES_MAX);
+}
+
 static void shut(struct pipes *ps, struct pipe *p)
 {
 	fd_close(&p->in);
@@ -86,7 +91,7 @@ void pipe_give(struct pipes *ps, struct pipe **pp)
 	*pp = NULL;
 	must(*p->user > 0);
 	--*p->user;
-	if (p->held == 0 && ps->n_spare < PIPES_SPARE)
+	if (p->held == 0 && ps->n_spare < PIPES_SPARE && ps->open <= ps->max)
 		ps->spare[ps->n_spare++] = (uint16_t)(p - ps->pipe);
 	else
 		shut(ps, p);

@@ -30,6 +30,8 @@ struct pipes {
 /* max: pipes open at once, at most PIPES_MAX; 0: none, everything is copied. */
 void pipes_init(struct pipes *, unsigned max);
 void pipes_fini(struct pipes *);
+/* Another max; those that are open beyond it go as they are given back. */
+void pipes_limit(struct pipes *, unsigned max);
 /* user counts what one user holds: it gets another only while it holds fewer than are free, so that
  * however many pipes one user (with sinks that stall) holds, some are left for every other.  NULL:
  * none.  *user must live until pipe_give(). */

@@ -11,6 +11,8 @@ static void set_terms(struct tenants *ts, struct tenant *t, const struct tenant_
 	t->weight = min_of(max_of(terms->weight, 1u), TENANT_WEIGHT_MAX);
 	t->memory.limit = terms->memory_bytes ? terms->memory_bytes : ts->memory_default;
 	t->conns_max = terms->connections ? terms->connections : ts->conns_default;
+	t->memory_is_default = terms->memory_bytes == 0;
+	t->conns_are_default = terms->connections == 0;
 }
 
 static struct tenant *tenant_new(struct tenants *ts, uint32_t slot, uint32_t gen)
@@ -120,6 +122,20 @@ void tenants_update(struct tenants *ts, const struct tenant_terms *terms)
 		return;
 	if (ts->at[terms->slot]->gen == terms->gen)
 		set_terms(ts, ts->at[terms->slot], terms);
+}
+
+void tenants_defaults(struct tenants *ts, uint64_t memory, uint32_t conns)
+{
+	ts->memory_default = memory;
+	ts->conns_default = conns;
+	for (uint32_t i = 0; i < BOARD_TENANTS; i++) {
+		struct tenant *t = ts->at[i];
+
+		if (t && t->memory_is_default)
+			t->memory.limit = memory;
+		if (t && t->conns_are_default)
+			t->conns_max = conns;
+	}
 }
 
 int tenant_admit(struct tenant *t)

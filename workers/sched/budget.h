@@ -48,6 +48,7 @@ struct tenant {
 	uint32_t weight;
 	uint32_t refs;
 	uint32_t slot, gen;
+	bool memory_is_default, conns_are_default;
 	struct board_tenant *board;	/* its counters; never NULL */
 	struct tenants *home;
 };
@@ -75,6 +76,9 @@ void tenant_ref(struct tenant *);
 void tenant_give(struct tenant **);
 /* New terms after a view was adopted; nothing happens when no such tenant is known here. */
 void tenants_update(struct tenants *, const struct tenant_terms *);
+
+/* Other defaults, for all whose terms do not say otherwise. */
+void tenants_defaults(struct tenants *, uint64_t memory, uint32_t conns);
 
 /* A conn of this tenant: counted until tenant_leave().  -EUSERS when it has all it may have. */
 must_use int tenant_admit(struct tenant *);

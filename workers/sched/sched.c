@@ -21,6 +21,13 @@ void sched_init(struct sched *s, int64_t turn_us, int64_t turn_bytes, uint64_t *
 	list_init(&s->fifo);
 }
 
+void sched_turns(struct sched *s, int64_t turn_us, int64_t turn_bytes)
+{
+	s->turn_ns = turn_us * NS_PER_US;
+	s->turn_bytes = turn_bytes;
+	must(s->turn_ns > 0 && s->turn_bytes > 0);
+}
+
 void sched_switch_off(struct sched *s)
 {
 	must(s->runnable == 0);

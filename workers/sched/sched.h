@@ -69,6 +69,9 @@ struct sched {
 /* counters: struct board_worker's c. */
 void sched_init(struct sched *, int64_t turn_us, int64_t turn_bytes, uint64_t *counters);
 
+/* Other shares, from the next turns on. */
+void sched_turns(struct sched *, int64_t turn_us, int64_t turn_bytes);
+
 /* For comparison only (debug.scheduler): from now on first come, first served, without tenants and
  * turns, as an event loop does it; each run takes those that waited when it began. */
 void sched_switch_off(struct sched *);

@@ -42,12 +42,16 @@ struct msg_log_level {
 	uint32_t level;
 };
 
+struct msg_knobs {
+	uint64_t serial;		/* TRY, OK, REFUSED: of the reload; USE: generation of the settings */
+};
+
 struct msg_ping {
 	uint64_t n;
 };
 
 struct msg_listen {
-	uint32_t listener;		/* index into knobs.listener */
+	uint32_t listener;		/* index into the knobs that the worker was told last */
 	uint32_t group;			/* whose reuseport socket: the worker's own id, or a lent one's */
 };
 
@@ -106,7 +110,8 @@ struct msg_sockets {
 };
 
 /* What admind may order; each is checked again by the master. */
-enum order { ORDER_DRAIN = 1, ORDER_LOG_LEVEL, ORDER_LOG_REOPEN, ORDER_DEBUG, ORDER_UPGRADE };
+enum order { ORDER_DRAIN = 1, ORDER_LOG_LEVEL, ORDER_LOG_REOPEN, ORDER_DEBUG, ORDER_UPGRADE,
+	     ORDER_RELOAD };
 
 struct msg_order {
 	uint64_t serial;

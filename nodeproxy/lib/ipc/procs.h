@@ -44,6 +44,16 @@ struct procs {
 	uint32_t old_masters, old_workers;	/* of earlier binaries, that still drain */
 	uint32_t zero;
 	uint64_t bad_messages;		/* from children that broke msg.def */
+	uint32_t slots;			/* slots of the board that workers were started in: 0..slots-1 */
+	uint32_t workers;		/* that should serve */
+	uint64_t config_generation;	/* times that settings came into use: 1 since the start */
+	uint64_t config_unix_ms;	/* when the last did */
+	struct procs_reload {
+		uint64_t at_unix_ms;	/* the last one; 0: there was none */
+		uint64_t done, refused;	/* how many ended so */
+		uint32_t ok, zero;	/* how the last one ended */
+		char reason[512];	/* why it was refused, or what it did */
+	} reload;
 	uint32_t count, zero2;
 	struct proc proc[PROCS_MAX];
 };

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "nodeproxy/lib/base/memfd.h"
 #include "nodeproxy/lib/doc/doc.h"
 
 enum knob_type { KNOB_STR, KNOB_NUM, KNOB_ENU };
@@ -892,5 +893,22 @@ int knobs_check(const void *bytes, size_t n)
 	for (unsigned i = 0; i < k->n_listeners; i++)
 		if (!listener_is_sane(&k->listener[i]))
 			return -EBADMSG;
+	return 0;
+}
+
+int knobs_map(struct fd f, struct slice *ret)
+{
+	struct slice s = { 0 };
+	int r = memfd_map_sealed(f, sizeof(struct knobs), &s);
+
+	if (r == -EMSGSIZE)
+		return -EBADMSG;	/* another build's */
+	if (r == 0)
+		r = knobs_check(s.p, s.n);
+	if (r < 0) {
+		memfd_unmap(&s);
+		return r;
+	}
+	*ret = s;
 	return 0;
 }

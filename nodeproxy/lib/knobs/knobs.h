@@ -12,7 +12,9 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "nodeproxy/lib/base/fd.h"
 #include "nodeproxy/lib/base/must.h"
+#include "nodeproxy/lib/base/slice.h"
 #include "nodeproxy/lib/net/addr.h"
 
 #define KNOBS_MAGIC	0x4e504b4eu	/* "NPKN" */
@@ -93,6 +95,8 @@ bool knobs_listener_value(const struct knobs_listener *, unsigned i, char *out, 
 /* Checks what the master handed over (a struct knobs of n bytes, aligned): magic, size, that all
  * strings end, that numbers, words and addresses are within their rows.  0 or -EBADMSG. */
 must_use int knobs_check(const void *bytes, size_t n);
+/* Maps what the master handed over and checks it: 0, -EBADMSG, or -errno.  memfd_unmap() it. */
+must_use int knobs_map(struct fd, struct slice *ret);
 /* What `workers` asks for.  auto: 0 with *ret_count 0; a number: 0 with it; "cpus=0,2-5": 0 with
  * *ret_count 0 and the CPUs in *ret_cpus (else empty).  -EINVAL: none of these. */
 must_use int knobs_workers(const char *workers, uint32_t *ret_count, cpu_set_t *ret_cpus);

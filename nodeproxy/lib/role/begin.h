@@ -19,7 +19,7 @@ enum { ROLE_EXIT_USAGE = 2, ROLE_EXIT_ENTER = 71, ROLE_EXIT_START = 72, ROLE_EXI
 struct role_born {
 	struct chan chan;		/* to the master; not yet watched */
 	struct msg_start start;
-	struct slice knobs;		/* mapped for good: knobs_check() it */
+	struct slice knobs;		/* mapped until others are used: knobs_check() it */
 	struct panic_page *panic;	/* mapped for good, already in use */
 	struct fd fd[CHAN_MAX_FDS];	/* the other descriptors of START, in messages.h's order */
 	unsigned nfds;

@@ -346,7 +346,7 @@ START_TEST(a_namespace_belongs_to_the_first_tenant_that_lists_it)
 	char *text;
 
 	world_init(&w, "");
-	ck_assert_int_eq(model_want_space(&w.model, "lonely"), 0);
+	ck_assert_int_eq(model_want_space(&w.model, "lonely", true), 0);
 	tell(&w, "a.yaml", WEB TENANT("gold", "shop, bank"));
 	ck_assert(settle(&w));
 	view_namespace(w.view, SLICE("shop"), &ns);

@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See reload.h. */
+#include "nodeproxy/reload.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "nodeproxy/death.h"
+#include "nodeproxy/lib/base/log.h"
+#include "nodeproxy/lib/base/memfd.h"
+#include "nodeproxy/lib/ipc/msg.h"
+#include "nodeproxy/lib/knobs/change.h"
+#include "nodeproxy/master.h"
+#include "nodeproxy/orders.h"
+#include "nodeproxy/replace.h"
+#include "nodeproxy/resize.h"
+
+#define ANSWER_MS 5000	/* for everybody to answer KNOBS_TRY */
+
+/* ---- what is told ---- */
+
+void reload_open(struct master *m)
+{
+	const struct procs *page = m->procs.p;
+	struct reload *r = &m->reload;
+
+	r->knobs_fd = FD_NONE;
+	r->generation = max_of(page->config_generation, (uint64_t)1);
+	r->since_unix_ms = page->config_unix_ms ? page->config_unix_ms : (uint64_t)clock_unix_ms();
+	r->last = page->reload;
+	r->last.reason[sizeof r->last.reason - 1] = 0;
+}
+
+/* The end of a reload, for who ordered it, for status and for the service manager. */
+static void answer(struct master *m, int error, const char *text)
+{
+	struct reload *r = &m->reload;
+	struct child *admind = &m->child[CHILD_ADMIND];
+	struct msg_order_done done = { .serial = r->order, .error = error };
+
+	r->trying = false;
+	loop_timer_stop(&m->loop, &r->deadline);
+	fd_close(&r->knobs_fd);
+	r->last.at_unix_ms = (uint64_t)clock_unix_ms();
+	r->last.ok = error == 0;
+	r->last.done += error == 0;
+	r->last.refused += error != 0;
+	snprintf(r->last.reason, sizeof r->last.reason, "%s", text);
+	if (error == 0)
+		log_info("reloaded", "generation=%llu what=\"%s\"",
+			 (unsigned long long)r->generation, text);
+	else
+		log_error("reload_refused", "why=\"%s\"", text);
+	procs_write(m);
+	if (m->phase == PHASE_SERVING)
+		service_reloaded(m);
+	if (admind->has_chan && admind->told && admind->generation == r->asker)
+		chan_offer(&admind->chan, MSG_ORDER_DONE, &done, slice_str(text), NULL, 0);
+}
+
+static void undo(struct master *m)
+{
+	struct reload *r = &m->reload;
+
+	listen_set_close(&r->opened);
+	doors_undo(&r->knobs, &r->doors);
+	if (r->log_made)
+		(void)unlink(r->knobs.access_log_path);
+}
+
+static void refuse(struct master *m, const char *fmt, ...) printf_like(2, 3);
+static void refuse(struct master *m, const char *fmt, ...)
+{
+	char text[KNOBS_ERROR];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	undo(m);
+	answer(m, -EBADMSG, text);
+}
+
+/* "file:line: " of a row, "file: " when it is not in the file any more. */
+static const char *place(const struct master *m, uint32_t line, char out[256])
+{
+	if (line)
+		snprintf(out, 256, "%.200s:%u", m->file, line);
+	else
+		snprintf(out, 256, "%.200s", m->file);
+	return out;
+}
+
+/* ---- trying: what the master checks itself ---- */
+
+struct differences {
+	unsigned n;
+	struct knob_change restart;	/* the first that needs one */
+	bool has_restart, workers;
+};
+
+static void note(void *arg, const struct knob_change *c)
+{
+	struct differences *d = arg;
+
+	d->n++;
+	d->workers |= c->reload == RELOAD_WORKERS;
+	if (c->reload == RELOAD_RESTART && !d->has_restart) {
+		d->restart = *c;
+		d->has_restart = true;
+	}
+}
+
+static bool load(struct master *m)
+{
+	struct reload *r = &m->reload;
+	char error[KNOBS_ERROR];
+	struct stat st;
+
+	/* A pipe would make everybody wait for who writes into it. */
+	if (stat(m->file, &st) == 0 && !S_ISREG(st.st_mode)) {
+		refuse(m, "%.200s: is not a regular file", m->file);
+		return false;
+	}
+	if (knobs_load_lines(m->file, &r->knobs, &r->lines, error) < 0) {
+		refuse(m, "%s", error);
+		return false;
+	}
+	return true;
+}
+
+/* CPUs and slots.  Workers that drain hold slots that new ones would need. */
+static bool plan_workers(struct master *m)
+{
+	struct reload *r = &m->reload;
+	char at[256], error[128];
+	unsigned slots = 0;
+
+	r->n_workers = m->n_workers;
+	memcpy(r->cpu, m->cpu, sizeof r->cpu);
+	if (!knobs_differ(&m->knobs, &r->knobs, KNOB_workers))
+		return true;
+	place(m, r->lines.key[KNOB_workers], at);
+	if (master_plan(&r->knobs, r->cpu, &r->n_workers, error) < 0) {
+		refuse(m, "%s: workers: %s", at, error);
+		return false;
+	}
+	for (unsigned i = 0; i < BOARD_WORKERS; i++)
+		slots += m->child[i].state == PROC_NONE;
+	if (r->n_workers <= m->n_workers || r->n_workers - m->n_workers <= slots)
+		return true;
+	refuse(m, "%s: workers: too many old workers have not ended yet; try again later", at);
+	return false;
+}
+
+static bool open_new(struct master *m)
+{
+	struct reload *r = &m->reload;
+	enum knob_index bad = KNOB_workers;
+	char at[256], why[160];
+	struct knob_row row;
+	unsigned i = 0;
+	int e;
+
+	if (listeners_try(m, &r->knobs, r->n_workers, &r->opened, &i, why) < 0) {
+		place(m, r->lines.bind[i], at);
+		refuse(m, "%s: listeners[%u].bind: %s", at, i, why);
+		return false;
+	}
+	if (doors_try(m, &r->knobs, &r->doors, &bad, why) < 0) {
+		place(m, r->lines.key[bad], at);
+		refuse(m, "%s: %s: %s", at, knobs_row(bad, &row) ? row.key : "", why);
+		return false;
+	}
+	if (!knobs_differ(&m->knobs, &r->knobs, KNOB_access_log_path))
+		return true;
+	e = files_try_log(r->knobs.access_log_path, &r->log_made);
+	if (e < 0) {
+		place(m, r->lines.key[KNOB_access_log_path], at);
+		refuse(m, "%s: access_log.path: cannot open %s: %s", at, r->knobs.access_log_path,
+		       strerror(-e));
+	}
+	return e == 0;
+}
+
+/* ---- using ---- */
+
+static bool gets_knobs(const struct child *c)
+{
+	return child_is_alive(c) && c->has_chan && c->told && !c->retired;
+}
+
+void reload_tell(struct master *m, struct child *c)
+{
+	struct msg_knobs k = { .serial = m->reload.generation };
+
+	if (gets_knobs(c) && chan_send(&c->chan, MSG_KNOBS_USE, &k, (struct slice){ 0 },
+				       &m->knobs_fd.v, 1) < 0)
+		child_kill(c, "cannot be told the settings");
+}
+
+static void use_files(struct master *m, const struct knobs *was, struct doors *doors)
+{
+	doors_use(m, was, doors);
+	if (knobs_differ(was, &m->knobs, KNOB_access_log_path))
+		(void)files_send_log(m, &m->child[CHILD_ADMIND]);
+	if (knobs_differ(was, &m->knobs, KNOB_source_path))
+		files_source_moved(m);
+}
+
+static unsigned replace_all(struct master *m)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < BOARD_WORKERS; i++) {
+		int e = child_replace(&m->child[i], m->knobs.drain_ms);
+
+		n += e == 0 || e == -EAGAIN;
+	}
+	return n;
+}
+
+static void use(struct master *m)
+{
+	static struct knobs was;
+	struct reload *r = &m->reload;
+	struct differences d = { .n = 0 };
+	char text[256];
+
+	was = m->knobs;
+	knobs_changes(&was, &r->knobs, note, &d);
+	listeners_keep(m, &r->knobs, &r->opened);
+	doors_keep(m, &r->knobs, &r->doors);
+	/* A log level that an operator set stands, unless the file's is another one now. */
+	if (knobs_differ(&was, &r->knobs, KNOB_log_level))
+		log_level = (enum log_level)min_of(r->knobs.log_level, (uint32_t)LOG_ERROR);
+	keep_put(&m->kept, r->knobs_fd, log_level, "knobs");
+	m->knobs = r->knobs;
+	fd_close(&m->knobs_fd);
+	m->knobs_fd = fd_take(&r->knobs_fd);
+	r->generation++;
+	r->since_unix_ms = (uint64_t)clock_unix_ms();
+	for (unsigned i = 0; i < CHILDREN; i++)
+		reload_tell(m, &m->child[i]);
+	if (knobs_differ(&was, &m->knobs, KNOB_log_level))
+		orders_tell_level(m, log_level);
+	listeners_use(m, &was, &r->opened, r->n_workers);
+	listeners_used(m, &was);
+	use_files(m, &was, &r->doors);
+	workers_resize(m, r->n_workers, r->cpu);
+	snprintf(text, sizeof text, "%u changed, settings of generation %llu are in use", d.n,
+		 (unsigned long long)r->generation);
+	if (d.workers && replace_all(m))
+		snprintf(text + strlen(text), sizeof text - strlen(text),
+			 "; workers are replaced one by one, each old one has %lld ms to finish",
+			 (long long)m->knobs.drain_ms);
+	answer(m, 0, text);
+	master_settle(m);
+}
+
+/* ---- trying: what the others say ---- */
+
+static void use_if_all_can(struct master *m)
+{
+	for (unsigned i = 0; i < CHILDREN; i++)
+		if (m->reload.waits[i])
+			return;
+	use(m);
+}
+
+static void deadline_cb(void *arg)
+{
+	struct master *m = arg;
+
+	for (unsigned i = 0; i < CHILDREN; i++)
+		if (m->reload.waits[i]) {
+			refuse(m, "%s %u (pid %d) did not say in %d ms whether it can use the settings",
+			       role_name(m->child[i].role), m->child[i].id, (int)m->child[i].pid,
+			       ANSWER_MS);
+			return;
+		}
+}
+
+static void ask_all(struct master *m)
+{
+	struct reload *r = &m->reload;
+	struct msg_knobs k = { .serial = ++r->serial };
+
+	for (unsigned i = 0; i < CHILDREN; i++) {
+		struct child *c = &m->child[i];
+
+		r->waits[i] = gets_knobs(c) && c->state == PROC_READY &&
+			      chan_send(&c->chan, MSG_KNOBS_TRY, &k, (struct slice){ 0 },
+					&r->knobs_fd.v, 1) == 0;
+	}
+	loop_timer_start(&m->loop, &r->deadline, ANSWER_MS * NS_PER_MS, 0, deadline_cb, m);
+	use_if_all_can(m);
+}
+
+void reload_heard(struct master *m, struct child *c, const struct msg *msg)
+{
+	const struct msg_knobs *k = msg->p;
+	struct reload *r = &m->reload;
+	unsigned i = (unsigned)(c - m->child);
+
+	if (!r->trying || k->serial != r->serial || !r->waits[i])
+		return;		/* late */
+	r->waits[i] = false;
+	if (msg->type == MSG_KNOBS_REFUSED) {
+		char why[257];
+
+		snprintf(why, sizeof why, "%.*s", (int)msg->tail.n, (const char *)msg->tail.p);
+		refuse(m, "%s %u (pid %d): %s", role_name(c->role), c->id, (int)c->pid,
+		       msg_text(why, sizeof why) ? why : "refused");
+		return;
+	}
+	use_if_all_can(m);
+}
+
+void reload_child_died(struct master *m, struct child *c)
+{
+	struct reload *r = &m->reload;
+	unsigned i = (unsigned)(c - m->child);
+
+	if (!r->trying || !r->waits[i])
+		return;
+	r->waits[i] = false;
+	use_if_all_can(m);
+}
+
+void reload_cancel(struct master *m, const char *why)
+{
+	if (m->reload.trying)
+		refuse(m, "%s", why);
+}
+
+/* ---- the order ---- */
+
+static void begin(struct master *m)
+{
+	struct reload *r = &m->reload;
+	struct differences d = { .n = 0 };
+	char at[256], text[320];
+	int e;
+
+	listen_set_init(&r->opened);
+	r->doors = (struct doors){ .admin = FD_NONE, .metrics = FD_NONE };
+	r->log_made = false;
+	if (!load(m))
+		return;
+	knobs_changes(&m->knobs, &r->knobs, note, &d);
+	if (d.n == 0) {
+		snprintf(text, sizeof text, "nothing has changed in %.200s", m->file);
+		answer(m, 0, text);
+		return;
+	}
+	if (d.has_restart) {
+		refuse(m, "%s: %s: changing it from \"%.100s\" to \"%.100s\" needs a restart",
+		       place(m, r->lines.key[d.restart.row], at), d.restart.key, d.restart.was,
+		       d.restart.now);
+		return;
+	}
+	if (!plan_workers(m) || !open_new(m))
+		return;
+	e = memfd_sealed("nodeproxy-knobs", slice_of(&r->knobs, sizeof r->knobs), &r->knobs_fd);
+	if (e < 0)
+		refuse(m, "no memory for the settings: %s", strerror(-e));
+	else
+		ask_all(m);
+}
+
+void reload_order(struct master *m, struct child *from, const struct msg_order *o)
+{
+	struct reload *r = &m->reload;
+	struct msg_order_done done = { .serial = o->serial, .error = -EBUSY };
+
+	if (r->trying || m->phase != PHASE_SERVING || upgrade_is_running(m)) {
+		chan_offer(&from->chan, MSG_ORDER_DONE, &done,
+			   r->trying		   ? SLICE("a reload is under way") :
+			   upgrade_is_running(m) ? SLICE("an upgrade is under way") :
+						   SLICE("nodeproxy is leaving"), NULL, 0);
+		return;
+	}
+	r->trying = true;
+	r->order = o->serial;
+	r->asker = from->generation;
+	service_reloading(m);
+	begin(m);
+}

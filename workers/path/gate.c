@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* Gates, and the settings of the path taken over while it works: see path.h.
+ *
+ *   phase    who                  how
+ *   current  path->gate[i]        path_init(), path_use(); sockets and conns hold references
+ *   gone     its sockets, conns   another path_use() had no listener for it: answers say "last one",
+ *                                 at its deadline the rest is cut (path_gates_expire)
+ *   free     the last reference   gate_unref() */
+#include "workers/path/exchange.h"
+
+#include <errno.h>
+
+/* Current ones, and those of three reloads whose conns have not ended yet. */
+#define GATES_MAX (4 * KNOBS_LISTENERS)
+
+/* ---- one gate ---- */
+
+void gate_resolve(struct gate *g)
+{
+	struct path *p = g->path;
+	const struct knobs_listener *k = &g->knobs;
+	struct vnamespace ns = { .tenant = slice_str(k->ns), .weight = 1 };
+	struct tenant_terms terms;
+	struct tenant *old = g->tenant;
+	struct vservice s;
+
+	if (p->view)
+		view_namespace(p->view, slice_str(k->ns), &ns);
+	terms = (struct tenant_terms){ .slot = ns.tenant_slot.slot, .gen = ns.tenant_slot.gen,
+				       .weight = ns.weight, .connections = ns.connections,
+				       .memory_bytes = ns.memory_bytes };
+	g->tenant = tenant_take(&p->tenants, &terms);
+	if (old)
+		tenant_give(&old);
+	g->has_service = p->view && k->route == LISTEN_SERVICE &&
+			 view_service_by_name(p->view, slice_str(k->service_ns),
+					      slice_str(k->service_name), &s);
+	g->has_port = g->has_service && vservice_port(&s, (uint16_t)k->service_port, &g->port);
+	g->who_n = accesslog_who(&p->log, ns.tenant, slice_str(k->ns), slice_str(k->name), g->who);
+	g->seen = p->view;
+}
+
+static struct gate *gate_new(struct path *p, const struct knobs_listener *k)
+{
+	struct gate *g = slab_take(&p->gates, NULL);
+
+	if (g == NULL)
+		return NULL;
+	g->path = p;
+	g->knobs = *k;
+	g->refs = 1;
+	gate_resolve(g);
+	return g;
+}
+
+void gate_ref(struct gate *g)
+{
+	g->refs++;
+}
+
+void gate_unref(struct gate **gp)
+{
+	struct gate *g = *gp;
+
+	*gp = NULL;
+	must(g->refs > 0);
+	if (--g->refs)
+		return;
+	g->path->gates_gone -= g->gone;
+	tenant_give(&g->tenant);
+	slab_give(&g->path->gates, g);
+}
+
+/* ---- all of them ---- */
+
+/* at start */
+int path_gates_init(struct path *p)
+{
+	const struct knobs *k = p->knobs;
+	int r = slab_init(&p->gates, "gate", sizeof(struct gate), GATES_MAX);
+
+	if (r < 0)
+		return r;
+	for (uint32_t i = 0; i < k->n_listeners; i++)
+		p->gate[i] = gate_new(p, &k->listener[i]);
+	return 0;
+}
+
+void path_gates_fini(struct path *p)
+{
+	for (uint32_t i = 0; i < KNOBS_LISTENERS; i++)
+		if (p->gate[i])
+			gate_unref(&p->gate[i]);
+	slab_fini(&p->gates);
+}
+
+static void each_gone(struct path *p, void (*fn)(struct gate *))
+{
+	for (uint32_t i = 0; p->gates_gone && i < p->gates.fresh; i++) {
+		struct gate *g = slab_at(&p->gates, (struct slot_ref){ i, p->gates.gen[i] });
+
+		if (g && g->gone)
+			fn(g);
+	}
+}
+
+static void expire(struct gate *g)
+{
+	struct path *p = g->path;
+
+	if (clock_now().ns < g->gone_at.ns)
+		return;
+	for (uint32_t i = 0; i < p->conns.fresh; i++) {
+		struct conn *c = slab_at(&p->conns, (struct slot_ref){ i, p->conns.gen[i] });
+
+		if (c && c->magic == CONN_MAGIC && c->state != CONN_CLOSED && c->gate == g)
+			conn_end(c, REASON_LISTENER_GONE, CONN_EV_DRAIN_END);
+	}
+}
+
+void path_gates_expire(struct path *p)
+{
+	each_gone(p, expire);
+}
+
+/* ---- other settings ---- */
+
+/* The same callers are let in: theirs is the tenant that they were accepted for, and what was found
+ * out about their connection at that time is enough. */
+static bool is_same_gate(const struct knobs_listener *was, const struct knobs_listener *now)
+{
+	return strcmp(was->ns, now->ns) == 0 && was->route == now->route;
+}
+
+/* Of the listener of the settings in use that this one takes the place of; -1: it is a new one. */
+static int gate_before(const struct path *p, const struct knobs_listener *now)
+{
+	int i = knobs_find_socket(p->knobs, now);
+
+	return i >= 0 && is_same_gate(&p->knobs->listener[i], now) ? i : -1;
+}
+
+int path_try(const struct path *p, const struct knobs *now)
+{
+	uint32_t fresh = 0;
+
+	for (uint32_t i = 0; i < now->n_listeners; i++)
+		fresh += gate_before(p, &now->listener[i]) < 0;
+	return p->gates.live + fresh > p->gates.count ? -EAGAIN : 0;
+}
+
+static void retire(struct path *p, struct gate **gp, int64_t drain_ms)
+{
+	(*gp)->gone = true;
+	(*gp)->gone_at = mono_after_ms(clock_now(), drain_ms);
+	p->gates_gone++;
+	gate_unref(gp);
+}
+
+static void use_gates(struct path *p, const struct knobs *now)
+{
+	struct gate *was[KNOBS_LISTENERS];
+
+	memcpy(was, p->gate, sizeof was);
+	memset(p->gate, 0, sizeof p->gate);
+	for (uint32_t i = 0; i < now->n_listeners; i++) {
+		int at = gate_before(p, &now->listener[i]);
+
+		if (at < 0) {
+			p->gate[i] = gate_new(p, &now->listener[i]);
+			must(p->gate[i] != NULL);	/* path_try() saw to it */
+			continue;
+		}
+		p->gate[i] = was[at];
+		p->gate[i]->knobs = now->listener[i];
+		was[at] = NULL;
+	}
+	for (uint32_t i = 0; i < KNOBS_LISTENERS; i++)
+		if (was[i])
+			retire(p, &was[i], now->drain_ms);
+}
+
+void path_use(struct path *p, const struct knobs *now, struct ring *access_ring)
+{
+	p->limits = (struct http1_limits){ .head_bytes = (uint32_t)now->head_bytes,
+					   .headers = (uint32_t)now->headers,
+					   .uri_bytes = (uint32_t)now->uri_bytes };
+	p->pool.keep = (uint32_t)now->pooled;
+	pipes_limit(&p->pipes, (unsigned)now->pipes);
+	sched_turns(&p->sched, now->turn_us, now->turn_bytes);
+	tenants_defaults(&p->tenants, (uint64_t)now->tenant_memory, (uint32_t)now->tenant_conns);
+	p->log.json = now->access_log_format == LOG_JSON;
+	p->log.ring = access_ring;
+	use_gates(p, now);
+	p->knobs = now;
+	for (uint32_t i = 0; i < now->n_listeners; i++)
+		gate_resolve(p->gate[i]);
+	each_gone(p, gate_resolve);
+}
