@@ -637,6 +637,7 @@ int main(int argc, char **argv)
 		setrlimit(RLIMIT_NOFILE, &l);
 	}
 	signal(SIGPIPE, SIG_IGN);
+	setvbuf(stdout, NULL, _IOLBF, 0);
 	ep = epoll_create1(0);
 	if (argc == 4 && !strcmp(argv[1], "origin"))
 		run_origin(a[2], a[3]);

@@ -146,7 +146,10 @@ class Callers:
 
     def _read(self, lines):
         for line in lines:
-            e = json.loads(line)
+            try:
+                e = json.loads(line)
+            except ValueError:
+                return          # they were killed in the middle of it
             with self.lock:
                 if e["ev"] == "numbers":
                     self.numbers = e
@@ -238,12 +241,15 @@ class Run:
         kinds = sorted(k for c in self.host.pids().values() for k, v in COMM.items() if v == c)
         return kinds == sorted(["keeper", "master", "syncd", "admind"] + ["worker"] * WORKERS)
 
-    def ready(self, without=()):
-        """Every process does its work, and none of these pids is among them."""
+    def ready(self):
+        """Every process does its work."""
         s = self.status()
         p = s["processes"]
-        return (s["ready"] and not {x["pid"] for x in p} & set(without) and all(x["state"] == "ready" for x in p) and
-                len(p) == WORKERS + 2 and s)
+        return s["ready"] and all(x["state"] == "ready" for x in p) and len(p) == WORKERS + 2
+
+    def followed(self, *pids):
+        """Others do the work of these."""
+        return not set(pids) & set(self.host.pids()) and self.complete() and self.ready()
 
     def moment(self):
         """Any moment of the load's life: up to 50 ms from now."""
@@ -261,7 +267,7 @@ class Run:
         os.kill(victim, signal.SIGKILL)
         others = set().union(*(held[p] for p in pids if p != victim))
         self.happened.append(dict(at=at, pid=victim, own=held[victim], others=others))
-        np.until("the replacement", lambda: self.ready(without=[victim]))
+        np.until("the replacement", lambda: self.followed(victim))
 
     def kill_master(self):
         before = {k: of_kind(self.host, k) for k in ("worker", "syncd", "admind")}
@@ -295,7 +301,7 @@ class Run:
         self.moment()
         self.happened.append(dict(at=time.monotonic_ns(), pid=pid))
         os.kill(pid, signal.SIGKILL)
-        np.until(f"another {kind}", lambda: self.ready(without=[pid]))
+        np.until(f"another {kind}", lambda: self.followed(pid))
 
     def drain(self):
         """All workers are replaced, one by one."""
@@ -303,8 +309,7 @@ class Run:
         self.moment()
         self.happened.append(dict(at=time.monotonic_ns()))
         self.ctl("drain")
-        np.until("other workers", lambda: self.ready(without=pids) and self.complete() and
-                 not set(pids) & set(self.host.pids()))
+        np.until("other workers", lambda: self.followed(*pids))
 
     def ctl(self, *words):
         r = self.host.ctl(*words)
@@ -329,8 +334,7 @@ class Run:
         self.moment()
         self.happened.append(dict(at=time.monotonic_ns()))
         self.ctl("upgrade")
-        np.until("new processes", lambda: self.ready(without=pids) and self.complete() and
-                 not set(pids) & set(h.pids()))
+        np.until("new processes", lambda: self.followed(*pids))
 
     # ---- the whole
     def measure(self, what, times, control_s, progress=lambda i: None):

@@ -132,7 +132,7 @@ def claims_of_a_dead_worker_are_returned_before_another_starts():
         np.until("a claim of each stream", lambda: in_flight() == len(streams))
         victim = worker(host, 0)["pid"]
         os.kill(victim, signal.SIGKILL)
-        np.until("the replacement", lambda: run.ready(without=[victim]))
+        np.until("the replacement", lambda: run.followed(victim))
         assert in_flight() == len(streams) - len(held[victim]), (in_flight(), held)
         text = open(host.log).read()
         buried = text.index(f"event=buried worker=0 claims={len(held[victim])}\n")
