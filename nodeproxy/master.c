@@ -184,7 +184,8 @@ static void hello(struct child *c, const struct msg_hello *h)
 		child_kill(c, "is not of our build");
 		return;
 	}
-	child_tell(c);
+	if (!c->retired)	/* else STOP came first, and it is leaving */
+		child_tell(c);
 }
 
 static void ready(struct child *c)
