@@ -24,33 +24,63 @@ void report_put(struct report *r, struct fd *fd)
 	r->parsed = false;
 }
 
-json_t *report_full(struct report *r)
+static json_t *broken(struct report *r, const char *what, const char *why)
 {
-	json_error_t e;
-	struct slice s;
-	json_t *all;
+	r->broken = true;
+	snprintf(r->problem, sizeof r->problem, "%s: %.100s", what, why);
+	return NULL;
+}
+
+/* The last line of the text; all of it when it has one only. */
+static struct slice last_line(struct slice s)
+{
+	const uint8_t *at;
+
+	while (s.n && s.p[s.n - 1] == '\n')
+		s.n--;
+	at = s.n ? memrchr(s.p, '\n', s.n) : NULL;
+	return at ? slice_from(s, (size_t)(at + 1 - s.p)) : s;
+}
+
+/* NULL: r->problem says why. */
+static json_t *parse(struct report *r, bool brief)
+{
+	struct slice s, line;
+	json_error_t e = { .text = "" };
+	json_t *all, *more;
 	int err;
 
 	if (!fd_is_open(r->fd))
 		return NULL;
 	err = memfd_map_sealed(r->fd, REPORT_BYTES, &s);
-	if (err < 0) {
-		r->broken = true;
-		snprintf(r->problem, sizeof r->problem, "cannot map it: %s", strerror(-err));
-		return NULL;
+	if (err < 0)
+		return broken(r, "cannot map it", strerror(-err));
+	line = last_line(s);
+	all = json_loadb((const char *)line.p, line.n, 0, &e);
+	if (!brief && json_is_object(all) && line.p != s.p) {
+		more = json_loadb((const char *)s.p, (size_t)(line.p - s.p), 0, &e);
+		if (json_is_object(more)) {
+			json_object_update_missing(all, more);
+		} else {
+			json_decref(all);
+			all = NULL;
+		}
+		json_decref(more);
 	}
-	all = json_loadb((const char *)s.p, s.n, 0, &e);
 	memfd_unmap(&s);
 	if (!json_is_object(all)) {
-		r->broken = true;
-		snprintf(r->problem, sizeof r->problem, "not a JSON object: %.100s",
-			 all ? "" : e.text);
+		broken(r, "not a JSON object", all ? "" : e.text);
 		json_decref(all);
 		return NULL;
 	}
 	r->broken = false;
 	r->problem[0] = 0;
 	return all;
+}
+
+json_t *report_full(struct report *r)
+{
+	return parse(r, false);
 }
 
 void report_drop(json_t *all)
@@ -66,13 +96,11 @@ const json_t *report_brief(struct report *r)
 	if (r->parsed)
 		return r->brief;
 	r->parsed = true;
-	all = report_full(r);
+	all = parse(r, true);
 	if (all) {
 		json_object_del(all, "resources");
-		json_object_del(all, "objects");
 		json_decref(r->brief);
 		r->brief = all;
-		malloc_trim(0);
 	}
 	return r->brief;
 }

@@ -46,7 +46,7 @@ static void one_refused(struct refused_list *l, const char *source, uint32_t lin
 
 	if (l->n++ >= REPORT_REFUSED_MAX)
 		return;
-	fprintf(l->f, "%s{\"line\":%u,\"serving_last_good\":%s", l->said++ ? ",\n" : "", line,
+	fprintf(l->f, "%s{\"line\":%u,\"serving_last_good\":%s", l->said++ ? "," : "", line,
 		last_good ? "true" : "false");
 	for (size_t i = 0; i < countof(text); i += 2) {
 		fprintf(l->f, ",\"%s\":", text[i]);
@@ -244,7 +244,7 @@ static void store_json(FILE *f, const struct keep *k, const struct report *r,
 	fputs("}}", f);
 }
 
-/* Everything but the resources, as it is now. */
+/* Everything but the resources, as it is now, in one line. */
 static int brief_json(FILE *f, struct model *m, const struct keep *k, const struct report *r)
 {
 	struct model_counts n;
@@ -252,15 +252,15 @@ static int brief_json(FILE *f, struct model *m, const struct keep *k, const stru
 	int e;
 
 	model_counts(m, &n);
-	fputs("\"sources\":[", f);
+	fputs("{\"sources\":[", f);
 	source_json(f, r, &n);
-	fputs("],\n\"refused\":[", f);
+	fputs("],\"refused\":[", f);
 	e = refused_json(f, m, &refused);
-	fprintf(f, "],\n\"refused_cut\":%s,\"rev\":%llu,\"durable\":%s,\"store\":",
+	fprintf(f, "],\"refused_cut\":%s,\"rev\":%llu,\"durable\":%s,\"store\":",
 		refused > REPORT_REFUSED_MAX ? "true" : "false", (unsigned long long)r->rev,
 		k->durable ? "true" : "false");
 	store_json(f, k, r, &n);
-	fprintf(f, ",\n\"views\":{\"made\":%llu,\"bases\":%llu,\"failed\":%llu,\"failed_rev\":%llu},",
+	fprintf(f, ",\"views\":{\"made\":%llu,\"bases\":%llu,\"failed\":%llu,\"failed_rev\":%llu},",
 		(unsigned long long)r->views, (unsigned long long)r->bases,
 		(unsigned long long)r->failed_views, (unsigned long long)r->failed_rev);
 	fprintf(f, "\"slots\":{\"tenants\":%u,\"services\":%u,\"endpoints\":%u,\"exhausted\":%llu},",
@@ -268,14 +268,14 @@ static int brief_json(FILE *f, struct model *m, const struct keep *k, const stru
 		m->slot[SLOT_ENDPOINT].taken,
 		(unsigned long long)(m->slot[SLOT_TENANT].exhausted + m->slot[SLOT_SERVICE].exhausted +
 				     m->slot[SLOT_ENDPOINT].exhausted));
-	fprintf(f, "\"shortages\":%llu,\n\"timings_ms\":{", (unsigned long long)m->shortages);
+	fprintf(f, "\"shortages\":%llu,\"timings_ms\":{", (unsigned long long)m->shortages);
 	timing_json(f, "store_to_view", &r->load, true);
 	timing_json(f, "snapshot", &r->snapshot, false);
 	timing_json(f, "change", &r->change, false);
 	timing_json(f, "store_write", &r->store, false);
 	timing_json(f, "store_step", &r->store_step, false);
 	timing_json(f, "report_step", &r->report_step, false);
-	fputc('}', f);
+	fputs("}}\n", f);
 	return e;
 }
 
@@ -335,9 +335,8 @@ int report_step(struct report_job *j, struct model *m, const struct keep *k, con
 	/* The rest is short, and says how things are at the end. */
 	done |= j->listed && clock_tick().ns < end.ns;
 	if (done) {
-		fprintf(f, "],\"resources_cut\":%s,\n", j->cut ? "true" : "false");
+		fprintf(f, "],\"resources_cut\":%s}\n", j->cut ? "true" : "false");
 		e = brief_json(f, m, k, r);
-		fputs("}\n", f);
 	}
 	if (ferror(f))
 		e = -ENOMEM;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* What the sync process tells the operator: one JSON text, sealed (SOURCES_MADE).
+/* What the sync process tells the operator: two JSON objects in one text, sealed (SOURCES_MADE); the
+ * second, all but the resources, is its last line.
  *
  *   sources    [{kind, path, state, problem, documents, accepted, refused, since_unix_ms}]
  *   refused    [{source, line, field, reason, kind, namespace, name, serving_last_good}]
