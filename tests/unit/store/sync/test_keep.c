@@ -591,7 +591,212 @@ START_TEST(whatever_the_bytes_are_nothing_is_served_that_was_not_told)
 }
 END_TEST
 
-UNIT_TESTS("keep", a_flipped_bit_in_a_text_is_found_and_not_served,
+/* ---- written anew, in slices ---- */
+
+static void some_service(char yaml[2048], int i, int endpoints, int salt)
+{
+	size_t n = (size_t)snprintf(yaml, 2048, "apiVersion: v1\nkind: Service\n"
+				    "metadata: {name: s%d, namespace: n%d}\n"
+				    "spec: {ports: [{port: 80}]}\n---\n"
+				    "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n"
+				    "metadata: {name: s%d, namespace: n%d, labels: "
+				    "{kubernetes.io/service-name: s%d}}\naddressType: IPv4\n"
+				    "ports: [{port: 8080}]\nendpoints: [", i, i % 7, i, i % 7, i);
+
+	for (int e = 0; e < endpoints; e++)
+		n += (size_t)snprintf(yaml + n, 2048 - n, "%s{addresses: [127.0.%d.%d]}", e ? "," : "",
+				      salt, e + 1);
+	snprintf(yaml + n, 2048 - n, "]\n");
+}
+
+static bool change_something(struct world *w, int services)
+{
+	int i = (int)rand_below((uint32_t)services);
+	char place[32], yaml[2048];
+
+	snprintf(place, sizeof place, "%d.yaml", i);
+	if (rand_below(4) == 0) {
+		model_gone(&w->model, place);
+	} else {
+		some_service(yaml, i, (int)rand_below(6), (int)rand_below(200));
+		tell(w, place, yaml);
+	}
+	return settle(w);
+}
+
+START_TEST(what_changes_while_the_store_is_written_anew_is_in_it)
+{
+	for (uint64_t seed = 1; seed <= 20; seed++) {
+		struct world w;
+		struct keep keep;
+		unsigned slices = 0;
+
+		setup_dir();
+		rand_seed(seed);
+		world_init(&w, "10.96.0.0/12");
+		ck_assert_int_eq(keep_open(&keep, dir), 0);
+		for (int i = 0; i < 300; i++) {
+			char place[32], yaml[2048];
+
+			snprintf(place, sizeof place, "%d.yaml", i);
+			some_service(yaml, i, i % 5, i % 200);
+			tell(&w, place, yaml);
+		}
+		ck_assert(settle(&w));
+		w.model.journal.rewrite = true;
+		(void)keep_begin(&keep, &w.model, w.rev, false);
+		while (keep_work(&keep, &w.model, w.rev, 1)) {
+			slices++;
+			for (uint32_t n = rand_below(3); n; n--)
+				(void)change_something(&w, 320);
+			/* As the sync process says it; it is noted. */
+			(void)keep_begin(&keep, &w.model, w.rev, false);
+		}
+		ck_assert_uint_gt(slices, 20);
+		ck_assert(keep.durable);
+		ck_assert(keep_write(&keep, &w.model, w.rev, false));
+		ck_assert(!is_here("store.db.new"));
+		keep_close(&keep);
+		restarted_is_the_same(&w);
+		world_fini(&w);
+		drop_dir();
+	}
+}
+END_TEST
+
+START_TEST(a_rewrite_that_is_cut_off_leaves_the_old_store)
+{
+	char *dumps[2];
+	struct world w;
+	struct keep keep;
+	struct keep_loaded loaded;
+
+	setup_dir();
+	two_revisions(dumps, false);
+	world_init(&w, "10.96.0.0/12");
+	ck_assert_int_eq(keep_open(&keep, dir), 0);
+	ck_assert_int_eq(keep_load(&keep, &w.model, &loaded), 0);
+	ck_assert(model_settle(&w.model));
+	publish(&w);
+	tell(&w, "more.yaml", SERVICE("never-stored", ""));
+	ck_assert(settle(&w));
+	journal_clear(&w.model.journal);
+	w.model.journal.rewrite = true;
+	(void)keep_begin(&keep, &w.model, 7, false);
+	ck_assert(keep_work(&keep, &w.model, 7, 0));
+	ck_assert(is_here("store.db.new"));
+	/* The process is gone; half of a new store lies there. */
+	db_close(&keep.rewrite.db);
+	rewrite_drop(&keep.rewrite);
+	keep_close(&keep);
+	world_fini(&w);
+	ck_assert(is_here("store.db.new"));
+	ck_assert_int_eq(started_from(dumps), 2);
+	forget(dumps);
+	drop_dir();
+}
+END_TEST
+
+START_TEST(a_rewrite_that_finds_no_room_leaves_the_old_store_and_is_tried_again)
+{
+	struct world w;
+	struct keep keep;
+	bool wrote;
+
+	setup_dir();
+	world_init(&w, "10.96.0.0/12");
+	ck_assert_int_eq(keep_open(&keep, dir), 0);
+	tell(&w, "a.yaml", ALL);
+	ck_assert(settle(&w));
+	ck_assert(keep_write(&keep, &w.model, w.rev, false));
+	for (int i = 0; i < 100; i++) {
+		char place[32], yaml[2048];
+
+		snprintf(place, sizeof place, "%d.yaml", i);
+		some_service(yaml, i, 5, 1);
+		tell(&w, place, yaml);
+	}
+	ck_assert(settle(&w));
+	journal_clear(&w.model.journal);
+	w.model.journal.rewrite = true;
+	files_may_grow(false);
+	wrote = keep_write(&keep, &w.model, w.rev, true);
+	files_may_grow(true);
+	ck_assert(!wrote);
+	ck_assert(w.model.journal.rewrite);
+	ck_assert(!is_here("store.db.new"));
+	ck_assert_uint_ne(keep.since_unix_ms, 0);
+	ck_assert(keep_write(&keep, &w.model, w.rev, true));
+	keep_close(&keep);
+	restarted_is_the_same(&w);
+	world_fini(&w);
+	drop_dir();
+}
+END_TEST
+
+START_TEST(a_report_in_steps_is_the_report)
+{
+	struct world w;
+	const struct keep k = { .durable = true };
+	const struct report r = { .kind = "file", .path = "/x", .problem = "", .store_path = "/s" };
+	struct report_job job = { 0 };
+	struct fd whole = FD_NONE, stepped = FD_NONE;
+	static char a[1 << 18], b[1 << 18];
+	int e, steps = 0;
+	ssize_t n;
+
+	world_init(&w, "10.96.0.0/12");
+	for (int i = 0; i < 200; i++) {
+		char place[32], yaml[2048];
+
+		snprintf(place, sizeof place, "%d.yaml", i);
+		some_service(yaml, i, 1, 1);
+		tell(&w, place, yaml);
+	}
+	(void)settle(&w);
+	ck_assert_int_eq(report_make(&w.model, &k, &r, &whole), 0);
+	while ((e = report_step(&job, &w.model, &k, &r, 0, &stepped)) == 0)
+		steps++;
+	ck_assert_int_eq(e, 1);
+	ck_assert_int_gt(steps, 3);
+	n = pread(whole.v, a, sizeof a, 0);
+	ck_assert_int_gt(n, 10000);
+	ck_assert_int_eq(pread(stepped.v, b, sizeof b, 0), n);
+	ck_assert_mem_eq(a, b, (size_t)n);
+	fd_close(&whole);
+	fd_close(&stepped);
+	/* The table of resources grows while one is made: it begins again, and says everything. */
+	ck_assert_int_eq(report_step(&job, &w.model, &k, &r, 0, &stepped), 0);
+	for (int i = 200; i < 600; i++) {
+		char place[32], yaml[2048];
+
+		snprintf(place, sizeof place, "%d.yaml", i);
+		some_service(yaml, i, 1, 1);
+		tell(&w, place, yaml);
+	}
+	(void)settle(&w);
+	while ((e = report_step(&job, &w.model, &k, &r, 1000, &stepped)) == 0)
+		;
+	ck_assert_int_eq(e, 1);
+	n = pread(stepped.v, a, sizeof a - 1, 0);
+	a[n] = 0;
+	for (int i = 0; i < 600; i++) {
+		char want[64], *at;
+
+		snprintf(want, sizeof want, "\"name\":\"s%d\",\"source\"", i);
+		at = strstr(a, want);
+		ck_assert_msg(at != NULL, "%s", want);
+		ck_assert_ptr_null(strstr(at + 1, want));
+	}
+	fd_close(&stepped);
+	world_fini(&w);
+}
+END_TEST
+
+UNIT_TESTS("keep", what_changes_while_the_store_is_written_anew_is_in_it,
+	   a_rewrite_that_is_cut_off_leaves_the_old_store,
+	   a_rewrite_that_finds_no_room_leaves_the_old_store_and_is_tried_again,
+	   a_report_in_steps_is_the_report, a_flipped_bit_in_a_text_is_found_and_not_served,
 	   a_row_under_another_name_is_found, a_revision_that_cannot_be_is_damage,
 	   a_trigger_or_a_view_in_the_store_is_not_run,
 	   what_lies_in_place_of_the_store_is_moved_aside,
