@@ -18,7 +18,7 @@ enum cmd {
 /* No permission is 0: a row without one does not compile. */
 enum permission { PERMISSION_LOOK = 1, PERMISSION_CHANGE = 2, PERMISSION_DEBUG = 4 };
 enum cmd_method { CMD_GET, CMD_POST };
-enum arg_kind { ARG_TEXT, ARG_NUMBER, ARG_FLAG };
+enum arg_kind { ARG_TEXT, ARG_NUMBER, ARG_FLAG, ARG_LOCAL };
 
 struct cmd_row {
 	const char *name, *words;

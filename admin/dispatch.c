@@ -44,7 +44,7 @@ static bool arg_set(struct call *c, const char *name, const char *text, struct a
 {
 	int i = arg_index(c->cmd, name);
 
-	if (i < 0) {
+	if (i < 0 || cmd_arg(c->cmd, (unsigned)i)->kind == ARG_LOCAL) {
 		answer_error(error, 400, "this command has no such argument", name,
 			     "see nodeproxy-api(7)");
 		return false;
@@ -60,6 +60,7 @@ static bool arg_set(struct call *c, const char *name, const char *text, struct a
 	case ARG_FLAG:
 		c->arg[i].number = strcmp(text, "0") != 0 && strcmp(text, "false") != 0;
 		break;
+	case ARG_LOCAL:
 	case ARG_TEXT:
 		break;
 	}

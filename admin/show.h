@@ -40,6 +40,8 @@ void show_reloaded(const struct state *, bool changed, struct slice words, struc
 
 /* Shared by several answers. */
 struct answer show_ok(void);
+/* False: the answer says that there is no view yet. */
+bool show_has_view(const struct state *, struct answer *);
 void show_end(struct answer *);		/* closes the object, adds the newline */
 /* A worker for status and workers; nothing for a slot without one. */
 void show_worker(const struct state *, uint32_t id, bool counters, struct text *);

@@ -20,7 +20,7 @@ static const char *protocol_name(enum app_protocol p)
 }
 
 /* No view yet is not the same as no Services. */
-static bool has_view(const struct state *st, struct answer *ret)
+bool show_has_view(const struct state *st, struct answer *ret)
 {
 	if (st->view)
 		return true;
@@ -76,7 +76,7 @@ void show_services(struct state *st, const struct call *c, struct answer *ret)
 	struct vservice s;
 	struct text *t;
 
-	if (!has_view(st, ret))
+	if (!show_has_view(st, ret))
 		return;
 	*ret = show_ok();
 	t = &ret->body;
@@ -152,7 +152,7 @@ void show_endpoints(struct state *st, const struct call *c, struct answer *ret)
 	struct vservice s;
 	struct text *t;
 
-	if (!has_view(st, ret))
+	if (!show_has_view(st, ret))
 		return;
 	*ret = show_ok();
 	t = &ret->body;
@@ -265,7 +265,7 @@ void show_routes(struct state *st, const struct call *c, struct answer *ret)
 	const char *key;
 	struct text *t;
 
-	if (!has_view(st, ret))
+	if (!show_has_view(st, ret))
 		return;
 	all = report_full(&st->report);
 	routes = index_routes(all);
@@ -339,7 +339,7 @@ void show_namespaces(struct state *st, const struct call *c, struct answer *ret)
 	struct text *t;
 
 	(void)c;
-	if (!has_view(st, ret))
+	if (!show_has_view(st, ret))
 		return;
 	*ret = show_ok();
 	t = &ret->body;
@@ -434,7 +434,7 @@ void show_tenants(struct state *st, const struct call *c, struct answer *ret)
 	struct tenants_arg a = { .st = st, .t = &ret->body };
 
 	(void)c;
-	if (!has_view(st, ret))
+	if (!show_has_view(st, ret))
 		return;
 	*ret = show_ok();
 	js_open(a.t, "tenants", '[');

@@ -64,7 +64,7 @@ def ctl(commands, version):
             ".TP\n2\nusage\n.TP\n3\nthe daemon cannot be reached\n"
             ".SH ENVIRONMENT\n.TP\n.B NODEPROXY_SOCKET\nThe admin socket when \\fB\\-s\\fR is not given.\n"
             ".SH EXAMPLES\n.nf\nnodeproxyctl status\nnodeproxyctl check\nnodeproxyctl get endpoints \\-n shop\n"
-            "nodeproxyctl describe httproute shop/web \\-o json\nnodeproxyctl drain \\-\\-worker 1 \\-\\-deadline 10\n.fi\n"
+            "nodeproxyctl describe httproute shop/web \\-o json\nnodeproxyctl explain web.shop/cart\nnodeproxyctl drain \\-\\-worker 1 \\-\\-deadline 10\n.fi\n"
             ".SH SEE ALSO\n.BR nodeproxy (8),\n.BR nodeproxy\\-api (7),\n.BR nodeproxy.yaml (5),\n"
             ".BR nodeproxy\\-resources (5)\n")
     return out
@@ -89,7 +89,7 @@ def api(commands, version):
         path = esc(c["path"]) + (f"\\fI{rest}\\fR" if rest else "")
         out += f".TP\n\\fB{c['method']} {path}\\fR ({c['permission']})\n{esc(c['help'][0].upper() + c['help'][1:])}.\n"
         for a in c["args"]:
-            if rest and not a["option"]:
+            if (rest and not a["option"]) or a["kind"] == "LOCAL":
                 continue
             out += f".RS\n.TP\n\\fI{esc(a['name'])}\\fR ({a['kind'].lower()})\n{esc(a['help'])}\n.RE\n"
         if c["list"]:

@@ -8,9 +8,12 @@
  * 2 usage, 3 the daemon cannot be reached. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "admin/cli/call.h"
 #include "admin/cli/print.h"
+#include "admin/cli/top.h"
 #include "nodeproxy/lib/base/clock.h"
 
 #define DEFAULT_SOCKET "/run/nodeproxy/admin.sock"
@@ -142,7 +145,8 @@ struct option_seen {
 static int split(int argc, char **argv, struct asked *a, char **words, int *n_words,
 		 struct option_seen *options, int *n_options)
 {
-	static const char *const valued[] = { "-n", "--service", "--worker", "--deadline" };
+	static const char *const valued[] = { "-n", "--service", "--worker", "--deadline", "--method",
+					      "--interval", "--count" };
 
 	for (int i = 1; i < argc; i++) {
 		const char *v, *was = argv[i];
@@ -205,7 +209,8 @@ static int take_arguments(struct asked *a, char **words, int n_words,
 		}
 		if (k < 0)
 			return wrong("this command has no %s", options[i].name);
-		if (cmd_arg(a->cmd, (unsigned)k)->kind == ARG_NUMBER && !is_number(options[i].value))
+		if ((cmd_arg(a->cmd, (unsigned)k)->kind == ARG_NUMBER ||
+		     cmd_arg(a->cmd, (unsigned)k)->kind == ARG_LOCAL) && !is_number(options[i].value))
 			return wrong("not a whole number: %s", options[i].value);
 		a->value[k] = options[i].value;
 	}
@@ -260,7 +265,7 @@ static int make_target(const struct asked *a, const char *namespace, struct text
 		return -1;
 	}
 	for (unsigned i = 0; i < CMD_ARGS && (row = cmd_arg(a->cmd, i)); i++) {
-		if (!a->value[i])
+		if (!a->value[i] || row->kind == ARG_LOCAL)
 			continue;
 		text_addc(t, before);
 		text_adds(t, row->name);
@@ -349,26 +354,11 @@ static void table_of(const struct asked *a, const json_t *o, int64_t now, struct
 	}
 }
 
-static int show(const struct asked *a, const struct response *r)
+static int show_object(const struct asked *a, const json_t *o, int code)
 {
 	struct text out = text_of(CALL_ANSWER_BYTES * 2);
-	int64_t now = clock_unix_ms();
-	json_error_t e;
-	json_t *o = json_loadb(r->body.p ? r->body.p : "", r->body.n, 0, &e);
-	int code = r->status >= 200 && r->status < 300 ? EXIT_DONE
-		   : r->status == 400		       ? EXIT_USAGE
-						       : EXIT_REFUSED;
 	char *dump;
 
-	if (!json_is_object(o)) {
-		fprintf(stderr, "nodeproxyctl: the daemon's answer is not JSON: is this its socket?\n");
-		json_decref(o);
-		return EXIT_AWAY;
-	}
-	if (code != EXIT_DONE)
-		say_error(r, o);
-	if (a->cmd == CMD_version)
-		json_object_set_new(o, "nodeproxyctl", json_string(PACKAGE_VERSION));
 	if (a->format == JSON) {
 		dump = json_dumps(o, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
 		if (dump)
@@ -378,14 +368,105 @@ static int show(const struct asked *a, const struct response *r)
 	} else if (a->format == YAML) {
 		print_yaml(o, &out);
 	} else if (code == EXIT_DONE) {
-		table_of(a, o, now, &out);
+		table_of(a, o, clock_unix_ms(), &out);
 	}
 	if (out.n && (fwrite(out.p, 1, out.n, stdout) != out.n || fflush(stdout) != 0))
 		code = code == EXIT_DONE ? EXIT_REFUSED : code;
-	if (code == EXIT_DONE && a->cmd == CMD_check && json_is_false(json_object_get(o, "ok")))
+	if (code == EXIT_DONE && json_is_false(json_object_get(o, "ok")))	/* check, explain */
 		code = EXIT_REFUSED;
 	text_fini(&out);
+	return code;
+}
+
+/* The answer as an object, when it is one and no error; NULL with the exit code. */
+static json_t *object_of(const struct response *r, int *code)
+{
+	json_error_t e;
+	json_t *o = json_loadb(r->body.p ? r->body.p : "", r->body.n, 0, &e);
+
+	*code = r->status >= 200 && r->status < 300 ? EXIT_DONE
+		: r->status == 400		    ? EXIT_USAGE
+						    : EXIT_REFUSED;
+	if (!json_is_object(o)) {
+		fprintf(stderr, "nodeproxyctl: the daemon's answer is not JSON: is this its socket?\n");
+		json_decref(o);
+		*code = EXIT_AWAY;
+		return NULL;
+	}
+	if (*code != EXIT_DONE)
+		say_error(r, o);
+	return o;
+}
+
+static int show(const struct asked *a, const struct response *r)
+{
+	int code;
+	json_t *o = object_of(r, &code);
+
+	if (!o)
+		return code;
+	if (a->cmd == CMD_version)
+		json_object_set_new(o, "nodeproxyctl", json_string(PACKAGE_VERSION));
+	code = show_object(a, o, code);
 	json_decref(o);
+	return code;
+}
+
+/* ---- asking ---- */
+
+static int ask(const struct asked *a, const char *target, struct response *r)
+{
+	char problem[512];
+
+	if (call_daemon(a->socket, cmd_row(a->cmd)->method == CMD_POST ? "POST" : "GET", target,
+			a->cmd == CMD_upgrade ? CALL_LONG_SECONDS : CALL_SECONDS, r, problem) == 0)
+		return EXIT_DONE;
+	fprintf(stderr, "nodeproxyctl: %s\n", problem);
+	return EXIT_AWAY;
+}
+
+static uint64_t local_number(const struct asked *a, const char *name, uint64_t otherwise)
+{
+	const struct arg_row *row;
+
+	for (unsigned i = 0; i < CMD_ARGS && (row = cmd_arg(a->cmd, i)); i++)
+		if (strcmp(row->name, name) == 0 && a->value[i])
+			(void)slice_u64(slice_str(a->value[i]), UINT32_MAX, &otherwise);
+	return otherwise;
+}
+
+/* top: looks again and again and shows what happened in between. */
+static int watch(const struct asked *a, const char *target)
+{
+	bool screen = isatty(STDOUT_FILENO) && a->format == TABLE;
+	uint64_t left = local_number(a, "count", screen ? UINT64_MAX : 1);
+	struct timespec interval = { .tv_sec = (time_t)max_of(local_number(a, "interval", 2), 1ull) };
+	json_t *before = NULL;
+	int code = EXIT_DONE;
+
+	while (code == EXIT_DONE && (left || !before)) {
+		struct response r;
+		json_t *now, *rates;
+
+		code = ask(a, target, &r);
+		if (code != EXIT_DONE)
+			break;
+		now = object_of(&r, &code);
+		text_fini(&r.body);
+		rates = code == EXIT_DONE && before ? top_rates(before, now) : NULL;
+		if (rates) {
+			if (screen)
+				fputs("\033[H\033[J", stdout);
+			code = show_object(a, rates, code);
+			left--;
+		}
+		json_decref(rates);
+		json_decref(before);
+		before = now;
+		if (left)
+			nanosleep(&interval, NULL);
+	}
+	json_decref(before);
 	return code;
 }
 
@@ -398,7 +479,6 @@ int main(int argc, char **argv)
 	struct text target = text_of(8192);
 	const char *namespace = NULL;
 	struct response r;
-	char problem[512];
 
 	if (!words || !options)
 		return EXIT_REFUSED;
@@ -430,12 +510,9 @@ int main(int argc, char **argv)
 	if (code < 0) {
 		if (!a.socket || !a.socket[0])
 			a.socket = DEFAULT_SOCKET;
-		if (call_daemon(a.socket, cmd_row(a.cmd)->method == CMD_POST ? "POST" : "GET", target.p,
-				a.cmd == CMD_upgrade ? CALL_LONG_SECONDS : CALL_SECONDS, &r,
-				problem) < 0) {
-			fprintf(stderr, "nodeproxyctl: %s\n", problem);
-			code = EXIT_AWAY;
-		} else {
+		if (a.cmd == CMD_top) {
+			code = watch(&a, target.p);
+		} else if ((code = ask(&a, target.p, &r)) == EXIT_DONE) {
 			code = show(&a, &r);
 			text_fini(&r.body);
 		}

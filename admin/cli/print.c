@@ -150,7 +150,7 @@ static void human(const char *key, const json_t *v, int64_t now_unix_ms, struct 
 		else
 			text_addc(t, '-');
 	} else if (json_is_real(v)) {
-		text_printf(t, "%.3g", json_real_value(v));
+		text_printf(t, json_real_value(v) < 1000 ? "%.3g" : "%.0f", json_real_value(v));
 	} else if (json_is_boolean(v)) {
 		text_adds(t, json_is_true(v) ? "yes" : "no");
 	} else if (json_is_array(v) && json_array_size(v) && !json_is_object(json_array_get(v, 0))) {

@@ -57,6 +57,33 @@ bool view_service_by_host(const struct view *v, struct slice host, struct slice 
 	return view_service_by_name(v, ns, name, ret);
 }
 
+bool authority_split(struct slice authority, struct slice *ret_host, uint16_t *ret_port)
+{
+	struct slice host = authority;
+	uint64_t port = 0;
+	size_t at = authority.n;
+
+	while (at && authority.p[at - 1] >= '0' && authority.p[at - 1] <= '9')
+		at--;
+	if (at && authority.p[at - 1] == ':') {
+		host.n = at - 1;
+		if (at < authority.n && !slice_u64(slice_from(authority, at), 65535, &port))
+			return false;
+	}
+	*ret_host = host;
+	*ret_port = (uint16_t)port;
+	return host.n > 0;
+}
+
+bool vservice_port_of_host(const struct vservice *s, uint16_t port, struct vport *ret)
+{
+	if (port && vservice_port(s, port, ret))
+		return true;
+	if (vservice_port(s, 80, ret))
+		return true;
+	return vservice_ports(s) == 1 && vservice_port_at(s, 0, ret);
+}
+
 uint32_t index_hash_vip(const uint8_t key[16], const struct addr *a)
 {
 	uint8_t b[18] = { 'v', a->family };

@@ -68,6 +68,9 @@ bool view_service_by_name(const struct view *, struct slice ns, struct slice nam
  * DOMAIN); a bare "svc" is looked up in caller_ns. */
 bool view_service_by_host(const struct view *, struct slice host, struct slice caller_ns,
 			  struct vservice *ret);
+/* Host of an authority (Host, :authority) without its port; *ret_port 0: none was given.  false:
+ * nonsense. */
+bool authority_split(struct slice authority, struct slice *ret_host, uint16_t *ret_port);
 /* By clusterIP; addr->port is not looked at. */
 bool view_service_by_vip(const struct view *, const struct addr *, struct vservice *ret);
 
@@ -88,6 +91,9 @@ struct vport {
 };
 
 bool vservice_port(const struct vservice *, uint16_t port, struct vport *ret);
+/* Of a caller who came by host name: its port when the Service has it, else 80, else the only one
+ * there is (a caller that reaches a listener at another port writes that one). */
+bool vservice_port_of_host(const struct vservice *, uint16_t port, struct vport *ret);
 uint32_t vservice_ports(const struct vservice *);
 bool vservice_port_at(const struct vservice *, uint32_t i, struct vport *ret);
 struct slice vport_name(const struct vport *);

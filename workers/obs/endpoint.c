@@ -67,6 +67,8 @@ uint64_t endpoint_load(const struct board_endpoint *e, struct mono now)
 	uint64_t word = board_get(&e->rtt), load = board_get(&e->load);
 	uint64_t us = decayed_us(word, now);
 
+	if (us)
+		us = max_of(us, (uint64_t)ENDPOINT_FLOOR_US);
 	if (load >> 32)		/* owes answers */
 		us = max_of(us ? us : ENDPOINT_DEFAULT_US, (uint64_t)age_ms(word, now) * 1000);
 	return (us + 1) * ((uint64_t)(uint32_t)load + 1);

@@ -28,6 +28,7 @@
 #include "workers/obs/board.h"
 
 #define ENDPOINT_TAU_MS	    10000	/* Linkerd's decay */
+#define ENDPOINT_FLOOR_US   1000	/* faster ones are alike: the difference is the machine's noise */
 #define ENDPOINT_DEFAULT_US 30000	/* of one that has not answered yet but has to */
 #define ENDPOINT_PENALTY_US 5000000	/* what a failure counts as */
 #define ENDPOINT_STREAK	    5		/* failures in a row: Envoy's consecutive_5xx */

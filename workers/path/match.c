@@ -8,36 +8,6 @@
 #include "nodeproxy/lib/base/rand.h"
 #include "nodeproxy/lib/base/strbuf.h"
 
-/* Host without its port; *ret_port 0: none was given.  false: nonsense. */
-static bool split_host(struct slice authority, struct slice *ret_host, uint16_t *ret_port)
-{
-	struct slice host = authority;
-	uint64_t port = 0;
-	size_t at = authority.n;
-
-	while (at && authority.p[at - 1] >= '0' && authority.p[at - 1] <= '9')
-		at--;
-	if (at && authority.p[at - 1] == ':') {
-		host.n = at - 1;
-		if (at < authority.n && !slice_u64(slice_from(authority, at), 65535, &port))
-			return false;
-	}
-	*ret_host = host;
-	*ret_port = (uint16_t)port;
-	return host.n > 0;
-}
-
-/* By Host: its port when the Service has it, else 80, else the only one there is (a caller that
- * reaches the listener at another port writes that one). */
-static bool port_of_host(const struct vservice *s, uint16_t port, struct vport *ret)
-{
-	if (port && vservice_port(s, port, ret))
-		return true;
-	if (vservice_port(s, 80, ret))
-		return true;
-	return vservice_ports(s) == 1 && vservice_port_at(s, 0, ret);
-}
-
 static enum reason find_port(struct exchange *ex, struct vport *ret)
 {
 	struct conn *c = ex->conn;
@@ -54,9 +24,9 @@ static enum reason find_port(struct exchange *ex, struct vport *ret)
 		*ret = g->port;
 		return REASON_NONE;
 	case LISTEN_HOST:
-		if (!ex->is_http || !split_host(p->head.authority, &host, &port) ||
+		if (!ex->is_http || !authority_split(p->head.authority, &host, &port) ||
 		    !view_service_by_host(p->view, host, slice_str(g->knobs.ns), &s) ||
-		    !port_of_host(&s, port, ret))
+		    !vservice_port_of_host(&s, port, ret))
 			return REASON_NO_SERVICE;
 		return REASON_NONE;
 	case LISTEN_ORIGINAL:

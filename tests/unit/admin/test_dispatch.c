@@ -92,6 +92,12 @@ START_TEST(a_command_has_one_method_and_known_arguments)
 		{ "POST", "/v1/drain", "{\"worker\":1,\"worker\":0}", 400 },
 		{ "POST", "/v1/drain", "[]", 400 },
 		{ "POST", "/v1/drain", "{", 400 },
+		{ "GET", "/v1/explain", "", 400 },
+		{ "GET", "/v1/explain?url=web.shop/a&method=POST&namespace=x", "", 200 },
+		{ "GET", "/v1/top", "", 200 },
+		{ "GET", "/v1/top?by=services", "", 200 },
+		{ "GET", "/v1/top?by=cats", "", 400 },
+		{ "GET", "/v1/top?interval=2", "", 400 },	/* nodeproxyctl's own */
 		{ "POST", "/v1/log-level", "", 400 },
 		{ "POST", "/v1/log-level?level=loud", "", 400 },
 		{ "POST", "/v1/log-level", "{\"level\":\"debug\"}", 0 },
@@ -454,6 +460,61 @@ START_TEST(without_a_view_lists_say_so_instead_of_being_empty)
 }
 END_TEST
 
+static const json_t *last_step(const json_t *o)
+{
+	const json_t *steps = json_object_get(o, "steps");
+
+	return json_array_get(steps, json_array_size(steps) - 1);
+}
+
+START_TEST(explain_goes_the_way_of_a_request_and_says_where_it_ends)
+{
+	static const struct { const char *target, *step, *what; bool ok; } cases[] = {
+		{ "/v1/explain?url=web.shop/a", "answer", "NO_BACKEND", false },
+		{ "/v1/explain?url=http://web.shop.svc.cluster.local:80/b&method=POST", "answer",
+		  "NO_ROUTE", false },
+		{ "/v1/explain?url=web.shop:9000", "answer", "NO_ENDPOINT", false },
+		{ "/v1/explain?url=nobody.shop/", "answer", "NO_SERVICE", false },
+		{ "/v1/explain?url=:80/", "answer", "NO_SERVICE", false },
+		{ "/v1/explain?url=api.shop/", "answer", "NO_ENDPOINT", false },
+	};
+
+	begin();
+	for (size_t i = 0; i < countof(cases); i++) {
+		json_t *o = get(cases[i].target, 200);
+
+		ck_assert_msg(json_is_true(json_object_get(o, "ok")) == cases[i].ok, "%s: %s",
+			      cases[i].target, json_dumps(o, 0));
+		ck_assert_msg(strcmp(jget_str(last_step(o), "step"), cases[i].step) == 0 &&
+			      strcmp(jget_str(last_step(o), "what"), cases[i].what) == 0, "%s: %s",
+			      cases[i].target, json_dumps(o, 0));
+		json_decref(o);
+	}
+	end();
+}
+END_TEST
+
+START_TEST(top_has_totals_of_tenants_services_and_endpoints)
+{
+	json_t *o;
+
+	begin();
+	o = get("/v1/top", 200);
+	ck_assert_json_str(item(o, "rows", 0), "name", "acme");
+	ck_assert_json_u64(item(o, "rows", 0), "now", 4);
+	json_decref(o);
+	o = get("/v1/top?by=services", 200);
+	ck_assert_json_str(item(o, "rows", 1), "name", "shop/web");
+	ck_assert_json_u64(item(o, "rows", 1), "exchanges_total", 21);
+	json_decref(o);
+	o = get("/v1/top?by=endpoints", 200);
+	ck_assert_json_str(item(o, "rows", 0), "name", "shop/web 10.0.0.1:8080");
+	ck_assert_json_u64(item(o, "rows", 0), "exchanges_total", 20);
+	json_decref(o);
+	end();
+}
+END_TEST
+
 UNIT_TESTS("dispatch", nobody_may_look_but_not_touch, a_command_has_one_method_and_known_arguments,
 	   an_order_says_what_was_asked_and_who_asked,
 	   what_the_master_refuses_is_an_error_with_its_words,
@@ -462,5 +523,7 @@ UNIT_TESTS("dispatch", nobody_may_look_but_not_touch, a_command_has_one_method_a
 	   lists_come_from_the_view_and_count_only_its_generation,
 	   a_route_that_nothing_attached_is_listed_with_its_reason,
 	   describe_knows_conditions_live_numbers_and_refusals,
+	   explain_goes_the_way_of_a_request_and_says_where_it_ends,
+	   top_has_totals_of_tenants_services_and_endpoints,
 	   check_finds_what_is_wrong_and_says_what_to_do, panics_are_found_by_serial_and_cleaned,
 	   a_scribbled_board_leaves_answers_readable, without_a_view_lists_say_so_instead_of_being_empty)

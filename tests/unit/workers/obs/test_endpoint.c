@@ -47,6 +47,18 @@ START_TEST(one_that_owes_answers_is_as_slow_as_its_silence)
 }
 END_TEST
 
+START_TEST(endpoints_that_answer_within_a_millisecond_are_alike)
+{
+	struct board_endpoint a = { 0 }, b = { 0 };
+
+	endpoint_answered(&a, 90, at(0));
+	endpoint_answered(&b, 900, at(0));
+	ck_assert_uint_eq(endpoint_load(&a, at(0)), endpoint_load(&b, at(0)));
+	a.load = 1;
+	ck_assert_uint_eq(endpoint_load(&a, at(0)), 2 * endpoint_load(&b, at(0)));
+}
+END_TEST
+
 START_TEST(one_that_is_unknown_gets_one_exchange_and_then_waits_for_its_answer)
 {
 	struct board_endpoint e = { 0 };
@@ -139,6 +151,7 @@ END_TEST
 
 UNIT_TESTS("endpoint", a_slower_answer_counts_at_once_and_a_faster_one_by_and_by,
 	   one_that_owes_answers_is_as_slow_as_its_silence,
+	   endpoints_that_answer_within_a_millisecond_are_alike,
 	   one_that_is_unknown_gets_one_exchange_and_then_waits_for_its_answer,
 	   a_failure_is_slow_however_fast_it_came,
 	   five_failures_in_a_row_and_only_in_a_row_put_it_out,
