@@ -16,7 +16,6 @@
 #define PING_MS	      1000	/* without a sign of life; a worker gives four a second */
 #define HANG_MS	      10000	/* a worker: dead for its callers anyway */
 #define HANG_OTHER_MS 120000	/* syncd may build a large view, admind write to a slow disk */
-#define BIRTH_MS      30000	/* from the fork to READY */
 #define SPEAK_MS      5000	/* adopted in the middle of its birth */
 
 void child_spoke(struct child *c)
@@ -82,7 +81,7 @@ void children_tick(struct master *m)
 			views_send(m, c);
 		if (c->state == PROC_READY || c->state == PROC_DRAINING)
 			check_beat(m, c);
-		else if (mono_diff_ms(clock_now(), c->started) > BIRTH_MS ||
+		else if (mono_diff_ms(clock_now(), c->started) > m->knobs.birth_ms ||
 			 (!c->ours && mono_diff_ms(clock_now(), c->started) > SPEAK_MS))
 			child_kill(c, "did not become ready");
 	}

@@ -2,84 +2,140 @@
  * Copyright the nodeproxy authors */
 
 /* Fault injection from outside: a library to preload (LD_PRELOAD) that makes the n-th allocation or
- * the n-th system call of one program fail, once.
+ * the n-th system call of one process fail, once.
  *
- *   NP_FAULT_PROGRAM  name of the program it applies to ("nodeproxy-worker"); others run untouched
- *   NP_FAULT_CLASS    alloc | sys
- *   NP_FAULT_N        which one fails, from 1
- *   NP_FAULT_FILE     16 bytes of state shared by all processes and their replacements: how many
- *                     calls there were, and whether the fault has fired; a replacement therefore
- *                     runs untouched, and a test knows that n was beyond the last call
+ * What fails is said in a file (NP_FAULT_FILE, struct control below) that every process maps when
+ * it starts, before it drops anything, and that the test writes while they run.  So one instance
+ * stands many faults:
  *
- * The file is mapped when the program starts, before it drops anything.  Only calls through the C
- * library's wrappers count.  A failing allocation says ENOMEM; a failing call says what that call
- * may say when the host is short of something. */
+ *   births  each new process of `program` takes the next n, counted from its first call: a child
+ *           that dies of it is followed by one that fails a call later
+ *   else    the test names a pid, clears the count and sets n, as often as it wants
+ *
+ * Only calls through the C library's wrappers count.  A failing allocation says ENOMEM; a failing
+ * call says what that call may say when the host is short of something.  live is the number of
+ * allocations the named process holds: what grows with each fault is lost on an error path. */
 #include <dlfcn.h>
 #include <errno.h>
+#include <execinfo.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
-struct state {
-	uint64_t count;
-	uint32_t fired;
-	uint32_t zero;
+enum { NOTHING, ALLOC, SYS };
+
+struct control {
+	char program[32];	/* as argv[0] ends */
+	uint32_t kind, births;
+	uint64_t next;		/* n of the next birth */
+	uint32_t pid, fired;
+	uint64_t n, count;	/* n 0: none fails */
+	int64_t live;
+	char call[32];		/* the last that failed */
+	uint32_t logged, born;	/* entries of the log, one per fault; processes of program started */
+	struct {
+		uint32_t pid, zero;
+		uint64_t n;
+		char call[24];
+	} log[8192];
 };
 
-static struct state *state;
-static uint64_t the_n;
-static int armed_alloc, armed_sys;
+static struct control *the;
+static uint32_t me;
 
 __attribute__((constructor)) static void fault_init(void)
 {
-	const char *program = getenv("NP_FAULT_PROGRAM"), *class = getenv("NP_FAULT_CLASS");
-	const char *n = getenv("NP_FAULT_N"), *file = getenv("NP_FAULT_FILE");
-	int fd;
+	const char *file = getenv("NP_FAULT_FILE");
+	struct control *c;
+	int fd = file ? open(file, O_RDWR | O_CLOEXEC) : -1;
 
-	if (!program || !class || !n || !file || strcmp(program, program_invocation_short_name))
-		return;
-	fd = open(file, O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		return;
-	state = mmap(NULL, sizeof *state, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	c = mmap(NULL, sizeof *c, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	close(fd);
-	if (state == MAP_FAILED) {
-		state = NULL;
+	if (c == MAP_FAILED)
 		return;
+	me = (uint32_t)getpid();
+	if (strncmp(c->program, program_invocation_short_name, sizeof c->program - 1) == 0) {
+		if (c->births) {
+			c->n = 0;
+			c->pid = me;
+			c->count = c->fired = 0;
+			c->n = c->next++;
+		}
+		__atomic_add_fetch(&c->born, 1, __ATOMIC_RELEASE);
 	}
-	the_n = strtoull(n, NULL, 10);
-	armed_alloc = strcmp(class, "alloc") == 0;
-	armed_sys = strcmp(class, "sys") == 0;
+	the = c;
+}
+
+static int is_meant(void)
+{
+	return the && the->pid == me;
 }
 
 /* True for exactly one call of all. */
-static int fails(int armed, const char *call)
+static int fails(uint32_t kind, const char *call)
 {
+	struct control *c = the;
 	char line[96];
+	uint32_t at;
 	int n;
 
-	if (!armed || __atomic_load_n(&state->fired, __ATOMIC_RELAXED))
+	if (!is_meant() || c->kind != kind)
 		return 0;
-	if (__atomic_add_fetch(&state->count, 1, __ATOMIC_RELAXED) != the_n)
+	if (__atomic_add_fetch(&c->count, 1, __ATOMIC_RELAXED) != c->n)
 		return 0;
-	__atomic_store_n(&state->fired, 1, __ATOMIC_RELAXED);
-	n = snprintf(line, sizeof line, "fault: %s number %llu fails in %s\n", call,
-		     (unsigned long long)the_n, program_invocation_short_name);
-	armed_sys = 0;
-	if (write(STDERR_FILENO, line, (size_t)n) < 0)
+	at = c->logged++ % (sizeof c->log / sizeof c->log[0]);
+	c->log[at].pid = me;
+	c->log[at].n = c->n;
+	snprintf(c->log[at].call, sizeof c->log[at].call, "%s", call);
+	snprintf(c->call, sizeof c->call, "%s", call);
+	__atomic_store_n(&c->fired, 1, __ATOMIC_RELEASE);
+	n = snprintf(line, sizeof line, "fault: %s number %llu fails in %s pid %u\n", call,
+		     (unsigned long long)c->n, program_invocation_short_name, me);
+	if (syscall(SYS_write, STDERR_FILENO, line, n) < 0)
 		return 1;
+	if (getenv("NP_FAULT_TRACE")) {
+		void *frame[32];
+
+		backtrace_symbols_fd(frame, backtrace(frame, 32), STDERR_FILENO);
+	}
 	return 1;
 }
 
-#define REAL(name) ((__typeof__(name) *)real(#name))
+/* A connection of the network that fails has ended: the other side and epoll must see it, too.
+ * Else (our own channels): short of buffers. */
+static int cut(int fd)
+{
+	struct sockaddr none = { .sa_family = AF_UNSPEC };
+	socklen_t n = sizeof(int);
+	int domain = 0;
+
+	if (syscall(SYS_getsockopt, fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) < 0 ||
+	    (domain != AF_INET && domain != AF_INET6))
+		return ENOBUFS;
+	syscall(SYS_connect, fd, &none, sizeof none);
+	return ECONNRESET;
+}
 
 static void *real(const char *name)
 {
@@ -90,6 +146,17 @@ static void *real(const char *name)
 	return p;
 }
 
+#define REAL(r, name)                                                                              \
+	static __typeof__(name) *r;                                                                \
+	if (r == NULL)                                                                             \
+		r = (__typeof__(name) *)real(#name)
+
+static void lives(int64_t n)
+{
+	if (is_meant())
+		__atomic_add_fetch(&the->live, n, __ATOMIC_RELAXED);
+}
+
 /* dlsym itself may allocate before calloc is known. */
 static uint8_t early[4096];
 static size_t early_used;
@@ -98,117 +165,241 @@ void *calloc(size_t a, size_t b)
 {
 	static __typeof__(calloc) *r;
 	static int looking;
+	void *p;
 
 	if (r == NULL) {
 		if (looking) {
-			void *p = early + early_used;
-
+			p = early + early_used;
 			early_used += (a * b + 15) & ~(size_t)15;
 			return early_used <= sizeof early ? p : NULL;
 		}
 		looking = 1;
-		r = REAL(calloc);
+		r = (__typeof__(calloc) *)real("calloc");
 	}
-	if (fails(armed_alloc, "calloc")) {
+	if (fails(ALLOC, "calloc")) {
 		errno = ENOMEM;
 		return NULL;
 	}
-	return r(a, b);
+	p = r(a, b);
+	lives(p != NULL);
+	return p;
 }
 
 void *malloc(size_t n)
 {
-	static __typeof__(malloc) *r;
+	REAL(r, malloc);
+	void *p;
 
-	if (r == NULL)
-		r = REAL(malloc);
-	if (fails(armed_alloc, "malloc")) {
+	if (fails(ALLOC, "malloc")) {
 		errno = ENOMEM;
 		return NULL;
 	}
-	return r(n);
+	p = r(n);
+	lives(p != NULL);
+	return p;
 }
 
-void *realloc(void *p, size_t n)
+void *realloc(void *old, size_t n)
 {
-	static __typeof__(realloc) *r;
+	REAL(r, realloc);
+	void *p;
 
-	if (r == NULL)
-		r = REAL(realloc);
-	if (fails(armed_alloc, "realloc")) {
+	if (fails(ALLOC, "realloc")) {
 		errno = ENOMEM;
 		return NULL;
 	}
-	return r(p, n);
+	p = r(old, n);
+	lives(!old && p);
+	return p;
 }
 
 void free(void *p)
 {
-	static __typeof__(free) *r;
-
 	if ((uint8_t *)p >= early && (uint8_t *)p < early + sizeof early)
 		return;
-	if (r == NULL)
-		r = REAL(free);
+	REAL(r, free);
 	r(p);
+	lives(-(p != NULL));
 }
 
-#define SYS(type, bad, err, name, params, args)                                                    \
+#define CALL(type, bad, err, name, params, args)                                                   \
 	type name params                                                                           \
 	{                                                                                          \
-		static __typeof__(name) *r;                                                        \
-                                                                                                   \
-		if (r == NULL)                                                                     \
-			r = REAL(name);                                                            \
-		if (fails(armed_sys, #name)) {                                                     \
+		REAL(r, name);                                                                     \
+		if (fails(SYS, #name)) {                                                           \
 			errno = err;                                                               \
 			return bad;                                                                \
 		}                                                                                  \
 		return r args;                                                                     \
 	}
 
-SYS(int, -1, EMFILE, socket, (int a, int b, int c), (a, b, c))
-SYS(int, -1, EMFILE, socketpair, (int a, int b, int c, int d[2]), (a, b, c, d))
-SYS(int, -1, ENFILE, accept4, (int a, struct sockaddr *b, socklen_t *c, int d), (a, b, c, d))
-SYS(int, -1, EADDRNOTAVAIL, connect, (int a, const struct sockaddr *b, socklen_t c), (a, b, c))
-SYS(int, -1, EADDRINUSE, bind, (int a, const struct sockaddr *b, socklen_t c), (a, b, c))
-SYS(int, -1, ENOBUFS, listen, (int a, int b), (a, b))
-SYS(int, -1, ENOPROTOOPT, setsockopt, (int a, int b, int c, const void *d, socklen_t e),
-    (a, b, c, d, e))
-SYS(ssize_t, -1, ECONNRESET, recv, (int a, void *b, size_t c, int d), (a, b, c, d))
-SYS(ssize_t, -1, ENOBUFS, recvmsg, (int a, struct msghdr *b, int c), (a, b, c))
-SYS(ssize_t, -1, ECONNRESET, send, (int a, const void *b, size_t c, int d), (a, b, c, d))
-SYS(ssize_t, -1, ENOBUFS, sendmsg, (int a, const struct msghdr *b, int c), (a, b, c))
-SYS(ssize_t, -1, EIO, read, (int a, void *b, size_t c), (a, b, c))
-SYS(ssize_t, -1, ENOSPC, write, (int a, const void *b, size_t c), (a, b, c))
-SYS(ssize_t, -1, ENOSPC, writev, (int a, const struct iovec *b, int c), (a, b, c))
-SYS(int, -1, EMFILE, pipe2, (int a[2], int b), (a, b))
-SYS(ssize_t, -1, ENOMEM, splice, (int a, __off64_t *b, int c, __off64_t *d, size_t e, unsigned f),
-    (a, b, c, d, e, f))
-SYS(int, -1, ENOMEM, epoll_create1, (int a), (a))
-SYS(int, -1, ENOSPC, epoll_ctl, (int a, int b, int c, struct epoll_event *d), (a, b, c, d))
-SYS(int, -1, EMFILE, memfd_create, (const char *a, unsigned b), (a, b))
-SYS(int, -1, ENOSPC, ftruncate, (int a, __off_t b), (a, b))
-SYS(void *, MAP_FAILED, ENOMEM, mmap, (void *a, size_t b, int c, int d, int e, __off_t f),
-    (a, b, c, d, e, f))
-SYS(int, -1, EIO, fsync, (int a), (a))
-SYS(int, -1, EIO, fdatasync, (int a), (a))
-SYS(int, -1, EMFILE, dup, (int a), (a))
+CALL(int, -1, EMFILE, socket, (int a, int b, int c), (a, b, c))
+CALL(int, -1, EMFILE, socketpair, (int a, int b, int c, int d[2]), (a, b, c, d))
+CALL(int, -1, ENFILE, accept4, (int a, struct sockaddr *b, socklen_t *c, int d), (a, b, c, d))
+CALL(int, -1, EADDRNOTAVAIL, connect, (int a, const struct sockaddr *b, socklen_t c), (a, b, c))
+CALL(int, -1, EADDRINUSE, bind, (int a, const struct sockaddr *b, socklen_t c), (a, b, c))
+CALL(int, -1, ENOBUFS, listen, (int a, int b), (a, b))
+CALL(int, -1, ENOPROTOOPT, setsockopt, (int a, int b, int c, const void *d, socklen_t e),
+     (a, b, c, d, e))
+CALL(int, -1, ENOBUFS, getsockopt, (int a, int b, int c, void *d, socklen_t *e), (a, b, c, d, e))
+CALL(int, -1, ENOBUFS, getsockname, (int a, struct sockaddr *b, socklen_t *c), (a, b, c))
+CALL(int, -1, ENOTCONN, shutdown, (int a, int b), (a, b))
+CALL(ssize_t, -1, cut(a), recv, (int a, void *b, size_t c, int d), (a, b, c, d))
+CALL(ssize_t, -1, cut(a), recvmsg, (int a, struct msghdr *b, int c), (a, b, c))
+CALL(ssize_t, -1, cut(a), send, (int a, const void *b, size_t c, int d), (a, b, c, d))
+CALL(ssize_t, -1, ENOBUFS, sendto,
+     (int a, const void *b, size_t c, int d, const struct sockaddr *e, socklen_t f),
+     (a, b, c, d, e, f))
+CALL(ssize_t, -1, cut(a), sendmsg, (int a, const struct msghdr *b, int c), (a, b, c))
+CALL(ssize_t, -1, EIO, read, (int a, void *b, size_t c), (a, b, c))
+CALL(ssize_t, -1, ENOSPC, write, (int a, const void *b, size_t c), (a, b, c))
+CALL(ssize_t, -1, ENOSPC, writev, (int a, const struct iovec *b, int c), (a, b, c))
+CALL(ssize_t, -1, EIO, pread64, (int a, void *b, size_t c, __off64_t d), (a, b, c, d))
+CALL(ssize_t, -1, ENOSPC, pwrite64, (int a, const void *b, size_t c, __off64_t d), (a, b, c, d))
+CALL(int, -1, EMFILE, pipe2, (int a[2], int b), (a, b))
+CALL(ssize_t, -1, ENOMEM, splice, (int a, __off64_t *b, int c, __off64_t *d, size_t e, unsigned f),
+     (a, b, c, d, e, f))
+CALL(int, -1, ENOMEM, epoll_create1, (int a), (a))
+CALL(int, -1, ENOSPC, epoll_ctl, (int a, int b, int c, struct epoll_event *d), (a, b, c, d))
+CALL(int, -1, EINTR, epoll_wait, (int a, struct epoll_event *b, int c, int d), (a, b, c, d))
+CALL(int, -1, ENOMEM, poll, (struct pollfd *a, nfds_t b, int c), (a, b, c))
+CALL(int, -1, EMFILE, eventfd, (unsigned a, int b), (a, b))
+CALL(int, -1, EMFILE, signalfd, (int a, const sigset_t *b, int c), (a, b, c))
+CALL(int, -1, EMFILE, memfd_create, (const char *a, unsigned b), (a, b))
+CALL(int, -1, ENOSPC, ftruncate, (int a, __off_t b), (a, b))
+CALL(int, -1, ENOSPC, ftruncate64, (int a, __off64_t b), (a, b))
+CALL(void *, MAP_FAILED, ENOMEM, mmap, (void *a, size_t b, int c, int d, int e, __off_t f),
+     (a, b, c, d, e, f))
+CALL(void *, MAP_FAILED, ENOMEM, mmap64, (void *a, size_t b, int c, int d, int e, __off64_t f),
+     (a, b, c, d, e, f))
+CALL(int, -1, EIO, fsync, (int a), (a))
+CALL(int, -1, EIO, fdatasync, (int a), (a))
+CALL(int, -1, EIO, fstat, (int a, struct stat *b), (a, b))
+CALL(int, -1, EIO, fstat64, (int a, struct stat64 *b), (a, b))
+CALL(int, -1, EMFILE, dup, (int a), (a))
+CALL(int, -1, EBUSY, dup2, (int a, int b), (a, b))
+CALL(int, -1, EROFS, unlink, (const char *a), (a))
+CALL(int, -1, EROFS, unlinkat, (int a, const char *b, int c), (a, b, c))
+CALL(int, -1, EROFS, renameat, (int a, const char *b, int c, const char *d), (a, b, c, d))
+CALL(int, -1, ENOSPC, mkdir, (const char *a, mode_t b), (a, b))
+CALL(int, -1, ENOLCK, flock, (int a, int b), (a, b))
+CALL(int, -1, EROFS, fchown, (int a, uid_t b, gid_t c), (a, b, c))
+CALL(int, -1, EROFS, fchmod, (int a, mode_t b), (a, b))
+CALL(int, -1, EMFILE, inotify_init1, (int a), (a))
+CALL(int, -1, ENOSPC, inotify_add_watch, (int a, const char *b, uint32_t c), (a, b, c))
+CALL(pid_t, -1, EAGAIN, fork, (void), ())
+CALL(int, -1, EMFILE, pidfd_open, (pid_t a, unsigned b), (a, b))
+CALL(int, -1, EPERM, pidfd_send_signal, (int a, int b, siginfo_t *c, unsigned d), (a, b, c, d))
+CALL(int, -1, EAGAIN, setresuid, (uid_t a, uid_t b, uid_t c), (a, b, c))
+CALL(int, -1, EPERM, setresgid, (gid_t a, gid_t b, gid_t c), (a, b, c))
+CALL(int, -1, ENOMEM, setgroups, (size_t a, const gid_t *b), (a, b))
+CALL(int, -1, EPERM, setrlimit, (__rlimit_resource_t a, const struct rlimit *b), (a, b))
+CALL(ssize_t, -1, EINTR, getrandom, (void *a, size_t b, unsigned c), (a, b, c))
 
-int openat(int at, const char *path, int flags, ...)
+/* Those with arguments that may be absent: all are passed on. */
+#define CALL_MORE(name, err, first_type)                                                           \
+	int name(first_type a, int b, ...)                                                         \
+	{                                                                                          \
+		static int (*r)(first_type, int, unsigned long);                                   \
+		unsigned long c;                                                                   \
+		va_list ap;                                                                        \
+                                                                                                   \
+		va_start(ap, b);                                                                   \
+		c = va_arg(ap, unsigned long);                                                     \
+		va_end(ap);                                                                        \
+		if (r == NULL)                                                                     \
+			r = (int (*)(first_type, int, unsigned long))real(#name);                  \
+		if (fails(SYS, #name)) {                                                           \
+			errno = err;                                                               \
+			return -1;                                                                 \
+		}                                                                                  \
+		return r(a, b, c);                                                                 \
+	}
+
+CALL_MORE(open, EMFILE, const char *)
+CALL_MORE(open64, EMFILE, const char *)
+
+#define CALL_OPENAT(name)                                                                          \
+	int name(int at, const char *path, int flags, ...)                                         \
+	{                                                                                          \
+		static int (*r)(int, const char *, int, unsigned long);                            \
+		unsigned long mode;                                                                \
+		va_list ap;                                                                        \
+                                                                                                   \
+		va_start(ap, flags);                                                               \
+		mode = va_arg(ap, unsigned long);                                                  \
+		va_end(ap);                                                                        \
+		if (r == NULL)                                                                     \
+			r = (int (*)(int, const char *, int, unsigned long))real(#name);           \
+		if (fails(SYS, #name)) {                                                           \
+			errno = EMFILE;                                                            \
+			return -1;                                                                 \
+		}                                                                                  \
+		return r(at, path, flags, mode);                                                   \
+	}
+
+CALL_OPENAT(openat)
+CALL_OPENAT(openat64)
+
+/* Only the copies of descriptors can fail for want of something. */
+#define CALL_FCNTL(name)                                                                           \
+	int name(int fd, int what, ...)                                                            \
+	{                                                                                          \
+		static int (*r)(int, int, unsigned long);                                          \
+		unsigned long arg;                                                                 \
+		va_list ap;                                                                        \
+                                                                                                   \
+		va_start(ap, what);                                                                \
+		arg = va_arg(ap, unsigned long);                                                   \
+		va_end(ap);                                                                        \
+		if (r == NULL)                                                                     \
+			r = (int (*)(int, int, unsigned long))real(#name);                         \
+		if ((what == F_DUPFD || what == F_DUPFD_CLOEXEC) && fails(SYS, #name)) {           \
+			errno = EMFILE;                                                            \
+			return -1;                                                                 \
+		}                                                                                  \
+		return r(fd, what, arg);                                                           \
+	}
+
+CALL_FCNTL(fcntl)
+CALL_FCNTL(fcntl64)
+
+int prctl(int what, ...)
 {
-	static int (*r)(int, const char *, int, ...);
+	static int (*r)(int, unsigned long, unsigned long, unsigned long, unsigned long);
+	unsigned long a[4];
 	va_list ap;
-	mode_t mode;
 
-	va_start(ap, flags);
-	mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(ap, mode_t) : 0;
+	va_start(ap, what);
+	for (int i = 0; i < 4; i++)
+		a[i] = va_arg(ap, unsigned long);
 	va_end(ap);
 	if (r == NULL)
-		r = (int (*)(int, const char *, int, ...))real("openat");
-	if (fails(armed_sys, "openat")) {
-		errno = EMFILE;
+		r = (int (*)(int, unsigned long, unsigned long, unsigned long, unsigned long))
+			real("prctl");
+	if (fails(SYS, "prctl")) {
+		errno = EPERM;
 		return -1;
 	}
-	return r(at, path, flags, mode);
+	return r(what, a[0], a[1], a[2], a[3]);
+}
+
+long syscall(long nr, ...)
+{
+	static long (*r)(long, long, long, long, long, long, long);
+	long a[6];
+	va_list ap;
+
+	va_start(ap, nr);
+	for (int i = 0; i < 6; i++)
+		a[i] = va_arg(ap, long);
+	va_end(ap);
+	if (r == NULL)
+		r = (long (*)(long, long, long, long, long, long, long))real("syscall");
+	/* those three are our own */
+	if (nr != SYS_write && nr != SYS_getsockopt && nr != SYS_connect && fails(SYS, "syscall")) {
+		errno = EPERM;
+		return -1;
+	}
+	return r(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
