@@ -35,19 +35,38 @@ void loop_once(struct loop *l)
 	ev_run(l->ev, EVRUN_NOWAIT);
 }
 
+static void retry_cb(struct ev_loop *ev, ev_timer *w, int events)
+{
+	struct loop_io *io = container_of(w, struct loop_io, retry);
+
+	(void)events;
+	if (fcntl(io->w.fd, F_GETFD) < 0)
+		return;
+	ev_io_set(&io->w, io->w.fd, io->w.events & (EV_READ | EV_WRITE));	/* else: no change */
+	ev_io_start(ev, &io->w);
+}
+
+/* The kernel had no room for it in the set (ENOMEM, ENOSPC), and libev stopped it.  Trying again in
+ * every pass would cost a call in each for as long as that lasts; never again would leave a channel
+ * deaf. */
+static void refused(struct ev_loop *ev, struct loop_io *io)
+{
+	io->wait_ms = io->wait_ms ? min_of(io->wait_ms * 2, (unsigned)LOOP_RETRY_MAX_MS) :
+				    LOOP_RETRY_MIN_MS;
+	ev_timer_stop(ev, &io->retry);
+	ev_timer_set(&io->retry, io->wait_ms / 1e3, 0);
+	ev_timer_start(ev, &io->retry);
+}
+
 static void io_cb(struct ev_loop *ev, ev_io *w, int events)
 {
 	struct loop_io *io = container_of(w, struct loop_io, w);
 
-	/* The kernel had no room for it in the set (ENOMEM, ENOSPC) and libev stopped it: try again
-	 * in the next pass, or a channel would be deaf for ever. */
 	if (events & EV_ERROR) {
-		if (fcntl(w->fd, F_GETFD) >= 0) {
-			ev_io_set(w, w->fd, w->events & (EV_READ | EV_WRITE));	/* else: no change */
-			ev_io_start(ev, w);
-		}
+		refused(ev, io);
 		return;
 	}
+	io->wait_ms = 0;
 	io->fn(io->arg, (unsigned)events & (LOOP_READ | LOOP_WRITE));
 }
 
@@ -56,6 +75,8 @@ void loop_io_start(struct loop *l, struct loop_io *io, int fd, unsigned events,
 {
 	io->fn = fn;
 	io->arg = arg;
+	io->wait_ms = 0;
+	ev_timer_init(&io->retry, retry_cb, 0, 0);
 	ev_io_init(&io->w, io_cb, fd, (int)events);
 	if (events)
 		ev_io_start(l->ev, &io->w);
@@ -63,16 +84,21 @@ void loop_io_start(struct loop *l, struct loop_io *io, int fd, unsigned events,
 
 void loop_io_change(struct loop *l, struct loop_io *io, unsigned events)
 {
-	if (ev_is_active(&io->w) && (unsigned)(io->w.events & (EV_READ | EV_WRITE)) == events)
+	if ((ev_is_active(&io->w) || ev_is_active(&io->retry)) &&
+	    (unsigned)(io->w.events & (EV_READ | EV_WRITE)) == events)
 		return;
 	ev_io_stop(l->ev, &io->w);
 	ev_io_set(&io->w, io->w.fd, (int)events);
+	if (ev_is_active(&io->retry) && events)
+		return;		/* with these events, when its time has come */
+	ev_timer_stop(l->ev, &io->retry);
 	if (events)
 		ev_io_start(l->ev, &io->w);
 }
 
 void loop_io_stop(struct loop *l, struct loop_io *io)
 {
+	ev_timer_stop(l->ev, &io->retry);
 	ev_io_stop(l->ev, &io->w);
 }
 

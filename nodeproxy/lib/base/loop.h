@@ -19,8 +19,15 @@ struct loop {
 	struct ev_loop *ev;
 };
 
+/* A descriptor that the kernel refuses to watch (no memory, or the user's limit of watches) is tried
+ * again after LOOP_RETRY_MIN_MS, doubled up to LOOP_RETRY_MAX_MS; until then it says nothing. */
+#define LOOP_RETRY_MIN_MS 5
+#define LOOP_RETRY_MAX_MS 320
+
 struct loop_io {
 	ev_io w;
+	ev_timer retry;
+	unsigned wait_ms;		/* before the next try; 0: it is watched, or stopped */
 	void (*fn)(void *arg, unsigned events);
 	void *arg;
 };

@@ -4,9 +4,13 @@
 /* The loop and the edge-triggered set, on real descriptors. */
 #include "tests/unit/test.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "nodeproxy/lib/base/clock.h"
 #include "nodeproxy/lib/base/loop.h"
@@ -84,6 +88,82 @@ START_TEST(timers_and_signals_wake_the_loop)
 }
 END_TEST
 
+/* Ours comes before the C library's, also for libev. */
+static int refuse, refuse_fd, refusals;
+int epoll_ctl(int set, int op, int fd, struct epoll_event *e)
+{
+	if (op == EPOLL_CTL_ADD && refuse && fd == refuse_fd) {
+		refusals++;
+		errno = ENOSPC;
+		return -1;
+	}
+	return (int)syscall(SYS_epoll_ctl, set, op, fd, e);
+}
+
+static void on_time(void *arg)
+{
+	loop_stop(arg);
+}
+
+static void on_pass(void *arg)
+{
+	++*(int *)arg;
+}
+
+/* Lets a loop that has other work go on until time is up; how many passes that were. */
+static int run_ms(struct loop *l, int ms)
+{
+	struct loop_timer end = { 0 }, work = { 0 };
+	int passes = 0;
+
+	loop_timer_start(l, &end, ms * NS_PER_MS, 0, on_time, l);
+	loop_timer_start(l, &work, NS_PER_MS, 1, on_pass, &passes);
+	loop_run(l);
+	loop_timer_stop(l, &work);
+	return passes;
+}
+
+/* A full set once made the loop try the same descriptor again in every pass. */
+START_TEST(a_descriptor_that_is_refused_is_tried_again_at_leisure)
+{
+	struct loop l;
+	struct loop_io io;
+	int p[2];
+
+	ck_assert_int_eq(loop_init(&l), 0);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, p), 0);
+	ck_assert_int_eq(write(p[1], "x", 1), 1);
+	refuse = 1;
+	refuse_fd = p[0];
+	calls = refusals = 0;
+	loop_io_start(&l, &io, p[0], LOOP_READ, on_io, NULL);
+	for (int passes = 0; passes < 50;)
+		passes += run_ms(&l, 100);
+	ck_assert_int_eq(calls, 0);
+	ck_assert_int_ge(refusals, 2);
+	ck_assert_int_le(refusals, 12);		/* 5 + 10 + ... + 320 ms, every 320 ms */
+	loop_io_change(&l, &io, LOOP_READ | LOOP_WRITE);	/* no way round the wait */
+	loop_once(&l);
+	ck_assert_int_le(refusals, 12);
+	refuse = 0;
+	while (calls == 0)
+		run_ms(&l, 20);
+	ck_assert_uint_eq(last, LOOP_READ | LOOP_WRITE);
+	loop_io_stop(&l, &io);
+	/* stopped while it waits: nothing comes any more */
+	refuse = 1;
+	loop_io_start(&l, &io, p[0], LOOP_READ, on_io, NULL);
+	loop_once(&l);
+	loop_io_stop(&l, &io);
+	refuse = calls = 0;
+	run_ms(&l, 20);
+	ck_assert_int_eq(calls, 0);
+	close(p[0]);
+	close(p[1]);
+	loop_fini(&l);
+}
+END_TEST
+
 static uint64_t seen_token;
 static unsigned seen_bits, events;
 
@@ -144,5 +224,6 @@ START_TEST(simulated_time_stands_still_between_ticks)
 }
 END_TEST
 
-UNIT_TESTS("loop", a_descriptor_reports_only_what_is_wanted, timers_and_signals_wake_the_loop,
+UNIT_TESTS("loop", a_descriptor_reports_only_what_is_wanted,
+	   a_descriptor_that_is_refused_is_tried_again_at_leisure, timers_and_signals_wake_the_loop,
 	   an_edge_is_reported_once_with_its_token, simulated_time_stands_still_between_ticks)
