@@ -49,6 +49,13 @@ static bool is_short_of_memory(const struct budget *b)
 	return false;
 }
 
+/* The sink has ended, and may still have an answer; or we had no memory for it, and then what it
+ * was to get is lost while it waits for it. */
+static enum flowed sink_failed(int error)
+{
+	return error == -ENOMEM || error == -ENOBUFS ? FLOW_LOST : FLOW_SINK;
+}
+
 /* Empties the pipe into the sink: FLOW_DONE when it is empty. */
 static enum flowed push(struct path *p, struct flow *f, struct leg *to)
 {
@@ -65,7 +72,7 @@ static enum flowed push(struct path *p, struct flow *f, struct leg *to)
 			continue;
 		}
 		if (k <= 0)
-			return FLOW_SINK;
+			return sink_failed((int)k);
 		to->sent += (uint64_t)k;
 		f->pipe->held -= (size_t)k;
 		if (f->pipe->held == 0)
@@ -96,7 +103,10 @@ static enum flowed pull(struct path *p, struct flow *f, struct leg *from, struct
 			return FLOW_WAIT;
 		}
 		from->eof = k == 0;
-		return k == 0 ? FLOW_AGAIN : FLOW_SOURCE;
+		if (k == 0)
+			return FLOW_AGAIN;
+		f->bulk = false;	/* no memory for splicing: copied, and a broken source shows there */
+		return k == -ENOMEM || k == -ENOBUFS ? FLOW_AGAIN : FLOW_SOURCE;
 	}
 	pipe->held = (size_t)k;
 	f->pipe = pipe;
@@ -125,7 +135,7 @@ static enum flowed run(struct exchange *ex, struct flow *f, struct leg *from, st
 		if (n == 0) {
 			k = leg_flush(to, purse);
 			if (k < 0)
-				return FLOW_SINK;
+				return sink_failed(k);
 			if (k == 0) {
 				to->want |= READY_OUT;
 				return FLOW_WAIT;
@@ -186,7 +196,7 @@ static enum flowed run(struct exchange *ex, struct flow *f, struct leg *from, st
 		k = leg_send(to, purse, v, n);
 		n = 0;
 		if (k < 0)
-			return k == -ENOBUFS ? FLOW_LOST : FLOW_SINK;
+			return sink_failed(k);
 		arena_reset(&p->arena);
 		if (in_chunk)
 			leg_used(from, purse, used);
