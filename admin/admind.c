@@ -42,12 +42,42 @@ static struct admind {
 	struct view *checking;		/* a base that is not yet checked */
 	struct fd waiting;		/* the newest overlay on that base */
 	struct msg_view waiting_msg;
-	struct loop_timer check_timer, order_timer;
+	struct loop_timer check_timer, order_timer, ask_again;
+	uint64_t lacks;			/* bits of message types to be asked for again */
 	struct pending pending[ORDERS_MAX];
 	uint64_t serial;
 } the;
 
+#define ASK_AGAIN_MS	250
+
+/* ---- what did not arrive ---- */
+
+static void ask_again_cb(void *arg)
+{
+	(void)arg;
+	while (the.lacks) {
+		struct msg_lost l = { .type = (uint32_t)__builtin_ctzll(the.lacks) };
+
+		the.lacks &= the.lacks - 1;
+		chan_say(&the.born.chan, MSG_LOST, &l);
+	}
+}
+
+/* Not at once: whatever we were short of is short now. */
+static void lack(enum msg_type t)
+{
+	the.lacks |= 1ull << t;
+	if (!loop_timer_is_running(&the.ask_again))
+		loop_timer_start(&the.loop, &the.ask_again, ASK_AGAIN_MS * NS_PER_MS, 0,
+				 ask_again_cb, NULL);
+}
+
 /* ---- views ---- */
+
+static bool is_shortage(int r)
+{
+	return r != -EBADMSG && r != -EPERM && r != -EMSGSIZE && r != -ESTALE && r != -EBUSY;
+}
 
 static void view_show(struct view *v)
 {
@@ -63,11 +93,14 @@ static void lay_over(struct fd *fd, const struct msg_view *m)
 	struct view *v;
 	int r = view_open_overlay(the.state.view, fd, m->rev, &v);
 
-	if (r == 0)
+	if (r == 0) {
 		view_show(v);
-	else
-		log_limited(LOG_WARN, "view_not_shown", "rev=%llu problem=\"%s\"",
-			    (unsigned long long)m->rev, view_problem(NULL));
+		return;
+	}
+	log_limited(LOG_WARN, "view_not_shown", "rev=%llu problem=\"%s\"",
+		    (unsigned long long)m->rev, view_problem(NULL));
+	if (is_shortage(r))
+		lack(MSG_VIEW_SEEN);
 }
 
 static void check_cb(void *arg)
@@ -99,15 +132,22 @@ static void check_cb(void *arg)
 
 static void view_seen(const struct msg_view *m, struct fd *fd)
 {
+	int r;
+
 	if (m->kind == VIEW_BASE) {
 		if (the.checking)
 			view_unref(the.checking);
 		the.checking = NULL;
 		fd_close(&the.waiting);
-		if (view_open_base(fd, m->rev, &the.checking) < 0) {
+		if (the.state.view && view_base_rev(the.state.view) == m->rev)
+			return;		/* said again because of its overlay, which follows */
+		r = view_open_base(fd, m->rev, &the.checking);
+		if (r < 0) {
 			the.checking = NULL;
 			log_limited(LOG_WARN, "view_not_shown", "rev=%llu problem=unreadable",
 				    (unsigned long long)m->rev);
+			if (is_shortage(r))
+				lack(MSG_VIEW_SEEN);
 			return;
 		}
 		check_cb(NULL);
@@ -117,6 +157,8 @@ static void view_seen(const struct msg_view *m, struct fd *fd)
 		the.waiting_msg = *m;
 	} else if (the.state.view && view_base_rev(the.state.view) == m->base_rev) {
 		lay_over(fd, m);
+	} else if (!the.state.view || m->base_rev > view_base_rev(the.state.view)) {
+		lack(MSG_VIEW_SEEN);
 	}
 }
 
@@ -255,8 +297,11 @@ static void ring_here(const struct msg_ring *m, struct fd fd)
 	logdrain_pass(&the.drain);	/* what its former process wrote last, if this is another ring */
 	r = logdrain_ring(&the.drain, m->worker, fd, m->bytes);
 
-	if (r < 0)
-		log_warn("ring_not_read", "worker=%u error=\"%s\"", m->worker, strerror(-r));
+	if (r < 0) {
+		log_limited(LOG_WARN, "ring_not_read", "worker=%u error=\"%s\"", m->worker,
+			    strerror(-r));
+		lack(MSG_LOG_RING);
+	}
 }
 
 static void message(const struct msg *m, struct fd fd[CHAN_MAX_FDS])
@@ -322,8 +367,10 @@ static void chan_cb(void *arg)
 
 		if (r == 0)
 			return;
+		if (r == -EMFILE)
+			lack(m->type);
 		if (r == -EMFILE || r == -EAGAIN)
-			continue;	/* the next view or report makes up for a lost one */
+			continue;
 		if (r < 0) {
 			log_error("channel_lost", "error=\"%s\"", strerror(-r));
 			loop_stop(&the.loop);

@@ -85,5 +85,6 @@ void children_tick(struct master *m)
 			 (!c->ours && mono_diff_ms(clock_now(), c->started) > SPEAK_MS))
 			child_kill(c, "did not become ready");
 	}
+	views_tick(m);
 	replace_step(m);
 }

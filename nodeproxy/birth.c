@@ -200,6 +200,62 @@ void child_start(struct child *c)
 
 /* ---- the first words ---- */
 
+static void tell_rings(struct master *m, struct child *c)
+{
+	for (unsigned i = 0; i < BOARD_WORKERS; i++)
+		send_ring(c, &m->child[i]);
+}
+
+static void tell_admind(struct master *m, struct child *c)
+{
+	doors_send(m, c);
+	(void)files_send_log(m, c);
+	tell_rings(m, c);
+	sources_send(m, c);
+}
+
+void child_tell_again(struct child *c, uint32_t type)
+{
+	struct master *m = c->m;
+
+	if (!c->has_chan || !c->told)
+		return;
+	log_limited(LOG_WARN, "said_again", "child=%s/%u message=%s", role_name(c->role), c->id,
+		    type < MSGS ? msg_name((enum msg_type)type) : "");
+	if (type == MSG_KNOBS_USE) {
+		reload_tell(m, c);
+		return;
+	}
+	if (child_is_worker(c)) {
+		if (type == MSG_LISTEN)
+			listeners_tell_again(m, c->id);
+		else
+			views_send(m, c);
+		return;
+	}
+	if (c->role != ROLE_ADMIND)
+		return;		/* syncd has words of its own for what it lacks */
+	switch (type) {
+	case MSG_VIEW_SEEN:
+		views_send(m, c);
+		break;
+	case MSG_SOURCES_SEEN:
+		sources_send(m, c);
+		break;
+	case MSG_LOG_RING:
+		tell_rings(m, c);
+		break;
+	case MSG_LOG_FILE:
+		(void)files_send_log(m, c);
+		break;
+	case MSG_ADMIN_SOCKETS:
+		doors_send(m, c);
+		break;
+	default:
+		break;
+	}
+}
+
 void child_tell(struct child *c)
 {
 	struct master *m = c->m;
@@ -240,12 +296,7 @@ void child_tell(struct child *c)
 		files_send_source(m);
 		return;
 	}
-	if (c->role == ROLE_ADMIND) {
-		doors_send(m, c);
-		(void)files_send_log(m, c);
-		for (unsigned i = 0; i < BOARD_WORKERS; i++)
-			send_ring(c, &m->child[i]);
-		sources_send(m, c);
-	}
+	if (c->role == ROLE_ADMIND)
+		tell_admind(m, c);
 	views_send(m, c);
 }

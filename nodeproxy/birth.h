@@ -13,5 +13,7 @@ must_use int child_memory(struct master *, struct child *);
 void child_start(struct child *);
 /* Says START, with the role's descriptors. */
 void child_tell(struct child *);
+/* What came with a message of this type (a child's word: any number) did not arrive. */
+void child_tell_again(struct child *, uint32_t type);
 
 #endif

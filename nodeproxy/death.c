@@ -181,6 +181,8 @@ static void heard(void *arg)
 		} else if (r == -EMFILE) {
 			log_limited(LOG_WARN, "descriptors_lost", "child=%s/%u message=%s",
 				    role_name(c->role), c->id, msg_name(msg->type));
+			if (c->role == ROLE_SYNCD)
+				views_lack(m, msg->type);
 		} else if (r == -EPROTO) {
 			((struct procs *)m->procs.p)->bad_messages++;
 			child_kill(c, "broke the message table");

@@ -187,6 +187,17 @@ static void say(struct master *m, unsigned slot, enum msg_type t, unsigned g)
 		listener_say(m, slot, t, i, g);
 }
 
+void listeners_tell_again(struct master *m, unsigned slot)
+{
+	for (unsigned g = 0; g < m->n_workers; g++) {
+		if (m->listeners.closed || m->listeners.holder[g] != (int)slot)
+			continue;
+		/* Which one did not arrive is not known, and one that did must not be there twice. */
+		say(m, slot, MSG_LISTEN_DROP, g);
+		say(m, slot, MSG_LISTEN, g);
+	}
+}
+
 static unsigned groups_of(const struct listeners *ls, unsigned n, unsigned slot)
 {
 	unsigned k = 0;

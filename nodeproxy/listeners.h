@@ -47,6 +47,8 @@ must_use int listeners_open(struct master *);
 void listeners_listen(struct master *);
 /* Makes true what should be: each group at home, or lent. */
 void listeners_settle(struct master *);
+/* A worker lacks some of its sockets: all it holds are said once more. */
+void listeners_tell_again(struct master *, unsigned slot);
 /* This slot holds nothing any more: its process is dead or another one. */
 void listeners_forget(struct master *, unsigned slot);
 /* Some group belongs to this slot. */

@@ -213,6 +213,9 @@ void master_message(struct master *m, struct child *c, const struct msg *msg)
 		if (!c->ours)
 			ready(c);	/* its READY died with the former master */
 		break;
+	case MSG_LOST:
+		child_tell_again(c, ((const struct msg_lost *)msg->p)->type);
+		break;
 	case MSG_DRAINED:
 		if (c->state == PROC_DRAINING)
 			child_stop(c);

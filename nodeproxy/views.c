@@ -133,6 +133,7 @@ void views_made(struct master *m, const struct msg_view *v, struct fd *fd)
 		log_warn("view_not_taken", "rev=%llu base=%llu kind=%u have=%llu",
 			 (unsigned long long)v->rev, (unsigned long long)v->base_rev, v->kind,
 			 (unsigned long long)n->b.rev);
+		views_lack(m, MSG_VIEW_MADE);
 		return;
 	}
 	if (overlay) {
@@ -199,6 +200,8 @@ static void judge(struct master *m, uint64_t rev, const char *why)
 		if (rev == viewset_rev(&m->views.newest) && m->views.good.b.rev) {
 			viewset_copy(&m->views.newest, &m->views.good);
 			viewset_keep(m);
+			if (!m->views.newest.b.rev)
+				views_lack(m, MSG_VIEW_MADE);
 		}
 		if (syncd->has_chan && syncd->told)
 			chan_offer(&syncd->chan, MSG_VIEW_FAILED, &f, slice_str(why), NULL, 0);
@@ -220,6 +223,30 @@ void views_refused(struct master *m, struct child *c, uint64_t rev, const char *
 	c->refused_rev = rev;
 	judge(m, rev, why);
 	procs_write(m);
+}
+
+void views_lack(struct master *m, enum msg_type t)
+{
+	m->views.lacks_view |= t == MSG_VIEW_MADE;
+	m->views.lacks_sources |= t == MSG_SOURCES_MADE;
+}
+
+static bool ask_again(struct master *m, enum msg_type t)
+{
+	struct child *c = &m->child[CHILD_SYNCD];
+	struct msg_lost l = { .type = t };
+
+	return c->has_chan && c->told && chan_say(&c->chan, MSG_AGAIN, &l) == 0;
+}
+
+void views_tick(struct master *m)
+{
+	struct views *v = &m->views;
+
+	if (v->lacks_view && ask_again(m, MSG_VIEW_MADE))
+		v->lacks_view = false;
+	if (v->lacks_sources && ask_again(m, MSG_SOURCES_MADE))
+		v->lacks_sources = false;
 }
 
 void sources_made(struct master *m, const struct msg_rev *rev, struct fd *fd)

@@ -8,6 +8,7 @@
 #define NODEPROXY_VIEWS_H
 
 #include "nodeproxy/lib/base/fd.h"
+#include "nodeproxy/lib/ipc/chan.h"
 #include "nodeproxy/lib/ipc/messages.h"
 
 struct master;
@@ -22,6 +23,7 @@ struct viewset {
 struct views {
 	struct viewset newest, good;
 	struct fd sources;		/* syncd's report, for admind */
+	bool lacks_view, lacks_sources;	/* what syncd made did not arrive: it is asked again */
 	struct msg_rev sources_rev;
 };
 
@@ -36,6 +38,10 @@ void views_adopted(struct master *, struct child *, uint64_t rev);
 void views_refused(struct master *, struct child *, uint64_t rev, const char *why);
 /* The newest view to one child (a worker, or admind). */
 void views_send(struct master *, struct child *);
+/* What came with a message of syncd did not arrive. */
+void views_lack(struct master *, enum msg_type);
+/* Once a second: asks syncd again. */
+void views_tick(struct master *);
 void sources_made(struct master *, const struct msg_rev *, struct fd *fd);
 void sources_send(struct master *, struct child *);
 

@@ -54,8 +54,10 @@ static struct worker {
 	struct incoming in;
 	struct reload reload;
 	bool draining, drained, orphan;
+	uint64_t lacks;			/* bits of message types to be asked for again */
 	struct path path;
 } the;
+static_must(MSGS <= 64);
 
 static void say_rev(enum msg_type t, uint64_t rev)
 {
@@ -129,7 +131,39 @@ static void on_due(void *arg)
 	pass();
 }
 
+/* ---- what did not arrive ---- */
+
+static void lack(enum msg_type t)
+{
+	the.lacks |= 1ull << t;
+}
+
+/* Not at once: whatever we were short of is short now. */
+static void ask_again(void)
+{
+	while (the.lacks) {
+		struct msg_lost l = { .type = (uint32_t)__builtin_ctzll(the.lacks) };
+
+		the.lacks &= the.lacks - 1;
+		chan_say(&the.born.chan, MSG_LOST, &l);
+	}
+}
+
 /* ---- views ---- */
+
+/* True when a view could not be opened because of us, not because of what is in it: then it is no
+ * verdict, and we try again. */
+static bool is_shortage(int r)
+{
+	return r != -EBADMSG && r != -EPERM && r != -EMSGSIZE && r != -ESTALE && r != -EBUSY;
+}
+
+static void lack_view(uint64_t rev, int r)
+{
+	log_limited(LOG_WARN, "view_not_opened", "rev=%llu error=\"%s\"", (unsigned long long)rev,
+		    strerror(-r));
+	lack(MSG_VIEW_HERE);
+}
 
 static void refuse(struct fd *fd, uint64_t rev, const char *why)
 {
@@ -161,10 +195,12 @@ static void lay_overlay(const struct view *on, struct fd *fd, uint64_t rev)
 	struct view *v;
 	int r = view_open_overlay(on, fd, rev, &v);
 
-	if (r < 0)
-		refuse(fd, rev, view_problem(NULL));
-	else
+	if (r == 0)
 		adopt(v);
+	else if (is_shortage(r))
+		lack_view(rev, r);
+	else
+		refuse(fd, rev, view_problem(NULL));
 }
 
 static void forget_incoming(void)
@@ -223,13 +259,15 @@ static void view_here(const struct msg_view *m, struct fd fd)
 	struct view *v;
 	int r;
 
-	if (m->kind == VIEW_BASE) {
+	if (m->kind == VIEW_BASE && now && view_base_rev(now) == m->rev) {
+		forget_incoming();	/* said again because of its overlay, which follows */
+		fd_close(&fd);
+	} else if (m->kind == VIEW_BASE) {
 		forget_incoming();
 		r = view_open_base(&fd, m->rev, &v);
-		if (r == -ENOMEM && now == NULL) {
-			/* Not the view's fault, and nobody is served yet: let another one try. */
-			log_error("no_memory", "for=view rev=%llu", (unsigned long long)m->rev);
-			exit(1);
+		if (r < 0 && is_shortage(r)) {
+			lack_view(m->rev, r);
+			return;
 		}
 		if (r < 0) {
 			refuse(&fd, m->rev, view_problem(NULL));
@@ -244,7 +282,10 @@ static void view_here(const struct msg_view *m, struct fd fd)
 	} else if (now && m->base_rev == view_base_rev(now)) {
 		lay_overlay(now, &fd, m->rev);
 	} else {
-		refuse(&fd, m->rev, "lies on another base");
+		/* On a base that did not arrive, or one that is over by now. */
+		fd_close(&fd);
+		if (!now || m->base_rev > view_base_rev(now))
+			lack(MSG_VIEW_HERE);
 	}
 }
 
@@ -315,6 +356,8 @@ static void listen_here(const struct msg_listen *m, struct fd *fd)
 	r = listeners_add(&the.listeners, fd, m->listener, m->group);
 	if (r < 0) {
 		fd_close(fd);
+		if (r != -EINVAL)
+			lack(MSG_LISTEN);
 		log_error("listen_refused", "listener=%u group=%u error=%d", m->listener, m->group,
 			  -r);
 	}
@@ -386,8 +429,11 @@ static void on_chan(void *arg)
 			handle(m);
 			continue;
 		}
-		if (r == -EAGAIN || r == -EMFILE) {
-			log_warn("message_lost", "error=%d", -r);
+		if (r == -EAGAIN)
+			continue;
+		if (r == -EMFILE) {
+			log_limited(LOG_WARN, "descriptors_lost", "message=%s", msg_name(m->type));
+			lack(m->type);
 			continue;
 		}
 		/* Nobody can replace us any more: serve who is here, then go. */
@@ -413,6 +459,7 @@ static void on_tick(void *arg)
 	path_gauges(&the.path);
 	board_set(&b->c[WC_unknown_syscalls], role_unknown_count);
 	listeners_resume(&the.listeners);
+	ask_again();
 	trim();
 	pass();
 }

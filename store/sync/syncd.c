@@ -599,6 +599,19 @@ static void knobs_use(struct syncd *s, struct fd fd)
 	report_soon(s);
 }
 
+/* The master had no descriptors for what we made.  Which of several views it lacks is not known:
+ * all of it is made anew, as a base. */
+static void say_again(struct syncd *s, const struct msg_lost *l)
+{
+	if (l->type == MSG_SOURCES_MADE) {
+		report_soon(s);
+		return;
+	}
+	log_warn("view_again", "rev=%llu", (unsigned long long)s->rev);
+	s->rebuild = true;
+	commit_cb(s);
+}
+
 static void from_master(struct syncd *s, const struct msg *m)
 {
 	const struct msg_log_level *level = m->p;
@@ -630,6 +643,9 @@ static void from_master(struct syncd *s, const struct msg *m)
 	case MSG_STORE_CONFIRM:
 		store_confirm(s);
 		break;
+	case MSG_AGAIN:
+		say_again(s, m->p);
+		break;
 	case MSG_STOP:
 		if (s->announced)
 			(void)keep_write(&s->keep, &s->model, s->rev, true);
@@ -653,6 +669,8 @@ static void chan_cb(void *arg)
 		if (r == -EAGAIN)
 			continue;
 		if (r == -EMFILE && m) {
+			if (m->type == MSG_KNOBS_USE)
+				exit(ROLE_EXIT_START);	/* the next one is born with them */
 			source_file_dropped(s->source, m->type);
 			continue;
 		}

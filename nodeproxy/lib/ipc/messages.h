@@ -50,6 +50,12 @@ struct msg_ping {
 	uint64_t n;
 };
 
+/* What one end lacks, so that the other says it once more: descriptor pressure is no crime. */
+struct msg_lost {
+	uint32_t type;			/* enum msg_type */
+	uint32_t zero;
+};
+
 struct msg_listen {
 	uint32_t listener;		/* index into the knobs that the worker was told last */
 	uint32_t group;			/* whose reuseport socket: the worker's own id, or a lent one's */
