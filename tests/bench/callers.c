@@ -16,12 +16,16 @@
  *
  * Standard output is lines of JSON.  Events, when they happen: `cut` (a connection ended with work
  * on it), `refused`, `wrong` (a status, or other bytes than were sent), `late` (over LATE_MS), and
- * `starved`: we ourselves did not run for so long, so what was late then may not be the proxy's
- * doing.  Standard input: `take` prints and resets the numbers, its end ends us.  Times are
+ * `starved` (we ourselves did not run for so long) and `machine`: a thread that does nothing but wake
+ * up on this CPU did not; `first` says it has priority over everything (so the CPU stood still), else
+ * it was waiting for its turn.  What was late then is not, or not only, the proxy's doing.  Standard
+ * input: `take` prints and resets the numbers, its end ends us.  Times are
  * CLOCK_MONOTONIC, ns.  A tool of the bench: 127.0.0.1 only. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -580,6 +584,43 @@ static void give_up_on(struct caller *all, unsigned n, uint64_t t)
 	}
 }
 
+/* ---- the machine: does every CPU run? ---- */
+
+#define NAP_MS 5
+
+static void *nap(void *arg)
+{
+	int cpu = (int)(intptr_t)arg / 2, first = (int)(intptr_t)arg % 2;
+	struct sched_param fifo = { .sched_priority = 1 };
+	uint64_t was, t;
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET((unsigned)cpu, &set);
+	if (sched_setaffinity(0, sizeof set, &set) < 0 ||
+	    (first && sched_setscheduler(0, SCHED_FIFO, &fifo) < 0))
+		return NULL;
+	for (t = now_ns();;) {
+		struct timespec ts = { 0, NAP_MS * MS };
+
+		nanosleep(&ts, NULL);
+		was = t;
+		t = now_ns();
+		if (t - was > k.late / 4 + NAP_MS * MS)
+			printf("{\"ev\":\"machine\",\"at\":%llu,\"ms\":%llu,\"cpu\":%d,\"first\":%d}\n",
+			       (unsigned long long)t, (unsigned long long)((t - was) / MS), cpu,
+			       first);
+	}
+}
+
+static void watch_machine(void)
+{
+	pthread_t t;
+
+	for (intptr_t i = 0; i < 2 * sysconf(_SC_NPROCESSORS_CONF) && i < 512; i++)
+		pthread_create(&t, NULL, nap, (void *)i);
+}
+
 static void run_load(unsigned keep, double rate, unsigned ws, unsigned tcp)
 {
 	unsigned n = keep + ws + tcp;
@@ -590,6 +631,7 @@ static void run_load(unsigned keep, double rate, unsigned ws, unsigned tcp)
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	prctl(PR_SET_TIMERSLACK, 1);
+	watch_machine();
 	k.rest_end[0] = &k.rest[0];
 	k.rest_end[1] = &k.rest[1];
 	watch(EPOLL_CTL_ADD, 0, EPOLLIN, &in_mark);
