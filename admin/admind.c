@@ -223,11 +223,11 @@ static int order_send(const struct asker *who, struct msg_order *o)
 
 static void order_done(const struct msg_order_done *d, struct slice words)
 {
+	/* 0: a new master, which knows nothing of what its predecessor was asked. */
 	for (unsigned i = 0; i < ORDERS_MAX; i++)
-		if (the.pending[i].used && the.pending[i].order.serial == d->serial) {
+		if (the.pending[i].used &&
+		    (d->serial == 0 || the.pending[i].order.serial == d->serial))
 			order_answer(&the.pending[i], d->error, words);
-			return;
-		}
 }
 
 /* ---- requests ---- */

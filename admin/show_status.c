@@ -218,6 +218,11 @@ void show_status(struct state *st, const struct call *c, struct answer *ret)
 		dropped += st->losses[i].ring + st->losses[i].sink;
 	js_u64(t, "log_dropped", dropped);
 	js_bool(t, "shutting_down", st->procs.shutting_down != 0);
+	js_open(t, "upgrade", '{');
+	js_bool(t, "running", st->procs.upgrading != 0);
+	js_u64(t, "old_masters", st->procs.old_masters);
+	js_u64(t, "old_workers", st->procs.old_workers);
+	js_close(t, '}');
 	js_bool(t, "accounts_missing", st->procs.accounts_missing != 0);
 	js_u64(t, "master_starts", st->procs.master_starts);
 	js_u64(t, "bad_messages", st->procs.bad_messages);

@@ -4,6 +4,7 @@
 /* See children.h. */
 #include "nodeproxy/children.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <sys/pidfd.h>
 
@@ -196,7 +197,8 @@ static void give_homes(struct master *m, uint64_t *homeless)
 
 void children_adopt(struct master *m)
 {
-	struct child *syncd = &m->child[CHILD_SYNCD];
+	struct child *syncd = &m->child[CHILD_SYNCD], *admind = &m->child[CHILD_ADMIND];
+	struct msg_order_done lost = { .error = -EPIPE };
 	struct msg_empty none = { 0 };
 	uint64_t serving = 0, empty = 0;
 
@@ -224,4 +226,8 @@ void children_adopt(struct master *m)
 	/* Our predecessor may have died between the take-over and this word. */
 	if (syncd->has_chan)
 		(void)chan_say(&syncd->chan, MSG_STORE_CONFIRM, &none);
+	if (admind->has_chan)
+		chan_offer(&admind->chan, MSG_ORDER_DONE, &lost,
+			   SLICE("the master died before it answered: look before you ask again"),
+			   NULL, 0);
 }

@@ -280,13 +280,16 @@ static void take_over(const struct msg_build *build)
 	(void)chan_say(&old->chan, MSG_RETIRE, build);
 }
 
-/* It died, or was not ready in time, or nobody can be upgraded any more. */
+/* It died, or was not ready in time, or nobody can be upgraded any more.  why "": its words say it. */
 static void trial_lost(const char *why)
 {
 	struct era *e = k.tried;
 	char text[sizeof e->words + 80];
 
-	snprintf(text, sizeof text, "%s%s%s", why, e->words[0] ? ": " : "", e->words);
+	if (why[0])
+		snprintf(text, sizeof text, "%s%s%s", why, e->words[0] ? ": " : "", e->words);
+	else
+		snprintf(text, sizeof text, "%s", e->words);
 	launch_failed(k.leads, text);
 	if (e->pid)
 		kill(e->pid, SIGKILL);
@@ -394,6 +397,8 @@ static void master_died(struct era *e, int status)
 		snprintf(why, sizeof why, "the new master died: %s %d",
 			 WIFSIGNALED(status) ? "signal" : "exit",
 			 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+		if (WIFEXITED(status) && e->words[0])
+			why[0] = 0;		/* it left because of what it said */
 		trial_lost(why);
 	}
 	switch (e->state) {

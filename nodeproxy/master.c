@@ -384,7 +384,7 @@ int master_main(const char *file, const char *path)
 	if (r != 0) {
 		if (m->kept.birth == BIRTH_FIRST)
 			doors_close(m);
-		keep_last_words(&m->kept, words_last());
+		keep_last_words(&m->kept, words_first());
 		return r;
 	}
 	loop_signal_start(&m->loop, &m->on_term, SIGTERM, on_signal, m);

@@ -7,22 +7,26 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-static char last[600];	/* settings: file:line: key: reason */
+static char first[256];
 
 void words_say(const char *fmt, ...)
 {
+	char text[600];		/* settings: file:line: key: reason */
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(last, sizeof last, fmt, ap);
+	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
-	fprintf(stderr, "nodeproxy: %s\n", last);
-	for (char *p = last; *p; p++)
+	fprintf(stderr, "nodeproxy: %s\n", text);
+	if (first[0])
+		return;
+	snprintf(first, sizeof first, "%.255s", text);
+	for (char *p = first; *p; p++)
 		if (*p < 0x20 || *p > 0x7e)
 			*p = '?';
 }
 
-const char *words_last(void)
+const char *words_first(void)
 {
-	return last;
+	return first;
 }

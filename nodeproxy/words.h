@@ -10,7 +10,7 @@
 
 /* Writes "nodeproxy: ..." and a line end. */
 void words_say(const char *fmt, ...) printf_like(1, 2);
-/* The last of them; "" when there were none. */
-const char *words_last(void);
+/* The first of them, which is the cause; "" when there were none. */
+const char *words_first(void);
 
 #endif

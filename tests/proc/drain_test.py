@@ -171,8 +171,9 @@ def a_replacement_keeps_the_idle_until_the_deadline():
             pass
 
 
-for test in (callers_in_the_queue_are_served_at_a_stop, a_stop_lets_the_idle_go_soon_and_streams_at_the_deadline,
-             a_replacement_keeps_the_idle_until_the_deadline):
-    began = time.monotonic()
-    test()
-    print(f"ok   {test.__name__} {time.monotonic() - began:.1f} s", flush=True)
+if __name__ == "__main__":
+    for test in (callers_in_the_queue_are_served_at_a_stop, a_stop_lets_the_idle_go_soon_and_streams_at_the_deadline,
+                 a_replacement_keeps_the_idle_until_the_deadline):
+        began = time.monotonic()
+        test()
+        print(f"ok   {test.__name__} {time.monotonic() - began:.1f} s", flush=True)

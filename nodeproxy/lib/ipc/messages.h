@@ -128,7 +128,7 @@ struct msg_order {
 };
 
 struct msg_order_done {
-	uint64_t serial;
+	uint64_t serial;		/* 0: all that wait, the master that was asked is dead */
 	int32_t error;			/* 0 or -errno; + text */
 	uint32_t zero;
 };
