@@ -56,7 +56,7 @@ static void answer(struct master *m, int error, const char *text)
 	struct child *admind = &m->child[CHILD_ADMIND];
 	struct msg_order_done done = { .serial = m->upgrade.serial, .error = error };
 
-	if (admind->has_chan)
+	if (admind->has_chan && admind->generation == m->upgrade.asker)
 		chan_offer(&admind->chan, MSG_ORDER_DONE, &done,
 			   slice_of(text, min_of(strlen(text), (size_t)512)), NULL, 0);
 }
@@ -128,6 +128,7 @@ int upgrade_order(struct master *m, const struct msg_order *o, char *text, size_
 	if (r < 0)
 		return r;
 	u->serial = o->serial;
+	u->asker = m->child[CHILD_ADMIND].generation;
 	u->drain_ms = o->number;
 	u->state = UPGRADE_COPYING;
 	if (m->service.ready_said)

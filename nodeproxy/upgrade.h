@@ -31,6 +31,7 @@ enum upgrade_state { UPGRADE_NONE, UPGRADE_COPYING, UPGRADE_TRYING };
 struct upgrade {
 	enum upgrade_state state;
 	uint64_t serial;		/* of the order that waits for its answer */
+	uint32_t asker;			/* generation of the admind that asked */
 	int64_t drain_ms;
 	struct fd program;
 	struct loop_timer patience;
