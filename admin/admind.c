@@ -327,6 +327,7 @@ static void message(const struct msg *m, struct fd fd[CHAN_MAX_FDS])
 		break;
 	case MSG_KNOBS_USE:
 		knobs_use(fd[0]);
+		chan_say(&the.born.chan, MSG_KNOBS_USED, m->p);
 		break;
 	case MSG_LOG_RING:
 		ring_here(m->p, fd[0]);

@@ -17,6 +17,7 @@
 #ifndef NODEPROXY_LISTENERS_H
 #define NODEPROXY_LISTENERS_H
 
+#include "nodeproxy/lib/base/clock.h"
 #include "nodeproxy/lib/base/fd.h"
 #include "nodeproxy/lib/knobs/knobs.h"
 #include "workers/obs/board.h"
@@ -39,6 +40,10 @@ struct listeners {
 	int holder[BOARD_WORKERS];	/* group -> worker slot or HELD_BY_NOBODY */
 	bool cleared[BOARD_WORKERS];	/* group -> what a former master said was taken back */
 	bool closed;
+	struct {			/* closed here a moment ago, and by the workers soon */
+		struct addr addr;
+		struct mono until;
+	} gone[KNOBS_LISTENERS];
 };
 
 /* Opens, or takes over, all sockets.  0, or -errno with words on standard error. */

@@ -238,6 +238,7 @@ void master_message(struct master *m, struct child *c, const struct msg *msg)
 		break;
 	case MSG_KNOBS_OK:
 	case MSG_KNOBS_REFUSED:
+	case MSG_KNOBS_USED:
 		reload_heard(m, c, msg);
 		break;
 	case MSG_SOURCE_AGAIN:

@@ -18,6 +18,8 @@
 #include "nodeproxy/lib/knobs/change.h"
 #include "nodeproxy/master.h"
 
+#define GONE_MS 10000	/* workers close theirs after half a second, or when they are asked next */
+
 void listen_set_init(struct listen_set *s)
 {
 	for (unsigned i = 0; i < KNOBS_LISTENERS; i++)
@@ -32,13 +34,35 @@ void listen_set_close(struct listen_set *s)
 			fd_close(&s->fd[i][g]);
 }
 
-/* Whether one of the listeners in use could be what stands in the way of an exclusive bind. */
-static bool is_beside_ours(const struct knobs *k, const struct addr *a)
+static bool same_port(const struct addr *a, const struct addr *b)
 {
-	for (uint32_t i = 0; i < k->n_listeners; i++)
-		if (k->listener[i].addr.port == a->port && k->listener[i].addr.family == a->family)
+	return a->port == b->port && a->family == b->family;
+}
+
+/* Whether one of the listeners in use, or one that went a moment ago and that workers still close,
+ * could be what stands in the way of an exclusive bind. */
+static bool is_beside_ours(const struct master *m, const struct addr *a)
+{
+	const struct listeners *ls = &m->listeners;
+
+	for (uint32_t i = 0; i < m->knobs.n_listeners; i++)
+		if (same_port(&m->knobs.listener[i].addr, a))
+			return true;
+	for (uint32_t i = 0; i < KNOBS_LISTENERS; i++)
+		if (ls->gone[i].until.ns > clock_now().ns && same_port(&ls->gone[i].addr, a))
 			return true;
 	return false;
+}
+
+static void remember_gone(struct listeners *ls, const struct addr *a)
+{
+	unsigned oldest = 0;
+
+	for (unsigned i = 0; i < KNOBS_LISTENERS; i++)
+		if (ls->gone[i].until.ns < ls->gone[oldest].until.ns)
+			oldest = i;
+	ls->gone[oldest].addr = *a;
+	ls->gone[oldest].until = mono_after_ms(clock_now(), GONE_MS);
 }
 
 static int try_one(struct master *m, const struct knobs_listener *l, unsigned n_workers,
@@ -52,7 +76,7 @@ static int try_one(struct master *m, const struct knobs_listener *l, unsigned n_
 		for (unsigned g = 0; g < BOARD_WORKERS && r == 0; g++)
 			if (fd_is_open(have[g]))
 				r = listener_bound_to(have[g], &a);
-	} else if (a.port != 0 && !is_beside_ours(&m->knobs, &a)) {
+	} else if (a.port != 0 && !is_beside_ours(m, &a)) {
 		struct fd probe = FD_NONE;
 
 		r = listener_bind(&a, false, &probe);	/* as listeners_open() */
@@ -112,6 +136,7 @@ static void close_gone(struct master *m, const struct knobs *was)
 			continue;
 		for (unsigned g = 0; g < BOARD_WORKERS; g++)
 			fd_close(&m->listeners.set.fd[i][g]);
+		remember_gone(&m->listeners, &l->addr);
 		log_info("listener_gone", "listener=%s address=%s", l->name, l->bind);
 	}
 }

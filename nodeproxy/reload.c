@@ -42,7 +42,7 @@ static void answer(struct master *m, int error, const char *text)
 	struct child *admind = &m->child[CHILD_ADMIND];
 	struct msg_order_done done = { .serial = r->order, .error = error };
 
-	r->trying = false;
+	r->state = RELOAD_IDLE;
 	loop_timer_stop(&m->loop, &r->deadline);
 	fd_close(&r->knobs_fd);
 	r->last.at_unix_ms = (uint64_t)clock_unix_ms();
@@ -189,6 +189,9 @@ static bool open_new(struct master *m)
 
 /* ---- using ---- */
 
+static void go_on_if_all_answered(struct master *);
+static void deadline_cb(void *);
+
 static bool gets_knobs(const struct child *c)
 {
 	return child_is_alive(c) && c->has_chan && c->told && !c->retired;
@@ -229,8 +232,10 @@ static void use(struct master *m)
 	static struct knobs was;
 	struct reload *r = &m->reload;
 	struct differences d = { .n = 0 };
-	char text[256];
+	char *text = r->done;
+	const size_t room = sizeof r->done;
 
+	r->state = RELOAD_USING;
 	was = m->knobs;
 	knobs_changes(&was, &r->knobs, note, &d);
 	listeners_keep(m, &r->knobs, &r->opened);
@@ -244,45 +249,67 @@ static void use(struct master *m)
 	m->knobs_fd = fd_take(&r->knobs_fd);
 	r->generation++;
 	r->since_unix_ms = (uint64_t)clock_unix_ms();
-	for (unsigned i = 0; i < CHILDREN; i++)
+	for (unsigned i = 0; i < CHILDREN; i++) {
+		r->waits[i] = gets_knobs(&m->child[i]);
 		reload_tell(m, &m->child[i]);
+	}
 	if (knobs_differ(&was, &m->knobs, KNOB_log_level))
 		orders_tell_level(m, log_level);
 	listeners_use(m, &was, &r->opened, r->n_workers);
 	listeners_used(m, &was);
 	use_files(m, &was, &r->doors);
 	workers_resize(m, r->n_workers, r->cpu);
-	snprintf(text, sizeof text, "%u changed, settings of generation %llu are in use", d.n,
+	snprintf(text, room, "%u changed, settings of generation %llu are in use", d.n,
 		 (unsigned long long)r->generation);
 	if (d.workers && replace_all(m))
-		snprintf(text + strlen(text), sizeof text - strlen(text),
+		snprintf(text + strlen(text), room - strlen(text),
 			 "; workers are replaced one by one, each old one has %lld ms to finish",
 			 (long long)m->knobs.drain_ms);
-	answer(m, 0, text);
+	loop_timer_start(&m->loop, &r->deadline, ANSWER_MS * NS_PER_MS, 0, deadline_cb, m);
 	master_settle(m);
+	go_on_if_all_answered(m);
 }
 
-/* ---- trying: what the others say ---- */
+/* ---- what the others say ---- */
 
-static void use_if_all_can(struct master *m)
+static int who_is_silent(const struct master *m)
 {
 	for (unsigned i = 0; i < CHILDREN; i++)
 		if (m->reload.waits[i])
-			return;
-	use(m);
+			return (int)i;
+	return -1;
 }
 
+static void go_on_if_all_answered(struct master *m)
+{
+	if (who_is_silent(m) >= 0)
+		return;
+	if (m->reload.state == RELOAD_TRYING)
+		use(m);
+	else if (m->reload.state == RELOAD_USING)
+		answer(m, 0, m->reload.done);
+}
+
+/* Silence before: nobody uses them.  Silence after: whoever hangs will, or is replaced and born with
+ * them. */
 static void deadline_cb(void *arg)
 {
 	struct master *m = arg;
+	int i = who_is_silent(m);
+	const struct child *c;
+	char text[KNOBS_ERROR];
 
-	for (unsigned i = 0; i < CHILDREN; i++)
-		if (m->reload.waits[i]) {
-			refuse(m, "%s %u (pid %d) did not say in %d ms whether it can use the settings",
-			       role_name(m->child[i].role), m->child[i].id, (int)m->child[i].pid,
-			       ANSWER_MS);
-			return;
-		}
+	if (i < 0)
+		return;
+	c = &m->child[i];
+	if (m->reload.state == RELOAD_TRYING) {
+		refuse(m, "%s %u (pid %d) did not say in %d ms whether it can use the settings",
+		       role_name(c->role), c->id, (int)c->pid, ANSWER_MS);
+		return;
+	}
+	snprintf(text, sizeof text, "%.300s; %s %u (pid %d) has not said yet that it uses them",
+		 m->reload.done, role_name(c->role), c->id, (int)c->pid);
+	answer(m, 0, text);
 }
 
 static void ask_all(struct master *m)
@@ -298,7 +325,7 @@ static void ask_all(struct master *m)
 					&r->knobs_fd.v, 1) == 0;
 	}
 	loop_timer_start(&m->loop, &r->deadline, ANSWER_MS * NS_PER_MS, 0, deadline_cb, m);
-	use_if_all_can(m);
+	go_on_if_all_answered(m);
 }
 
 void reload_heard(struct master *m, struct child *c, const struct msg *msg)
@@ -306,8 +333,10 @@ void reload_heard(struct master *m, struct child *c, const struct msg *msg)
 	const struct msg_knobs *k = msg->p;
 	struct reload *r = &m->reload;
 	unsigned i = (unsigned)(c - m->child);
+	bool used = msg->type == MSG_KNOBS_USED;
 
-	if (!r->trying || k->serial != r->serial || !r->waits[i])
+	if (r->state != (used ? RELOAD_USING : RELOAD_TRYING) ||
+	    k->serial != (used ? r->generation : r->serial) || !r->waits[i])
 		return;		/* late */
 	r->waits[i] = false;
 	if (msg->type == MSG_KNOBS_REFUSED) {
@@ -318,7 +347,7 @@ void reload_heard(struct master *m, struct child *c, const struct msg *msg)
 		       msg_text(why, sizeof why) ? why : "refused");
 		return;
 	}
-	use_if_all_can(m);
+	go_on_if_all_answered(m);
 }
 
 void reload_child_died(struct master *m, struct child *c)
@@ -326,16 +355,18 @@ void reload_child_died(struct master *m, struct child *c)
 	struct reload *r = &m->reload;
 	unsigned i = (unsigned)(c - m->child);
 
-	if (!r->trying || !r->waits[i])
+	if (r->state == RELOAD_IDLE || !r->waits[i])
 		return;
 	r->waits[i] = false;
-	use_if_all_can(m);
+	go_on_if_all_answered(m);
 }
 
 void reload_cancel(struct master *m, const char *why)
 {
-	if (m->reload.trying)
+	if (m->reload.state == RELOAD_TRYING)
 		refuse(m, "%s", why);
+	else if (m->reload.state == RELOAD_USING)
+		answer(m, 0, m->reload.done);
 }
 
 /* ---- the order ---- */
@@ -378,14 +409,14 @@ void reload_order(struct master *m, struct child *from, const struct msg_order *
 	struct reload *r = &m->reload;
 	struct msg_order_done done = { .serial = o->serial, .error = -EBUSY };
 
-	if (r->trying || m->phase != PHASE_SERVING || upgrade_is_running(m)) {
+	if (r->state != RELOAD_IDLE || m->phase != PHASE_SERVING || upgrade_is_running(m)) {
 		chan_offer(&from->chan, MSG_ORDER_DONE, &done,
-			   r->trying		   ? SLICE("a reload is under way") :
+			   r->state != RELOAD_IDLE ? SLICE("a reload is under way") :
 			   upgrade_is_running(m) ? SLICE("an upgrade is under way") :
 						   SLICE("nodeproxy is leaving"), NULL, 0);
 		return;
 	}
-	r->trying = true;
+	r->state = RELOAD_TRYING;
 	r->order = o->serial;
 	r->asker = from->generation;
 	service_reloading(m);

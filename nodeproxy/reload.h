@@ -7,8 +7,8 @@
  *   idle     the settings in use are m->knobs                   an order
  *   trying   the file was read and checked; sockets are bound;  all OK; or a refusal, silence,
  *            KNOBS_TRY was said to all who are ready             the end: all is undone
- *   using    at once, within one call: the keeper gets the new  idle again
- *            sockets, then the settings (from here on they are
+ *   using    at once, within one call: the keeper gets the new  all say KNOBS_USED, or 5 s:
+ *            sockets, then the settings (from here on they are   the operator is answered
  *            the truth, also for the next master), then
  *            KNOBS_USE to all, sockets, workers
  *
@@ -24,8 +24,10 @@
 #include "nodeproxy/listeners.h"
 #include "nodeproxy/lib/ipc/procs.h"
 
+enum reload_state { RELOAD_IDLE, RELOAD_TRYING, RELOAD_USING };
+
 struct reload {
-	bool trying;
+	enum reload_state state;
 	/* what is tried */
 	uint64_t serial;
 	struct knobs knobs;
@@ -37,6 +39,7 @@ struct reload {
 	struct doors doors;
 	bool log_made;
 	bool waits[CHILDREN];		/* has not answered */
+	char done[KNOBS_ERROR];		/* using: the answer to be */
 	struct loop_timer deadline;
 	uint64_t order;			/* whom to answer: serial of the order, */
 	uint32_t asker;			/* generation of the admind that passed it on */
@@ -50,7 +53,7 @@ struct reload {
 void reload_open(struct master *);
 /* ORDER_RELOAD; the answer comes later, or at once. */
 void reload_order(struct master *, struct child *from, const struct msg_order *);
-/* KNOBS_OK, KNOBS_REFUSED. */
+/* KNOBS_OK, KNOBS_REFUSED, KNOBS_USED. */
 void reload_heard(struct master *, struct child *, const struct msg *);
 /* It died: nobody waits for its answer. */
 void reload_child_died(struct master *, struct child *);

@@ -120,7 +120,7 @@ int upgrade_order(struct master *m, const struct msg_order *o, char *text, size_
 		snprintf(text, n, "the deadline is 0 to 86400 seconds");
 		return -EINVAL;
 	}
-	if (u->state != UPGRADE_NONE || m->reload.trying || m->phase != PHASE_SERVING) {
+	if (u->state != UPGRADE_NONE || m->reload.state != RELOAD_IDLE || m->phase != PHASE_SERVING) {
 		snprintf(text, n, "an upgrade, a reload or the end is under way");
 		return -EALREADY;
 	}

@@ -165,7 +165,7 @@ void listeners_drop_all(struct listeners *ls)
 }
 
 /* A filter on the socket sees TCP headers: a segment with SYN and without ACK is a new caller. */
-static void hush(struct listener *l)
+static bool hush(struct listener *l)
 {
 	struct sock_filter f[] = {
 		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13),			/* the flags */
@@ -176,8 +176,10 @@ static void hush(struct listener *l)
 	};
 	struct sock_fprog prog = { .len = countof(f), .filter = f };
 
-	if (setsockopt(l->fd.v, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof prog) < 0)
-		log_warn("still_dialled", "listener=%s error=%d", l->gate->knobs.name, errno);
+	if (setsockopt(l->fd.v, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof prog) == 0)
+		return true;
+	log_limited(LOG_WARN, "still_dialled", "listener=%s error=%d", l->gate->knobs.name, errno);
+	return false;
 }
 
 void listeners_use(struct listeners *ls, const struct knobs *was)
@@ -192,9 +194,8 @@ void listeners_use(struct listeners *ls, const struct knobs *was)
 			continue;
 		now = knobs_find_socket(p->knobs, &was->listener[l->index]);
 		if (now < 0) {
-			hush(l);
 			l->closing = true;
-			l->close_at = mono_after_ms(clock_now(), CLOSE_MS);
+			l->close_at = mono_after_ms(clock_now(), hush(l) ? CLOSE_MS : 0);
 			continue;
 		}
 		l->index = (uint32_t)now;
@@ -211,7 +212,7 @@ void listeners_last_call(struct listeners *ls)
 {
 	for (unsigned i = 0; i < LISTENERS_MAX; i++)
 		if (fd_is_open(ls->at[i].fd))
-			hush(&ls->at[i]);
+			(void)hush(&ls->at[i]);
 }
 
 /* What is queued still, bounded: a filter that could not be attached must not keep us here. */

@@ -35,7 +35,7 @@ void reload_try(struct reload *r, struct chan *ch, const struct msg_knobs *m, st
 	chan_offer(ch, MSG_KNOBS_REFUSED, m, slice_str(why), NULL, 0);
 }
 
-int reload_use(struct reload *r, struct fd fd)
+static int use(struct reload *r, struct fd fd)
 {
 	struct slice was = r->knobs, now;
 	const struct knobs *k;
@@ -57,4 +57,13 @@ int reload_use(struct reload *r, struct fd fd)
 	r->knobs = now;
 	memfd_unmap(&was);
 	return 0;
+}
+
+int reload_use(struct reload *r, struct chan *ch, const struct msg_knobs *m, struct fd fd)
+{
+	int e = use(r, fd);
+
+	if (e == 0)
+		chan_say(ch, MSG_KNOBS_USED, m);
+	return e;
 }

@@ -22,7 +22,7 @@ struct reload {
 
 /* Answers on the channel. */
 void reload_try(struct reload *, struct chan *, const struct msg_knobs *, struct fd);
-/* 0, or -errno: it cannot go on. */
-must_use int reload_use(struct reload *, struct fd);
+/* Answers too.  0, or -errno: it cannot go on. */
+must_use int reload_use(struct reload *, struct chan *, const struct msg_knobs *, struct fd);
 
 #endif

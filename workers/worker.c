@@ -363,9 +363,9 @@ static void listen_here(const struct msg_listen *m, struct fd *fd)
 	}
 }
 
-static void knobs_use(struct fd fd)
+static void knobs_use(const struct msg_knobs *m, struct fd fd)
 {
-	int r = reload_use(&the.reload, fd);
+	int r = reload_use(&the.reload, &the.born.chan, m, fd);
 
 	if (r == 0)
 		return;
@@ -399,7 +399,7 @@ static void handle(const struct msg *m)
 		reload_try(&the.reload, &the.born.chan, m->p, fd);
 		break;
 	case MSG_KNOBS_USE:
-		knobs_use(fd);
+		knobs_use(m->p, fd);
 		break;
 	case MSG_LOG_LEVEL:
 		log_level = (enum log_level)min_of(((const struct msg_log_level *)m->p)->level,

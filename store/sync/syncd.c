@@ -629,6 +629,7 @@ static void from_master(struct syncd *s, const struct msg *m)
 		break;
 	case MSG_KNOBS_USE:
 		knobs_use(s, m->fd[0]);
+		(void)chan_say(&s->born.chan, MSG_KNOBS_USED, m->p);
 		break;
 	case MSG_SOURCE_DIR:
 	case MSG_FILE_HERE:

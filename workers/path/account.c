@@ -10,9 +10,7 @@
 /* The request is whole and the caller may send another. */
 static bool may_keep(const struct exchange *ex)
 {
-	const struct conn *c = ex->conn;
-
-	return ex->front_keep && ex->up.done && !c->path->draining && !c->gate->gone;
+	return ex->front_keep && ex->up.done && !conn_is_leaving(ex->conn);
 }
 
 static void answer_locally(struct exchange *ex, const struct reason_row *row)

@@ -76,6 +76,12 @@ static inline struct purse conn_purse(struct conn *c)
 	return (struct purse){ &c->path->chunks, &c->tenant->memory };
 }
 
+/* The answer under way is its last: the worker drains, or its listener is gone. */
+static inline bool conn_is_leaving(const struct conn *c)
+{
+	return c->path->draining || c->gate->gone;
+}
+
 /* Takes the stream.  NULL: refused (counted), and the stream is closed. */
 struct conn *conn_new(struct gate *, struct stream *, const struct addr *peer);
 /* Counts and closes a stream that is no conn: told why where HTTP is or must be spoken, else cut. */

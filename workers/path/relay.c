@@ -334,7 +334,7 @@ static enum step final(struct exchange *ex, struct slice rest)
 	} else {
 		ex->back_keep = h->keep_alive && h->body != BODY_UNTIL_CLOSE;
 		/* A caller that is still sending will be cut off: nobody wants the rest. */
-		ex->front_keep = ex->front_keep && ex->up.done && !p->draining &&
+		ex->front_keep = ex->front_keep && ex->up.done && !conn_is_leaving(ex->conn) &&
 				 !(streams && ex->front_http10);
 		out.chunked = streams && !ex->front_http10;
 		out.keep_alive = ex->front_keep;

@@ -43,7 +43,7 @@ struct msg_log_level {
 };
 
 struct msg_knobs {
-	uint64_t serial;		/* TRY, OK, REFUSED: of the reload; USE: generation of the settings */
+	uint64_t serial;		/* TRY, OK, REFUSED: of the reload; USE, USED: generation of the settings */
 };
 
 struct msg_ping {
