@@ -30,6 +30,11 @@ void state_refresh(struct state *st)
 	}
 }
 
+int64_t gather_unix_ms(const struct state *st, uint64_t since_mono_ms)
+{
+	return st->now_unix_ms - max_of(st->now_mono_ms - (int64_t)(since_mono_ms & INT64_MAX), 0);
+}
+
 int64_t gather_age_s(const struct state *st, uint64_t since_mono_ms)
 {
 	if (since_mono_ms >= (uint64_t)st->now_mono_ms)
@@ -139,7 +144,7 @@ const struct proc *gather_proc(const struct state *st, enum role role, uint32_t 
 		if (p->role != role || p->id != id || p->state == PROC_NONE)
 			continue;
 		if (!best || (best->state == PROC_DRAINING && p->state != PROC_DRAINING) ||
-		    (p->state != PROC_DRAINING && p->started_unix_ms > best->started_unix_ms))
+		    (p->state != PROC_DRAINING && p->started_mono_ms > best->started_mono_ms))
 			best = p;
 	}
 	return best;

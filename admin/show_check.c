@@ -62,7 +62,7 @@ static void check_processes(const struct state *st, struct findings *f)
 
 	for (uint32_t i = 0; st->has_procs && i < st->procs.count; i++) {
 		const struct proc *p = &st->procs.proc[i];
-		int64_t age = st->now_unix_ms - (int64_t)(p->started_unix_ms & INT64_MAX);
+		int64_t age = gather_age_s(st, p->started_mono_ms);
 
 		if (p->state == PROC_NONE || p->role >= ROLES)
 			continue;
@@ -79,7 +79,7 @@ static void check_processes(const struct state *st, struct findings *f)
 			found(f, WARNING, where, "see standard error of nodeproxy for why it died",
 			      "%s died and waits to be started again (%u restarts)", where,
 			      p->restarts);
-		else if (p->restarts && age < 3600 * 1000)
+		else if (p->restarts && age < 3600)
 			found(f, WARNING, where,
 			      p->panics ? "read `nodeproxyctl panic show` and report it"
 					: "see standard error of nodeproxy for why it died",
@@ -87,7 +87,7 @@ static void check_processes(const struct state *st, struct findings *f)
 			      WIFSIGNALED(p->last_status) ? "signal" : "exit",
 			      WIFSIGNALED(p->last_status) ? WTERMSIG(p->last_status)
 							  : WEXITSTATUS(p->last_status),
-			      (long long)(age / 1000), p->restarts);
+			      (long long)age, p->restarts);
 		if (p->panics)
 			found(f, WARNING, where, "read `nodeproxyctl panic show` and report it",
 			      "%s panicked; panics: %u", where, p->panics);

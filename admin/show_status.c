@@ -44,12 +44,13 @@ void show_end(struct answer *a)
 	text_addc(&a->body, '\n');
 }
 
-static void uptime(const struct state *st, const char *key, uint64_t since_ms, struct text *t)
+/* By the clock that nobody sets: a wall clock that jumps makes nobody older. */
+static void uptime(const struct state *st, const char *key, uint64_t since_mono_ms, struct text *t)
 {
-	if (since_ms == 0 || since_ms > (uint64_t)INT64_MAX)
+	if (since_mono_ms == 0)
 		js_null(t, key);
 	else
-		js_i64(t, key, max_of(st->now_unix_ms - (int64_t)since_ms, 0) / 1000);
+		js_i64(t, key, gather_age_s(st, since_mono_ms));
 }
 
 /* How the last process of this slot died, in words; null when none has. */
@@ -87,7 +88,7 @@ void show_worker(const struct state *st, uint32_t id, bool counters, struct text
 	js_u64(t, "refused_rev", p->refused_rev);
 	js_u64(t, "restarts", p->restarts);
 	js_u64(t, "panics", p->panics);
-	uptime(st, "uptime_seconds", p->state == PROC_WAITING ? 0 : p->started_unix_ms, t);
+	uptime(st, "uptime_seconds", p->state == PROC_WAITING ? 0 : p->started_mono_ms, t);
 	last_exit(p, t);
 	js_u64(t, "connections", gather_worker(st, id, WC_conns_gauge));
 	js_u64(t, "back_connections", gather_worker(st, id, WC_backs_gauge));
@@ -137,7 +138,7 @@ static void processes(const struct state *st, struct text *t)
 		js_str(t, "state", proc_word(p));
 		js_u64(t, "restarts", p->restarts);
 		js_u64(t, "panics", p->panics);
-		uptime(st, "uptime_seconds", p->started_unix_ms, t);
+		uptime(st, "uptime_seconds", p->started_mono_ms, t);
 		last_exit(p, t);
 		js_close(t, '}');
 	}
@@ -155,7 +156,7 @@ static void not_durable(const struct state *st, const json_t *report, struct tex
 	}
 	js_open(t, "not_durable", '{');
 	js_str(t, "why", jget_str(store, "problem"));
-	js_u64(t, "since_unix_ms", jget_u64(store, "since_unix_ms"));
+	js_i64(t, "since_unix_ms", gather_unix_ms(st, jget_u64(store, "since_mono_ms")));
 	js_i64(t, "seconds", gather_age_s(st, jget_u64(store, "since_mono_ms")));
 	js_close(t, '}');
 }
@@ -182,6 +183,22 @@ static void config(const struct state *st, struct text *t)
 	js_close(t, '}');
 }
 
+/* Dates as the wall clock, which may have been set since, says them now. */
+static void fresh_dates(const struct state *st, const json_t *report)
+{
+	json_t *o;
+	size_t i;
+
+	json_array_foreach(jget_array(report, "sources"), i, o)
+		if (json_is_object(o))
+			json_object_set_new(o, "since_unix_ms", json_integer(gather_unix_ms(
+					    st, jget_u64(o, "since_mono_ms"))));
+	o = json_object_get(report, "store");
+	if (jget_u64(o, "since_mono_ms"))
+		json_object_set_new(o, "since_unix_ms",
+				    json_integer(gather_unix_ms(st, jget_u64(o, "since_mono_ms"))));
+}
+
 void show_status(struct state *st, const struct call *c, struct answer *ret)
 {
 	const json_t *report = report_brief(&st->report);
@@ -191,6 +208,7 @@ void show_status(struct state *st, const struct call *c, struct answer *ret)
 	uint64_t dropped = 0;
 
 	(void)c;
+	fresh_dates(st, report);
 	*ret = show_ok();
 	t = &ret->body;
 	js_bool(t, "ready", ready);
@@ -201,7 +219,7 @@ void show_status(struct state *st, const struct call *c, struct answer *ret)
 	js_str(t, "cluster", st->knobs->cluster);
 	js_str(t, "version", PACKAGE_VERSION);
 	js_u64(t, "started_unix_ms", st->started_unix_ms);
-	uptime(st, "uptime_seconds", st->started_unix_ms, t);
+	uptime(st, "uptime_seconds", st->procs.started_mono_ms, t);
 	js_str(t, "log_level", log_level_name(st->log_level));
 	/* The state's; a report may be a little older than the view that was made from it. */
 	js_u64(t, "rev", max_of(jget_u64(report, "rev"), st->procs.rev));
@@ -259,6 +277,7 @@ void show_sources(struct state *st, const struct call *c, struct answer *ret)
 			     "look at its state in `nodeproxyctl status`; ask again in a second");
 		return;
 	}
+	fresh_dates(st, report);
 	*ret = show_ok();
 	json_object_foreach((json_t *)(uintptr_t)report, key, v)
 		js_node(&ret->body, key, v);

@@ -16,6 +16,7 @@
 #define PING_MS	      1000	/* without a sign of life; a worker gives four a second */
 #define HANG_MS	      10000	/* a worker: dead for its callers anyway */
 #define HANG_OTHER_MS 120000	/* syncd may build a large view, admind write to a slow disk */
+#define GAP_MS	      4000	/* between two ticks of a second each */
 #define SPEAK_MS      5000	/* adopted in the middle of its birth */
 
 void child_spoke(struct child *c)
@@ -69,9 +70,34 @@ static void check_beat(struct master *m, struct child *c)
 				0);
 }
 
+/* We were not here for a while: the host slept, or all of us were frozen, or only we.  Nobody could
+ * have shown us a sign of life, so that time does not count against them. */
+static void forgive(struct master *m, int64_t gap_ns)
+{
+	log_warn("time_jumped", "ms=%lld", (long long)(gap_ns / NS_PER_MS));
+	for (unsigned i = 0; i < CHILDREN; i++) {
+		struct child *c = &m->child[i];
+
+		if (!child_is_alive(c))
+			continue;
+		c->beat_at = clock_now();
+		c->started.ns += gap_ns;
+		c->pinged = false;
+	}
+}
+
+void children_clock(struct master *m)
+{
+	struct mono was = m->ticked;
+
+	m->ticked = clock_tick();
+	if (was.ns && m->ticked.ns - was.ns > GAP_MS * NS_PER_MS)
+		forgive(m, m->ticked.ns - was.ns);
+}
+
 void children_tick(struct master *m)
 {
-	clock_tick();
+	children_clock(m);
 	for (unsigned i = 0; i < CHILDREN; i++) {
 		struct child *c = &m->child[i];
 

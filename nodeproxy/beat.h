@@ -9,6 +9,8 @@
 
 /* It gave a sign of life: a message, or its beat on the board. */
 void child_spoke(struct child *);
+/* Reads the clock, before anybody is judged by it: time in which the host slept counts for nobody. */
+void children_clock(struct master *);
 /* Once a second: hangs, late views, adopted children that never spoke. */
 void children_tick(struct master *);
 

@@ -171,7 +171,7 @@ void child_start(struct child *c)
 	c->restarts += c->generation > 0;
 	c->generation++;
 	c->started = c->beat_at = clock_now();
-	c->started_unix_ms = (uint64_t)clock_unix_ms();
+	c->started_mono_ms = (uint64_t)(c->started.ns / NS_PER_MS);
 	c->rev = c->refused_rev = c->beat = 0;
 	c->told = c->retired = c->pinged = c->stalled = false;
 	if (child_is_worker(c))

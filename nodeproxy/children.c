@@ -29,6 +29,7 @@ void procs_write(struct master *m)
 	__atomic_store_n(&p->seq, seq, __ATOMIC_RELAXED);
 	__atomic_thread_fence(__ATOMIC_RELEASE);
 	p->started_unix_ms = m->started_unix_ms;
+	p->started_mono_ms = m->started_mono_ms;
 	p->rev = viewset_rev(&m->views.newest);
 	p->shutting_down = m->phase == PHASE_LEAVING;
 	p->upgrading = m->upgrade.state != UPGRADE_NONE;
@@ -51,7 +52,7 @@ void procs_write(struct master *m)
 			.pid = child_is_alive(c) ? (uint32_t)c->pid : 0,
 			.cpu = c->cpu,
 			.restarts = c->restarts,
-			.started_unix_ms = c->started_unix_ms,
+			.started_mono_ms = c->started_mono_ms,
 			.rev = c->rev,
 			.refused_rev = c->refused_rev,
 			.last_status = c->last_status,
@@ -118,10 +119,10 @@ static void adopt(struct master *m, struct child *c)
 		c->rev = p->rev;
 		c->refused_rev = p->refused_rev;
 		c->last_status = p->last_status;
-		c->started_unix_ms = p->started_unix_ms;
+		c->started_mono_ms = p->started_mono_ms;
 		c->cpu = p->cpu;
 	}
-	c->generation = c->restarts + (c->started_unix_ms != 0);
+	c->generation = c->restarts + (c->started_mono_ms != 0);
 	c->started = c->beat_at = clock_tick();
 	if (!kept_take(&m->kept, &c->pidfd, &pid, "pid/%s/%u", role_name(c->role), c->id) ||
 	    !kept_take(&m->kept, &chan, &generation, "chan/%s/%u", role_name(c->role), c->id) ||

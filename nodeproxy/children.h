@@ -52,7 +52,7 @@ struct child {
 	int last_status;		/* wait status of the last death, -1: unknown */
 	pid_t adopted_pid;		/* the keeper reaps it and says how it ended */
 	struct mono started, ready_at;
-	uint64_t started_unix_ms;
+	uint64_t started_mono_ms;	/* also of one that was adopted */
 	uint64_t rev, refused_rev;
 	bool view_late;			/* its channel was full: send the newest view again */
 	struct loop_timer again;	/* back-off, or the end of draining, or of stopping */

@@ -110,6 +110,7 @@ static struct {
 	uint32_t eras;			/* so far */
 	struct msg_old_ones old;	/* as the one that leads was told */
 	uint64_t started_unix_ms;
+	uint32_t started_mono_s;
 	struct mono start_at, kill_at;
 	unsigned fails;
 	int exit_code;
@@ -167,6 +168,7 @@ static void tell_table(struct era *e)
 		struct msg_kept_end end = { .count = e->told_count, .birth = e->birth,
 					    .speaks = KEEPER_SPEAKS,
 					    .started_unix_ms = k.started_unix_ms,
+					    .started_mono_s = k.started_mono_s,
 					    .rev = e->launch.rev };
 		const struct table_entry *t;
 
@@ -633,6 +635,7 @@ int main(int argc, char **argv)
 	k.leads->state = ERA_LEADS;
 	k.leads->id = ++k.eras;
 	k.started_unix_ms = (uint64_t)clock_unix_ms();
+	k.started_mono_s = (uint32_t)(clock_tick().ns / NS_PER_S);
 	o = open("/proc/self/exe", O_PATH | O_CLOEXEC);
 	k.leads->exe.v = o < 0 ? -1 : fcntl(o, F_DUPFD_CLOEXEC, 10);	/* out of the channel's way */
 	if (o >= 0)

@@ -55,6 +55,7 @@ int kept_open(struct kept *k, struct fd *chan)
 
 			k->birth = (enum kept_birth)min_of(end->birth, (uint32_t)BIRTH_TRIAL);
 			k->started_unix_ms = end->started_unix_ms;
+			k->started_mono_ms = end->started_mono_s * 1000ull;
 			k->old_rev = end->rev;
 			return end->speaks < KEEPER_SPEAKS ? -EPROTONOSUPPORT : 0;
 		}

@@ -22,6 +22,7 @@ struct kept {
 	struct chan chan;		/* to the keeper */
 	enum kept_birth birth;		/* why we are */
 	uint64_t started_unix_ms;	/* of the instance */
+	uint64_t started_mono_ms;
 	uint64_t old_rev;		/* BIRTH_TRIAL: newest of the older master's workers */
 	struct kept_entry *entry;
 	unsigned n;

@@ -165,6 +165,7 @@ static int shared_pages(struct master *m)
 	page = m->procs.p;
 	page->magic = PROCS_MAGIC;
 	m->started_unix_ms = m->kept.started_unix_ms;
+	m->started_mono_ms = m->kept.started_mono_ms;
 	page->master_starts++;
 	m->slots = min_of(page->slots, (uint32_t)BOARD_WORKERS);
 	reload_open(m);

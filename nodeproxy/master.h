@@ -52,6 +52,8 @@ struct master {
 	struct knobs knobs;
 	struct fd knobs_fd;		/* sealed, for the children */
 	uint64_t started_unix_ms;	/* of the instance */
+	uint64_t started_mono_ms;
+	struct mono ticked;		/* the last look at the children */
 	unsigned n_workers;		/* that serve */
 	unsigned slots;			/* of the board that workers were started in */
 	int cpu[BOARD_WORKERS];

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "nodeproxy/beat.h"
 #include "nodeproxy/lib/base/clock.h"
 #include "nodeproxy/lib/base/log.h"
 #include "nodeproxy/master.h"
@@ -130,7 +131,7 @@ static void on_watchdog(void *arg)
 {
 	struct master *m = arg;
 
-	clock_tick();
+	children_clock(m);
 	if (is_well(m))
 		notify("WATCHDOG=1");
 	else

@@ -137,7 +137,7 @@ static void human(const char *key, const json_t *v, int64_t now_unix_ms, struct 
 			text_adds(t, human_ns((uint64_t)n, buf));
 		else if (ends_with(key, "_unix_ms")) {
 			if (n > 0) {
-				text_adds(t, human_seconds((now_unix_ms - n) / 1000, buf));
+				text_adds(t, human_seconds(max_of(now_unix_ms - n, 0) / 1000, buf));
 				text_adds(t, " ago");
 			} else {
 				text_addc(t, '-');
@@ -449,11 +449,11 @@ static void print_config(const json_t *config, int64_t now_unix_ms, struct text 
 	if (!json_is_object(config))
 		return;
 	text_printf(out, "settings   generation %lld, for %s\n", number_at(config, "generation"),
-		    human_seconds((now_unix_ms - number_at(config, "since_unix_ms")) / 1000, age));
+		    human_seconds(max_of(now_unix_ms - number_at(config, "since_unix_ms"), 0) / 1000, age));
 	if (!json_is_object(last) || json_is_true(json_object_get(last, "ok")))
 		return;
 	text_printf(out, "reload     REFUSED %s ago: ",
-		    human_seconds((now_unix_ms - number_at(last, "at_unix_ms")) / 1000, age));
+		    human_seconds(max_of(now_unix_ms - number_at(last, "at_unix_ms"), 0) / 1000, age));
 	print_clean(out, text_at(last, "reason"));
 	text_addc(out, '\n');
 }

@@ -212,9 +212,10 @@ static void source_json(FILE *f, const struct report *r, const struct model_coun
 	json_text(f, r->kind);
 	fputs(",\"path\":", f);
 	json_text(f, r->path);
-	fprintf(f, ",\"state\":\"%s\",\"since_unix_ms\":%lld,\"places\":%u,\"documents\":%u,"
+	fprintf(f, ",\"state\":\"%s\",\"since_unix_ms\":%lld,\"since_mono_ms\":%lld,\"places\":%u,\"documents\":%u,"
 		   "\"accepted\":%u,\"refused\":%u,\"problem\":",
-		source_state_name(r->state), (long long)r->since_unix_ms, n->places,
+		source_state_name(r->state), (long long)clock_unix_ms() - mono_diff_ms(clock_now(), r->since),
+		(long long)(r->since.ns / NS_PER_MS), n->places,
 		n->documents, good, n->refused);
 	json_text(f, r->problem ? r->problem : "");
 	fputc('}', f);

@@ -35,7 +35,7 @@ struct report {
 	const char *kind, *path;	/* of the source */
 	enum source_state state;
 	const char *problem;		/* while lost: why */
-	int64_t since_unix_ms;		/* of state */
+	struct mono since;		/* of state */
 	uint64_t rev;
 	uint64_t failed_rev, failed_views;
 	uint64_t views, bases;

@@ -432,7 +432,7 @@ static void set_state(struct syncd *s, enum source_state state, const char *why)
 	if (s->report.state == state)
 		return;
 	s->report.state = state;
-	s->report.since_unix_ms = clock_unix_ms();
+	s->report.since = clock_tick();
 	if (state == SOURCE_LOST)
 		log_warn("source_lost", "path=\"%s\" why=\"%s\" serving_rev=%llu",
 			 s->report.path, why, (unsigned long long)s->rev);
@@ -787,7 +787,7 @@ int main(int argc, char **argv)
 	snprintf(s->store_path, sizeof s->store_path, "%s/store.db", s->knobs->state_dir);
 	s->report = (struct report){ .kind = "file", .path = s->knobs->source_path,
 				     .state = SOURCE_STARTING, .problem = "",
-				     .since_unix_ms = clock_unix_ms(),
+				     .since = s->began,
 				     .store_path = s->store_path };
 	r = loop_init(&s->loop);
 	if (r == 0)

@@ -96,7 +96,7 @@ struct admin_pages *admin_state_new(struct state *st)
 										       : ROLE_ADMIND,
 						  .id = i < 2 ? i : 0, .state = PROC_READY,
 						  .pid = 100 + i, .cpu = i < 2 ? (int32_t)i : -1,
-						  .started_unix_ms = 1000, .rev = 7 };
+						  .started_mono_ms = 1000, .rev = 7 };
 	memcpy(page.role, "worker", 7);
 	memcpy(page.what, "must(x)", 8);
 	memcpy(p->panics.entry[3].page, &page, sizeof page);

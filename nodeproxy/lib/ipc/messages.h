@@ -155,7 +155,7 @@ struct msg_kept_end {
 	uint32_t count;
 	uint32_t birth;			/* enum kept_birth */
 	uint32_t speaks;		/* KEEPER_SPEAKS of the keeper */
-	uint32_t zero;
+	uint32_t started_mono_s;	/* the same by CLOCK_MONOTONIC; 0: not known */
 	uint64_t started_unix_ms;	/* of the instance */
 	uint64_t rev;			/* of the older master, when it said LAUNCH */
 };

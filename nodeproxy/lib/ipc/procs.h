@@ -21,7 +21,7 @@ struct proc {
 	uint32_t state, pid;
 	int32_t cpu;			/* -1: not pinned */
 	uint32_t restarts;		/* starts after the first */
-	uint64_t started_unix_ms;
+	uint64_t started_mono_ms;	/* CLOCK_MONOTONIC: one clock for all processes of a host */
 	uint64_t rev;			/* worker: view it serves */
 	uint64_t refused_rev;		/* worker: view it refused last, 0: none */
 	int32_t last_status;		/* wait status of the last death */
@@ -34,7 +34,8 @@ struct proc {
 
 struct procs {
 	uint32_t magic, seq;
-	uint64_t started_unix_ms;	/* of the instance */
+	uint64_t started_unix_ms;	/* of the instance; to be shown, not to be counted with */
+	uint64_t started_mono_ms;
 	uint64_t master_starts;
 	uint64_t rev;			/* newest view the master holds */
 	uint64_t failed_rev;		/* newest view that all workers refused */

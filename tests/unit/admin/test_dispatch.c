@@ -228,7 +228,7 @@ START_TEST(a_draining_worker_does_not_hide_its_replacement)
 	pages->procs.proc[4] = pages->procs.proc[1];
 	pages->procs.proc[4].state = PROC_DRAINING;
 	pages->procs.proc[4].pid = 55;
-	pages->procs.proc[4].started_unix_ms = 5000;
+	pages->procs.proc[4].started_mono_ms = 5000;
 	state_refresh(&st);
 	ck_assert_uint_eq(gather_proc(&st, ROLE_WORKER, 1)->pid, 101);
 	end();
