@@ -1,9 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the nodeproxy authors
-"""1,000 random changes of the routing state, broken documents among them, while clients send
-requests: not one request fails, and in the end everybody serves the last state and what is broken
-is named.  At most 20 s; NP_SEED chooses the changes."""
+"""Random changes of the routing state, broken documents among them, while clients send requests: not
+one request fails, no process grows or keeps a descriptor, and in the end everybody serves the last state
+and what is broken is named.  150 changes, with NP_FULL=1 a thousand (a minute); NP_SEED chooses them.
+
+The pace is the system's: the next change is made when a few requests more were answered, and every tenth
+time when the workers serve the last one, which is looked at by a change that cannot be overlooked."""
+import contextlib
 import http.client
 import json
 import os
@@ -18,7 +22,10 @@ import np  # noqa: E402
 np.only_in_tiers("process")
 np.need_root()
 SEED = int(os.environ.get("NP_SEED", "1"))
-CHANGES, SECONDS = 1000, 14
+FULL = os.environ.get("NP_FULL", "") not in ("", "0")
+CHANGES = 1000 if FULL else 150
+GROWTH_KIB = 4096       # of a process between the middle and the end; a leak of a view per change would be more
+SANITIZED = b"__asan_init" in open(os.path.join(np.BUILD, "nodeproxy/nodeproxy"), "rb").read()
 dice = random.Random(SEED)
 
 
@@ -62,9 +69,25 @@ def route(to):
             f"  - matches: [{{path: {{type: PathPrefix, value: /}}}}]\n    backendRefs: [{{name: {to}, port: 80}}]\n")
 
 
+def sizes(pids):
+    """{pid: (name, PSS in KiB, open descriptors)} of our processes."""
+    found = {}
+    for p in pids:
+        with contextlib.suppress(OSError):
+            pss = next(int(x.split()[1]) for x in open(f"/proc/{p}/smaps_rollup") if x.startswith("Pss:"))
+            found[p] = (pids[p], pss, len(os.listdir(f"/proc/{p}/fd")))
+    return found
+
+
 def main():
     with np.Host(workers=2) as host:
+        clients = []
         ports = [host.backend(n).port for n in ("one", "two", "three")]
+
+        def requests(n):
+            """Waits until every client has been answered n times more."""
+            want = [c.answers + n for c in clients]
+            np.until("answers", lambda: all(c.answers >= w or c.wrong for c, w in zip(clients, want)))
 
         def some():
             return dice.sample(ports, dice.randint(1, len(ports)))
@@ -76,7 +99,7 @@ def main():
                 f.write(text[:half])
                 f.flush()
                 if dice.random() < 0.3:
-                    time.sleep(0.03)
+                    requests(10)        # while half of it is there
                 f.write(text[half:])
 
         def remove(name):
@@ -112,14 +135,26 @@ def main():
         host.write("web.yaml", service("web", ports))
         host.write("api.yaml", service("api", ports))
         host.start()
-        clients = [Client(host.port, f"/{n}") for n in "abc"]
+        clients += [Client(host.port, f"/{n}") for n in "abc"]
         for c in clients:
             c.start()
-        began, made = time.monotonic(), 0
-        while made < CHANGES and time.monotonic() - began < SECONDS:
+
+        began, made, middle, seen = time.monotonic(), 0, None, 0
+        while made < CHANGES:
             change()
             made += 1
-            time.sleep(0.008)
+            requests(3)
+            if made % 10 == 0:
+                # Addresses of their own, so that each of these changes is a view of its own.
+                host.write("probe.yaml", service("probe", [20000 + made]))
+                np.until(f"change {made} in all workers", lambda: f":{20000 + made}" in json.dumps(
+                    host.ctl_json("get", "endpoints")) and len({w["rev"] for w in host.status()["workers"]}) == 1)
+                seen += 1
+            if made == CHANGES // 2:
+                middle = sizes(host.pids())
+        end = sizes(host.pids())
+        took = time.monotonic() - began
+        remove("probe.yaml")
         # The end state: one broken document, everything else as it should be.
         remove("zz-again.yaml")
         host.write("web.yaml", service("web", ports[:1]))
@@ -146,10 +181,16 @@ def main():
             c.join(10)
         wrong = [w for c in clients for w in c.wrong]
         answers = sum(c.answers for c in clients)
-        print(f"churn: {made} changes, {r['rev']} revisions, {answers} requests, {len(wrong)} failed, seed {SEED}; "
-              f"change ms {json.dumps(r['timings_ms']['change'])}")
+        print(f"churn: {made} changes in {took:.0f} s, {seen} of them looked for, {r['rev']} revisions, {answers} requests, "
+              f"{len(wrong)} failed, seed {SEED}; change ms {json.dumps(r['timings_ms']['change'])}")
+        for p, (name, kib, fds) in sorted(end.items()):
+            print(f"  {name} {p}: {middle[p][1]} -> {kib} KiB, {middle[p][2]} -> {fds} descriptors")
+            # What is in flight, a view being handed over or a connection of the pool, comes and goes.
+            assert fds <= middle[p][2] + 16, f"{name} {p} keeps descriptors"
+            assert SANITIZED or kib <= middle[p][1] + GROWTH_KIB, f"{name} {p} grows"
+        assert set(end) == set(middle), "somebody was replaced"
         assert not wrong, wrong[:5]
-        assert answers > 200 and r["rev"] > 50
+        assert answers > 200 and r["rev"] > seen
         assert r["refused"][0]["line"] == 5 and r["refused"][0]["field"] == "spec.nonsense", r["refused"]
         assert s["failed_rev"] == 0 and all(w["restarts"] == 0 and w["panics"] == 0 for w in s["workers"]), s["workers"]
         assert all(p["restarts"] == 0 for p in s["processes"]), s["processes"]
