@@ -428,7 +428,7 @@ static void one_event(struct source_file *s, const struct inotify_event *e)
 		soon(s);
 		return;
 	}
-	if (e->mask & IN_ISDIR || !is_ours(s, name))
+	if (!is_ours(s, name))
 		return;
 	f = file_make(s, name);
 	if (f == NULL && is_full(s))
