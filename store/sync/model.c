@@ -367,6 +367,7 @@ void model_add_stored(struct model *m, const char *name, uint32_t line, struct r
 		return;
 	}
 	p->seen = true;
+	m->stored = true;
 	(void)claim_add(m, p, r, line, row);
 }
 
@@ -466,6 +467,8 @@ static bool settle_resource(struct model *m, struct resource *r)
 	same = was && c && memcmp(was->row->digest, c->held->row->digest, 32) == 0;
 	if (c == NULL)
 		journal_row_gone(&m->journal, r->kind, r->ns, r->name);
+	else if (m->stored)
+		;
 	else if (!same || was->row->line != c->held->row->line ||
 		 strcmp(was->row->source, c->held->row->source) != 0)
 		journal_row(&m->journal, r->served);
@@ -498,6 +501,7 @@ bool model_settle(struct model *m)
 		if (list_is_empty(&r->claims) && r->served == NULL)
 			resource_free(m, r);
 	}
+	m->stored = false;
 	units_settle(m);
 	return changed;
 }

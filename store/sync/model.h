@@ -146,6 +146,7 @@ struct model {
 	struct node touched_services, touched_spaces;
 	bool tenants_touched;
 	bool snapshot;
+	bool stored;			/* what was added last is in the store: no notes about rows */
 	uint64_t shortages, mark;
 	struct slots slot[SLOT_SCOPES];
 	uint32_t gen;			/* last generation of a slot */

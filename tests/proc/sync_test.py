@@ -3,6 +3,7 @@
 # Copyright the nodeproxy authors
 """The sync process and its store in real life: it is killed under traffic, its source goes away and
 comes back, the host starts without a source, and with a store that is junk."""
+import contextlib
 import os
 import shutil
 import signal
@@ -97,6 +98,51 @@ def junk_for_a_store(host, one):
     assert os.path.exists(store + ".bad-1") and "store_moved_aside" in open(host.log).read()
 
 
+def killed_at_the_worst_moments(one, two):
+    """While it starts, while the store is written anew, while a report is made: again and again, and what
+    is then in the store is everything."""
+    with np.Host(workers=1, config="respawn: {min: 1, max: 20}") as host:
+        state = os.path.join(host.dir, "state")
+        many = [19000 + i for i in range(8)]
+        for i in range(150):
+            host.service(f"shop/many-{i}", 80, many)
+        host.service("shop/web", 80, [one.port])
+        host.start()
+        answers(host, "one")
+        all_of_it = np.until("all", lambda: (r := source(host)["sources"][0]) and r["state"] == "synced" and r["accepted"])
+        services = host.status()["services"]    # two names may hash to one address: one less
+
+        def kill():
+            was = syncd(host)["pid"]
+            os.kill(was, signal.SIGKILL)
+            return np.until("another syncd", lambda: (p := syncd(host)) and p["pid"] not in (0, was) and p["pid"])
+
+        def anew():
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(state, "store.db"))      # it is written again, beside
+            np.until("a new store", lambda: os.path.exists(os.path.join(state, "store.db.new")) or
+                     os.path.exists(os.path.join(state, "store.db")))
+
+        moments, rev = (kill, anew, lambda: time.sleep(0.05), lambda: time.sleep(0.2)), 0
+        for n in range(8):
+            host.service("shop/web", 80, [(two, one)[n % 2].port])
+            moments[n % 4]()
+            kill()
+            answers(host, ("two", "one")[n % 2])
+            now = host.status()["view_rev"]
+            assert now >= rev, f"views went back: {rev} {now}"
+            rev = now
+        np.until("everything", lambda: (r := source(host)) and r["sources"][0]["accepted"] == all_of_it and
+                 r["durable"] and r["store"]["rev"] == r["rev"])
+        assert host.status()["workers"][0]["restarts"] == 0
+        assert host.stop() == 0
+        os.rename(host.resources, host.resources + ".away")
+        host.start()
+        answers(host, "one")
+        np.until("everything", lambda: host.status()["services"] == services)
+        assert not os.path.exists(os.path.join(state, "store.db.new")), os.listdir(state)
+
+
 def main():
     with np.Host(workers=2, config="respawn: {min: 1, max: 50}") as host:
         one, two = host.backend("one"), host.backend("two")
@@ -106,6 +152,7 @@ def main():
         killed_under_traffic(host, one, two)
         source_away_and_back(host, one, two)
         junk_for_a_store(host, one)
+        killed_at_the_worst_moments(one, two)
         print("sync: killed, source lost, cold start, junk for a store: served all the time")
 
 
