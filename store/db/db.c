@@ -369,6 +369,7 @@ int db_open(int dir, struct db **ret, struct db_found *found)
 		snprintf(found->why, sizeof found->why, "this SQLite cannot be kept in a directory");
 		return r;
 	}
+	unlinkat(dir, DB_NAME ".new", 0);	/* see anew.h: of a process that was killed */
 	found->fresh = fstatat(dir, DB_NAME, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_size == 0;
 	r = open_once(dir, ret, found->why, false);
 	if (r == -EBADMSG)	/* a read that failed once can look like damage: look twice */
@@ -407,6 +408,13 @@ void db_cache(struct db *db, unsigned kib)
 	(void)run(db, sql);	/* without it everything is only slower, or larger */
 	if (kib == 0)
 		sqlite3_db_release_memory(db->sql);
+}
+
+uint64_t db_log_bytes(const struct db *db)
+{
+	struct stat st;
+
+	return fstatat(db->dir, DB_NAME "-wal", &st, AT_SYMLINK_NOFOLLOW) == 0 ? (uint64_t)st.st_size : 0;
 }
 
 bool db_is_in_place(const struct db *db)

@@ -60,6 +60,9 @@ must_use int db_move_aside(int dir, const char *why, struct db_found *ret_found)
 /* False when the file was removed or replaced behind our back: what is committed goes nowhere. */
 bool db_is_in_place(const struct db *);
 
+/* Bytes of its log: what was committed and could not be written back yet. */
+uint64_t db_log_bytes(const struct db *);
+
 /* Pages kept in memory: kib of them for a while, 0: back to the usual few, the rest is freed. */
 void db_cache(struct db *, unsigned kib);
 

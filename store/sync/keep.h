@@ -16,6 +16,7 @@
 
 #define KEEP_WAIT_MIN_MS 200
 #define KEEP_WAIT_MAX_MS 10000
+#define KEEP_LOG_MAX	 (64u << 20)
 #define KEEP_REV_MAX	 (1ull << 53)	/* more is damage: numbers in JSON end there */
 
 struct keep {

@@ -266,6 +266,8 @@ static void look_cb(void *arg)
 {
 	struct syncd *s = arg;
 
+	if (s->on_copy)
+		return;		/* whose end is in other hands */
 	if (keep_dir_is_removed(&s->keep) || s->keep.dir < 0) {
 		int64_t up_ms = mono_diff_ms(clock_tick(), s->began);
 

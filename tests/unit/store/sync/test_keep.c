@@ -793,7 +793,156 @@ START_TEST(a_report_in_steps_is_the_report)
 }
 END_TEST
 
-UNIT_TESTS("keep", what_changes_while_the_store_is_written_anew_is_in_it,
+/* ---- system calls that fail: each one with NP_FULL=1, else every seventh ---- */
+
+static long calls_left;		/* the one that fails; 0: none */
+static bool calls_stay_broken, call_failed;
+static int call_errno;
+static long last_calls_left;
+
+static bool call_fails(void)
+{
+	if (call_failed && calls_stay_broken) {
+		errno = call_errno;
+		return true;
+	}
+	if (calls_left == 0 || --calls_left > 0)
+		return false;
+	call_failed = true;
+	errno = call_errno;
+	return true;
+}
+
+static ssize_t bad_pread(int fd, void *p, size_t n, off_t at)
+{
+	return call_fails() ? -1 : pread(fd, p, n, at);
+}
+static ssize_t bad_pwrite(int fd, const void *p, size_t n, off_t at)
+{
+	return call_fails() ? -1 : pwrite(fd, p, n, at);
+}
+static int bad_ftruncate(int fd, off_t n)
+{
+	return call_fails() ? -1 : ftruncate(fd, n);
+}
+static int bad_fstat(int fd, struct stat *st)
+{
+	return call_fails() ? -1 : fstat(fd, st);
+}
+static int bad_fsync(int fd)
+{
+	return call_fails() ? -1 : fsync(fd);
+}
+
+static void hook_calls(bool on)
+{
+	static const struct {
+		const char *name;
+		sqlite3_syscall_ptr fn;
+	} call[] = {
+		{ "pread", (sqlite3_syscall_ptr)(void *)bad_pread },
+		{ "pread64", (sqlite3_syscall_ptr)(void *)bad_pread },
+		{ "pwrite", (sqlite3_syscall_ptr)(void *)bad_pwrite },
+		{ "pwrite64", (sqlite3_syscall_ptr)(void *)bad_pwrite },
+		{ "ftruncate", (sqlite3_syscall_ptr)(void *)bad_ftruncate },
+		{ "fstat", (sqlite3_syscall_ptr)(void *)bad_fstat },
+		{ "fsync", (sqlite3_syscall_ptr)(void *)bad_fsync },
+	};
+	sqlite3_vfs *vfs = sqlite3_vfs_find("unix");
+
+	for (size_t i = 0; i < countof(call); i++)
+		(void)vfs->xSetSystemCall(vfs, call[i].name, on ? call[i].fn : NULL);
+}
+
+/* A life of a store under faults: opened, loaded, changed, written anew.  What is true afterwards is
+ * true in memory whatever failed, and in the store once it can be written. */
+static void scenario(long nth, bool stays)
+{
+	struct world w;
+	struct keep keep;
+	struct keep_loaded loaded;
+	char *dumps[2];
+	int r;
+
+	setup_dir();
+	two_revisions(dumps, true);
+	world_init(&w, "10.96.0.0/12");
+	calls_left = nth;
+	calls_stay_broken = stays;
+	call_failed = false;
+	hook_calls(true);
+	r = keep_open(&keep, dir);
+	if (r == 0)
+		r = keep_load(&keep, &w.model, &loaded);
+	if (r < 0) {
+		ck_assert_str_ne(keep.problem, "");
+		world_fini(&w);
+		world_init(&w, "10.96.0.0/12");
+	} else {
+		ck_assert(model_settle(&w.model));
+		publish(&w);
+		ck_assert_str_eq(world_dump(&w), dumps[1]);
+	}
+	model_snapshot(&w.model);
+	tell(&w, "a.yaml", ALL SERVICE("first", ""));
+	ck_assert(settle(&w));
+	if (!keep_write(&keep, &w.model, w.rev + 10, true)) {
+		ck_assert_str_ne(keep.problem, "");
+		ck_assert(call_failed);
+	}
+	tell(&w, "a.yaml", ALL SERVICE("second", ""));
+	ck_assert(settle(&w));
+	if (stays)
+		(void)keep_write(&keep, &w.model, w.rev + 10, true);
+	w.model.journal.rewrite = true;
+	(void)keep_write(&keep, &w.model, w.rev + 10, true);
+	if (stays && call_failed)
+		ck_assert(!keep.durable || !rewrite_is_on(&keep.rewrite));
+	/* The disk is well again. */
+	last_calls_left = calls_left;
+	calls_left = 0;
+	call_failed = false;
+	ck_assert_msg(keep_write(&keep, &w.model, w.rev + 11, true) ||
+		      keep_write(&keep, &w.model, w.rev + 11, true), "call %ld: %s", nth, keep.problem);
+	hook_calls(false);
+	ck_assert(serves(&w, "shop/second"));
+	ck_assert(!is_here("store.db.new"));
+	keep_close(&keep);
+	restarted_serves_the_same(&w, false);
+	world_fini(&w);
+	forget(dumps);
+	drop_dir();
+}
+
+/* The number of calls of the scenario is found by counting down from more than there can be. */
+static long calls_of_scenario(void)
+{
+	long most = 1000000;
+
+	calls_left = 0;
+	scenario(most, false);
+	return most - last_calls_left;
+}
+
+START_TEST(whichever_call_fails_the_state_is_served_and_stored_in_the_end)
+{
+	static const int errors[] = { EIO, ENOSPC };
+	const char *full = getenv("NP_FULL");
+	long n = calls_of_scenario(), step = full && *full ? 1 : 7;
+
+	ck_assert_int_gt(n, 30);
+	for (size_t e = 0; e < countof(errors); e++) {
+		call_errno = errors[e];
+		for (long nth = 1 + (long)e * 3; nth <= n; nth += step) {
+			scenario(nth, false);
+			scenario(nth, true);
+		}
+	}
+}
+END_TEST
+
+UNIT_TESTS("keep", whichever_call_fails_the_state_is_served_and_stored_in_the_end,
+	   what_changes_while_the_store_is_written_anew_is_in_it,
 	   a_rewrite_that_is_cut_off_leaves_the_old_store,
 	   a_rewrite_that_finds_no_room_leaves_the_old_store_and_is_tried_again,
 	   a_report_in_steps_is_the_report, a_flipped_bit_in_a_text_is_found_and_not_served,
