@@ -96,7 +96,7 @@ START_TEST(in_a_hostile_world_nothing_is_wrong_and_nothing_is_left)
 	s->stale = net_chance(&s->net, 2) ? 1 + net_rand(&s->net, 4) : 0;
 	s->black_hole = net_chance(&s->net, 4) ? 4 : 0;
 	s->fail_memory = net_chance(&s->net, 2) ? 20 + net_rand(&s->net, 200) : 0;
-	s->starve = net_chance(&s->net, 3) ? 65536 + net_rand(&s->net, 200000) : 0;
+	s->starve = net_chance(&s->net, 3) ? TENANT_MEMORY_MIN + net_rand(&s->net, 200000) : 0;
 	s->net.short_of_descriptors = net_chance(&s->net, 4) ? 5 : 0;
 	sim_view(s, net_rand(&s->net, 5));
 	for (int wave = 0; wave < 3; wave++) {

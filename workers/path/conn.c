@@ -224,6 +224,22 @@ static bool refuse(struct conn *c, enum reason why)
 	return true;
 }
 
+/* What came behind the head waits where it is, in the chunk that holds both, or in one of its own. */
+static int keep_rest(struct conn *c, struct slice bytes, struct chunk **held)
+{
+	struct path *p = c->path;
+	struct chunk *h = *held;
+
+	if (h == NULL)
+		return leg_keep(&c->front, conn_purse(c), slice_from(bytes, p->head.bytes));
+	if (p->head.bytes < bytes.n) {
+		h->at += (uint32_t)p->head.bytes;
+		c->front.in = p->head_chunk = h;
+		*held = NULL;
+	}
+	return 0;
+}
+
 static bool step_head(struct conn *c)
 {
 	struct path *p = c->path;
@@ -278,9 +294,7 @@ static bool step_head(struct conn *c)
 		if (c->exchanges == 0 && detect(bytes) == DETECT_TLS)
 			why = REASON_NOT_HTTP;
 	} else {
-		struct slice rest = slice_from(bytes, p->head.bytes);
-
-		c->ex = leg_keep(f, conn_purse(c), rest) < 0 ? NULL : exchange_new(c, &p->head);
+		c->ex = keep_rest(c, bytes, &held) < 0 ? NULL : exchange_new(c, &p->head);
 		if (c->ex) {
 			conn_event(c, CONN_EV_REQUEST);
 			exchange_run(c->ex);
@@ -288,6 +302,9 @@ static bool step_head(struct conn *c)
 			why = REASON_OVER_BUDGET;
 			r = -1;
 		}
+		p->head_chunk = NULL;
+		if (p->head_spent)
+			chunk_give(&p->chunks, &p->head_spent);
 	}
 	if (held)
 		chunk_give(&p->chunks, &held);

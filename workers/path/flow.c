@@ -41,12 +41,32 @@ static void blind_moved(struct flow *f, uint64_t n)
 		http1_body_moved(&f->body, n);
 }
 
-static bool is_short_of_memory(const struct budget *b)
+/* How much may be read, when all of it may have to be kept: in the sink's queue, or what its framing
+ * had no room for at the source, in one piece.  A full buffer of either is a large chunk's worth;
+ * when that is not to be had, as much as fits small ones; below four of them nothing.  What is read
+ * in a step is kept or sent in the same, so nobody else can take that room meanwhile. */
+static size_t room_to_read(const struct budget *b)
 {
+	size_t free = SIZE_MAX;
+
 	for (; b; b = b->parent)
-		if (b->limit && b->used + 2 * CHUNK_LARGE_BYTES > b->limit && b->used)
-			return true;
-	return false;
+		if (b->limit)
+			free = min_of(free, b->limit - min_of(b->used, b->limit));
+	if (likely(free >= 2 * CHUNK_LARGE_BYTES))
+		return PATH_SCRATCH;
+	return free >= 4 * CHUNK_SMALL_BYTES ? CHUNK_SMALL_ROOM : 0;
+}
+
+/* The first n waiting bytes are passed on.  A chunk with the head of this step is needed until the
+ * step is over. */
+static void passed_on(struct path *p, struct leg *l, struct purse w, size_t n)
+{
+	if (l->in == p->head_chunk && n && n == leg_waiting(l).n) {
+		p->head_spent = l->in;
+		l->in = NULL;
+	} else {
+		leg_used(l, w, n);
+	}
 }
 
 /* The sink has ended, and may still have an answer; or we had no memory for it, and then what it
@@ -158,6 +178,7 @@ static enum flowed run(struct exchange *ex, struct flow *f, struct leg *from, st
 		}
 		if (in.n == 0 && n == 0) {
 			uint64_t blind = blind_bytes(f);
+			size_t room;
 			ssize_t got;
 
 			if (blind >= SPLICE_MIN && (f->bulk || blind != UINT64_MAX) && !from->eof &&
@@ -168,9 +189,10 @@ static enum flowed run(struct exchange *ex, struct flow *f, struct leg *from, st
 				if (f->pipe)
 					continue;
 			}
-			if (is_short_of_memory(purse.budget))
+			room = room_to_read(purse.budget);
+			if (room == 0)
 				return FLOW_STARVED;
-			got = leg_read(from, p->scratch, PATH_SCRATCH);
+			got = leg_read(from, p->scratch, room);
 			if (got == -EAGAIN) {
 				from->want |= READY_IN;
 				return FLOW_WAIT;
@@ -199,7 +221,7 @@ static enum flowed run(struct exchange *ex, struct flow *f, struct leg *from, st
 			return sink_failed(k);
 		arena_reset(&p->arena);
 		if (in_chunk)
-			leg_used(from, purse, used);
+			passed_on(p, from, purse, used);
 		else
 			*rest = slice_from(in, used);
 		f->done = http1_body_is_done(&f->body);
@@ -242,11 +264,15 @@ ssize_t flow_head_bytes(struct conn *c, struct leg *l, bool partial, size_t max,
 			struct chunk **ret_chunk)
 {
 	struct path *p = c->path;
+	/* Of a caller no more than a small chunk can keep: he may send many requests at once, and
+	 * those that are not his turn are better off in his socket, where they hold him back.  An
+	 * endpoint has nothing to send but the answer. */
+	size_t room = l == &c->front ? CHUNK_SMALL_ROOM : PATH_SCRATCH;
 	ssize_t n;
 
 	*ret_chunk = NULL;
 	if (l->in == NULL) {
-		n = leg_read(l, p->scratch, PATH_SCRATCH);
+		n = leg_read(l, p->scratch, room);
 		if (n <= 0)
 			return n;
 		sched_charge(&p->sched, (size_t)n);

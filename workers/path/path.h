@@ -96,6 +96,8 @@ struct path {
 	struct arena arena;
 	struct head head;
 	const struct exchange *head_of;	/* whose request head it holds; NULL: nobody's */
+	struct chunk *head_chunk;	/* where that head lies when more waits behind it; of a front */
+	struct chunk *head_spent;	/* the same, when all behind it was passed on: given after the step */
 	uint8_t scratch[PATH_SCRATCH];
 };
 

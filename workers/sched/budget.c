@@ -9,7 +9,8 @@
 static void set_terms(struct tenants *ts, struct tenant *t, const struct tenant_terms *terms)
 {
 	t->weight = min_of(max_of(terms->weight, 1u), TENANT_WEIGHT_MAX);
-	t->memory.limit = terms->memory_bytes ? terms->memory_bytes : ts->memory_default;
+	t->memory.limit = max_of(terms->memory_bytes ? terms->memory_bytes : ts->memory_default,
+				 (uint64_t)TENANT_MEMORY_MIN);
 	t->conns_max = terms->connections ? terms->connections : ts->conns_default;
 	t->memory_is_default = terms->memory_bytes == 0;
 	t->conns_are_default = terms->connections == 0;

@@ -23,6 +23,11 @@
 
 #define TENANT_WEIGHT_MAX 1000u
 
+/* One exchange alone must be able to go on, whatever it has to keep: the request head for sending it
+ * again, the next request and the part of a response head in large chunks, and room to read.  Lower
+ * budgets count as this. */
+#define TENANT_MEMORY_MIN (4 * CHUNK_LARGE_BYTES)
+
 struct tenants;
 
 /* What the view says of a tenant.  Out of range values are clamped: weight 0 is 1; 0 memory or

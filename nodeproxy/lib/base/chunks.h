@@ -40,6 +40,8 @@ struct chunk {
 	uint8_t data[];
 };
 
+#define CHUNK_SMALL_ROOM (CHUNK_SMALL_BYTES - sizeof(struct chunk))
+
 /* Free large slots kept warm; the memory of any further one goes back to the kernel.  Whoever takes
  * and gives, takes what was given last, so the kernel is asked only when many are given in a row. */
 #define CHUNKS_WARM 16u

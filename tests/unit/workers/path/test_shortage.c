@@ -3,6 +3,8 @@
 
 /* What is refused, given up or only slower when something runs out, over real sockets. */
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 
 #include "tests/lib/path_rig.h"
@@ -238,6 +240,117 @@ START_TEST(a_tenant_with_stalled_sinks_leaves_pipes_for_another)
 }
 END_TEST
 
+/* ---- memory ---- */
+
+/* A tenant with the smallest budget there is: what others of it hold makes it slower, not stuck. */
+START_TEST(a_small_budget_makes_progress_beside_a_caller_who_holds_some)
+{
+	struct rig *r = rig_new("namespace t slot=1/1 memory=65536\n" ONE_HTTP, NULL);
+	int a = rig_dial(r), c = rig_dial(r), b;
+	static char body[200000];
+	char *got = malloc(sizeof body);
+	size_t sent = 0, n = 0;
+
+	memset(body, 'y', sizeof body);
+	rig_say(r, a, "GET /half HTTP/1.1\r\nHost");	/* waits in a chunk */
+	rig_until_quiet(r);
+	ck_assert_uint_gt(r->path.memory.used, 0);
+	rig_say(r, c, "POST /b HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n");
+	b = rig_accept(r, 1);
+	rig_hear_head(r, b);
+	for (int64_t began = clock_tick().ns; n < sizeof body;) {
+		ssize_t k = sent < sizeof body ? send(c, body + sent, sizeof body - sent, MSG_NOSIGNAL)
+					       : 0;
+
+		sent += k > 0 ? (size_t)k : 0;
+		rig_pass(r);
+		k = recv(b, got + n, sizeof body - n, 0);
+		n += k > 0 ? (size_t)k : 0;
+		ck_assert_msg(clock_now().ns - began < 5 * NS_PER_S, "starved at %zu", n);
+	}
+	ck_assert_mem_eq(got, body, n);
+	rig_say(r, b, OK2);
+	rig_hear(r, c, OK2);
+	free(got);
+	close(a);
+	end_all(r, c, b);
+}
+END_TEST
+
+/* Reading ahead 64 KiB of each made 503s of what only had to wait. */
+START_TEST(many_requests_at_once_wait_in_the_callers_socket)
+{
+	enum { CALLERS = 40, EACH = 1500 };
+	struct rig *r = rig_new("namespace t slot=1/1 memory=400000\n" ONE_HTTP, NULL);
+	size_t n = EACH * strlen(GET);
+	char *many = malloc(n + 1);
+	int c[CALLERS], b[CALLERS];
+
+	for (int i = 0; i < EACH; i++)
+		memcpy(many + (size_t)i * strlen(GET), GET, strlen(GET));
+	for (int i = 0; i < CALLERS; i++) {
+		c[i] = rig_dial(r);
+		ck_assert_int_gt(send(c[i], many, n, MSG_NOSIGNAL), 30000);
+	}
+	for (int i = 0; i < CALLERS; i++) {
+		b[i] = rig_accept(r, 1);
+		rig_hear_head(r, b[i]);
+	}
+	rig_until_quiet(r);
+	ck_assert_uint_eq(board_get(&r->path.mine->reasons[REASON_OVER_BUDGET]), 0);
+	ck_assert_uint_le(r->path.memory.used, CALLERS * 2 * CHUNK_SMALL_BYTES);
+	for (int k = 0; k < 400; k++) {
+		rig_say(r, b[0], OK2);
+		rig_hear(r, c[0], OK2);
+		rig_hear(r, b[0], "GET /a HTTP/1.1\r\n");
+		rig_hear_head(r, b[0]);
+	}
+	rig_close_back(r, 1);
+	for (int i = 0; i < CALLERS; i++) {
+		close(c[i]);
+		close(b[i]);
+	}
+	free(many);
+	end_all(r, -1, -1);
+}
+END_TEST
+
+/* Heads, bodies and the next heads in one piece, cut anywhere: none is lost, moved or read twice. */
+START_TEST(bodies_between_requests_that_came_at_once_arrive_whole)
+{
+	enum { EACH = 60 };
+	struct rig *r = rig_new(ONE_HTTP, NULL);
+	static char many[EACH * 400], body[300];
+	size_t n = 0;
+	int c = rig_dial(r), b;
+
+	for (int i = 0; i < EACH; i++) {
+		int len = (i * 37) % 290;
+
+		memset(body, 'a' + i % 26, sizeof body);
+		n += (size_t)sprintf(many + n, "POST /%d HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%.*s",
+				     i, len, len, body);
+	}
+	rig_say_bytes(r, c, many, n);
+	b = rig_accept(r, 1);
+	for (int i = 0; i < EACH; i++) {
+		int len = (i * 37) % 290;
+		char line[40];
+
+		sprintf(line, "POST /%d HTTP/1.1\r\n", i);
+		rig_hear(r, b, line);
+		rig_hear_head(r, b);
+		memset(body, 'a' + i % 26, sizeof body);
+		body[len] = 0;
+		if (len)
+			rig_hear(r, b, body);
+		rig_say(r, b, OK2);
+		rig_hear(r, c, OK2);
+	}
+	end_all(r, c, b);
+}
+END_TEST
+
 /* ---- slow and vanished callers ---- */
 
 static void soon(struct knobs *k)
@@ -272,4 +385,7 @@ UNIT_TESTS("shortage",
 	   backs_stop_before_the_last_descriptor,
 	   with_all_pipes_held_by_a_stalled_sink_others_are_copied,
 	   a_tenant_with_stalled_sinks_leaves_pipes_for_another,
+	   a_small_budget_makes_progress_beside_a_caller_who_holds_some,
+	   many_requests_at_once_wait_in_the_callers_socket,
+	   bodies_between_requests_that_came_at_once_arrive_whole,
 	   a_half_closed_tunnel_has_a_timer_of_its_own)

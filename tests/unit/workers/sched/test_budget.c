@@ -8,6 +8,8 @@
 
 #include "workers/sched/budget.h"
 
+#define MEMORY (TENANT_MEMORY_MIN + 4000)
+
 static struct board *board;
 static struct tenants ts;
 static struct budget all;
@@ -18,8 +20,8 @@ static void setup(void)
 	board = mmap(NULL, board_bytes(2), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ck_assert_ptr_ne(board, MAP_FAILED);
 	board_format(board, 2);
-	all = (struct budget){ .limit = 10000 };
-	ck_assert_int_eq(tenants_init(&ts, board, 1, &all, 4000, 3), 0);
+	all = (struct budget){ .limit = 2 * MEMORY + 2000 };
+	ck_assert_int_eq(tenants_init(&ts, board, 1, &all, MEMORY, 3), 0);
 }
 
 static void teardown(void)
@@ -71,11 +73,11 @@ START_TEST(terms_are_clamped_and_follow_the_view)
 		.weight = 5000, .memory_bytes = 77, .connections = 8 });
 
 	ck_assert_uint_eq(t->weight, TENANT_WEIGHT_MAX);
-	ck_assert_uint_eq(t->memory.limit, 77);
+	ck_assert_uint_eq(t->memory.limit, TENANT_MEMORY_MIN);
 	ck_assert_uint_eq(t->conns_max, 8);
 	tenants_update(&ts, &(struct tenant_terms){ .slot = 2, .gen = 1 });
 	ck_assert_uint_eq(t->weight, 1);
-	ck_assert_uint_eq(t->memory.limit, 4000);
+	ck_assert_uint_eq(t->memory.limit, MEMORY);
 	ck_assert_uint_eq(t->conns_max, 3);
 	/* Another generation, an unknown slot, a wild slot: nothing. */
 	tenants_update(&ts, &(struct tenant_terms){ .slot = 2, .gen = 2, .weight = 4 });
@@ -105,14 +107,14 @@ START_TEST(memory_is_bounded_by_tenant_and_by_worker)
 {
 	struct tenant *a = take(1, 1), *b = take(2, 1), *c = take(3, 1);
 
-	ck_assert_int_eq(budget_charge(&a->memory, 4000), 0);
+	ck_assert_int_eq(budget_charge(&a->memory, MEMORY), 0);
 	ck_assert_int_eq(budget_charge(&a->memory, 1), -ENOBUFS);
-	ck_assert_int_eq(budget_charge(&b->memory, 4000), 0);
-	ck_assert_int_eq(budget_charge(&c->memory, 4000), -ENOBUFS);
+	ck_assert_int_eq(budget_charge(&b->memory, MEMORY), 0);
+	ck_assert_int_eq(budget_charge(&c->memory, MEMORY), -ENOBUFS);
 	ck_assert_uint_eq(c->memory.used, 0);
-	ck_assert_uint_eq(all.used, 8000);
-	budget_return(&a->memory, 4000);
-	ck_assert_int_eq(budget_charge(&c->memory, 4000), 0);
+	ck_assert_uint_eq(all.used, 2 * MEMORY);
+	budget_return(&a->memory, MEMORY);
+	ck_assert_int_eq(budget_charge(&c->memory, MEMORY), 0);
 }
 END_TEST
 
