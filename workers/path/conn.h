@@ -54,6 +54,7 @@ struct conn {
 	uint8_t reason;			/* enum reason: why it ended; NONE while it lives */
 	bool expired;			/* its deadline has passed; the next step looks at it */
 	bool partial;			/* what waits at the front is part of a head */
+	bool bodies;			/* its last request had one that fills buffers */
 	struct sched_unit unit;
 	struct path *path;
 	struct gate *gate;

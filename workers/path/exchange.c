@@ -60,6 +60,7 @@ struct exchange *exchange_new(struct conn *c, const struct head *h)
 	ex->front_http10 = h->minor == 0;
 	ex->front_keep = h->keep_alive;
 	ex->can_replay = h->is_idempotent && h->body == BODY_NONE;
+	c->bodies = h->body == BODY_CHUNKED || h->length > CHUNK_SMALL_ROOM;
 	http1_body_init(&ex->up.body, h, h->body == BODY_CHUNKED);
 	ex->bytes_in = h->bytes;
 	ex->method = exchange_text(ex, slice_of(h->method.p, min_of(h->method.n, (size_t)32)));

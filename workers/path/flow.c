@@ -265,9 +265,9 @@ ssize_t flow_head_bytes(struct conn *c, struct leg *l, bool partial, size_t max,
 {
 	struct path *p = c->path;
 	/* Of a caller no more than a small chunk can keep: he may send many requests at once, and
-	 * those that are not his turn are better off in his socket, where they hold him back.  An
-	 * endpoint has nothing to send but the answer. */
-	size_t room = l == &c->front ? CHUNK_SMALL_ROOM : PATH_SCRATCH;
+	 * those whose turn it is not are better off in his socket, where they hold him back.  One who
+	 * sends large bodies is read in large pieces.  An endpoint has nothing to send but the answer. */
+	size_t room = l == &c->front && !c->bodies ? CHUNK_SMALL_ROOM : PATH_SCRATCH;
 	ssize_t n;
 
 	*ret_chunk = NULL;
