@@ -70,7 +70,9 @@ void gather_tenant(const struct state *st, struct slot_gen at, struct tenant_sum
 		if (board_get(&t->gen) != at.gen)
 			continue;
 		for (unsigned i = 0; i < TCS; i++)
-			ret->c[i] += board_get(&t->c[i]);
+			ret->c[i] = i == TC_memory_grade_gauge
+					    ? max_of(ret->c[i], board_get(&t->c[i]))
+					    : ret->c[i] + board_get(&t->c[i]);
 		for (unsigned i = 0; i < REASONS; i++)
 			ret->reasons[i] += board_get(&t->reasons[i]);
 		for (unsigned i = 0; i < THS; i++)

@@ -3,6 +3,7 @@
 
 /* The lists that come from the view: services, endpoints, routes, namespaces, tenants. */
 #include "admin/show.h"
+#include "workers/obs/grade.h"
 
 #include <stdlib.h>
 
@@ -414,6 +415,8 @@ static void tenant_row(void *arg, const struct vnamespace *ten)
 	js_u64(t, "received_bytes", n.c[TC_bytes_in]);
 	js_u64(t, "sent_bytes", n.c[TC_bytes_out]);
 	js_u64(t, "memory_bytes", n.c[TC_memory_gauge]);
+	js_str(t, "memory_grade", grade_name((unsigned)min_of(n.c[TC_memory_grade_gauge], (uint64_t)GRADES)));
+	js_u64(t, "reads_stopped_total", n.c[TC_reads_stopped]);
 	js_u64(t, "refused_total", n.c[TC_refused]);
 	show_tenant_times(t, &n);
 	js_open(t, "namespaces", '[');

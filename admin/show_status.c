@@ -3,6 +3,7 @@
 
 /* status, workers, sources, version: is this host well, and who runs. */
 #include "admin/show.h"
+#include "workers/obs/grade.h"
 
 #include <string.h>
 #include <sys/wait.h>
@@ -93,6 +94,9 @@ void show_worker(const struct state *st, uint32_t id, bool counters, struct text
 	js_u64(t, "connections", gather_worker(st, id, WC_conns_gauge));
 	js_u64(t, "back_connections", gather_worker(st, id, WC_backs_gauge));
 	js_u64(t, "pooled_connections", gather_worker(st, id, WC_pooled_gauge));
+	js_u64(t, "memory_bytes", gather_worker(st, id, WC_chunk_bytes_gauge));
+	js_str(t, "memory_grade", grade_name((unsigned)min_of(
+		gather_worker(st, id, WC_memory_grade_gauge), (uint64_t)GRADES)));
 	js_u64(t, "descriptors", gather_worker(st, id, WC_fds_gauge));
 	js_u64(t, "descriptors_limit", gather_worker(st, id, WC_fds_limit_gauge));
 	js_u64(t, "log_dropped", l->ring + l->sink);

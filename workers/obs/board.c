@@ -147,7 +147,7 @@ unsigned board_bury(struct board *b, unsigned worker)
 {
 	static const enum worker_counter gauges[] = {
 		WC_conns_gauge, WC_backs_gauge, WC_pooled_gauge, WC_pipes_gauge, WC_fds_gauge,
-		WC_fds_limit_gauge,
+		WC_fds_limit_gauge, WC_memory_grade_gauge,
 		WC_chunk_bytes_gauge, WC_view_rev_gauge, WC_beat_ms_gauge,
 	};
 	struct board_worker *w = &b->worker[worker];
@@ -167,6 +167,7 @@ unsigned board_bury(struct board *b, unsigned worker)
 			continue;
 		board_set(&w->tenant[i].c[TC_conns_gauge], 0);
 		board_set(&w->tenant[i].c[TC_memory_gauge], 0);
+		board_set(&w->tenant[i].c[TC_memory_grade_gauge], 0);
 	}
 	return returned;
 }

@@ -11,6 +11,7 @@
 #include "nodeproxy/lib/base/strbuf.h"
 #include "workers/codec/detect.h"
 #include "workers/path/exchange.h"
+#include "workers/path/pressure.h"
 
 /* A caller whose last answer was sent has this long to close, and may send this much meanwhile
  * (closing at once with bytes unread makes the kernel reset, and the answer may be lost). */
@@ -293,6 +294,9 @@ static bool step_head(struct conn *c)
 	if (r < 0) {
 		if (c->exchanges == 0 && detect(bytes) == DETECT_TLS)
 			why = REASON_NOT_HTTP;
+	} else if (pressure_refuses(p, c->tenant)) {
+		why = REASON_OVER_BUDGET;
+		r = -1;
 	} else {
 		c->ex = keep_rest(c, bytes, &held) < 0 ? NULL : exchange_new(c, &p->head);
 		if (c->ex) {
@@ -469,11 +473,14 @@ struct conn *conn_new(struct gate *g, struct stream *s, const struct addr *peer)
 	enum reason why = REASON_NO_DESCRIPTORS;
 
 	gate_now(g);
-	if (path_fds_free(p) < p->fds.reserve && path_give_back(p, 4) == 0)
+	if (path_fds_free(p) < p->fds.reserve && path_give_back(p, NULL, 4) == 0)
 		goto refused;
 	why = REASON_NO_MEMORY;
 	c = slab_take(&p->conns, &ref);
 	if (c == NULL)
+		goto refused;
+	why = REASON_OVER_BUDGET;
+	if (pressure_refuses(p, g->tenant))
 		goto refused;
 	why = REASON_OVER_CONNECTIONS;
 	if (tenant_admit(g->tenant) < 0)

@@ -121,7 +121,7 @@ static enum step begin(struct exchange *ex)
 		}
 	}
 	ex->attempts++;
-	if (path_fds_free(p) <= p->fds.reserve / 8 && path_give_back(p, 4) == 0)
+	if (path_fds_free(p) <= p->fds.reserve / 8 && path_give_back(p, NULL, 4) == 0)
 		return failed(ex, REASON_NO_DESCRIPTORS);
 	ex->back = back_new(&p->pool, &key);
 	if (ex->back == NULL)

@@ -8,6 +8,7 @@
 
 #include "nodeproxy/lib/base/log.h"
 #include "nodeproxy/lib/base/panic.h"
+#include "workers/path/pressure.h"
 #include "workers/obs/endpoint.h"
 
 static const struct {
@@ -114,7 +115,8 @@ void exchange_release_back(struct exchange *ex, bool reusable, bool abort)
 	ex->back = NULL;
 	b->user = NULL;
 	b->leg.want = 0;
-	if (reusable && !p->draining && path_fds_free(p) >= 2 * p->fds.reserve &&
+	if (reusable && !p->draining && !pressure_keeps_nothing(p, ex->tenant) &&
+	    path_fds_free(p) >= 2 * p->fds.reserve &&
 	    is_quiet(p, &b->leg) &&
 	    pool_put(&p->pool, b)) {
 		path_deadline(p, &b->deadline, p->knobs->pooled_ms);

@@ -11,6 +11,7 @@
 #include <errno.h>
 
 #include "workers/codec/opaque.h"
+#include "workers/path/pressure.h"
 
 #define FLOW_IOVS 64
 /* Bytes still to come that make a pipe worth its two calls; below, one copy is cheaper. */
@@ -189,7 +190,7 @@ static enum flowed run(struct exchange *ex, struct flow *f, struct leg *from, st
 				if (f->pipe)
 					continue;
 			}
-			room = room_to_read(purse.budget);
+			room = pressure_stops_reading(p, c->tenant) ? 0 : room_to_read(purse.budget);
 			if (room == 0)
 				return FLOW_STARVED;
 			got = leg_read(from, p->scratch, room);

@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 
 #include "workers/path/exchange.h"
+#include "workers/path/pressure.h"
 
 /* Slots of backs looked at for an idle one, so that giving back is a short step. */
 #define GIVE_BACK_LOOKS 512
@@ -114,7 +115,7 @@ static void close_back(struct path *p, struct back *b)
 	p->fds.gone++;
 }
 
-uint32_t path_give_back(struct path *p, uint32_t n)
+uint32_t path_give_back(struct path *p, const struct tenant *of, uint32_t n)
 {
 	uint32_t closed = 0;
 
@@ -127,7 +128,8 @@ uint32_t path_give_back(struct path *p, uint32_t n)
 			p->sweep = 0;
 		b = slab_at(&p->pool.backs, (struct slot_ref){ p->sweep, p->pool.backs.gen[p->sweep] });
 		p->sweep++;
-		if (b && b->idle_at) {
+		if (b && b->idle_at && (of == NULL || (b->key.tenant == of->slot &&
+						       b->key.tenant_gen == of->gen))) {
 			close_back(p, b);
 			closed++;
 		}
@@ -295,6 +297,8 @@ void path_close_idle(struct path *p)
 void path_gauges(struct path *p)
 {
 	uint64_t *c = p->mine->c;
+
+	pressure_tick(p);
 
 	board_set(&c[WC_conns_gauge], p->conns.live);
 	board_set(&c[WC_backs_gauge], p->pool.backs.live);

@@ -17,6 +17,7 @@
 #include "workers/codec/http1.h"
 #include "workers/obs/accesslog.h"
 #include "workers/obs/board.h"
+#include "workers/obs/grade.h"
 #include "workers/pool/balance.h"
 #include "workers/pool/pipes.h"
 #include "workers/pool/pool.h"
@@ -82,6 +83,13 @@ struct path {
 	uint32_t gates_gone;		/* that wait for the last of their conns */
 	struct fds fds;
 	uint32_t sweep;			/* where path_give_back() goes on in the slab of backs */
+	uint32_t trim[4];		/* where pressure_tick() goes on in four slabs */
+	uint8_t grade;			/* enum grade of the worker's memory; pressure.c */
+	struct {
+		struct mono at;		/* when it was reckoned; 0: anew */
+		uint64_t weights;	/* of the tenants that hold memory */
+		const struct tenant *most;	/* furthest over its share; compared, never followed */
+	} shares;
 	bool draining;
 	bool past_deadline;		/* of the drain */
 
@@ -150,8 +158,9 @@ static inline uint32_t path_fds_free(const struct path *p)
 
 	return used < p->fds.limit ? p->fds.limit - used : 0;
 }
-/* Closes some idle backs, at most n, looking at a bounded number; how many it closed. */
-uint32_t path_give_back(struct path *, uint32_t n);
+/* Closes some idle backs (of this tenant; NULL: of any), at most n, looking at a bounded number; how
+ * many it closed. */
+uint32_t path_give_back(struct path *, const struct tenant *, uint32_t n);
 /* Callers without a request under way leave now (FIN, reason DRAINED): a full stop. */
 void path_close_idle(struct path *);
 /* Gauges that are cheaper to copy now and then than to keep. */

@@ -133,7 +133,7 @@ void tenants_defaults(struct tenants *ts, uint64_t memory, uint32_t conns)
 		struct tenant *t = ts->at[i];
 
 		if (t && t->memory_is_default)
-			t->memory.limit = memory;
+			t->memory.limit = max_of(memory, (uint64_t)TENANT_MEMORY_MIN);
 		if (t && t->conns_are_default)
 			t->conns_max = conns;
 	}

@@ -24,9 +24,9 @@
 #define TENANT_WEIGHT_MAX 1000u
 
 /* One exchange alone must be able to go on, whatever it has to keep: the request head for sending it
- * again, the next request and the part of a response head in large chunks, and room to read.  Lower
- * budgets count as this. */
-#define TENANT_MEMORY_MIN (4 * CHUNK_LARGE_BYTES)
+ * again, the next request and the part of a response head in large chunks, which together must be
+ * less than where reading goes on (grades.def).  Lower budgets count as this. */
+#define TENANT_MEMORY_MIN (5 * CHUNK_LARGE_BYTES)
 
 struct tenants;
 
@@ -50,6 +50,7 @@ struct tenant {
 	struct budget memory;		/* chunks are charged here */
 	uint32_t conns, conns_max;
 	uint32_t pipes;			/* that its flows hold */
+	uint8_t grade;			/* enum grade: how short of memory it was found */
 	uint32_t weight;
 	uint32_t refs;
 	uint32_t slot, gen;

@@ -78,3 +78,29 @@ void slab_give(struct slab *s, void *p)
 	s->free_head = slot;
 	s->live--;
 }
+
+static void cool(struct slab *s, uint32_t from, uint32_t to)
+{
+	uintptr_t a = ((uintptr_t)s->mem + (size_t)from * s->size + 4095) & ~(uintptr_t)4095;
+	uintptr_t b = ((uintptr_t)s->mem + (size_t)to * s->size) & ~(uintptr_t)4095;
+
+	if (a < b)
+		madvise((void *)a, b - a, MADV_DONTNEED);
+}
+
+void slab_trim(struct slab *s, uint32_t *at, uint32_t looks)
+{
+	uint32_t i, from, end;
+
+	if (*at >= s->fresh)
+		*at = 0;
+	end = s->fresh - *at > looks ? *at + looks : s->fresh;
+	for (i = from = *at; i < end; i++) {
+		if (!(s->gen[i] & 1))
+			continue;
+		cool(s, from, i);
+		from = i + 1;
+	}
+	cool(s, from, i);
+	*at = end;
+}

@@ -45,6 +45,9 @@ static inline void *slab_at(const struct slab *s, struct slot_ref r)
 		return NULL;
 	return s->mem + (size_t)r.slot * s->size;
 }
+/* Gives whole pages of free slots back to the kernel, looking at most at looks slots from *at on,
+ * round and round.  Slots that are taken again are zero (raw: may be). */
+void slab_trim(struct slab *, uint32_t *at, uint32_t looks);
 struct slot_ref slab_ref(const struct slab *, const void *);
 
 #endif

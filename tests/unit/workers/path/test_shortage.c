@@ -2,6 +2,7 @@
  * Copyright the nodeproxy authors */
 
 /* What is refused, given up or only slower when something runs out, over real sockets. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -351,6 +352,188 @@ START_TEST(bodies_between_requests_that_came_at_once_arrive_whole)
 }
 END_TEST
 
+/* ---- grades ---- */
+
+/* Holds so many per cent of a tenant's budget, as if its bytes waited. */
+static size_t hold(struct tenant *t, unsigned percent)
+{
+	size_t n = t->memory.limit / 100 * percent - t->memory.used + 100;
+
+	ck_assert_int_eq(budget_charge(&t->memory, n), 0);
+	return n;
+}
+
+static void ask(struct rig *r, int c, int *b)
+{
+	rig_say(r, c, GET);
+	if (*b < 0)
+		*b = rig_accept(r, 1);
+	rig_hear_head(r, *b);
+	rig_say(r, *b, OK2);
+	rig_hear(r, c, OK2);
+	rig_until_quiet(r);
+}
+
+START_TEST(a_lean_tenant_keeps_no_idle_connection)
+{
+	struct rig *r = rig_new("namespace t slot=1/1 memory=1000000\n" ONE_HTTP, NULL);
+	struct tenant *t;
+	int c = rig_dial(r), b = -1;
+	size_t n;
+
+	ask(r, c, &b);
+	t = r->path.gate[0]->tenant;
+	ck_assert_uint_eq(r->path.pool.idle, 1);
+	path_gauges(&r->path);
+	ck_assert_uint_eq(r->path.pool.idle, 1);
+	n = hold(t, 72);
+	path_gauges(&r->path);		/* the tick of a worker */
+	ck_assert_uint_eq(r->path.pool.idle, 0);
+	ck_assert_uint_eq(board_get(&t->board->c[TC_memory_grade_gauge]), GRADE_lean);
+	ck_assert_uint_eq(board_get(&r->path.mine->c[WC_given_back]), 1);
+	rig_hear_end(r, b);
+	close(b);
+	b = -1;
+	ask(r, c, &b);			/* nor is a new one kept */
+	rig_hear_end(r, b);
+	ck_assert_uint_eq(r->path.pool.idle, 0);
+	close(b);
+	b = -1;
+	budget_return(&t->memory, n);
+	path_gauges(&r->path);
+	ck_assert_uint_eq(board_get(&t->board->c[TC_memory_grade_gauge]), GRADE_calm);
+	ck_assert_uint_eq(board_get(&r->path.mine->c[WC_memory_grade_changes]), 2);
+	ask(r, c, &b);
+	ck_assert_uint_eq(r->path.pool.idle, 1);
+	end_all(r, c, b);
+}
+END_TEST
+
+START_TEST(a_slow_tenant_is_not_read_until_it_has_memory_again)
+{
+	struct rig *r = rig_new("namespace t slot=1/1 memory=1000000\n" ONE_HTTP, NULL);
+	struct tenant *t;
+	int c = rig_dial(r), b;
+	size_t n;
+
+	rig_say(r, c, "POST /b HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n");
+	b = rig_accept(r, 1);
+	rig_hear_head(r, b);
+	t = r->path.gate[0]->tenant;
+	n = hold(t, 86);
+	rig_say(r, c, "hello");
+	for (int i = 0; i < 200; i++)
+		rig_pass(r);
+	{
+		char byte;
+
+		ck_assert_int_lt(recv(b, &byte, 1, 0), 0);
+	}
+	ck_assert_uint_eq(board_get(&t->board->c[TC_memory_grade_gauge]), GRADE_slow);
+	ck_assert_uint_ge(board_get(&t->board->c[TC_reads_stopped]), 1);
+	budget_return(&t->memory, n);
+	rig_hear(r, b, "hello");
+	rig_say(r, b, OK2);
+	rig_hear(r, c, OK2);
+	end_all(r, c, b);
+}
+END_TEST
+
+START_TEST(new_work_is_refused_at_the_last_grade_and_what_runs_goes_on)
+{
+	struct rig *r = rig_new("namespace t slot=1/1 memory=1000000\n" ONE_HTTP, NULL);
+	struct tenant *t;
+	int c = rig_dial(r), d = rig_dial(r), e, b;
+	size_t n;
+
+	rig_say(r, c, GET);
+	b = rig_accept(r, 1);
+	rig_hear_head(r, b);
+	t = r->path.gate[0]->tenant;
+	n = hold(t, 96);
+	rig_say(r, d, GET);		/* a caller who is there */
+	rig_hear(r, d, "HTTP/1.1 503 Service Unavailable\r\n");
+	ck_assert_ptr_nonnull(strstr(rig_hear_head(r, d), "x-nodeproxy-reason: OVER_BUDGET"));
+	e = rig_dial(r);		/* and one who comes */
+	rig_say(r, e, GET);
+	rig_hear(r, e, "HTTP/1.1 503 Service Unavailable\r\n");
+	ck_assert_uint_eq(board_get(&r->path.mine->c[WC_memory_refused]), 2);
+	rig_say(r, b, OK2);
+	rig_hear(r, c, OK2);
+	budget_return(&t->memory, n);
+	close(d);
+	close(e);
+	end_all(r, c, b);
+}
+END_TEST
+
+static void two_tenants(struct knobs *k)
+{
+	k->worker_memory = 4 << 20;
+	k->listener[1] = k->listener[0];
+	strcpy(k->listener[1].name, "side");
+	strcpy(k->listener[1].ns, "u");
+	k->n_listeners = 2;
+}
+
+/* A second door, for the namespace u: where to dial. */
+static uint16_t open_side(struct rig *r)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t n = sizeof a;
+	struct fd fd = { socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0) };
+
+	ck_assert_int_eq(bind(fd.v, (struct sockaddr *)&a, sizeof a), 0);
+	ck_assert_int_eq(listen(fd.v, 16), 0);
+	ck_assert_int_eq(getsockname(fd.v, (struct sockaddr *)&a, &n), 0);
+	ck_assert_int_eq(listeners_add(&r->listeners, &fd, 1, 0), 0);
+	return ntohs(a.sin_port);
+}
+
+static int dial_at(struct rig *r, uint16_t port)
+{
+	uint16_t front = r->port;
+	int c;
+
+	r->port = port;
+	c = rig_dial(r);
+	r->port = front;
+	return c;
+}
+
+/* The worker is full.  Weights 1 and 3: t holds less than u and is further over its share. */
+START_TEST(a_full_worker_refuses_only_the_tenant_furthest_over_its_share)
+{
+	struct rig *r = rig_new("namespace t slot=1/1 weight=1\nnamespace u slot=2/1 weight=3\n"
+				ONE_HTTP, two_tenants);
+	uint16_t side = open_side(r);
+	struct tenant *t = r->path.gate[0]->tenant, *u = r->path.gate[1]->tenant;
+	size_t all = r->path.memory.limit / 100, t_has = all * 46, u_has = all * 50;
+	int c = rig_dial(r), d = dial_at(r, side), b;
+
+	rig_until_quiet(r);
+	ck_assert_int_eq(budget_charge(&t->memory, t_has), 0);
+	ck_assert_int_eq(budget_charge(&u->memory, u_has), 0);
+	rig_say(r, c, GET);
+	rig_hear(r, c, "HTTP/1.1 503 Service Unavailable\r\n");
+	ck_assert_uint_eq(board_get(&r->path.mine->c[WC_memory_grade_gauge]), GRADE_refuse);
+	rig_say(r, d, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n");
+	b = rig_accept(r, 1);
+	rig_hear_head(r, b);
+	rig_say(r, d, "hello");		/* below its share: it is read, too */
+	rig_hear(r, b, "hello");
+	rig_say(r, b, OK2);
+	rig_hear(r, d, OK2);
+	ck_assert_uint_eq(board_get(&u->board->c[TC_reads_stopped]), 0);
+	ck_assert_uint_eq(board_get(&u->board->reasons[REASON_OVER_BUDGET]), 0);
+	ck_assert_uint_eq(board_get(&t->board->reasons[REASON_OVER_BUDGET]), 1);
+	budget_return(&t->memory, t_has);
+	budget_return(&u->memory, u_has);
+	close(d);
+	end_all(r, c, b);
+}
+END_TEST
+
 /* ---- slow and vanished callers ---- */
 
 static void soon(struct knobs *k)
@@ -388,4 +571,8 @@ UNIT_TESTS("shortage",
 	   a_small_budget_makes_progress_beside_a_caller_who_holds_some,
 	   many_requests_at_once_wait_in_the_callers_socket,
 	   bodies_between_requests_that_came_at_once_arrive_whole,
+	   a_lean_tenant_keeps_no_idle_connection,
+	   a_slow_tenant_is_not_read_until_it_has_memory_again,
+	   new_work_is_refused_at_the_last_grade_and_what_runs_goes_on,
+	   a_full_worker_refuses_only_the_tenant_furthest_over_its_share,
 	   a_half_closed_tunnel_has_a_timer_of_its_own)

@@ -259,6 +259,35 @@ START_TEST(a_hash_finds_what_was_added_and_only_that)
 }
 END_TEST
 
+START_TEST(trimming_gives_back_free_pages_and_touches_no_object)
+{
+	struct slab s;
+	uint8_t *at[64];
+	uint32_t from = 0;
+
+	ck_assert_int_eq(slab_init(&s, "x", 1024, 64), 0);
+	s.raw = true;
+	for (int i = 0; i < 64; i++) {
+		at[i] = slab_take(&s, NULL);
+		memset(at[i], 0x55, 1024);
+	}
+	for (int i = 8; i < 64; i++)
+		if (i != 40)
+			slab_give(&s, at[i]);
+	for (int i = 0; i < 4; i++)
+		slab_trim(&s, &from, 20);	/* in pieces, and round again */
+	for (int i = 0; i < 64; i++) {
+		uint8_t want = i < 8 || i == 40 ? 0x55 : 0;
+
+		/* 40 shares its page with 41 to 43 */
+		if ((i > 40 && i < 44) || i == 19 || i == 20)
+			continue;
+		ck_assert_msg(at[i][0] == want && at[i][1023] == want, "object %d", i);
+	}
+	slab_fini(&s);
+}
+END_TEST
+
 START_TEST(siphash_matches_its_reference_vector)
 {
 	/* Aumasson and Bernstein, "SipHash: a fast short-input PRF", appendix A. */
@@ -297,5 +326,6 @@ UNIT_TESTS("memory", a_reference_does_not_survive_its_object, a_full_slab_says_s
 	   large_chunks_return_their_memory_and_work_again,
 	   who_takes_and_gives_large_chunks_does_not_trouble_the_kernel,
 	   a_hash_finds_what_was_added_and_only_that,
+	   trimming_gives_back_free_pages_and_touches_no_object,
 	   siphash_matches_its_reference_vector,
 	   random_choices_cover_their_range_and_repeat_with_their_seed)
