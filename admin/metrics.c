@@ -445,6 +445,8 @@ void metrics_text(struct state *st, struct text *t)
 		plain(t, "nodeproxy_config_last_reload_timestamp_seconds", "gauge",
 		      "when the last reload ended, Unix time; 0: there was none",
 		      st->procs.reload.at_unix_ms / 1000);
+		plain(t, "nodeproxy_worker_stalls_total", "counter",
+		      "times a worker gave no sign of life for two seconds", st->procs.stalls);
 		plain(t, "nodeproxy_bad_messages_total", "counter",
 		      "messages between our processes that broke the rules", st->procs.bad_messages);
 	}

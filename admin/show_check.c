@@ -7,6 +7,7 @@
  * warning  somebody should look before it does
  * info     good to know */
 #include "admin/show.h"
+#include "workers/obs/grade.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -108,6 +109,11 @@ static void check_processes(const struct state *st, struct findings *f)
 		found(f, WARNING, NULL, "see standard error of nodeproxy for why it died",
 		      "the master was started %llu times",
 		      (unsigned long long)st->procs.master_starts);
+	if (st->has_procs && st->procs.stalls)
+		found(f, WARNING, NULL,
+		      "see `stalled` in standard error of nodeproxy, and whether the host was short of CPU",
+		      "workers stood still for two seconds and more; times: %llu",
+		      (unsigned long long)st->procs.stalls);
 	if (st->has_procs && st->procs.bad_messages)
 		found(f, WARNING, NULL, "report it, with standard error of nodeproxy",
 		      "%llu messages between our processes broke the rules",
@@ -208,6 +214,38 @@ static void check_services(const struct state *st, struct findings *f)
 	}
 }
 
+struct tenants_arg {
+	const struct state *st;
+	struct findings *f;
+};
+
+static void check_tenant(void *arg, const struct vnamespace *ten)
+{
+	struct tenants_arg *a = arg;
+	struct tenant_sums n;
+	unsigned grade;
+	char name[80];
+
+	gather_tenant(a->st, ten->tenant_slot, &n);
+	grade = (unsigned)min_of(n.c[TC_memory_grade_gauge], (uint64_t)GRADES);
+	if (grade == GRADE_calm)
+		return;
+	snprintf(name, sizeof name, "%.*s", (int)min_of(ten->tenant.n, (size_t)64),
+		 ten->tenant.n ? (const char *)ten->tenant.p : "");
+	found(a->f, WARNING, name[0] ? name : "(others)",
+	      "find who does not read (access log: FRONT_SLOW, BACK_STALLED), or raise its memory quota",
+	      "tenant %s is short of memory (%s): %s", name[0] ? name : "(others)", grade_name(grade),
+	      grade_words(grade));
+}
+
+static void check_tenants(const struct state *st, struct findings *f)
+{
+	struct tenants_arg a = { .st = st, .f = f };
+
+	if (st->view)
+		gather_tenants(st, check_tenant, &a);
+}
+
 static void check_limits(const struct state *st, struct findings *f)
 {
 	for (unsigned id = 0; id < st->workers; id++) {
@@ -215,6 +253,8 @@ static void check_limits(const struct state *st, struct findings *f)
 		uint64_t fds = gather_worker(st, id, WC_fds_gauge);
 		uint64_t fds_limit = gather_worker(st, id, WC_fds_limit_gauge);
 		const struct log_losses *l = &st->losses[id];
+		unsigned grade = (unsigned)min_of(gather_worker(st, id, WC_memory_grade_gauge),
+						  (uint64_t)GRADES);
 		uint64_t unknown = gather_worker(st, id, WC_unknown_syscalls);
 		uint64_t bugs = gather_worker(st, id, WC_bugs);
 
@@ -230,6 +270,11 @@ static void check_limits(const struct state *st, struct findings *f)
 			found(f, WARNING, NULL, "raise limits.connections, or add workers",
 			      "worker %u has %llu connections of limits.connections %lld", id,
 			      (unsigned long long)conns, (long long)st->knobs->max_conns);
+		if (grade > GRADE_calm)
+			found(f, grade >= GRADE_slow ? ERROR : WARNING, NULL,
+			      "raise limits.worker_memory, or add workers; `nodeproxyctl get tenants` shows who holds it",
+			      "worker %u is short of memory (%s): %s", id, grade_name(grade),
+			      grade_words(grade));
 		if (l->ring)
 			found(f, WARNING, NULL, "raise log_ring_bytes, or log less",
 			      "worker %u dropped %llu log records: its ring was full", id,
@@ -279,6 +324,7 @@ void show_check(struct state *st, const struct call *c, struct answer *ret)
 		check_sources(st, &f);
 		check_services(st, &f);
 		check_limits(st, &f);
+		check_tenants(st, &f);
 	}
 	js_close(f.t, ']');
 	js_bool(f.t, "ok", f.n[ERROR] == 0);

@@ -247,6 +247,7 @@ void show_status(struct state *st, const struct call *c, struct answer *ret)
 	js_close(t, '}');
 	js_bool(t, "accounts_missing", st->procs.accounts_missing != 0);
 	js_u64(t, "master_starts", st->procs.master_starts);
+	js_u64(t, "stalls", st->procs.stalls);
 	js_u64(t, "bad_messages", st->procs.bad_messages);
 	config(st, t);
 	workers(st, false, t);

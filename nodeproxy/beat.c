@@ -35,6 +35,7 @@ void child_spoke(struct child *c)
 static void child_stalls(struct child *c, int64_t silent)
 {
 	c->stalled = true;
+	((struct procs *)c->m->procs.p)->stalls++;
 	log_warn("stalled", "child=%s/%u pid=%d ms=%lld", role_name(c->role), c->id, (int)c->pid,
 		 (long long)silent);
 	master_settle(c->m);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "tests/lib/admin_state.h"
+#include "workers/obs/grade.h"
 
 static struct state st;
 static struct admin_pages *pages;
@@ -379,6 +380,17 @@ START_TEST(check_finds_what_is_wrong_and_says_what_to_do)
 	ck_assert(has_finding("error", "all workers refused rev 8"));
 	st.losses[1].sink = 3;
 	ck_assert(has_finding("warning", "3 log records of worker 1"));
+	board_set(&pages->board->worker[1].c[WC_fds_limit_gauge], 1000);
+	board_set(&pages->board->worker[1].c[WC_fds_gauge], 744);
+	ck_assert(!has_finding("error", "refuses callers"));
+	board_set(&pages->board->worker[1].c[WC_fds_gauge], 745);
+	ck_assert(has_finding("error", "worker 1 refuses callers: it uses 745 of 1000 descriptors"));
+	board_set(&pages->board->worker[1].c[WC_memory_grade_gauge], GRADE_slow);
+	ck_assert(has_finding("error", "worker 1 is short of memory (slow)"));
+	board_set(&pages->board->worker[1].tenant[3].c[TC_memory_grade_gauge], GRADE_lean);
+	ck_assert(has_finding("warning", "tenant acme is short of memory (lean)"));
+	pages->procs.stalls = 2;
+	ck_assert(has_finding("warning", "stood still for two seconds and more; times: 2"));
 	admin_state_report(&st, "{\"sources\":[],\"durable\":false}");
 	ck_assert(has_finding("error", "not durable"));
 	admin_state_report(&st, "{\"sources\":7,\"refused\":{},\"resources\":\"x\",\"rev\":\"y\"}");
