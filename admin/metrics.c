@@ -377,7 +377,8 @@ static void endpoint_series(const struct state *st, struct text *t)
 
 static void sync_series(struct state *st, struct text *t)
 {
-	static const char *const steps[] = { "change", "snapshot", "store_to_view", "store_write" };
+	static const char *const steps[] = { "change", "snapshot", "store_to_view", "store_write",
+					 "store_step", "report_step" };
 	const json_t *report = report_brief(&st->report), *o;
 	size_t i;
 
@@ -407,7 +408,8 @@ static void sync_series(struct state *st, struct text *t)
 	}
 	family(t, "nodeproxy_sync_step_milliseconds", "gauge",
 	       "the last time and the longest that a step took: change (event to view), snapshot, "
-	       "store_to_view (at the start), store_write");
+	       "store_to_view (at the start), store_write; store_step and report_step are the slices "
+	       "in which nothing else could be done");
 	for (size_t k = 0; k < countof(steps); k++) {
 		const json_t *step = json_object_get(json_object_get(report, "timings_ms"), steps[k]);
 

@@ -15,6 +15,7 @@
  *   open      db_open: checked (quick_check), migrated; what is not ours or broken is moved aside
  *   read      query.h: once, after opening
  *   changed   apply.h: one transaction per change set
+ *   renewed   anew.h: everything into another file, which then takes its place
  *   gone      db_close */
 #ifndef NODEPROXY_STORE_DB_DB_H
 #define NODEPROXY_STORE_DB_DB_H

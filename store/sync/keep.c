@@ -304,8 +304,8 @@ static void is_written(struct keep *k, struct model *m, uint64_t rev)
 	k->wait_ms = 0;
 	k->problem[0] = 0;
 	k->commits++;
-	/* Sixteen times what it is written back at: it cannot be.  A new store has none. */
-	m->journal.rewrite = k->db && db_log_bytes(k->db) > KEEP_LOG_MAX;
+	/* It cannot be written back, or would be much shorter.  A new store has none. */
+	m->journal.rewrite = k->db && db_log_bytes(k->db) > (k->log_max ? k->log_max : KEEP_LOG_MAX);
 }
 
 bool keep_begin(struct keep *k, struct model *m, uint64_t rev, bool force)

@@ -16,7 +16,7 @@
 
 #define KEEP_WAIT_MIN_MS 200
 #define KEEP_WAIT_MAX_MS 10000
-#define KEEP_LOG_MAX	 (64u << 20)
+#define KEEP_LOG_MAX	 (64u << 20)	/* of a log that should have been written back at 4 MiB */
 #define KEEP_REV_MAX	 (1ull << 53)	/* more is damage: numbers in JSON end there */
 
 struct keep {
@@ -28,6 +28,7 @@ struct keep {
 	uint64_t commits, failures;
 	struct mono again;	/* not tried before, while not durable */
 	int64_t wait_ms;
+	uint64_t log_max;	/* 0: KEEP_LOG_MAX */
 	char problem[256];	/* why it is not durable */
 	int64_t since_unix_ms;	/* and since when */
 	struct mono since;

@@ -9,7 +9,8 @@
  *
  *   start    store -> model -> view, before the source has answered
  *   then     source: a change set -> model_settle -> builder_commit -> VIEW_MADE -> store -> report
- *   between  the next base in slices, the store's retries, reports not more often than they cost
+ *   between  in slices: the next base, a store written anew, reports (not more often than they cost);
+ *            the store's retries
  *
  * It sees no traffic and no keys, opens files only in the state directory, and may die at any
  * moment: the next one starts from the store. */

@@ -734,6 +734,42 @@ START_TEST(a_rewrite_that_finds_no_room_leaves_the_old_store_and_is_tried_again)
 }
 END_TEST
 
+START_TEST(a_log_that_cannot_be_written_back_is_left_behind)
+{
+	struct world w;
+	struct keep keep;
+	off_t most = 0;
+
+	setup_dir();
+	world_init(&w, "10.96.0.0/12");
+	ck_assert_int_eq(keep_open(&keep, dir), 0);
+	tell(&w, "a.yaml", ALL);
+	ck_assert(settle(&w));
+	ck_assert(keep_write(&keep, &w.model, w.rev, false));
+	keep.log_max = 300000;
+	for (int i = 0; i < 300; i++) {
+		struct stat st;
+		char yaml[2048];
+
+		/* As if it always failed. */
+		ck_assert_int_eq(sqlite3_exec(keep.db->sql, "PRAGMA wal_autocheckpoint=0", NULL, NULL,
+					      NULL), SQLITE_OK);
+		some_service(yaml, 1, 5, i % 200 + 1);
+		tell(&w, "b.yaml", yaml);
+		ck_assert(settle(&w));
+		ck_assert(keep_write(&keep, &w.model, w.rev, false));
+		if (fstatat(dir, "store.db-wal", &st, 0) == 0)
+			most = max_of(most, st.st_size);
+	}
+	ck_assert_int_gt(most, 200000);		/* it did grow */
+	ck_assert_int_lt(most, 600000);		/* and not for ever */
+	keep_close(&keep);
+	restarted_is_the_same(&w);
+	world_fini(&w);
+	drop_dir();
+}
+END_TEST
+
 START_TEST(a_report_in_steps_is_the_report)
 {
 	struct world w;
@@ -945,6 +981,7 @@ UNIT_TESTS("keep", whichever_call_fails_the_state_is_served_and_stored_in_the_en
 	   what_changes_while_the_store_is_written_anew_is_in_it,
 	   a_rewrite_that_is_cut_off_leaves_the_old_store,
 	   a_rewrite_that_finds_no_room_leaves_the_old_store_and_is_tried_again,
+	   a_log_that_cannot_be_written_back_is_left_behind,
 	   a_report_in_steps_is_the_report, a_flipped_bit_in_a_text_is_found_and_not_served,
 	   a_row_under_another_name_is_found, a_revision_that_cannot_be_is_damage,
 	   a_trigger_or_a_view_in_the_store_is_not_run,
