@@ -319,7 +319,7 @@ static void message(const struct msg *m, struct fd fd[CHAN_MAX_FDS])
 		break;
 	case MSG_LOG_FILE:
 		if (!fd_is_open(fd[0]) && strcmp(the.state.knobs->access_log_path, "-") == 0)
-			fd[0].v = dup(STDERR_FILENO);
+			fd[0].v = dup(log_outlet()->fd);
 		logdrain_access(&the.drain, &fd[0], the.state.knobs->access_log_path[0] != 0);
 		break;
 	case MSG_KNOBS_TRY:
@@ -447,7 +447,7 @@ int main(int argc, char **argv)
 	the.state.started_unix_ms = the.born.start.started_unix_ms;
 	about_this_host(&the.state);
 	map_given(&the.born);
-	if (loop_init(&the.loop) < 0 || logdrain_init(&the.drain, &the.loop, STDERR_FILENO) < 0)
+	if (loop_init(&the.loop) < 0 || logdrain_init(&the.drain, &the.loop, log_outlet()->fd) < 0)
 		panic(__FILE__, __LINE__, "no memory at start");
 	serve_init(&the.serve, &the.loop, answer_cb, NULL);
 	chan_watch(&the.born.chan, &the.loop, chan_cb, NULL);

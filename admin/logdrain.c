@@ -5,23 +5,20 @@
 #include "admin/logdrain.h"
 
 #include <errno.h>
-#include <limits.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 
+#include "nodeproxy/lib/base/log.h"
 #include "nodeproxy/lib/base/memfd.h"
 
+#define LOSSES_MS    1000
 #define PASS_RECORDS 4096	/* of one ring before the next one's turn */
 
 static void sink_set(struct log_sink *s, struct fd fd, bool borrowed)
 {
-	struct stat st;
-
 	s->fd = fd;
 	s->borrowed = borrowed;
-	s->is_file = fd_is_open(fd) && fstat(fd.v, &st) == 0 && S_ISREG(st.st_mode);
+	s->out = outlet_of(fd.v);
 	s->error = 0;
 }
 
@@ -29,22 +26,10 @@ static void sink_set(struct log_sink *s, struct fd fd, bool borrowed)
 static void sink_flush(struct log_sink *s)
 {
 	while (s->at < s->n) {
-		size_t n = s->n - s->at;
-		struct pollfd p = { .fd = s->fd.v, .events = POLLOUT };
-		ssize_t r;
+		ssize_t r = outlet_write(&s->out, s->buf + s->at, s->n - s->at);
 
-		if (!s->is_file) {
-			if (poll(&p, 1, 0) <= 0 || !(p.revents & (POLLOUT | POLLERR | POLLHUP))) {
-				s->error = EAGAIN;
-				return;
-			}
-			n = min_of(n, (size_t)PIPE_BUF);
-		}
-		r = write(s->fd.v, s->buf + s->at, n);
 		if (r < 0) {
-			if (errno == EINTR)
-				continue;
-			s->error = errno;
+			s->error = (int)-r;
 			return;
 		}
 		s->error = 0;
@@ -101,10 +86,33 @@ size_t logdrain_pass(struct logdrain *d)
 	return bytes;
 }
 
+/* Once both take lines again, and not more often than once a second. */
+static void say_losses(struct logdrain *d)
+{
+	uint64_t ring = 0, sink = 0;
+	struct mono now = clock_tick();
+
+	for (unsigned w = 0; w < BOARD_WORKERS; w++) {
+		ring += d->worker[w].map ? ring_dropped(&d->worker[w].ring) : 0;
+		sink += d->sink_drops[w];
+	}
+	if (ring + sink <= d->losses_said || d->access.error || d->events.error ||
+	    mono_diff_ms(now, d->losses_at) < LOSSES_MS)
+		return;
+	log_warn("log_records_lost", "records=%llu at_ring=%llu at_sink=%llu",
+		 (unsigned long long)(ring + sink - d->losses_said), (unsigned long long)ring,
+		 (unsigned long long)sink);
+	d->losses_said = ring + sink;
+	d->losses_at = now;
+}
+
 static void timer_cb(void *arg)
 {
 	struct logdrain *d = arg;
 	size_t bytes = logdrain_pass(d);
+
+	say_losses(d);
+	(void)log_lost();
 
 	/* An eighth of a usual ring in one interval is much; a few lines are nothing to hurry for. */
 	if (bytes > 128 * 1024)

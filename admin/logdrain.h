@@ -9,14 +9,16 @@
  *
  * Each sink has a bounded buffer.  What the file does not take (short write, EAGAIN, ENOSPC) waits
  * there; when the buffer is full, records are dropped and counted for the worker that wrote them,
- * so one full disk neither stops event lines nor grows memory.  Pipes are written only when poll(2)
- * says so and never more than PIPE_BUF at once: standard error belongs to others too, so it cannot
- * be made non-blocking. */
+ * so one full disk neither stops event lines nor grows memory.  No reader is ever waited for
+ * (outlet.h); when one that stopped goes on, a line says how many records were lost.  What cannot be
+ * helped is a disk that takes a write and does not finish it: then we hang, rings fill up, workers
+ * count, and the master replaces us. */
 #ifndef ADMIN_LOGDRAIN_H
 #define ADMIN_LOGDRAIN_H
 
 #include "admin/state.h"
 #include "nodeproxy/lib/base/loop.h"
+#include "nodeproxy/lib/base/outlet.h"
 #include "nodeproxy/lib/base/ring.h"
 
 #define LOGDRAIN_MIN_MS	   10
@@ -27,7 +29,7 @@ struct log_sink {
 	struct fd fd;		/* -1: nowhere; records for it are not kept, and losses only if wanted */
 	bool wanted;		/* the settings name a file, whether or not it could be opened */
 	bool borrowed;		/* standard error */
-	bool is_file;		/* never blocks for long: written without asking */
+	struct outlet out;	/* how fd is written without waiting */
 	int error;		/* errno of the last try, 0 */
 	uint64_t lines;
 	size_t at, n;		/* bytes [at, n) of buf wait */
@@ -45,6 +47,8 @@ struct logdrain {
 		struct ring ring;
 	} worker[BOARD_WORKERS];
 	uint64_t sink_drops[BOARD_WORKERS], nonsense[BOARD_WORKERS];
+	uint64_t losses_said;		/* of the sum of all drops */
+	struct mono losses_at;		/* when that was */
 };
 
 /* Event lines go to events_fd, which stays the caller's.  0 or -ENOMEM. */

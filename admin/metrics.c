@@ -75,6 +75,12 @@ static void worker_series(const struct state *st, struct text *t)
 		text_printf(t, "nodeproxy_log_dropped_records_total{worker=\"%u\",at=\"sink\"} %llu\n",
 			    w, (unsigned long long)st->losses[w].sink);
 	}
+	family(t, "nodeproxy_log_lines_lost_total", "counter",
+	       "event lines of a process that standard error did not take");
+	text_printf(t, "nodeproxy_log_lines_lost_total{process=\"master\"} %llu\n",
+		    st->has_procs ? (unsigned long long)st->procs.log_lost : 0);
+	text_printf(t, "nodeproxy_log_lines_lost_total{process=\"admind\"} %llu\n",
+		    (unsigned long long)log_lost());
 }
 
 static void reason_series(const struct state *st, struct text *t)

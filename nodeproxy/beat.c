@@ -113,5 +113,6 @@ void children_tick(struct master *m)
 			child_kill(c, "did not become ready");
 	}
 	views_tick(m);
+	((struct procs *)m->procs.p)->log_lost = log_lost();
 	replace_step(m);
 }

@@ -15,6 +15,7 @@
 
 #include "nodeproxy/death.h"
 #include "nodeproxy/lib/base/log.h"
+#include "nodeproxy/lib/base/outlet.h"
 #include "nodeproxy/lib/ipc/messages.h"
 #include "nodeproxy/master.h"
 #include "nodeproxy/words.h"
@@ -260,7 +261,19 @@ void files_want(struct master *m, struct child *c, const struct msg_file *want)
 
 /* ---- the access log ---- */
 
-#define LOG_FLAGS (O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)
+#define LOG_FLAGS (O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)
+
+/* A FIFO that nobody reads yet is opened as if we read it, too: its reader may come later, go and
+ * come back, and what was written in between waits for it. */
+static int open_log(const char *path, int more)
+{
+	struct stat st;
+	int fd = open(path, LOG_FLAGS | O_WRONLY | more, 0640);
+
+	if (fd < 0 && errno == ENXIO && stat(path, &st) == 0 && S_ISFIFO(st.st_mode))
+		fd = open(path, LOG_FLAGS | O_RDWR);
+	return fd;
+}
 
 int files_try_log(const char *path, bool *ret_made)
 {
@@ -269,9 +282,9 @@ int files_try_log(const char *path, bool *ret_made)
 	*ret_made = false;
 	if (path[0] == 0 || strcmp(path, "-") == 0)
 		return 0;
-	f.v = open(path, LOG_FLAGS);
+	f.v = open_log(path, 0);
 	if (f.v < 0 && errno == ENOENT) {
-		f.v = open(path, LOG_FLAGS | O_CREAT | O_EXCL, 0640);
+		f.v = open_log(path, O_CREAT | O_EXCL);
 		*ret_made = f.v >= 0;
 	}
 	if (f.v < 0)
@@ -290,9 +303,9 @@ int files_send_log(struct master *m, struct child *c)
 	if (!c->has_chan || !c->told)
 		return -EAGAIN;
 	if (strcmp(path, "-") == 0)
-		f.v = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+		f = outlet_again(STDERR_FILENO);
 	else if (path[0])
-		f.v = open(path, LOG_FLAGS | O_CREAT, 0640);
+		f.v = open_log(path, O_CREAT);
 	if (path[0] && f.v < 0) {
 		r = -errno;
 		log_error("access_log_not_opened", "path=%s error=\"%s\"", path, strerror(-r));

@@ -53,6 +53,7 @@
 #include "nodeproxy/lib/role/enter.h"
 #include "nodeproxy/master.h"
 #include "nodeproxy/table.h"
+#include "nodeproxy/vital.h"
 
 #define BACKOFF_MIN_MS 50
 #define BACKOFF_MAX_MS 1000	/* without a master nobody lends a dead worker's listeners */
@@ -74,6 +75,7 @@ struct era {
 	uint32_t told_count;
 	bool told_all;
 	struct mono born, until;	/* tried: ready by; retires: gone by */
+	struct vital vital;
 	struct msg_launch launch;	/* that it came from, or that it ordered */
 	char words[256];		/* the last of one that is tried */
 };
@@ -152,6 +154,7 @@ static int fork_master(struct era *e)
 	}
 	e->pid = pid;
 	e->born = clock_tick();
+	vital_begin(&e->vital, e->born);
 	e->told = e->told_count = 0;
 	e->told_all = false;
 	chan_init(&e->chan, &pair[0], ROLE_KEEPER, ROLE_MASTER);
@@ -310,6 +313,7 @@ static void said(struct era *e, const struct msg *m)
 		table_keep(&k.table, e->id, m->p, &e->chan.in.fd[0]);
 		break;
 	case MSG_MASTER_READY:
+		e->vital.ready = true;
 		if (e == k.tried) {
 			take_over(m->p);
 		} else if (e == k.leads) {
@@ -462,6 +466,20 @@ static void hear_signals(int sfd)
 	}
 }
 
+/* One that hangs is as bad as none: nobody replaces a worker, nothing changes any more. */
+static void look_after(struct era *e, struct mono now)
+{
+	const char *why = vital_look(&e->vital, e->chan.fd.v, now);
+
+	if (why) {
+		log_error("master_hangs", "pid=%d why=\"%s\"", (int)e->pid, why);
+		kill(e->pid, SIGKILL);
+	} else if (e->vital.due && e->told_all) {
+		e->vital.due = false;
+		(void)chan_say(&e->chan, MSG_OLD_ONES, &k.old);
+	}
+}
+
 /* What is due; how long nothing will be. */
 static int next_ms(void)
 {
@@ -494,6 +512,10 @@ static int next_ms(void)
 		tell_table(e);
 	}
 	tell_old();
+	if (k.leads->pid) {
+		look_after(k.leads, now);
+		ms = min_of(ms, (int64_t)VITAL_LOOK_MS);
+	}
 	return k.state == LAST ? 50 : ms == INT_MAX ? -1 : (int)max_of(ms, (int64_t)0);
 }
 
@@ -628,6 +650,7 @@ int main(int argc, char **argv)
 		fcntl(o, F_SETFD, 0);	/* 0, 1 and 2 are never anything else */
 	close(o);
 	log_init("keeper", NULL);
+	log_open();
 	panic_init(NULL, "keeper");
 	for (int i = 0; i < ERAS; i++)
 		k.era[i].exe = FD_NONE;

@@ -367,6 +367,7 @@ int master_main(const char *file, const char *path)
 	prctl(PR_SET_NAME, "nodeproxy-mastr");
 	fcntl(CHAN_FD, F_SETFD, FD_CLOEXEC);
 	log_init("master", NULL);
+	log_open();
 	panic_init(NULL, "master");
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);	/* a log file at its limit is an error, not the end */

@@ -144,8 +144,9 @@ class Answer:
 class Host:
     """One nodeproxy.  Resources are files in host.resources (name -> text via write())."""
 
-    def __init__(self, workers=2, config="", env=None, listeners=None, wrapper=(), tree=BUILD):
+    def __init__(self, workers=2, config="", env=None, listeners=None, wrapper=(), tree=BUILD, stderr=None):
         need_root()
+        self.stderr = stderr    # a descriptor instead of the file log
         self.tree = tree        # where the programs are; see programs()
         self.dir = tempfile.mkdtemp(prefix="np-test.")
         self.resources = os.path.join(self.dir, "resources.d")
@@ -216,7 +217,7 @@ class Host:
         self.write_config()
         self.process = subprocess.Popen(
             self.wrapper + [os.path.join(self.tree, "nodeproxy/nodeproxy"), "-c", os.path.join(self.dir, "nodeproxy.yaml")],
-            stderr=open(self.log, "ab"), stdin=subprocess.DEVNULL, env=dict(os.environ, **self.env))
+            stderr=self.stderr or open(self.log, "ab"), stdin=subprocess.DEVNULL, env=dict(os.environ, **self.env))
         if wait:
             self.await_ready()
         return self

@@ -5,8 +5,9 @@
  *
  * lib/ and store/ return errors and do not log; processes do.  A line is
  * `time=... level=info role=master event=child_started pid=7 ...`.  Lines go to standard error, or,
- * in a worker, to its ring (RING_EVENT), so that a full pipe can never stop traffic.  Whatever a
- * stranger can trigger goes through log_limited(). */
+ * in a worker, to its ring (RING_EVENT).  Nobody ever waits for who reads them: what a full pipe
+ * does not take is lost and counted, and the first line after that says how many there were.
+ * Whatever a stranger can trigger goes through log_limited(). */
 #ifndef NODEPROXY_LIB_BASE_LOG_H
 #define NODEPROXY_LIB_BASE_LOG_H
 
@@ -20,6 +21,16 @@ extern enum log_level log_level;	/* lines below it are not written */
 
 /* role is the process' word (a literal).  ring NULL: standard error. */
 void log_init(const char *role, struct ring *ring);
+/* Opens standard error once more, for us alone, so that it never blocks; while files can still be
+ * opened (outlet.h). */
+void log_open(void);
+/* Where lines go when there is no ring; borrowed. */
+struct outlet;
+const struct outlet *log_outlet(void);
+/* Text as it stands, with its newline; async-signal-safe. */
+void log_text(const char *text, size_t n);
+/* Lines that standard error did not take so far; says so there when it takes lines again. */
+uint64_t log_lost(void);
 /* The name of a level, and back (-1: none has that name). */
 const char *log_level_name(enum log_level);
 int log_level_of(const char *name);

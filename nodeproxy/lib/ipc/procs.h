@@ -46,6 +46,7 @@ struct procs {
 	uint32_t zero;
 	uint64_t bad_messages;		/* from children that broke msg.def */
 	uint64_t stalls;		/* workers that said nothing for two seconds */
+	uint64_t log_lost;		/* lines of the master that standard error did not take */
 	uint32_t slots;			/* slots of the board that workers were started in: 0..slots-1 */
 	uint32_t workers;		/* that should serve */
 	uint64_t config_generation;	/* times that settings came into use: 1 since the start */

@@ -118,6 +118,7 @@ void role_begin(enum role role, int argc, char **argv, struct role_born *ret)
 	memset(ret, 0, sizeof *ret);
 	fcntl(CHAN_FD, F_SETFD, FD_CLOEXEC);
 	(void)syscall(SYS_close_range, CHAN_FD + 1, ~0u, 0);
+	log_open();
 	set_signals();
 	panic_init(NULL, role_name(role));
 	r = role_enter(role, uid, gid, &step);
