@@ -3,7 +3,7 @@
 """Who notices when a process dies, is replaced or reads its file again: the measures behind
 tests/bench/survival (100 times each) and tests/proc/survival_test.py (a few times each).
 
-One instance of two workers between callers that remember every connection (tests/bench/callers.c)
+One instance (of two workers) between callers that remember every connection (tests/bench/callers.c)
 and an origin.  Something happens to the instance at a random moment, again as soon as it is ready
 again; afterwards every connection that was cut is held against what was true at that moment: the
 sockets of every worker are read from /proc and sock_diag just before the kill, so it is known whose
@@ -35,8 +35,8 @@ import np
 
 COMM = dict(keeper="nodeproxy", master="nodeproxy-mastr", worker="nodeproxy-worke", syncd="nodeproxy-syncd",
             admind="nodeproxy-admin")
-WORKERS = 2
 SECOND = 10**9
+DYING = 2 * 10**6      # ns: a system call of the victim that was under way on another CPU may still accept
 PID_1 = ["unshare", "-pf", "--mount-proc", "--kill-child"]
 
 
@@ -187,11 +187,11 @@ class Callers:
 # ---- one run
 
 class Run:
-    """An instance under load; `with Run(...) as run:`."""
+    """An instance under load; `with Run(...) as run:`; load: see Callers.start."""
 
-    def __init__(self, drain_ms=1000, pid_1=False, seed=1, **load):
-        self.load, self.random = load, random.Random(seed)
-        self.host = np.Host(workers=WORKERS, wrapper=PID_1 if pid_1 else (),
+    def __init__(self, drain_ms=1000, pid_1=False, seed=1, workers=2, **load):
+        self.load, self.random, self.workers = load, random.Random(seed), workers
+        self.host = np.Host(workers=workers, wrapper=PID_1 if pid_1 else (),
                             config=f"timeouts: {{drain: {drain_ms}, pooled: 300}}\nrespawn: {{min: 1, max: 50}}")
         self.drain_ms, self.tcp = drain_ms, np.free_port()
         self.host.access_log = "/dev/null"
@@ -241,13 +241,13 @@ class Run:
 
     def complete(self):
         kinds = sorted(k for c in self.host.pids().values() for k, v in COMM.items() if v == c)
-        return kinds == sorted(["keeper", "master", "syncd", "admind"] + ["worker"] * WORKERS)
+        return kinds == sorted(["keeper", "master", "syncd", "admind"] + ["worker"] * self.workers)
 
     def ready(self):
         """Every process does its work."""
         s = self.status()
         p = s["processes"]
-        return s["ready"] and all(x["state"] == "ready" for x in p) and len(p) == WORKERS + 2
+        return s["ready"] and all(x["state"] == "ready" for x in p) and len(p) == self.workers + 2
 
     def followed(self, *pids):
         """Others do the work of these."""
@@ -268,7 +268,8 @@ class Run:
         at = time.monotonic_ns()
         os.kill(victim, signal.SIGKILL)
         others = set().union(*(held[p] for p in pids if p != victim))
-        self.happened.append(dict(at=at, pid=victim, own=held[victim], others=others))
+        gone = time.monotonic_ns() + DYING
+        self.happened.append(dict(at=at, gone=gone, pid=victim, own=held[victim], others=others))
         np.until("the replacement", lambda: self.followed(victim))
 
     def kill_master(self):
@@ -390,7 +391,7 @@ class Run:
             if kill and "own" in kill:
                 if e["port"] in kill["own"] and e["opened"] < kill["at"]:
                     own += 1
-                elif e["opened"] < kill["at"] < e["at"] < kill["at"] + SECOND and e["port"] not in kill["others"]:
+                elif e["opened"] < kill["gone"] and e["at"] < kill["at"] + SECOND and e["port"] not in kill["others"]:
                     young += 1
                 elif e["ev"] == "cut":
                     foreign += 1
