@@ -71,11 +71,13 @@ def descriptors(host):
 
 
 def pss_kib(host):
-    total = 0
+    """Of the workers and of all the others; what a worker needs swings with the load."""
+    total = dict(worker=0, rest=0)
     for pid, comm in host.pids().items():
         if comm in COMM.values():
             with contextlib.suppress(OSError, TypeError):
-                total += int(re.search(r"^Pss:\s+(\d+)", open(f"/proc/{pid}/smaps_rollup").read(), re.M)[1])
+                total["worker" if comm == COMM["worker"] else "rest"] += int(
+                    re.search(r"^Pss:\s+(\d+)", open(f"/proc/{pid}/smaps_rollup").read(), re.M)[1])
     return total
 
 
@@ -191,9 +193,8 @@ class Run:
 
     def __init__(self, drain_ms=1000, pid_1=False, seed=1, workers=2, **load):
         self.load, self.random, self.workers = load, random.Random(seed), workers
-        self.host = np.Host(workers=workers, wrapper=PID_1 if pid_1 else (),
-                            config=f"timeouts: {{drain: {drain_ms}, pooled: 300}}\nrespawn: {{min: 1, max: 50}}")
         self.drain_ms, self.tcp = drain_ms, np.free_port()
+        self.host = np.Host(workers=workers, wrapper=PID_1 if pid_1 else (), config=self.config())
         self.host.access_log = "/dev/null"
         self.callers = None
         self.happened, self.changes = [], 0
@@ -222,9 +223,13 @@ class Run:
     def status(self):
         return self.host.api("status")
 
-    def begin(self):
+    def begin(self, what=""):
         """The numbers before any load, then the load."""
         self.wait_settled()
+        if what == "resize":    # the sockets of a group are kept: one more after it is none too many
+            self.resize()
+            self.resize()
+            self.happened.clear()
         for _ in range(8):      # views of the same shape as in the end: a few overlays are kept
             self.change()
         self.before = dict(descriptors=descriptors(self.host), pss=pss_kib(self.host))
@@ -319,11 +324,24 @@ class Run:
         if r.returncode != 0:
             raise AssertionError(f"{' '.join(words)}: {r.returncode}: {r.stderr.strip()} {r.stdout.strip()}")
 
+    def config(self, idle_ms=60000):
+        return (f"timeouts: {{drain: {self.drain_ms}, pooled: 300, idle: {idle_ms}}}\n"
+                "respawn: {min: 1, max: 50}")
+
     def reload(self):
-        """The file is changed and read again; what changes is taken over by every process."""
+        """A changed file is read again, and taken over by every process."""
         h, i = self.host, len(self.happened)
-        h.config = re.sub(r"idle: \d+", "", h.config).replace("{drain:", f"{{idle: {60000 + i}, drain:").replace(
-            ", ,", ",")
+        h.config = self.config(60001 + i % 7)
+        h.write_config()
+        self.moment()
+        self.happened.append(dict(at=time.monotonic_ns()))
+        self.ctl("reload")
+        self.wait_settled()
+
+    def resize(self):
+        """Another number of workers: one more, then one less."""
+        h = self.host
+        h.workers = self.workers = 5 - self.workers
         h.write_config()
         self.moment()
         self.happened.append(dict(at=time.monotonic_ns()))
@@ -342,7 +360,7 @@ class Run:
     # ---- the whole
     def measure(self, what, times, control_s, progress=lambda i: None):
         """Runs one measure; a dict of numbers."""
-        self.begin()
+        self.begin(what)
         began = time.monotonic()
         time.sleep(control_s)           # the same load, and nothing happens
         control, _ = self.callers.take()
@@ -448,14 +466,14 @@ def tcp_drops():
     return row["ListenOverflows"] + row["ListenDrops"]
 
 
-def growth_kib(memory):
+def growth_kib(memory, whose):
     """What the highest sum of the last third is above that of the middle third, per time.  Peaks,
     because a sum depends on whether the newest processes have touched their memory yet."""
     third = len(memory) // 3
     if third < 2:
         return 0.0
     middle, last = memory[third:2 * third], memory[-third:]
-    return (max(m for _, m in last) - max(m for _, m in middle)) / (last[-1][0] - middle[-1][0])
+    return (max(m[whose] for _, m in last) - max(m[whose] for _, m in middle)) / (last[-1][0] - middle[-1][0])
 
 
 # ---- what must hold: (measure, method, what the run needs, callers' failures that are allowed)
@@ -468,6 +486,7 @@ MEASURES = {
     "admind": ("kill_admind", {}, "none"),
     "drain": ("drain", {}, "drain"),
     "reload": ("reload", {}, "drain"),
+    "resize": ("resize", {}, "drain"),
     "upgrade": ("upgrade", {}, "drain"),
 }
 
@@ -505,14 +524,17 @@ def verdict(name, r):
         no.append(f"{len(r['orphans'])} orphans")
     if r["exit_code"]:
         no.append(f"left with {r['exit_code']}")
-    if r["times"] >= 20 and growth_kib(r["memory_kib"]) > 8:
-        no.append(f"memory grows by {growth_kib(r['memory_kib']):.0f} KiB each time")
+    for whose, most in (("rest", 8), ("worker", 64)):
+        grows = growth_kib(r["memory_kib"], whose)
+        if r["times"] >= 20 and grows > most:
+            no.append(f"memory ({whose}) grows by {grows:.0f} KiB each time")
     return no + r["problems"]
 
 
 def missing(name):
     """The command of this measure, when nodeproxyctl does not know it."""
     word = MEASURES[name][0]
+    word = "reload" if word == "resize" else word
     if word not in ("drain", "reload", "upgrade"):
         return None
     words = subprocess.run([os.path.join(np.BUILD, "admin/nodeproxyctl"), "help"], capture_output=True, text=True)
