@@ -11,7 +11,7 @@
 #include "nodeproxy/lib/base/log.h"
 #include "workers/path/conn.h"
 
-#define BURST_MAX 16
+#define BURST_MAX 8	/* some 50 µs */
 #define QUEUE_MOST 65536	/* somaxconn is at most this */
 #define CLOSE_MS   500		/* for handshakes that were under way at a listener that is gone */
 

@@ -28,6 +28,7 @@
 #include "workers/reload.h"
 
 #define PASS_ROUNDS	64
+#define PASS_BATCHES	8
 #define TICK_MS		250
 #define VIEW_SLICE_US	200
 /* A full stop.  Handshakes that were under way have LAST_CALL_MS to arrive.  A caller that says
@@ -96,7 +97,11 @@ static void pass(void)
 	bool more = true;
 
 	for (int i = 0; i < PASS_ROUNDS && more; i++) {
-		poll_collect(&p->poll, on_event, NULL);
+		/* A turn can only go to whom it is known that they wait: with many ready at once,
+		 * batch after batch before the next turn. */
+		for (int k = 0; k < PASS_BATCHES; k++)
+			if (poll_collect(&p->poll, on_event, NULL) < POLL_BATCH)
+				break;
 		more = sched_run(&p->sched);
 		if (path_has_dead(p) || !list_is_empty(&p->starved))
 			path_reap(p);

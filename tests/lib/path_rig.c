@@ -114,7 +114,7 @@ void rig_free(struct rig **rp)
 	free(r);
 }
 
-static void on_event(void *arg, uint64_t token, unsigned bits)
+void rig_event(void *arg, uint64_t token, unsigned bits)
 {
 	struct rig *r = arg;
 
@@ -128,7 +128,7 @@ static int pass(struct rig *r)
 
 	clock_tick();
 	path_deadlines(&r->path);
-	n = poll_collect(&r->path.poll, on_event, r);
+	n = poll_collect(&r->path.poll, rig_event, r);
 	sched_run(&r->path.sched);
 	path_reap(&r->path);
 	return n;

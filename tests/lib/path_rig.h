@@ -37,6 +37,8 @@ struct rig {
 /* change may set knobs before the path starts (NULL: none). */
 struct rig *rig_new(const char *view, void (*change)(struct knobs *));
 void rig_free(struct rig **);
+/* What an event of the set does, for poll_collect(). */
+void rig_event(void *rig, uint64_t token, unsigned bits);
 void rig_pass(struct rig *);
 /* More words about the world, as in view_from.h. */
 void rig_view(struct rig *, const char *text);

@@ -16,6 +16,9 @@
 #define GIVE_BACK_LOOKS 512
 /* The starved are looked at once per this, not at every pass. */
 #define STARVED_NS NS_PER_MS
+/* Backs closed in a step; deadlines looked at in a pass. */
+#define CLOSE_STEP 8
+#define DEADLINES_MAX 1024u
 
 /* Those that are open now lie at the bottom: descriptors are given out lowest first. */
 static void init_fds(struct fds *f)
@@ -50,6 +53,8 @@ static int init_memory(struct path *p, const struct knobs *k)
 	return 0;
 }
 
+static void closer_step(struct sched_unit *u);
+
 /* at start */
 int path_init(struct path *p, const struct knobs *k, struct board *b, unsigned worker,
 	      struct ring *access_ring)
@@ -69,6 +74,8 @@ int path_init(struct path *p, const struct knobs *k, struct board *b, unsigned w
 	list_init(&p->dead_backs);
 	list_init(&p->dead_exchanges);
 	list_init(&p->starved);
+	list_init(&p->spent);
+	sched_unit_init(&p->closer, NULL, closer_step);
 	clock_tick();
 	wheel_init(&p->wheel, clock_now());
 	p->due.ns = INT64_MAX;
@@ -106,13 +113,72 @@ static void cut_now(struct conn *c)
 	conn_end(c, REASON_DRAIN_DEADLINE, CONN_EV_DRAIN_END);
 }
 
+/* One that is out of the pool. */
+static void bury_back(struct path *p, struct back *b)
+{
+	leg_close(&b->leg, (struct purse){ &p->chunks, &p->memory }, false);
+	list_remove(&b->node);
+	list_add_tail(&p->dead_backs, &b->node);
+	p->fds.gone++;
+}
+
 static void close_back(struct path *p, struct back *b)
 {
 	pool_remove(&p->pool, b);
 	wheel_clear(&p->wheel, &b->deadline);
-	leg_close(&b->leg, (struct purse){ &p->chunks, &p->memory }, false);
-	list_add_tail(&p->dead_backs, &b->node);
-	p->fds.gone++;
+	bury_back(p, b);
+}
+
+/* Closing takes the kernel some microseconds, and an endpoint that ends, or a second without
+ * requests, makes it hundreds: the tenant's turns pay for it. */
+static void closer_wake(struct path *p)
+{
+	struct back *b = container_of(list_first(&p->spent), struct back, node);
+	struct tenant *t = p->tenants.at[b->key.tenant];
+
+	if (t == NULL || t->gen != b->key.tenant_gen)
+		t = p->tenants.at[0];
+	tenant_ref(t);
+	p->closer.tenant = t;
+	sched_wake(&p->sched, &p->closer);
+}
+
+static void closer_step(struct sched_unit *u)
+{
+	struct path *p = container_of(u, struct path, closer);
+	struct tenant *t = u->tenant;
+	uint32_t of = 0;
+
+	for (int i = 0; i < CLOSE_STEP && !list_is_empty(&p->spent); i++) {
+		struct back *b = container_of(list_first(&p->spent), struct back, node);
+
+		if (i && b->key.tenant != of)
+			break;
+		of = b->key.tenant;
+		bury_back(p, b);
+	}
+	tenant_give(&t);
+	if (!list_is_empty(&p->spent))
+		closer_wake(p);
+}
+
+static void close_back_later(struct path *p, struct back *b)
+{
+	pool_remove(&p->pool, b);
+	wheel_clear(&p->wheel, &b->deadline);
+	list_add_tail(&p->spent, &b->node);
+	if (!sched_is_queued(&p->closer))
+		closer_wake(p);
+}
+
+static void close_spent_now(struct path *p)
+{
+	if (list_is_empty(&p->spent))
+		return;
+	sched_forget(&p->sched, &p->closer);
+	tenant_give(&p->closer.tenant);
+	while (!list_is_empty(&p->spent))
+		bury_back(p, container_of(list_first(&p->spent), struct back, node));
 }
 
 uint32_t path_give_back(struct path *p, const struct tenant *of, uint32_t n)
@@ -138,14 +204,14 @@ uint32_t path_give_back(struct path *p, const struct tenant *of, uint32_t n)
 	return closed;
 }
 
-static void close_pool(struct path *p)
+static void close_pool(struct path *p, void (*close)(struct path *, struct back *))
 {
 	for (uint32_t i = 0; i < p->pool.backs.fresh; i++) {
 		struct back *b = slab_at(&p->pool.backs,
 					 (struct slot_ref){ i, p->pool.backs.gen[i] });
 
 		if (b && b->idle_at)
-			close_back(p, b);
+			close(p, b);
 	}
 }
 
@@ -153,8 +219,10 @@ void path_fini(struct path *p)
 {
 	if (p->conns.mem)
 		each_conn(p, cut_now);
-	if (p->pool.backs.mem)
-		close_pool(p);
+	if (p->pool.backs.mem) {
+		close_pool(p, close_back);
+		close_spent_now(p);
+	}
 	path_reap(p);
 	if (p->gates.mem)
 		path_gates_fini(p);
@@ -194,7 +262,7 @@ bool path_event(struct path *p, uint64_t token, unsigned bits)
 		if (c == NULL) {
 			/* Idle ones have nothing to say that anybody wants to hear. */
 			if (b->idle_at && bits & (READY_IN | READY_END | READY_ERR))
-				close_back(p, b);
+				close_back_later(p, b);
 			return true;
 		}
 		l = &b->leg;
@@ -218,7 +286,7 @@ static void on_deadline(struct wheel_entry *e, void *arg)
 		c->expired = true;
 		conn_wake(c);
 	} else {
-		close_back(p, container_of(e, struct back, deadline));
+		close_back_later(p, container_of(e, struct back, deadline));
 	}
 }
 
@@ -226,7 +294,7 @@ void path_deadlines(struct path *p)
 {
 	int64_t next;
 
-	wheel_run(&p->wheel, clock_now(), on_deadline, p);
+	wheel_run_some(&p->wheel, clock_now(), DEADLINES_MAX, on_deadline, p);
 	next = wheel_next_ns(&p->wheel, clock_now());
 	p->due.ns = next < 0 ? INT64_MAX : clock_now().ns + next;
 }
@@ -273,7 +341,7 @@ void path_adopt(struct path *p, const struct view *v)
 void path_drain(struct path *p)
 {
 	p->draining = true;
-	close_pool(p);
+	close_pool(p, close_back_later);
 }
 
 void path_drain_deadline(struct path *p)

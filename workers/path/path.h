@@ -94,6 +94,8 @@ struct path {
 	bool past_deadline;		/* of the drain */
 
 	struct node dead_conns, dead_backs, dead_exchanges;	/* for the reaper */
+	struct node spent;		/* backs out of the pool that must be closed */
+	struct sched_unit closer;	/* closes them; queued on the tenant of the first, with a reference */
 	struct node starved;		/* conns that wait for memory of their tenant */
 	struct mono starved_at;		/* when they were looked at last */
 	struct mono due;		/* no deadline was set that is earlier; ns INT64_MAX: none */
@@ -122,7 +124,8 @@ static inline uint64_t path_token(enum token_kind k, struct slot_ref r)
 }
 /* Sets ready bits and wakes whom they concern; false: a token of another kind (the caller's). */
 bool path_event(struct path *, uint64_t token, unsigned bits);
-/* Deadlines that passed wake their conns; sets p->due to when to call this next. */
+/* Deadlines that passed wake their conns, not more than 1,024 at a time; sets p->due to when to call
+ * this next. */
 void path_deadlines(struct path *);
 /* The wheel through which all deadlines of the path are set. */
 static inline void path_deadline(struct path *p, struct wheel_entry *e, int64_t ms)

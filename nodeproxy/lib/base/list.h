@@ -49,6 +49,18 @@ static inline struct node *list_first(const struct node *h)
 	return h->next == h ? NULL : h->next;
 }
 
+/* All of from, to the end of h. */
+static inline void list_move_all(struct node *h, struct node *from)
+{
+	if (list_is_empty(from))
+		return;
+	from->next->prev = h->prev;
+	h->prev->next = from->next;
+	from->prev->next = h;
+	h->prev = from->prev;
+	list_init(from);
+}
+
 #define list_pop(h, type, member)                                                                  \
 	({                                                                                         \
 		struct node *n_ = list_first(h);                                                   \

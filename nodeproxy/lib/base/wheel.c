@@ -52,6 +52,12 @@ void wheel_clear(struct wheel *w, struct wheel_entry *e)
 
 void wheel_run(struct wheel *w, struct mono now, void (*fn)(struct wheel_entry *, void *), void *arg)
 {
+	wheel_run_some(w, now, UINT32_MAX, fn, arg);
+}
+
+void wheel_run_some(struct wheel *w, struct mono now, uint32_t most,
+		    void (*fn)(struct wheel_entry *, void *), void *arg)
+{
 	int64_t end = now.ns >> WHEEL_SHIFT;
 
 	if (end - w->tick >= WHEEL_SLOTS)	/* a long sleep: once round is enough */
@@ -63,9 +69,9 @@ void wheel_run(struct wheel *w, struct mono now, void (*fn)(struct wheel_entry *
 		w->tick++;
 		/* Move the slot aside, so that entries queued by fn wait for the next pass. */
 		list_init(&due);
-		while ((e = list_pop(slot_of(w, w->tick), struct wheel_entry, node)))
-			list_add_tail(&due, &e->node);
-		while ((e = list_pop(&due, struct wheel_entry, node))) {
+		list_move_all(&due, slot_of(w, w->tick));
+		while (most && (e = list_pop(&due, struct wheel_entry, node))) {
+			most--;
 			if (e->due.ns > now.ns) {
 				queue(w, e);
 				continue;
@@ -73,6 +79,11 @@ void wheel_run(struct wheel *w, struct mono now, void (*fn)(struct wheel_entry *
 			w->count--;
 			e->due.ns = 0;
 			fn(e, arg);
+		}
+		if (!list_is_empty(&due)) {
+			list_move_all(slot_of(w, w->tick), &due);
+			w->tick--;
+			return;
 		}
 	}
 }

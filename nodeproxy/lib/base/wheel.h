@@ -39,6 +39,9 @@ void wheel_set(struct wheel *, struct wheel_entry *, struct mono due);
 void wheel_clear(struct wheel *, struct wheel_entry *);
 /* Calls fn for every entry that is due (after taking it out). */
 void wheel_run(struct wheel *, struct mono now, void (*fn)(struct wheel_entry *, void *), void *arg);
+/* The same, but looks at most entries only; the rest is for the next call. */
+void wheel_run_some(struct wheel *, struct mono now, uint32_t most,
+		    void (*fn)(struct wheel_entry *, void *), void *arg);
 /* When wheel_run should next be called, in ns from now; -1 when the wheel is empty. */
 int64_t wheel_next_ns(const struct wheel *, struct mono now);
 

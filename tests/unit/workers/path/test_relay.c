@@ -359,6 +359,43 @@ START_TEST(a_pooled_connection_that_closes_is_removed)
 }
 END_TEST
 
+START_TEST(pooled_connections_that_end_are_closed_in_turns_of_their_tenant)
+{
+	enum { N = 20 };
+	struct rig *r = rig_new(ONE_HTTP, NULL);
+	const uint64_t *busy = &r->path.gate[0]->tenant->board->c[TC_busy_ns];
+	uint64_t before;
+	int c[N], b[N];
+
+	for (int i = 0; i < N; i++) {
+		c[i] = rig_dial(r);
+		rig_say(r, c[i], GET);
+		b[i] = rig_accept(r, 1);
+		rig_hear(r, b[i], GOT);
+	}
+	for (int i = 0; i < N; i++) {
+		rig_say(r, b[i], OK2);
+		rig_hear(r, c[i], OK2);
+	}
+	rig_until_quiet(r);
+	ck_assert_uint_eq(r->path.pool.idle, N);
+	before = *busy;
+	for (int i = 0; i < N; i++)
+		close(b[i]);
+	/* Not in the pool, nor closed, when their events were seen: nobody can take them now. */
+	while (r->path.pool.idle)
+		poll_collect(&r->path.poll, rig_event, r);
+	ck_assert(sched_is_queued(&r->path.closer));
+	ck_assert_uint_eq(r->path.pool.backs.live, N);
+	rig_until_quiet(r);
+	ck_assert_uint_eq(r->path.pool.backs.live, 0);
+	ck_assert_uint_gt(*busy, before);
+	for (int i = 1; i < N; i++)
+		close(c[i]);
+	end_all(r, c[0], -1);
+}
+END_TEST
+
 START_TEST(a_refused_connect_goes_to_another_endpoint)
 {
 	struct rig *r = rig_new("service t/s port=80/main/http\nendpoint t/s:main $1\n"
@@ -748,7 +785,8 @@ UNIT_TESTS("relay", a_request_is_carried_and_logged_once, keep_alive_reuses_both
 	   an_endpoint_that_answers_and_dies_mid_body_is_heard,
 	   an_upgrade_becomes_a_tunnel_with_half_closes,
 	   a_stale_connection_is_replaced_for_a_safe_request, a_stale_connection_is_a_502_for_a_post,
-	   a_pooled_connection_that_closes_is_removed, a_refused_connect_goes_to_another_endpoint,
+	   a_pooled_connection_that_closes_is_removed,
+	   pooled_connections_that_end_are_closed_in_turns_of_their_tenant, a_refused_connect_goes_to_another_endpoint,
 	   when_all_refuse_the_caller_is_told, local_answers_name_their_reason,
 	   routes_choose_services_by_path_and_weight, endpoints_take_turns,
 	   opaque_flows_carry_both_ways_and_half_close, an_open_port_detects_http_and_anything_else,

@@ -121,6 +121,31 @@ START_TEST(after_a_long_sleep_everything_due_fires_once)
 }
 END_TEST
 
+START_TEST(a_run_of_some_leaves_the_rest_for_the_next)
+{
+	int fired = 0, runs = 0;
+
+	fresh();
+	for (int i = 0; i < N; i++)
+		wheel_set(&w, &item[i].e, mono_after_ms(now, 200));
+	now.ns += 400 * NS_PER_MS;
+	while (fired < N) {
+		int was = fired;
+
+		wheel_run_some(&w, now, 7, fire, NULL);
+		fired = 0;
+		for (int i = 0; i < N; i++)
+			fired += item[i].fired;
+		ck_assert_int_eq(fired - was, min_of(7, N - was));
+		if (fired < N)
+			ck_assert_int_eq(wheel_next_ns(&w, now), 0);
+		runs++;
+	}
+	ck_assert_int_eq(runs, (N + 6) / 7);
+	ck_assert_int_eq(wheel_next_ns(&w, now), -1);
+}
+END_TEST
+
 START_TEST(the_next_run_is_not_after_the_first_deadline_by_more_than_two_slots)
 {
 	fresh();
@@ -132,5 +157,6 @@ END_TEST
 
 UNIT_TESTS("wheel", deadlines_are_never_early_and_at_most_two_slots_late,
 	   a_deadline_moved_later_fires_only_then, a_deadline_moved_earlier_fires_earlier,
-	   a_cleared_deadline_never_fires, after_a_long_sleep_everything_due_fires_once,
+	   a_cleared_deadline_never_fires, a_run_of_some_leaves_the_rest_for_the_next,
+	   after_a_long_sleep_everything_due_fires_once,
 	   the_next_run_is_not_after_the_first_deadline_by_more_than_two_slots)
