@@ -1,59 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* main(), and the keeper: the process that is never replaced.
- *
- * It forks the master, is subreaper for everything below it (and PID 1 in a container), and holds a
- * copy of every descriptor (table.h): listeners, the master's ends of the channels, shared memory,
- * pidfds, the newest view.  When the master dies it starts another, which gets the table and goes on
- * with the same workers.  For an upgrade it starts the new build's master beside the old one and
- * lets it take over when it says that it is ready; else the new one and all it started end, and
- * the old one goes on.  It parses nothing, looks into no descriptor, opens no file.
- *
- * A child's channel end dies with the last copy of the other end.  The keeper has one, so the
- * death of a master is invisible to the children; and a child that does see the end is known to
- * nobody any more and leaves by itself.  That is why there are no orphans: not after a master's
- * death in the middle of a fork (it puts the channel here before it forks), not after the death of
- * an old build's master that drains (its entries go with it), and not after the keeper's own: then
- * the masters end everything, because half an instance that nobody restarts, holding the ports a new
- * one needs, is worse than none.
- *
- * An era is the time of one build: its masters one after the other, and their entries.
- *
- *   era       its master
- *   LEADS     the one that serves; restarted when it dies
- *   TRIED     beside it; READY in time makes it the one that leads
- *   ENDED     was tried in vain and killed, not yet reaped
- *   RETIRES   the former one: drains and leaves; killed when it does not
- *
- *   state     the era that leads                 ends with
- *   STARTING  its first master, not yet ready    READY; its death ends all: it said why
- *   RUNNING   serves                             its death, LAUNCH, TERM
- *   TRIAL     serves, another is tried           that one's READY or end; its own death
- *   WAITING   has no master: back-off            the timer
- *   STOPPING  drains because of TERM             GOODBYE; its death: another, which drains
- *   LAST      has said GOODBYE                   nobody being left; after LAST_MS all are killed */
+/* See keeper.h. */
+#include "nodeproxy/keeper.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <limits.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 
-#include "nodeproxy/lib/base/clock.h"
+#include "nodeproxy/era.h"
 #include "nodeproxy/lib/base/log.h"
-#include "nodeproxy/lib/base/panic.h"
-#include "nodeproxy/lib/role/enter.h"
 #include "nodeproxy/master.h"
-#include "nodeproxy/table.h"
-#include "nodeproxy/vital.h"
 
 #define BACKOFF_MIN_MS 50
 #define BACKOFF_MAX_MS 1000	/* without a master nobody lends a dead worker's listeners */
@@ -62,147 +25,42 @@
 #define LAST_MS	       5000	/* from the master's goodbye to the end of everything */
 #define ERAS	       6	/* one leads, one is tried, four drain */
 
-enum era_state { ERA_NONE, ERA_TRIED, ERA_LEADS, ERA_RETIRES, ERA_ENDED };
-
-struct era {
-	enum era_state state;
-	uint32_t id;			/* of its entries */
-	struct fd exe;
-	pid_t pid;			/* its master; 0: none */
-	struct chan chan;
-	enum kept_birth birth;		/* of that master */
-	unsigned told;			/* entries of the table that were looked at for it */
-	uint32_t told_count;
-	bool told_all;
-	struct mono born, until;	/* tried: ready by; retires: gone by */
-	struct vital vital;
-	struct msg_launch launch;	/* that it came from, or that it ordered */
-	char words[256];		/* the last of one that is tried */
-};
-
-/* X(state, READY, LAUNCH, WON, LOST, DIED, AGAIN, TERM, GOODBYE): ___ cannot be */
-#define KEEPER_STATES(X)                                                                           \
-	X(STARTING, RUNNING, ___, ___, ___, LAST, ___, STOPPING, LAST)                             \
-	X(RUNNING, RUNNING, TRIAL, ___, ___, WAITING, ___, STOPPING, LAST)                         \
-	X(TRIAL, TRIAL, ___, RUNNING, RUNNING, WAITING, ___, STOPPING, LAST)                       \
-	X(WAITING, ___, ___, ___, ___, ___, RUNNING, STOPPING, ___)                                \
-	X(STOPPING, STOPPING, ___, ___, ___, STOPPING, STOPPING, STOPPING, LAST)                   \
-	X(LAST, LAST, ___, ___, ___, LAST, ___, LAST, LAST)
-
-enum state {
-	___,
-#define STATE(name, ...) name,
-	KEEPER_STATES(STATE)
-#undef STATE
-	STATES
-};
-enum event { EV_READY, EV_LAUNCH, EV_WON, EV_LOST, EV_DIED, EV_AGAIN, EV_TERM, EV_GOODBYE, EVENTS };
-
-static const uint8_t next[STATES][EVENTS] = {
+const uint8_t keeper_next[KEEPER_STATES][KEEPER_EVENTS] = {
 #define STATE(name, ...) [name] = { __VA_ARGS__ },
-	KEEPER_STATES(STATE)
+	KEEPER_TABLE(STATE)
 #undef STATE
 };
 
 static struct {
-	enum state state;
+	enum keeper_state state;
 	struct table table;
 	struct era era[ERAS];
 	struct era *leads, *tried;
 	uint32_t eras;			/* so far */
 	struct msg_old_ones old;	/* as the one that leads was told */
-	uint64_t started_unix_ms;
-	uint32_t started_mono_s;
+	struct msg_kept_end about;	/* the instance: what each master is told */
 	struct mono start_at, kill_at;
 	unsigned fails;
 	int exit_code;
-	char **argv;
+	char *argv[4];
 } k = { .state = STARTING };
 
-static void event(enum event ev)
+static void event(enum keeper_event ev)
 {
-	enum state now = next[k.state][ev];
+	enum keeper_state now = keeper_next[k.state][ev];
 
 	if (never(now == ___))
 		return;		/* a keeper that goes on in a wrong state is better than none */
 	k.state = now;
 }
 
-/* ---- a master ---- */
-
-static int fork_master(struct era *e)
-{
-	struct fd pair[2];
-	pid_t pid;
-	int r = chan_pair(pair);
-
-	if (r < 0)
-		return r;
-	pid = fork();
-	if (pid == 0) {
-		k.argv[0] = (char *)(uintptr_t)MASTER_ARGV0;
-		if (dup2(pair[1].v, CHAN_FD) < 0 || fcntl(CHAN_FD, F_SETFD, 0) < 0)
-			_exit(126);
-		fexecve(e->exe.v, k.argv, environ);
-		_exit(127);
-	}
-	r = pid < 0 ? -errno : 0;
-	fd_close(&pair[1]);
-	if (r < 0) {
-		fd_close(&pair[0]);
-		return r;
-	}
-	e->pid = pid;
-	e->born = clock_tick();
-	vital_begin(&e->vital, e->born);
-	e->told = e->told_count = 0;
-	e->told_all = false;
-	chan_init(&e->chan, &pair[0], ROLE_KEEPER, ROLE_MASTER);
-	return 0;
-}
-
-/* The table as far as the channel takes it without waiting: a host with many listeners has more
- * entries than a socket buffer has room. */
-static void tell_table(struct era *e)
-{
-	const uint32_t from = e->birth == BIRTH_TRIAL ? k.leads->id : e->id;
-
-	while (e->pid && !e->told_all && e->chan.queued == 0) {
-		struct msg_kept_end end = { .count = e->told_count, .birth = e->birth,
-					    .speaks = KEEPER_SPEAKS,
-					    .started_unix_ms = k.started_unix_ms,
-					    .started_mono_s = k.started_mono_s,
-					    .rev = e->launch.rev };
-		const struct table_entry *t;
-
-		if (e->told >= k.table.n) {
-			if (chan_say(&e->chan, MSG_KEPT_END, &end) < 0)
-				return;
-			e->told_all = true;
-			return;
-		}
-		t = &k.table.entry[e->told];
-		if (t->era == from && (e->birth != BIRTH_TRIAL || t->m.shared)) {
-			if (chan_send(&e->chan, MSG_KEPT, &t->m, (struct slice){ 0 }, &t->fd.v, 1) < 0)
-				return;
-			e->told_count++;
-		}
-		e->told++;
-	}
-}
-
-static void era_over(struct era *e)
-{
-	table_drop(&k.table, e->id, true);
-	fd_close(&e->exe);
-	*e = (struct era){ .exe = FD_NONE };
-}
+/* ---- the master that leads ---- */
 
 static void start_lead(void)
 {
 	struct era *e = k.leads;
 
-	if (fork_master(e) < 0)
+	if (era_fork(e, k.argv) < 0)
 		k.start_at = mono_after_ms(clock_tick(), BACKOFF_MAX_MS);
 	else if (k.state == STOPPING)
 		kill(e->pid, SIGTERM);	/* blocked until it can take it */
@@ -251,10 +109,10 @@ static void launch(struct era *by, const struct msg_launch *m, struct fd *progra
 	}
 	*e = (struct era){ .state = ERA_TRIED, .id = ++k.eras, .birth = BIRTH_TRIAL, .launch = *m };
 	e->exe.v = fcntl(program->v, F_DUPFD_CLOEXEC, 10);	/* out of the channel's way */
-	r = e->exe.v < 0 ? -errno : fork_master(e);
+	r = e->exe.v < 0 ? -errno : era_fork(e, k.argv);
 	if (r < 0) {
 		launch_failed(by, strerror(-r));
-		era_over(e);
+		era_over(e, &k.table);
 		return;
 	}
 	e->until = mono_after_ms(e->born, m->ready_ms);
@@ -413,11 +271,11 @@ static void master_died(struct era *e, int status)
 		break;
 	case ERA_ENDED:
 		table_kill(&k.table, e->id);
-		era_over(e);
+		era_over(e, &k.table);
 		break;
 	case ERA_RETIRES:
 		log_info("old_master_left", "status=%d", status);
-		era_over(e);		/* children it left behind see the end of their channels */
+		era_over(e, &k.table);		/* children it left behind see the end of their channels */
 		break;
 	case ERA_TRIED:
 	case ERA_NONE:
@@ -509,7 +367,8 @@ static int next_ms(void)
 		} else if (e->state == ERA_RETIRES || e->state == ERA_TRIED) {
 			ms = min_of(ms, mono_diff_ms(e->until, now) + 1);
 		}
-		tell_table(e);
+		era_tell(e, &k.table, e->birth == BIRTH_TRIAL ? k.leads->id : e->id,
+			 &k.about);
 	}
 	tell_old();
 	if (k.leads->pid) {
@@ -532,11 +391,9 @@ static void kill_rest(void)
 	table_kill(&k.table, 0);
 }
 
-static int keeper_run(void)
+static int open_signals(void)
 {
-	struct pollfd p[ERAS + 1];
 	sigset_t set;
-	int sfd, ms;
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
@@ -546,7 +403,31 @@ static int keeper_run(void)
 	sigprocmask(SIG_BLOCK, &set, NULL);	/* the master starts with them blocked, too */
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);	/* a log file at its limit is an error, not the end */
-	sfd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static void first_era(const struct keeper_args *args)
+{
+	for (int i = 0; i < ERAS; i++)
+		k.era[i].exe = FD_NONE;
+	k.leads = &k.era[0];
+	*k.leads = (struct era){ .state = ERA_LEADS, .id = ++k.eras, .exe = { args->exe } };
+	k.about = (struct msg_kept_end){
+		.speaks = KEEPER_SPEAKS,
+		.started_unix_ms = (uint64_t)clock_unix_ms(),
+		.started_mono_s = (uint32_t)(clock_tick().ns / NS_PER_S),
+	};
+	k.argv[0] = (char *)(uintptr_t)MASTER_ARGV0;
+	k.argv[1] = (char *)(uintptr_t)args->file;
+	k.argv[2] = (char *)(uintptr_t)args->path;
+}
+
+int keeper_run(const struct keeper_args *args)
+{
+	struct pollfd p[ERAS + 1];
+	int sfd = open_signals(), ms;
+
+	first_era(args);
 	if (sfd < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0) {
 		log_error("cannot_keep", "error=\"%s\"", strerror(errno));
 		return 1;
@@ -574,107 +455,4 @@ static int keeper_run(void)
 		if (k.state == LAST)
 			kill_rest();
 	}
-}
-
-#ifdef NP_SANITIZED
-/* A leak check at exit needs ptrace, which the filter answers with death. */
-int __lsan_is_turned_off(void);
-int __lsan_is_turned_off(void)
-{
-	return 1;
-}
-#endif
-
-/* Where an upgrade looks for the next program: the name we were started by, because a link in it may
- * lead elsewhere by then; where that is not us (found through PATH), the file itself. */
-static void own_path(const char *argv0, char *ret, size_t n)
-{
-	char cwd[PATH_MAX] = "";
-	struct stat named, real;
-	ssize_t len;
-
-	if (strchr(argv0, '/') && stat(argv0, &named) == 0 && stat("/proc/self/exe", &real) == 0 &&
-	    named.st_dev == real.st_dev && named.st_ino == real.st_ino &&
-	    (argv0[0] == '/' || getcwd(cwd, sizeof cwd)) &&
-	    snprintf(ret, n, "%s%s%s", cwd, cwd[0] ? "/" : "", argv0) < (int)n)
-		return;
-	len = readlink("/proc/self/exe", ret, n - 1);
-	ret[max_of(len, (ssize_t)0)] = 0;
-}
-
-static int usage(FILE *f, int code)
-{
-	fprintf(f, "usage: nodeproxy [-c FILE] [-t] [-V]\n"
-		   "  -c FILE  bootstrap file (default: /etc/nodeproxy/nodeproxy.yaml)\n"
-		   "  -t       check the file and exit\n"
-		   "  -V       print the version and exit\n");
-	return code;
-}
-
-int main(int argc, char **argv)
-{
-	const char *file = "/etc/nodeproxy/nodeproxy.yaml", *step = "";
-	static char *master_argv[4], path[PATH_MAX];
-	bool test = false;
-	int o, r;
-
-	if (argc > 1 && strcmp(argv[0], MASTER_ARGV0) == 0)
-		return master_main(argv[1], argc > 2 ? argv[2] : "");
-	while ((o = getopt(argc, argv, "c:tVh")) != -1) {
-		switch (o) {
-		case 'c':
-			file = optarg;
-			break;
-		case 't':
-			test = true;
-			break;
-		case 'V':
-			printf("nodeproxy %s\n", PACKAGE_VERSION);
-			return 0;
-		case 'h':
-			return usage(stdout, 0);
-		default:
-			return usage(stderr, 2);
-		}
-	}
-	if (optind != argc)
-		return usage(stderr, 2);
-	if (test)
-		return master_test(file);
-	if (geteuid() != 0) {
-		fprintf(stderr, "nodeproxy: must be started by root; it drops it everywhere but in "
-				"keeper and master\n");
-		return 1;
-	}
-	for (o = open("/dev/null", O_RDWR | O_CLOEXEC); o >= 0 && o <= 2; o = dup(o))
-		fcntl(o, F_SETFD, 0);	/* 0, 1 and 2 are never anything else */
-	close(o);
-	log_init("keeper", NULL);
-	log_open();
-	panic_init(NULL, "keeper");
-	for (int i = 0; i < ERAS; i++)
-		k.era[i].exe = FD_NONE;
-	k.leads = &k.era[0];
-	k.leads->state = ERA_LEADS;
-	k.leads->id = ++k.eras;
-	k.started_unix_ms = (uint64_t)clock_unix_ms();
-	k.started_mono_s = (uint32_t)(clock_tick().ns / NS_PER_S);
-	o = open("/proc/self/exe", O_PATH | O_CLOEXEC);
-	k.leads->exe.v = o < 0 ? -1 : fcntl(o, F_DUPFD_CLOEXEC, 10);	/* out of the channel's way */
-	if (o >= 0)
-		close(o);
-	if (k.leads->exe.v < 0) {
-		fprintf(stderr, "nodeproxy: /proc/self/exe: %s (is /proc mounted?)\n", strerror(errno));
-		return 1;
-	}
-	r = role_enter(ROLE_KEEPER, 0, 0, &step);
-	if (r < 0) {
-		fprintf(stderr, "nodeproxy: cannot become the keeper: %s: %s\n", step, strerror(-r));
-		return 1;
-	}
-	master_argv[1] = (char *)(uintptr_t)file;
-	own_path(argv[0], path, sizeof path);
-	master_argv[2] = path;
-	k.argv = master_argv;
-	return keeper_run();
 }

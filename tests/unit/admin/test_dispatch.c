@@ -139,6 +139,11 @@ START_TEST(an_order_says_what_was_asked_and_who_asked)
 	json_decref(admin_ask(&st, "POST", "/v1/drain", "", 0, &status, &order));
 	ck_assert_uint_eq(order.worker, UINT32_MAX);
 	ck_assert_int_eq(order.number, pages->knobs.drain_ms);
+	json_decref(admin_ask(&st, "POST", "/v1/upgrade?deadline=7", "", 0, &status, &order));
+	ck_assert_int_eq(order.order, ORDER_UPGRADE);
+	ck_assert_int_eq(order.number, 7000);
+	json_decref(admin_ask(&st, "POST", "/v1/upgrade", "", 0, &status, &order));
+	ck_assert_int_eq(order.number, pages->knobs.drain_ms);
 	json_decref(admin_ask(&st, "POST", "/v1/log-level?level=error", "", 0, &status, &order));
 	ck_assert_int_eq(order.order, ORDER_LOG_LEVEL);
 	ck_assert_int_eq(order.number, LOG_ERROR);

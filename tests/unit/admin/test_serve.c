@@ -196,6 +196,40 @@ START_TEST(a_late_answer_holds_the_next_request_back_and_finds_only_its_client)
 }
 END_TEST
 
+START_TEST(who_finishes_answers_what_was_asked_and_nobody_new)
+{
+	struct answer a = { .status = 200, .type = "text/plain", .body = text_of(100) };
+	int idle, busy, next;
+
+	begin();
+	idle = client();
+	busy = client();
+	next = client();
+	say(idle, "GET /one HTTP/1.1\r\nHost: a\r\n\r\n");
+	hear(idle, "/one");
+	say(busy, "GET /late HTTP/1.1\r\nHost: a\r\n\r\nGET /never HTTP/1.1\r\nHost: a\r\n\r\n");
+	say(next, "GET /half HTTP/1.1\r\nHo");
+	while (asked < 2 || serve.clients < 3)
+		loop_once(&loop);
+	for (int i = 0; i < 10; i++)
+		loop_once(&loop);
+	serve_finish(&serve);
+	hear(idle, NULL);			/* the end */
+	text_adds(&a.body, "at last");
+	serve_answer(&serve, late, &a);
+	ck_assert_ptr_null(strstr(hear(busy, NULL), "/never"));
+	say(next, "st: a\r\n\r\n");
+	ck_assert_ptr_nonnull(strstr(hear(next, NULL), "/half"));
+	ck_assert_uint_eq(asked, 3);
+	close(idle);
+	close(busy);
+	close(next);
+	while (serve.clients)
+		loop_once(&loop);
+	end();
+}
+END_TEST
+
 START_TEST(a_large_answer_arrives_whole_and_head_has_no_body)
 {
 	char *text;
@@ -334,7 +368,8 @@ START_TEST(without_descriptors_accepting_pauses_and_goes_on)
 }
 END_TEST
 
-UNIT_TESTS("serve", without_descriptors_accepting_pauses_and_goes_on, pipelined_requests_are_answered_in_order,
+UNIT_TESTS("serve", who_finishes_answers_what_was_asked_and_nobody_new,
+	   without_descriptors_accepting_pauses_and_goes_on, pipelined_requests_are_answered_in_order,
 	   a_late_answer_holds_the_next_request_back_and_finds_only_its_client,
 	   a_large_answer_arrives_whole_and_head_has_no_body,
 	   nonsense_gets_an_error_and_the_connection_ends,
