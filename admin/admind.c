@@ -18,6 +18,7 @@
 #include "admin/metrics.h"
 #include "admin/show.h"
 #include "nodeproxy/lib/base/memfd.h"
+#include "nodeproxy/lib/ipc/debug.h"
 #include "nodeproxy/lib/role/begin.h"
 #include "nodeproxy/lib/role/enter.h"
 
@@ -349,6 +350,12 @@ static void message(const struct msg *m, struct fd fd[CHAN_MAX_FDS])
 	case MSG_PING:
 		chan_say(&the.born.chan, MSG_PONG, m->p);
 		break;
+#ifdef NP_DEBUG_COMMANDS
+	case MSG_DEBUG:
+		if (!debug_do(m->p))
+			debug_drop(&the.born.chan);	/* its only other one */
+		break;
+#endif
 	case MSG_STOP:
 		loop_stop(&the.loop);
 		break;

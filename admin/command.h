@@ -41,7 +41,7 @@ struct col_row {
 	const char *heading, *path;
 };
 
-#define CMD_ARGS 4	/* of one command at most */
+#define CMD_ARGS 6	/* of one command at most */
 
 const struct cmd_row *cmd_row(enum cmd);
 /* The i-th argument or column of a command; NULL after the last. */

@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "nodeproxy/lib/ipc/debug.h"
+
 /* A row's `answers` is HERE or MASTER(order). */
 #define ORDER_HERE	0
 #define ORDER_MASTER(o) o
@@ -133,8 +135,60 @@ static bool body_args(struct call *c, struct slice body, struct answer *error)
 	return ok;
 }
 
-/* The number of ORDER_DEBUG: what the master does to the worker. */
-static const char *const debug_what[] = { "panic", "kill", "stall", "resume" };
+#ifdef NP_DEBUG_COMMANDS
+static bool slot_of_tenant(const struct state *st, const char *name, uint32_t *ret)
+{
+	struct vnamespace ns;
+
+	for (uint32_t i = 0; st->view && view_namespace_nth(st->view, i, &ns); i++)
+		if (slice_eq(ns.tenant, slice_str(name))) {
+			*ret = ns.tenant_slot.slot;
+			return true;
+		}
+	return false;
+}
+
+static bool debug_order(const struct state *st, const struct call *c, struct msg_order *o,
+			struct answer *error)
+{
+	const char *what = call_text(c, "what"), *process = call_text(c, "process"),
+		   *tenant = call_text(c, "tenant");
+	uint32_t which = debug_of(what ? what : "");
+	const struct debug_row *row = debug_row(which);
+	uint64_t n;
+
+	if (!row) {
+		answer_error(error, 400, "it cannot misbehave like that", what,
+			     "see `nodeproxyctl debug --help` for what it can do");
+		return false;
+	}
+	o->process = ROLE_WORKER;
+	for (uint32_t r = ROLE_MASTER; process && r < ROLES; r++)
+		if (strcmp(process, role_name((enum role)r)) == 0)
+			o->process = r;
+	if ((process && strcmp(process, role_name((enum role)o->process)) != 0) ||
+	    !(row->roles & 1u << o->process)) {
+		answer_error(error, 400, "that process does not exist, or cannot do that", process,
+			     "the process is worker, syncd, admind or master");
+		return false;
+	}
+	o->worker = call_number(c, "worker", &n) ? (uint32_t)n : 0;
+	if (!call_number(c, "number", &n))
+		n = (uint64_t)row->def;
+	if (n > (uint64_t)row->most) {
+		answer_error(error, 400, "the number is too large", call_text(c, "number"), NULL);
+		return false;
+	}
+	if (which == DEBUG_SLOW_TENANT &&
+	    !slot_of_tenant(st, tenant ? tenant : "", &o->slot)) {
+		answer_error(error, 404, "there is no such tenant", tenant,
+			     "name it with --tenant; list them with `nodeproxyctl get tenants`");
+		return false;
+	}
+	o->number = (int64_t)(n << 8 | which);
+	return true;
+}
+#endif
 
 static bool make_order(const struct state *st, const struct call *c, struct msg_order *o,
 		       struct answer *error)
@@ -163,18 +217,10 @@ static bool make_order(const struct state *st, const struct call *c, struct msg_
 		if (call_number(c, "deadline", &n))
 			o->number = (int64_t)n * 1000;
 		return true;
+#ifdef NP_DEBUG_COMMANDS
 	case ORDER_DEBUG:
-		o->worker = call_number(c, "worker", &n) ? (uint32_t)n : 0;
-		for (level = 0; level < (int)countof(debug_what); level++)
-			if (strcmp(call_text(c, "what") ? call_text(c, "what") : "",
-				   debug_what[level]) == 0)
-				break;
-		o->number = level;
-		if (level < (int)countof(debug_what))
-			return true;
-		answer_error(error, 400, "what to do is panic, kill, stall or resume",
-			     call_text(c, "what"), NULL);
-		return false;
+		return debug_order(st, c, o, error);
+#endif
 	case ORDER_LOG_LEVEL:
 		level = call_text(c, "level") ? log_level_of(call_text(c, "level")) : -1;
 		if (level < 0) {

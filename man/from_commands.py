@@ -3,8 +3,9 @@
 # Copyright the nodeproxy authors
 """admin/commands.def -> nodeproxyctl(1), nodeproxy-api(7) or bash completion, on standard output.
 
-    from_commands.py commands.def VERSION nodeproxyctl.1|nodeproxy-api.7|nodeproxyctl.bash
-"""
+    from_commands.py commands.def VERSION nodeproxyctl.1|nodeproxy-api.7|nodeproxyctl.bash [debug.def ...]
+
+Other tables give sections of nodeproxyctl(1)."""
 import re
 import sys
 
@@ -39,6 +40,25 @@ def usage(c):
     return out
 
 
+def table(path, macro):
+    """Rows of another table: lists of strings."""
+    text = re.sub(r"/\*.*?\*/", "", open(path, encoding="utf-8").read(), flags=re.S)
+    for m in re.finditer(rf"^{macro}\(((?:[^\"()]|\"(?:[^\"\\]|\\.)*\"\s*)*)\)\s*$", text, re.M):
+        fields = re.split(r",(?=(?:[^\"]*\"[^\"]*\")*[^\"]*$)", m.group(1))
+        yield ["".join(re.findall(r'"((?:[^"\\]|\\.)*)"', f)) if '"' in f else f.strip() for f in fields]
+
+
+def misbehaviour(path):
+    roles = {"W": "worker", "S": "syncd", "A": "admind", "M": "master"}
+    out = (".SH MISBEHAVIOUR\nWhat \\fBdebug\\fR makes a process do, to see that the host survives it. Not in builds with "
+           "\\-\\-disable\\-debug\\-commands.\n")
+    for name, words, who, how, default, most, number, text in table(path, "MISBEHAVE"):
+        out += f".TP\n\\fB{esc(words)}\\fR" + (f" [\\fI{esc(number)}\\fR]" if number else "") + f"\nThe process {esc(text)}."
+        out += f" Default {default}, at most {most}." if number else ""
+        out += " Of: " + ", ".join(roles[r.strip()] for r in who.split("|")) + ".\n"
+    return out
+
+
 def ctl(commands, version):
     out = heading("nodeproxyctl", "1", version, "nodeproxy")
     out += (".SH NAME\nnodeproxyctl \\- look at and steer the nodeproxy of this host\n"
@@ -60,6 +80,7 @@ def ctl(commands, version):
             ".TP\n\\fB\\-n\\fR \\fINAMESPACE\\fR\nWhere a command lists or names something in a namespace.\n"
             ".TP\n\\fB\\-\\-help\\fR\nOf nodeproxyctl, or after a command, of that command.\n"
             ".TP\n\\fB\\-\\-version\\fR\nThe version of nodeproxyctl, without asking anybody.\n"
+            "%(more)s"
             ".SH EXIT STATUS\n.TP\n0\ndone\n.TP\n1\nrefused or not found; for \\fBcheck\\fR: an error was found\n"
             ".TP\n2\nusage\n.TP\n3\nthe daemon cannot be reached\n"
             ".SH ENVIRONMENT\n.TP\n.B NODEPROXY_SOCKET\nThe admin socket when \\fB\\-s\\fR is not given.\n"
@@ -215,7 +236,10 @@ def main():
     for c in commands.values():
         if not c["help"] or not c["permission"]:
             sys.exit(f"{source}: {c['name']}: no help or no permission")
-    sys.stdout.write(PAGES[page](list(commands.values()), version))
+    text = PAGES[page](list(commands.values()), version)
+    if page == "nodeproxyctl.1":
+        text = text.replace("%(more)s", "".join(misbehaviour(p) for p in sys.argv[4:] if p.endswith("debug.def")))
+    sys.stdout.write(text)
 
 
 main()

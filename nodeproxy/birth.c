@@ -98,6 +98,25 @@ int child_memory(struct master *m, struct child *c)
 	return fd_is_open(c->ring_fd) ? 0 : ring_memory(m, c);
 }
 
+/* Whoever starts must find a board and rings, whatever the last worker wrote there. */
+static void mend_memory(struct master *m)
+{
+	bool mended = board_mend(m->board.p, board_slots(m->board.bytes));
+	void *p;
+
+	for (unsigned i = 0; i < BOARD_WORKERS; i++) {
+		struct fd f = m->child[i].ring_fd;
+
+		if (!fd_is_open(f) || memfd_map_shared(f, sizeof(struct ring_shared), true, &p) < 0)
+			continue;
+		mended |= ring_mend(p, (uint32_t)(bytes_of(f) - sizeof(struct ring_shared)));
+		memfd_unmap(&(struct slice){ p, sizeof(struct ring_shared) });
+	}
+	if (mended)
+		log_limited(LOG_ERROR, "memory_mended", "what=\"a worker wrote over the head of "
+							"the board or of its ring\"");
+}
+
 /* ---- the fork ---- */
 
 static _Noreturn void be_child(struct child *c, int chan, char *const argv[])
@@ -269,6 +288,7 @@ void child_tell(struct child *c)
 	int fds[CHAN_MAX_FDS] = { m->knobs_fd.v, c->panic_fd.v };
 	unsigned n = 2;
 
+	mend_memory(m);
 	switch (c->role) {
 	case ROLE_WORKER:
 		fds[n++] = m->board.fd.v;

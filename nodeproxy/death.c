@@ -165,8 +165,9 @@ static void heard(void *arg)
 	struct master *m = c->m;
 
 	clock_tick();
-	/* A bound, so that a child that talks all the time does not stop everything else. */
-	for (int i = 0; i < 256 && c->has_chan; i++) {
+	/* A bound, so that a child that talks all the time does not stop everything else; and nothing
+	 * that one says whom we have killed in here. */
+	for (int i = 0; i < 256 && c->has_chan && c->chan.loop; i++) {
 		const struct msg *msg;
 		int r = chan_recv(&c->chan, &msg);
 
@@ -184,13 +185,14 @@ static void heard(void *arg)
 			if (c->role == ROLE_SYNCD)
 				views_lack(m, msg->type);
 		} else if (r == -EPROTO) {
-			((struct procs *)m->procs.p)->bad_messages++;
-			child_kill(c, "broke the message table");
+			child_broke(c, "a message against the table");
 			return;
 		} else {
-			/* It closed its end: its death follows, or is helped along. */
-			chan_unwatch(&c->chan);
+			/* It closed its end: its death follows, or is helped along.  Nobody can take
+			 * listeners from it any more, so others accept from them now. */
+			chan_gone(c);
 			child_kill_later(c, CHILD_STOP_MS);
+			master_settle(m);
 			return;
 		}
 	}
@@ -210,6 +212,12 @@ void child_kill(struct child *c, const char *why)
 		(void)pidfd_send_signal(c->pidfd.v, SIGKILL, NULL, 0);
 	if (c->has_chan)
 		chan_unwatch(&c->chan);		/* nothing it says counts any more */
+}
+
+void child_broke(struct child *c, const char *what)
+{
+	((struct procs *)c->m->procs.p)->bad_messages++;
+	child_kill(c, what);
 }
 
 static void kill_cb(void *arg)

@@ -16,6 +16,8 @@ void child_watch(struct child *);
 void child_start_later(struct child *, int64_t at_least_ms);
 /* Broke msg.def, hangs or is not needed: dies now and is (or is not) replaced. */
 void child_kill(struct child *, const char *why);
+/* The same for one who said or sent what no honest child does; counted. */
+void child_broke(struct child *, const char *what);
 /* Unless it has left by itself by then. */
 void child_kill_later(struct child *, int64_t ms);
 /* From the keeper: how a child ended that is not ours to wait for. */

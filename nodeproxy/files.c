@@ -244,8 +244,7 @@ void files_want(struct master *m, struct child *c, const struct msg_file *want)
 	here.zero = 0;
 	if (!msg_text(want->name, sizeof want->name) || !is_plain_name(want->name) ||
 	    (m->files.only[0] && strcmp(want->name, m->files.only) != 0)) {
-		((struct procs *)m->procs.p)->bad_messages++;
-		child_kill(c, "asked for a name that is not a file of the source");
+		child_broke(c, "asked for a name that is not a file of the source");
 		return;
 	}
 	/* Links are followed: mounted ConfigMaps are made of them, and who can write this directory is

@@ -9,7 +9,9 @@
 #include <sys/socket.h>
 
 #include "nodeproxy/death.h"
+#include "nodeproxy/death.h"
 #include "nodeproxy/lib/base/log.h"
+#include "nodeproxy/lib/net/tcp.h"
 #include "nodeproxy/master.h"
 #include "nodeproxy/words.h"
 
@@ -198,6 +200,31 @@ void listeners_tell_again(struct master *m, unsigned slot)
 	}
 }
 
+void listeners_tick(struct master *m)
+{
+	struct listeners *ls = &m->listeners;
+
+	for (unsigned i = 0; i < m->knobs.n_listeners && !ls->closed; i++) {
+		for (unsigned g = 0; g < ls->groups; g++) {
+			int listens = 1, who = ls->holder[g];
+			struct fd f = ls->set.fd[i][g];
+			socklen_t n = sizeof listens;
+
+			if (!fd_is_open(f) ||
+			    getsockopt(f.v, SOL_SOCKET, SO_ACCEPTCONN, &listens, &n) < 0 || listens)
+				continue;
+			if (listener_listen(f) < 0)
+				log_limited(LOG_ERROR, "listener_lost", "listener=%s group=%u error=\"%s\"",
+					    m->knobs.listener[i].name, g, strerror(errno));
+			else
+				log_limited(LOG_ERROR, "listener_mended", "listener=%s group=%u worker=%d",
+					    m->knobs.listener[i].name, g, who);
+			if (who >= 0 && child_is_alive(&m->child[who]))
+				child_broke(&m->child[who], "ended a listening socket");
+		}
+	}
+}
+
 static unsigned groups_of(const struct listeners *ls, unsigned n, unsigned slot)
 {
 	unsigned k = 0;
@@ -293,11 +320,22 @@ void listeners_move_home(struct master *m, unsigned from, unsigned to)
 			m->listeners.home[g] = (int)to;
 }
 
+void listener_hush(struct fd f, const struct knobs_listener *l)
+{
+	int r = fd_is_open(f) ? tcp_listener_hush(f.v) : 0;
+
+	if (r < 0)
+		log_warn("still_dialled", "listener=%s error=\"%s\"", l->name, strerror(-r));
+}
+
 void listeners_close(struct master *m)
 {
 	m->listeners.closed = true;
 	for (unsigned i = 0; i < m->knobs.n_listeners; i++)
 		for (unsigned g = 0; g < m->listeners.groups; g++) {
+			/* At a full stop only: in an upgrade the new master has them. */
+			if (m->phase == PHASE_LEAVING)
+				listener_hush(m->listeners.set.fd[i][g], &m->knobs.listener[i]);
 			fd_close(&m->listeners.set.fd[i][g]);
 			listener_keep(m, &m->knobs.listener[i], g, FD_NONE);
 		}

@@ -54,6 +54,9 @@ void listeners_listen(struct master *);
 void listeners_settle(struct master *);
 /* A worker lacks some of its sockets: all it holds are said once more. */
 void listeners_tell_again(struct master *, unsigned slot);
+/* Once a second: a worker can end a listening socket for all who share it (and only by ill will); such
+ * a socket listens again, and its holder is broken. */
+void listeners_tick(struct master *);
 /* This slot holds nothing any more: its process is dead or another one. */
 void listeners_forget(struct master *, unsigned slot);
 /* Some group belongs to this slot. */
@@ -73,6 +76,8 @@ must_use int listeners_try(struct master *, const struct knobs *, unsigned n_wor
 			   struct listen_set *opened, unsigned *ret_bad, char why[128]);
 /* The keeper gets what these settings will need, besides what it has. */
 void listeners_keep(struct master *, const struct knobs *, const struct listen_set *opened);
+/* m->knobs are new: nobody new is answered on listeners that are gone (listener_hush). */
+void listeners_hush_gone(struct master *, const struct knobs *was);
 /* m->knobs are new, and there may be so many workers now: indices change, what was opened listens, what is gone lets no
  * handshake begin and is closed (workers accept who has connected before they close theirs). */
 void listeners_use(struct master *, const struct knobs *was, struct listen_set *opened,
@@ -84,6 +89,8 @@ void listeners_used(struct master *, const struct knobs *was);
 
 must_use int listener_bind(const struct addr *, bool shared, struct fd *ret);
 must_use int listener_listen(struct fd);
+/* Nobody new is answered there any more, as far as the kernel lets us (tcp_listener_hush). */
+void listener_hush(struct fd, const struct knobs_listener *);
 must_use int listener_bound_to(struct fd, struct addr *ret);
 void listener_keep(struct master *, const struct knobs_listener *, unsigned group, struct fd);
 /* To the holder of the group. */

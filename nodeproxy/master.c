@@ -160,8 +160,7 @@ static int shared_pages(struct master *m)
 	if (r < 0)
 		return r;
 	b = m->board.p;
-	if (board_check(b, m->board.bytes) < 0)
-		board_format(b, BOARD_WORKERS);
+	(void)board_mend(b, board_slots(m->board.bytes));	/* new, or a worker spoiled it */
 	page = m->procs.p;
 	page->magic = PROCS_MAGIC;
 	m->started_unix_ms = m->kept.started_unix_ms;
@@ -176,13 +175,16 @@ static int shared_pages(struct master *m)
 
 static void hello(struct child *c, const struct msg_hello *h)
 {
+	/* An adopted child may have said it to our predecessor, and say it to us. */
+	if (c->state != PROC_STARTING || (c->told && c->ours)) {
+		child_broke(c, "a second HELLO");
+		return;
+	}
 	if (h->role != c->role || h->pid != (uint32_t)c->pid ||
 	    !msg_text(h->build, sizeof h->build) || strcmp(h->build, msg_build()) != 0) {
-		log_error("wrong_build", "child=%s/%u pid=%d", role_name(c->role), c->id,
-			  (int)c->pid);
 		if (c->m->phase == PHASE_TRIAL)
 			upgrade_give_up(c->m, c, "is not of the new build");
-		child_kill(c, "is not of our build");
+		child_broke(c, "is not of our build, or lies about itself");
 		return;
 	}
 	if (!c->retired)	/* else STOP came first, and it is leaving */
@@ -191,8 +193,12 @@ static void hello(struct child *c, const struct msg_hello *h)
 
 static void ready(struct child *c)
 {
-	if (c->state != PROC_STARTING)
+	if (c->state == PROC_DRAINING)
+		return;		/* told to drain in the middle of its birth */
+	if (c->state != PROC_STARTING) {
+		child_broke(c, "a second READY");
 		return;
+	}
 	c->ready_at = clock_now();
 	log_info("child_ready", "child=%s/%u pid=%d ms=%lld", role_name(c->role), c->id,
 		 (int)c->pid, (long long)mono_diff_ms(clock_now(), c->started));
@@ -203,6 +209,10 @@ void master_message(struct master *m, struct child *c, const struct msg *msg)
 {
 	struct fd *fd = &c->chan.in.fd[0];	/* taken by whom it is for, else closed */
 
+	if (!c->told && msg->type != MSG_HELLO) {
+		child_broke(c, "spoke before START");
+		return;
+	}
 	switch (msg->type) {
 	case MSG_HELLO:
 		hello(c, msg->p);
@@ -211,7 +221,7 @@ void master_message(struct master *m, struct child *c, const struct msg *msg)
 		ready(c);
 		break;
 	case MSG_PONG:
-		if (!c->ours)
+		if (!c->ours && c->state == PROC_STARTING)
 			ready(c);	/* its READY died with the former master */
 		break;
 	case MSG_LOST:
@@ -220,6 +230,8 @@ void master_message(struct master *m, struct child *c, const struct msg *msg)
 	case MSG_DRAINED:
 		if (c->state == PROC_DRAINING)
 			child_stop(c);
+		else
+			child_broke(c, "drained, and nobody had asked");
 		break;
 	case MSG_VIEW_ADOPTED:
 		views_adopted(m, c, ((const struct msg_rev *)msg->p)->rev);
@@ -232,7 +244,7 @@ void master_message(struct master *m, struct child *c, const struct msg *msg)
 		break;
 	}
 	case MSG_VIEW_MADE:
-		views_made(m, msg->p, fd);
+		views_made(m, c, msg->p, fd);
 		break;
 	case MSG_FILE_WANT:
 		files_want(m, c, msg->p);
@@ -246,7 +258,7 @@ void master_message(struct master *m, struct child *c, const struct msg *msg)
 		files_send_source(m);
 		break;
 	case MSG_SOURCES_MADE:
-		sources_made(m, msg->p, fd);
+		sources_made(m, c, msg->p, fd);
 		break;
 	case MSG_STORE_COPIED:
 		upgrade_copied(m, msg->p);
@@ -295,6 +307,7 @@ static void tick(void *arg)
 {
 	children_tick(arg);
 	service_tick(arg);
+	listeners_tick(arg);
 }
 
 /* Its end is ours. */

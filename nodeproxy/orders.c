@@ -11,6 +11,7 @@
 
 #include "nodeproxy/death.h"
 #include "nodeproxy/lib/base/log.h"
+#include "nodeproxy/lib/ipc/debug.h"
 #include "nodeproxy/lib/ipc/msg.h"
 #include "nodeproxy/master.h"
 #include "nodeproxy/reload.h"
@@ -53,17 +54,45 @@ static int order_drain(struct master *m, const struct msg_order *o, char *text, 
 }
 
 #ifdef NP_DEBUG_COMMANDS
-/* What a worker cannot be asked to do is done to it. */
-static int order_debug(struct master *m, const struct msg_order *o, char *text, size_t n)
+static struct child *process_of(struct master *m, const struct msg_order *o)
 {
-	static const int signals[] = { SIGABRT, SIGKILL, SIGSTOP, SIGCONT };
-	struct child *c = o->worker < BOARD_WORKERS ? &m->child[o->worker] : NULL;
+	struct child *c = NULL;
 
-	if (!c || !child_is_alive(c) || o->number < 0 || (size_t)o->number >= countof(signals)) {
-		snprintf(text, n, "no such worker, or nothing of that number");
+	if (o->process == ROLE_WORKER && o->worker < BOARD_WORKERS)
+		c = &m->child[o->worker];
+	else if (o->process == ROLE_SYNCD)
+		c = &m->child[CHILD_SYNCD];
+	else if (o->process == ROLE_ADMIND)
+		c = &m->child[CHILD_ADMIND];
+	return c && child_is_alive(c) ? c : NULL;
+}
+
+/* What a process is not asked to do is done to it; what it is asked to do, it does after this, and so
+ * does the master (*ret_ours), for whom there has to be an answer first. */
+static int order_debug(struct master *m, const struct msg_order *o, char *text, size_t n,
+		       struct msg_debug *ret_ours)
+{
+	struct msg_debug d = { .what = (uint32_t)o->number & 0xff, .number = o->number >> 8,
+			       .slot = o->slot };
+	const struct debug_row *row = debug_row(d.what);
+	struct child *c = process_of(m, o);
+
+	if (!row || o->process >= ROLES || !(row->roles & 1u << o->process) || d.number < 0 ||
+	    d.number > row->most) {
+		snprintf(text, n, "that process cannot do that, or not so much of it");
 		return -EINVAL;
 	}
-	return pidfd_send_signal(c->pidfd.v, signals[o->number], NULL, 0) < 0 ? -errno : 0;
+	if (o->process == ROLE_MASTER) {
+		*ret_ours = d;
+		return 0;
+	}
+	if (!c || !c->has_chan || !c->told) {
+		snprintf(text, n, "there is no such process at the moment");
+		return -ENOENT;
+	}
+	if (row->signal)
+		return pidfd_send_signal(c->pidfd.v, row->signal, NULL, 0) < 0 ? -errno : 0;
+	return chan_say(&c->chan, MSG_DEBUG, &d);
 }
 #endif
 
@@ -71,10 +100,12 @@ void order(struct master *m, struct child *c, const struct msg_order *o)
 {
 	struct msg_order_done done = { .serial = o->serial };
 	char text[512] = "";
+#ifdef NP_DEBUG_COMMANDS
+	struct msg_debug ours = { .what = DEBUG_WHATS };
+#endif
 
 	if (!msg_text(o->who, sizeof o->who)) {
-		((struct procs *)m->procs.p)->bad_messages++;
-		child_kill(c, "broke the message table");
+		child_broke(c, "an order without a name");
 		return;
 	}
 	switch (o->order) {
@@ -99,15 +130,18 @@ void order(struct master *m, struct child *c, const struct msg_order *o)
 		break;
 #ifdef NP_DEBUG_COMMANDS
 	case ORDER_DEBUG:
-		done.error = order_debug(m, o, text, sizeof text);
+		done.error = order_debug(m, o, text, sizeof text, &ours);
 		break;
 #endif
 	default:
-		done.error = -EOPNOTSUPP;
-		break;
+		child_broke(c, "an order that does not exist");
+		return;
 	}
 	log_info("order", "order=%u worker=%d number=%lld by=\"%s\" error=%d", o->order,
 		 (int)o->worker, (long long)o->number, o->who, -done.error);
 	if (done.error != -EINPROGRESS)
 		chan_offer(&c->chan, MSG_ORDER_DONE, &done, slice_str(text), NULL, 0);
+#ifdef NP_DEBUG_COMMANDS
+	(void)debug_do(&ours);
+#endif
 }

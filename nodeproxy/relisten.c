@@ -5,8 +5,8 @@
  *
  * Sockets are bound when a reload is tried and listen when it is used: a socket that listens gets
  * connections, and closing it would cut them.  One that goes away is closed here at once; the workers
- * have it still, let no new caller begin (workers/listen.c), and close it when they have accepted
- * whoever had connected. */
+ * have it still and close it when they have accepted whoever had connected; new callers are turned
+ * away here, as far as the kernel lets us (listener_hush). */
 #include "nodeproxy/listeners.h"
 
 #include <errno.h>
@@ -125,6 +125,14 @@ void listeners_keep(struct master *m, const struct knobs *now, const struct list
 				listener_keep(m, l, g, m->listeners.set.fd[was][g]);
 		}
 	}
+}
+
+void listeners_hush_gone(struct master *m, const struct knobs *was)
+{
+	for (unsigned i = 0; i < was->n_listeners; i++)
+		for (unsigned g = 0; g < BOARD_WORKERS; g++)
+			if (knobs_find_socket(&m->knobs, &was->listener[i]) < 0)
+				listener_hush(m->listeners.set.fd[i][g], &was->listener[i]);
 }
 
 static void close_gone(struct master *m, const struct knobs *was)

@@ -10,12 +10,16 @@
 #include <sys/stat.h>
 
 #include "nodeproxy/replace.h"
+#include "nodeproxy/death.h"
 #include "nodeproxy/lib/base/log.h"
 #include "nodeproxy/master.h"
 
 #ifndef F_SEAL_WRITE
 #define F_SEAL_WRITE 0x0008
 #endif
+
+#define REV_MOST (1ull << 62)
+#define REV_LEAP (1ull << 32)
 
 static struct fd dup_of(struct fd f)
 {
@@ -74,18 +78,38 @@ void views_open(struct master *m)
 	if (!v->b.rev)
 		v->o.rev = 0;
 	viewset_copy(&vs->good, v);
+	vs->most = max_of(viewset_rev(v), ((const struct procs *)m->procs.p)->failed_rev);
 	(void)kept_take(&m->kept, &vs->sources, &vs->sources_rev.rev, "sources");
 }
 
-/* A descriptor that nobody can write or shrink any more, of the size it claims; what is inside is
- * checked by whoever maps it. */
-static bool is_sealed(struct fd f, uint64_t bytes)
+/* A memory file that nobody can write, grow or shrink any more; what is inside is checked by whoever
+ * maps it.  Nothing else is passed on: any other descriptor would be a power that the sender has and
+ * the receiver has not. */
+static bool is_sealed(struct fd f, uint64_t *bytes)
 {
+	const int frozen = F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK;
 	int seals = fcntl(f.v, F_GET_SEALS);
 	struct stat st;
 
-	return seals >= 0 && (seals & F_SEAL_WRITE) && fstat(f.v, &st) == 0 &&
-	       (uint64_t)st.st_size == bytes;
+	if (seals < 0 || (seals & frozen) != frozen || fstat(f.v, &st) < 0 || st.st_size <= 0)
+		return false;
+	*bytes = (uint64_t)st.st_size;
+	return true;
+}
+
+/* Views go forward, and not by leaps: a number near the end would leave none for the next sender. */
+static const char *view_is_wrong(const struct master *m, const struct msg_view *v, struct fd f)
+{
+	uint64_t newest = viewset_rev(&m->views.newest), bytes;
+
+	if (v->kind != VIEW_BASE && v->kind != VIEW_OVERLAY)
+		return "a view of no kind";
+	if (!is_sealed(f, &bytes) || bytes != v->bytes)
+		return "a view that is no sealed memory of its size";
+	if (v->rev == 0 || v->rev < newest || v->rev > REV_MOST ||
+	    (newest && v->rev - newest > REV_LEAP))
+		return "a view whose revision cannot be";
+	return NULL;
 }
 
 static void send_one(struct child *c, enum msg_type t, const struct msg_view *v, struct fd f)
@@ -123,19 +147,25 @@ static void send_newest(struct master *m, bool overlay)
 	}
 }
 
-void views_made(struct master *m, const struct msg_view *v, struct fd *fd)
+void views_made(struct master *m, struct child *c, const struct msg_view *v, struct fd *fd)
 {
 	struct viewset *n = &m->views.newest;
 	bool overlay = v->kind == VIEW_OVERLAY;
+	const char *wrong = view_is_wrong(m, v, *fd);
 
-	if ((!overlay && v->kind != VIEW_BASE) || v->rev == 0 || !is_sealed(*fd, v->bytes) ||
-	    (overlay && (v->base_rev != n->b.rev || !n->b.rev))) {
-		log_warn("view_not_taken", "rev=%llu base=%llu kind=%u have=%llu",
-			 (unsigned long long)v->rev, (unsigned long long)v->base_rev, v->kind,
-			 (unsigned long long)n->b.rev);
+	if (wrong) {
+		child_broke(c, wrong);
+		return;
+	}
+	if (overlay && (v->base_rev != n->b.rev || !n->b.rev)) {
+		/* Honest when all workers have refused its base meanwhile. */
+		log_limited(LOG_WARN, "view_not_taken", "rev=%llu base=%llu have=%llu",
+			    (unsigned long long)v->rev, (unsigned long long)v->base_rev,
+			    (unsigned long long)n->b.rev);
 		views_lack(m, MSG_VIEW_MADE);
 		return;
 	}
+	m->views.most = max_of(m->views.most, v->rev);
 	if (overlay) {
 		fd_close(&n->overlay);
 		n->overlay = fd_take(fd);
@@ -154,21 +184,6 @@ void views_made(struct master *m, const struct msg_view *v, struct fd *fd)
 	procs_write(m);
 }
 
-void views_adopted(struct master *m, struct child *c, uint64_t rev)
-{
-	bool first = c->rev == 0;
-
-	if (rev < c->rev)
-		return;
-	c->rev = rev;
-	if (rev == viewset_rev(&m->views.newest) && viewset_rev(&m->views.good) != rev)
-		viewset_copy(&m->views.good, &m->views.newest);
-	if (first)
-		master_settle(m);	/* now it can accept */
-	else
-		procs_write(m);
-}
-
 /* All who are ready refused rev: it is a bad one.  Some serve it: then it is those who refused. */
 static void judge(struct master *m, uint64_t rev, const char *why)
 {
@@ -181,10 +196,10 @@ static void judge(struct master *m, uint64_t rev, const char *why)
 
 		if (c->state != PROC_READY)
 			continue;
-		if (c->refused_rev == rev)
-			refuse++;
-		else if (c->rev >= rev)
+		if (c->rev >= rev)
 			serve++;
+		else if (c->refused_rev == rev)
+			refuse++;
 		else
 			silent++;
 	}
@@ -211,15 +226,39 @@ static void judge(struct master *m, uint64_t rev, const char *why)
 	for (unsigned i = 0; i < BOARD_WORKERS; i++) {
 		struct child *c = &m->child[i];
 
-		if (c->state == PROC_READY && c->refused_rev == rev)
+		if (c->state == PROC_READY && c->refused_rev == rev && c->rev < rev)
 			(void)child_replace(c, m->knobs.drain_ms);
 	}
 }
 
+void views_adopted(struct master *m, struct child *c, uint64_t rev)
+{
+	bool first = c->rev == 0;
+
+	if (rev == 0 || rev > m->views.most) {
+		child_broke(c, "adopted a view that does not exist");
+		return;
+	}
+	if (rev < c->rev)
+		return;
+	c->rev = rev;
+	if (rev == viewset_rev(&m->views.newest) && viewset_rev(&m->views.good) != rev)
+		viewset_copy(&m->views.good, &m->views.newest);
+	judge(m, rev, "");	/* others may have refused it before */
+	if (first)
+		master_settle(m);	/* now it can accept */
+	else
+		procs_write(m);
+}
+
 void views_refused(struct master *m, struct child *c, uint64_t rev, const char *why)
 {
-	log_warn("view_refused", "worker=%u rev=%llu why=\"%s\"", c->id, (unsigned long long)rev,
-		 why);
+	if (rev == 0 || rev > m->views.most) {
+		child_broke(c, "refused a view that does not exist");
+		return;
+	}
+	log_limited(LOG_WARN, "view_refused", "worker=%u rev=%llu why=\"%s\"", c->id,
+		    (unsigned long long)rev, why);
 	c->refused_rev = rev;
 	judge(m, rev, why);
 	procs_write(m);
@@ -249,10 +288,15 @@ void views_tick(struct master *m)
 		v->lacks_sources = false;
 }
 
-void sources_made(struct master *m, const struct msg_rev *rev, struct fd *fd)
+void sources_made(struct master *m, struct child *c, const struct msg_rev *rev, struct fd *fd)
 {
 	struct views *v = &m->views;
+	uint64_t bytes;
 
+	if (!is_sealed(*fd, &bytes)) {
+		child_broke(c, "a report that is no sealed memory");
+		return;
+	}
 	fd_close(&v->sources);
 	v->sources = fd_take(fd);
 	v->sources_rev = *rev;

@@ -22,6 +22,7 @@ struct viewset {
 
 struct views {
 	struct viewset newest, good;
+	uint64_t most;			/* highest revision that was ever passed on */
 	struct fd sources;		/* syncd's report, for admind */
 	bool lacks_view, lacks_sources;	/* what syncd made did not arrive: it is asked again */
 	struct msg_rev sources_rev;
@@ -33,7 +34,8 @@ static inline uint64_t viewset_rev(const struct viewset *v)
 	return v->o.rev ? v->o.rev : v->b.rev;
 }
 
-void views_made(struct master *, const struct msg_view *, struct fd *fd);
+/* What children say of views; who says what cannot be is broken (child_broke). */
+void views_made(struct master *, struct child *, const struct msg_view *, struct fd *fd);
 void views_adopted(struct master *, struct child *, uint64_t rev);
 void views_refused(struct master *, struct child *, uint64_t rev, const char *why);
 /* The newest view to one child (a worker, or admind). */
@@ -42,7 +44,7 @@ void views_send(struct master *, struct child *);
 void views_lack(struct master *, enum msg_type);
 /* Once a second: asks syncd again. */
 void views_tick(struct master *);
-void sources_made(struct master *, const struct msg_rev *, struct fd *fd);
+void sources_made(struct master *, struct child *, const struct msg_rev *, struct fd *fd);
 void sources_send(struct master *, struct child *);
 
 #endif

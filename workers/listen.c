@@ -5,7 +5,6 @@
 #include "workers/listen.h"
 
 #include <errno.h>
-#include <linux/filter.h>
 #include <sys/socket.h>
 
 #include "nodeproxy/lib/base/log.h"
@@ -164,22 +163,12 @@ void listeners_drop_all(struct listeners *ls)
 			drop(ls, &ls->at[i]);
 }
 
-/* A filter on the socket sees TCP headers: a segment with SYN and without ACK is a new caller. */
-static bool hush(struct listener *l)
+/* The master has attached the filter that turns new callers away (where the kernel lets it). */
+static bool is_hushed(const struct listener *l)
 {
-	struct sock_filter f[] = {
-		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13),			/* the flags */
-		BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 0x12),		/* ACK, SYN */
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0x02, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, 0),
-		BPF_STMT(BPF_RET | BPF_K, 0xffffffff),
-	};
-	struct sock_fprog prog = { .len = countof(f), .filter = f };
+	socklen_t n = 0;	/* of instructions */
 
-	if (setsockopt(l->fd.v, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof prog) == 0)
-		return true;
-	log_limited(LOG_WARN, "still_dialled", "listener=%s error=%d", l->gate->knobs.name, errno);
-	return false;
+	return getsockopt(l->fd.v, SOL_SOCKET, SO_GET_FILTER, NULL, &n) == 0 && n > 0;
 }
 
 void listeners_use(struct listeners *ls, const struct knobs *was)
@@ -195,7 +184,7 @@ void listeners_use(struct listeners *ls, const struct knobs *was)
 		now = knobs_find_socket(p->knobs, &was->listener[l->index]);
 		if (now < 0) {
 			l->closing = true;
-			l->close_at = mono_after_ms(clock_now(), hush(l) ? CLOSE_MS : 0);
+			l->close_at = mono_after_ms(clock_now(), is_hushed(l) ? CLOSE_MS : 0);
 			continue;
 		}
 		l->index = (uint32_t)now;
@@ -208,14 +197,7 @@ void listeners_use(struct listeners *ls, const struct knobs *was)
 	listeners_resume(ls);	/* the tenant of the gate pays from now on */
 }
 
-void listeners_last_call(struct listeners *ls)
-{
-	for (unsigned i = 0; i < LISTENERS_MAX; i++)
-		if (fd_is_open(ls->at[i].fd))
-			(void)hush(&ls->at[i]);
-}
-
-/* What is queued still, bounded: a filter that could not be attached must not keep us here. */
+/* What is queued still, bounded: new callers should be turned away, but whether they are is not known. */
 static void empty_queue(struct listener *l)
 {
 	for (int i = 0; i < QUEUE_MOST; i++) {

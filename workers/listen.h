@@ -38,11 +38,9 @@ void listeners_drop(struct listeners *, uint32_t index, uint32_t group);
 /* All but those that are closing: others hold the same sockets, or soon will. */
 void listeners_drain(struct listeners *);
 void listeners_drop_all(struct listeners *);
-/* A full stop, in two steps that lose nobody.  First nobody new gets an answer any more (the kernel
- * drops SYNs, so a caller who tries again meets our successor, or a refusal when we are gone), while
- * those whose handshake was under way still arrive.  Then what is queued is accepted and the
- * sockets are closed.  Not for sockets that anybody else shall go on using. */
-void listeners_last_call(struct listeners *);
+/* The end of a full stop: what is queued is accepted and the sockets are closed.  The master has turned
+ * new callers away before (tcp_listener_hush), so those whose handshake was under way have arrived.
+ * Not for sockets that anybody else shall go on using. */
 void listeners_close(struct listeners *);
 /* An event of the poll set with a token of TOKEN_LISTENER. */
 void listeners_event(struct listeners *, uint64_t token);

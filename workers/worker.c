@@ -21,6 +21,7 @@
 #include "nodeproxy/lib/base/loop.h"
 #include "nodeproxy/lib/base/memfd.h"
 #include "nodeproxy/lib/base/rand.h"
+#include "nodeproxy/lib/ipc/debug.h"
 #include "nodeproxy/lib/role/begin.h"
 #include "nodeproxy/lib/role/enter.h"
 #include "workers/listen.h"
@@ -57,6 +58,9 @@ static struct worker {
 	bool draining, drained, orphan;
 	uint64_t lacks;			/* bits of message types to be asked for again */
 	struct path path;
+#ifdef NP_DEBUG_COMMANDS
+	uint32_t refuses;		/* so many views */
+#endif
 } the;
 static_must(MSGS <= 64);
 
@@ -264,6 +268,13 @@ static void view_here(const struct msg_view *m, struct fd fd)
 	struct view *v;
 	int r;
 
+#ifdef NP_DEBUG_COMMANDS
+	if (the.refuses) {
+		the.refuses--;
+		refuse(&fd, m->rev, "was told to refuse it");
+		return;
+	}
+#endif
 	if (m->kind == VIEW_BASE && now && view_base_rev(now) == m->rev) {
 		forget_incoming();	/* said again because of its overlay, which follows */
 		fd_close(&fd);
@@ -335,7 +346,6 @@ static void drain(uint64_t ms, bool full_stop)
 	log_info("draining", "deadline_ms=%llu conns=%u full_stop=%d", (unsigned long long)ms,
 		 path_live(&the.path), full_stop);
 	if (full_stop && ms > LAST_CALL_MS) {
-		listeners_last_call(&the.listeners);
 		loop_timer_start(&the.loop, &the.last_call, LAST_CALL_MS * NS_PER_MS, 0,
 				 on_last_call, NULL);
 		loop_timer_start(&the.loop, &the.idle_grace, IDLE_GRACE_MS * NS_PER_MS, 0,
@@ -378,6 +388,20 @@ static void knobs_use(const struct msg_knobs *m, struct fd fd)
 	exit(ROLE_EXIT_START);
 }
 
+#ifdef NP_DEBUG_COMMANDS
+static void misbehave(const struct msg_debug *d)
+{
+	if (debug_do(d))
+		return;
+	if (d->what == DEBUG_DROP_CHANNEL)
+		debug_drop(&the.born.chan);
+	else if (d->what == DEBUG_REFUSE_VIEW)
+		the.refuses = (uint32_t)d->number;
+	else if (d->what == DEBUG_SLOW_TENANT)
+		sched_slow(&the.path.sched, d->slot, d->number);
+}
+#endif
+
 static void handle(const struct msg *m)
 {
 	struct msg *mine = (struct msg *)(uintptr_t)m;	/* to take its descriptors */
@@ -416,6 +440,11 @@ static void handle(const struct msg *m)
 	case MSG_STOP:
 		loop_stop(&the.loop);
 		break;
+#ifdef NP_DEBUG_COMMANDS
+	case MSG_DEBUG:
+		misbehave(m->p);
+		break;
+#endif
 	default:
 		break;
 	}

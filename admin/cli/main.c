@@ -146,7 +146,7 @@ static int split(int argc, char **argv, struct asked *a, char **words, int *n_wo
 		 struct option_seen *options, int *n_options)
 {
 	static const char *const valued[] = { "-n", "--service", "--worker", "--deadline", "--method",
-					      "--interval", "--count" };
+					      "--interval", "--count", "--process", "--tenant" };
 
 	for (int i = 1; i < argc; i++) {
 		const char *v, *was = argv[i];

@@ -736,7 +736,8 @@ static void source_dir(struct source_file *s, const struct msg *m)
 	s->inotify = fd_take(&mine->fd[1]);
 	if (msg_text(src->name, sizeof src->name))
 		snprintf(s->only, sizeof s->only, "%s", src->name);
-	fcntl(s->inotify.v, F_SETFL, fcntl(s->inotify.v, F_GETFL) | O_NONBLOCK);
+	if (!(fcntl(s->inotify.v, F_GETFL) & O_NONBLOCK))	/* the master's is */
+		fcntl(s->inotify.v, F_SETFL, O_NONBLOCK);
 	loop_io_start(s->loop, &s->io, s->inotify.v, LOOP_READ, inotify_cb, s);
 	if (s->telling) {	/* after the change set under way */
 		s->rescan = true;

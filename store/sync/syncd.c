@@ -24,6 +24,7 @@
 #include "nodeproxy/lib/base/log.h"
 #include "nodeproxy/lib/base/memfd.h"
 #include "nodeproxy/lib/base/rand.h"
+#include "nodeproxy/lib/ipc/debug.h"
 #include "nodeproxy/lib/knobs/knobs.h"
 #include "nodeproxy/lib/role/begin.h"
 #include "store/db/copy.h"
@@ -650,6 +651,12 @@ static void from_master(struct syncd *s, const struct msg *m)
 	case MSG_AGAIN:
 		say_again(s, m->p);
 		break;
+#ifdef NP_DEBUG_COMMANDS
+	case MSG_DEBUG:
+		if (!debug_do(m->p))
+			debug_drop(&s->born.chan);	/* its only other one */
+		break;
+#endif
 	case MSG_STOP:
 		if (s->announced)
 			(void)keep_write(&s->keep, &s->model, s->rev, true);

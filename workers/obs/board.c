@@ -18,12 +18,28 @@ size_t board_bytes(unsigned workers)
 	return sizeof(struct board) + (size_t)workers * sizeof(struct board_worker);
 }
 
+unsigned board_slots(size_t bytes)
+{
+	size_t n = bytes < sizeof(struct board) ?
+			   0 : (bytes - sizeof(struct board)) / sizeof(struct board_worker);
+
+	return (unsigned)min_of(n, (size_t)BOARD_WORKERS);
+}
+
 void board_format(struct board *b, unsigned workers)
 {
 	must(workers >= 1 && workers <= BOARD_WORKERS);
 	b->workers = workers;
 	b->version = BOARD_VERSION;
 	b->magic = BOARD_MAGIC;
+}
+
+bool board_mend(struct board *b, unsigned workers)
+{
+	if (b->magic == BOARD_MAGIC && b->version == BOARD_VERSION && b->workers == workers)
+		return false;
+	board_format(b, workers);
+	return true;
 }
 
 int board_check(const struct board *b, size_t map_bytes)
@@ -105,8 +121,10 @@ static void give_back(struct board *b, const struct board_claim *c, uint32_t slo
 {
 	struct board_endpoint *e;
 	uint64_t was, is;
+	int tries = 0;
 
-	if (slot > BOARD_ENDPOINTS)	/* the master reads what a dead worker wrote: any number */
+	/* Any number: the master reads what a dead worker wrote, and siblings can write here. */
+	if (slot == 0 || slot > BOARD_ENDPOINTS)
 		return;
 	e = &b->endpoint[slot - 1];
 	if (__atomic_load_n(&e->gen, __ATOMIC_ACQUIRE) != c->gen)
@@ -118,8 +136,10 @@ static void give_back(struct board *b, const struct board_claim *c, uint32_t slo
 			is -= LOAD_ONE;
 		if (waits && is >= LOAD_WAITS)
 			is -= LOAD_WAITS;
-	} while (is != was && !__atomic_compare_exchange_n(&e->load, &was, is, true,
-							   __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+		/* Somebody who writes all the time must not hold us. */
+	} while (is != was && tries++ < 1000 &&
+		 !__atomic_compare_exchange_n(&e->load, &was, is, true, __ATOMIC_RELAXED,
+					      __ATOMIC_RELAXED));
 }
 
 void board_answered(struct board *b, unsigned worker, uint32_t claim)
@@ -153,7 +173,7 @@ unsigned board_bury(struct board *b, unsigned worker)
 	struct board_worker *w = &b->worker[worker];
 	unsigned returned = 0;
 
-	must(worker < b->workers);
+	must(worker < BOARD_WORKERS);	/* the caller's number; what the board says is no measure */
 	for (uint32_t i = 0; i < BOARD_CLAIMS; i++) {
 		if (w->claim[i].endpoint == 0)
 			continue;

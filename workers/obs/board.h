@@ -113,8 +113,13 @@ struct board {
 };
 
 size_t board_bytes(unsigned workers);
+/* Worker slots in so many bytes: for those who do not believe the board. */
+unsigned board_slots(size_t bytes);
 /* Fresh zeroed shared memory. */
 void board_format(struct board *, unsigned workers);
+/* Writes the header again when a worker has spoiled it: the next worker, and admind, must find it.
+ * True when it was mended. */
+bool board_mend(struct board *, unsigned workers);
 /* 0, or -EBADMSG when magic, version or size do not fit. */
 must_use int board_check(const struct board *, size_t map_bytes);
 
@@ -147,7 +152,8 @@ bool board_claim(struct board *, unsigned worker, uint32_t claim, uint32_t slot,
 /* It waits no more. */
 void board_answered(struct board *, unsigned worker, uint32_t claim);
 void board_unclaim(struct board *, unsigned worker, uint32_t claim);
-/* After the death of a worker: returns all its claims, clears its gauges.  By the master.
+/* After the death of a worker (a slot the mapping has): returns all its claims, clears its gauges.
+ * By the master.
  * Returns how many claims were returned. */
 unsigned board_bury(struct board *, unsigned worker);
 

@@ -122,6 +122,14 @@ static void observe(struct sched *s, struct tenant *t, struct sched_unit *u, int
 	}
 }
 
+#ifdef NP_DEBUG_COMMANDS
+void sched_slow(struct sched *s, uint32_t slot, int64_t us)
+{
+	s->slow_slot = slot;
+	s->slow_ns = us * NS_PER_US;
+}
+#endif
+
 /* One step of a unit that is not queued any more; the time when it ended. */
 static struct mono step(struct sched *s, struct tenant *t, struct sched_unit *u, struct mono began)
 {
@@ -140,6 +148,10 @@ static struct mono step(struct sched *s, struct tenant *t, struct sched_unit *u,
 	tenant_ref(t);			/* the step may end the last conn that holds it */
 	u->step(u);
 	ended = clock_tick();
+#ifdef NP_DEBUG_COMMANDS
+	while (unlikely(s->slow_ns) && t->slot == s->slow_slot && ended.ns - began.ns < s->slow_ns)
+		ended = clock_tick();
+#endif
 	took = ended.ns - began.ns;
 	t->time_ns = max_of(t->time_ns - took, -DEBT_MAX_NS);
 	t->bytes = max_of(t->bytes - (int64_t)s->step_bytes, -DEBT_MAX_BYTES);

@@ -64,6 +64,10 @@ struct sched {
 	struct mono looked, ended;	/* when the last run began and ended */
 	uint64_t *c;			/* the worker's counters */
 	uint32_t runnable;		/* units queued */
+#ifdef NP_DEBUG_COMMANDS
+	int64_t slow_ns;		/* spent in every step for the tenant in slow_slot */
+	uint32_t slow_slot;
+#endif
 };
 
 /* counters: struct board_worker's c. */
@@ -75,6 +79,11 @@ void sched_turns(struct sched *, int64_t turn_us, int64_t turn_bytes);
 /* For comparison only (debug.scheduler): from now on first come, first served, without tenants and
  * turns, as an event loop does it; each run takes those that waited when it began. */
 void sched_switch_off(struct sched *);
+
+#ifdef NP_DEBUG_COMMANDS
+/* Every step for the tenant of this slot takes so much longer; 0: no more. */
+void sched_slow(struct sched *, uint32_t slot, int64_t us);
+#endif
 
 static inline void sched_unit_init(struct sched_unit *u, struct tenant *t,
 				   void (*step)(struct sched_unit *))

@@ -11,7 +11,7 @@
 void ring_format(struct ring_shared *sh, uint32_t bytes)
 {
 	must(bytes >= 4096 && (bytes & (bytes - 1)) == 0);
-	memset(sh, 0, sizeof *sh);
+	memset(sh, 0, sizeof *sh);	/* the header: data is what head and tail say */
 	sh->bytes = bytes;
 	sh->magic = RING_MAGIC;
 }
@@ -24,6 +24,14 @@ static int open_end(struct ring *r, struct ring_shared *sh, size_t map_bytes)
 		return -EBADMSG;
 	*r = (struct ring){ .sh = sh, .bytes = n };
 	return 0;
+}
+
+bool ring_mend(struct ring_shared *sh, uint32_t bytes)
+{
+	if (sh->magic == RING_MAGIC && sh->bytes == bytes)
+		return false;
+	ring_format(sh, bytes);
+	return true;
 }
 
 int ring_open_writer(struct ring *r, struct ring_shared *sh, size_t map_bytes)
@@ -108,6 +116,10 @@ bool ring_take(struct ring *r, enum ring_kind *kind, uint8_t out[RING_RECORD_MAX
 		if (len > r->bytes - at - WORD || ((len + WORD - 1) & ~(size_t)(WORD - 1)) > there - WORD)
 			goto nonsense;
 		if ((word & 0xff) == RING_PAD) {
+			/* It fills what is left at the end.  Anything shorter would make a megabyte
+			 * of empty records a way to keep the reader busy. */
+			if (len != r->bytes - at - WORD)
+				goto nonsense;
 			r->cursor += WORD + ((len + WORD - 1) & ~(size_t)(WORD - 1));
 			continue;
 		}

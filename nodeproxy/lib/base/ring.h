@@ -39,6 +39,9 @@ struct ring {
 
 /* Fresh memory of RING_BYTES(bytes); bytes is a power of two >= 4096. */
 void ring_format(struct ring_shared *, uint32_t bytes);
+/* Formats it again when its header is not that of a ring of so many bytes: the next writer and reader
+ * must find one, whatever the last writer did to it.  True when it was mended. */
+bool ring_mend(struct ring_shared *, uint32_t bytes);
 /* Opens one end; map_bytes is the size of the mapping.  0 or -EBADMSG. */
 must_use int ring_open_writer(struct ring *, struct ring_shared *, size_t map_bytes);
 must_use int ring_open_reader(struct ring *, struct ring_shared *, size_t map_bytes);

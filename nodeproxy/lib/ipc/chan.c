@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
@@ -50,10 +51,22 @@ void chan_init(struct chan *ch, struct fd *fd, enum role my_role, enum role peer
 	}
 }
 
+/* Closes what somebody sent.  It may be the last copy of a socket that lingers: closing that would
+ * stop us for as long as its sender liked.  (roles.def lets no child make one; this is for the day
+ * that it does.) */
+static void foreign_close(struct fd *f)
+{
+	const struct linger off = { 0, 0 };
+
+	(void)!setsockopt(f->v, SOL_SOCKET, SO_LINGER, &off, sizeof off);
+	fd_close(f);
+}
+
 static void drop_fds(struct msg *m)
 {
 	for (unsigned i = 0; i < m->nfds; i++)
-		fd_close(&m->fd[i]);
+		if (fd_is_open(m->fd[i]))
+			foreign_close(&m->fd[i]);
 	m->nfds = 0;
 }
 
@@ -216,6 +229,33 @@ static int within_rate(struct chan *ch, enum msg_type t)
 	return rl->refused > 100 + 2 * (uint64_t)rl->rate ? -EPROTO : -EAGAIN;
 }
 
+/* No bytes and no descriptors: the end, or an empty datagram, which nobody honest sends.  Nothing in
+ * what recvmsg() says tells them apart, but only the end is a hang-up. */
+static int nothing_came(const struct chan *ch)
+{
+	struct pollfd p = { .fd = ch->fd.v };
+
+	return poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLERR)) ? -EPIPE : -EPROTO;
+}
+
+/* Descriptors were cut for want of room in our table.  That is no crime of a sender who may send
+ * some; the rest of the message must be as good as any other, and so must its rate, or it would be
+ * a way to keep us busy without a limit. */
+static int cut(struct chan *ch, size_t n, unsigned came)
+{
+	struct msg *m = &ch->in;
+	const struct msg_head *head = (const void *)ch->buf;
+	const struct msg_rule *rule = n >= sizeof *head ? msg_rule(head->type) : NULL;
+	int r;
+
+	if (!rule || rule->fds_max == 0 || came > rule->fds_max)
+		return -EPROTO;
+	r = msg_parse(ch->buf, n, rule->fds_max, ch->peer_role, ch->my_role, m);
+	if (r == 0)
+		r = within_rate(ch, m->type);
+	return r < 0 ? r : -EMFILE;
+}
+
 int chan_recv(struct chan *ch, const struct msg **ret)
 {
 	union {
@@ -251,29 +291,28 @@ int chan_recv(struct chan *ch, const struct msg **ret)
 			if (came < CHAN_MAX_FDS)
 				m->fd[m->nfds++].v = fd;
 			else
-				close(fd);
+				foreign_close(&(struct fd){ fd });
 			came++;
 		}
 	}
-	if (n == 0 && came == 0)
-		return -EPIPE;		/* the end, or an empty datagram, which nobody sends */
-	if (h.msg_flags & MSG_CTRUNC) {
-		const struct msg_head *head = (const void *)ch->buf;
-
-		drop_fds(m);
-		m->type = (size_t)n >= sizeof *head && msg_rule(head->type) ?
-				  (enum msg_type)head->type : MSG_NONE;
-		*ret = m;
-		return -EMFILE;
+	if (n == 0 && came == 0 && !(h.msg_flags & MSG_CTRUNC)) {
+		r = nothing_came(ch);
+		ch->refused += r == -EPROTO;
+		return r;
 	}
-	r = (h.msg_flags & MSG_TRUNC) ? -EPROTO :
-					msg_parse(ch->buf, (size_t)n, came, ch->peer_role,
-						  ch->my_role, m);
+	if (h.msg_flags & MSG_TRUNC)
+		r = -EPROTO;
+	else if (h.msg_flags & MSG_CTRUNC)
+		r = cut(ch, (size_t)n, came);
+	else
+		r = msg_parse(ch->buf, (size_t)n, came, ch->peer_role, ch->my_role, m);
 	if (r == 0)
 		r = within_rate(ch, m->type);
 	if (r < 0) {
-		ch->refused++;
+		ch->refused += r != -EMFILE;
 		drop_fds(m);
+		if (r == -EMFILE)
+			*ret = m;
 		return r;
 	}
 	*ret = m;

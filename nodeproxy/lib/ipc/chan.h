@@ -84,8 +84,9 @@ static inline void chan_offer(struct chan *ch, enum msg_type t, const void *payl
 /* Tries to send what waits, for a process that does not watch the channel (yet).  0, -EAGAIN,
  * -ENOBUFS (the kernel is short of memory: try later), -EPIPE. */
 int chan_flush(struct chan *);
-/* The next message: 1 and *ret, 0 when none waits, -EPIPE at the end, -EPROTO, -EMFILE, -EAGAIN
- * (over its rate: dropped; a sender far over it is -EPROTO). */
+/* The next message: 1 and *ret, 0 when none waits, -EPIPE at the end, -EPROTO, -EMFILE (*ret says
+ * which message lost its descriptors), -EAGAIN (over its rate: dropped; a sender far over it is
+ * -EPROTO). */
 must_use int chan_recv(struct chan *, const struct msg **ret);
 /* Calls fn whenever a message (or the end) waits, and sends the queue as room comes. */
 void chan_watch(struct chan *, struct loop *, void (*fn)(void *arg), void *arg);

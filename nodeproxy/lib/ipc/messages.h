@@ -123,8 +123,17 @@ struct msg_order {
 	uint64_t serial;
 	uint32_t order;
 	uint32_t worker;		/* DRAIN, DEBUG: which worker; UINT32_MAX: all */
-	int64_t number;			/* DRAIN, UPGRADE: deadline in ms, LOG_LEVEL: level, DEBUG: which */
+	int64_t number;			/* DRAIN, UPGRADE: deadline in ms, LOG_LEVEL: level, DEBUG: the
+					 * number << 8 | which */
 	char who[64];			/* "uid=0 pid=7", for the log */
+	uint32_t process;		/* DEBUG: enum role; worker says which of them */
+	uint32_t slot;			/* DEBUG: of a tenant */
+};
+
+struct msg_debug {
+	int64_t number;
+	uint32_t what;			/* enum debug_what */
+	uint32_t slot;			/* of a tenant */
 };
 
 struct msg_order_done {

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/netfilter_ipv4.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -70,10 +71,12 @@ static int tcp_error(struct stream *s)
 static void tcp_close(struct stream *s, bool abort)
 {
 	if (abort) {
-		struct linger l = { .l_onoff = 1, .l_linger = 0 };
+		const struct sockaddr none = { .sa_family = AF_UNSPEC };
 
-		/* Should this fail, the other side sees an ordinary end. */
-		(void)!setsockopt(s->fd.v, SOL_SOCKET, SO_LINGER, &l, sizeof l);
+		/* A reset, as with SO_LINGER 0, which roles.def does not allow: a socket that
+		 * lingers, sent to the master, would stop it in close().  Should this fail, the
+		 * other side sees an ordinary end. */
+		(void)!connect(s->fd.v, &none, sizeof none);
 	}
 	fd_close(&s->fd);
 }
@@ -148,4 +151,19 @@ int tcp_listener_setup(int listener)
 	int one = 1;
 
 	return setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) < 0 ? -errno : 0;
+}
+
+/* A filter on the socket sees TCP headers: a segment with SYN and without ACK is a new caller. */
+int tcp_listener_hush(int listener)
+{
+	struct sock_filter f[] = {
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13),			/* the flags */
+		BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 0x12),		/* ACK, SYN */
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0x02, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+		BPF_STMT(BPF_RET | BPF_K, 0xffffffff),
+	};
+	struct sock_fprog prog = { .len = countof(f), .filter = f };
+
+	return setsockopt(listener, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof prog) < 0 ? -errno : 0;
 }

@@ -5,11 +5,13 @@
 #include "nodeproxy/lib/role/enter.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/landlock.h>
 #include <linux/securebits.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -167,15 +169,22 @@ int role_landlock(const int *dirs, unsigned n)
 #define Z 0u
 #endif
 
+#define ALWAYS (-1)
+#define OPTION (-2)	/* of setsockopt: mask is the level, value the option */
+#define SELF   (-3)	/* the first argument is our pid */
+
 struct allowed {
 	uint32_t roles;
-	int nr, arg;		/* arg < 0: always */
+	int nr, arg;
 	uint64_t mask, value;
 };
 
 static const struct allowed allowed[] = {
-#define ALLOW(roles, name)			  { roles, SCMP_SYS(name), -1, 0, 0 },
+#define ALLOW(roles, name)			  { roles, SCMP_SYS(name), ALWAYS, 0, 0 },
 #define ALLOW_IF(roles, name, arg, mask, value) { roles, SCMP_SYS(name), arg, mask, value },
+#define ALLOW_FCNTL(roles, command)		  { roles, SCMP_SYS(fcntl), 1, 0xffffffff, command },
+#define ALLOW_OPTION(roles, level, option)	  { roles, SCMP_SYS(setsockopt), OPTION, level, option },
+#define ALLOW_SELF(roles, name)			  { roles, SCMP_SYS(name), SELF, 0, 0 },
 #define ALLOW_TCP(roles)
 #include "nodeproxy/lib/role/roles.def"
 };
@@ -191,6 +200,9 @@ static const struct {
 static const uint32_t tcp_roles = 0
 #define ALLOW(...)
 #define ALLOW_IF(...)
+#define ALLOW_FCNTL(...)
+#define ALLOW_OPTION(...)
+#define ALLOW_SELF(...)
 #define ALLOW_TCP(roles) | (roles)
 #include "nodeproxy/lib/role/roles.def"
 	;
@@ -254,6 +266,27 @@ static int socket_rules(scmp_filter_ctx f, uint32_t me)
 	return r;
 }
 
+static int allow(scmp_filter_ctx f, const struct allowed *a)
+{
+	const uint64_t int_bits = 0xffffffff;	/* the kernel looks at no more of an int */
+
+	switch (a->arg) {
+	case ALWAYS:
+		return seccomp_rule_add(f, SCMP_ACT_ALLOW, a->nr, 0);
+	case OPTION:
+		return seccomp_rule_add(f, SCMP_ACT_ALLOW, a->nr, 2,
+					SCMP_A1(SCMP_CMP_MASKED_EQ, int_bits, a->mask),
+					SCMP_A2(SCMP_CMP_MASKED_EQ, int_bits, a->value));
+	case SELF:
+		return seccomp_rule_add(f, SCMP_ACT_ALLOW, a->nr, 1,
+					SCMP_A0(SCMP_CMP_MASKED_EQ, int_bits, (uint64_t)getpid()));
+	default:
+		return seccomp_rule_add(f, SCMP_ACT_ALLOW, a->nr, 1,
+					SCMP_CMP((unsigned)a->arg, SCMP_CMP_MASKED_EQ, a->mask,
+						 a->value));
+	}
+}
+
 static int load_filter(enum role role)
 {
 	const uint32_t me = 1u << role;
@@ -272,12 +305,7 @@ static int load_filter(enum role role)
 
 		if (!(a->roles & me))
 			continue;
-		if (a->arg < 0)
-			r = seccomp_rule_add(f, SCMP_ACT_ALLOW, a->nr, 0);
-		else
-			r = seccomp_rule_add(f, SCMP_ACT_ALLOW, a->nr, 1,
-					     SCMP_CMP((unsigned)a->arg, SCMP_CMP_MASKED_EQ, a->mask,
-						      a->value));
+		r = allow(f, a);
 		if (r == -EEXIST)	/* a sanitizer row says it again */
 			r = 0;
 	}

@@ -112,7 +112,9 @@ START_TEST(at_a_full_stop_those_who_are_queued_are_served)
 		c[i] = rig_dial(r);
 		ck_assert_int_eq(send(c[i], GET, strlen(GET), MSG_NOSIGNAL), (ssize_t)strlen(GET));
 	}
-	listeners_last_call(&r->listeners);
+	for (unsigned i = 0; i < LISTENERS_MAX; i++)
+		if (fd_is_open(r->listeners.at[i].fd))
+			ck_assert_int_eq(tcp_listener_hush(r->listeners.at[i].fd.v), 0);
 	path_drain(&r->path);
 	/* Who comes now is not answered, so he may find our successor. */
 	late = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

@@ -69,13 +69,34 @@ START_TEST(what_a_hostile_worker_wrote_never_leads_outside)
 	b->worker[0].claim[0] = (struct board_claim){ UINT32_MAX, 1 };
 	b->worker[0].claim[1] = (struct board_claim){ BOARD_ENDPOINTS + 1, 1 };
 	b->worker[0].claim[2] = (struct board_claim){ 1, 0 };
-	ck_assert_uint_eq(board_bury(b, 0), 3);
+	b->worker[0].claim[3] = (struct board_claim){ CLAIM_WAITS, 0 };	/* waits for nobody */
+	board_answered(b, 0, 3);
+	b->worker[0].claim[3] = (struct board_claim){ CLAIM_WAITS, 0 };
+	ck_assert_uint_eq(board_bury(b, 0), 4);
 	ck_assert_uint_eq(endpoint_in_flight(&b->endpoint[0]), 0);	/* never below zero */
 	ck_assert_ptr_eq(board_endpoint(b, UINT32_MAX, 1), &b->endpoint[0]);
 	ck_assert_ptr_eq(board_tenant(b, 0, 99999, 1), &b->worker[0].tenant[0]);
 	b->workers = 65;
 	ck_assert_int_lt(board_check(b, board_bytes(1)), 0);
 	munmap(b, board_bytes(1));
+}
+END_TEST
+
+START_TEST(a_spoiled_header_is_mended_and_takes_no_count_with_it)
+{
+	struct board *b = fresh(2);
+
+	ck_assert_uint_eq(board_slots(board_bytes(2)), 2);
+	ck_assert_uint_eq(board_slots(sizeof(struct board) - 1), 0);
+	ck_assert_uint_eq(board_slots(SIZE_MAX), BOARD_WORKERS);
+	b->worker[1].c[WC_accepted] = 7;
+	ck_assert(!board_mend(b, 2));
+	b->workers = 0;
+	ck_assert_uint_eq(board_bury(b, 1), 0);	/* believes the caller */
+	ck_assert(board_mend(b, 2));
+	ck_assert_int_eq(board_check(b, board_bytes(2)), 0);
+	ck_assert_uint_eq(b->worker[1].c[WC_accepted], 7);
+	munmap(b, board_bytes(2));
 }
 END_TEST
 
@@ -110,4 +131,5 @@ END_TEST
 UNIT_TESTS("board", claims_of_a_dead_worker_are_returned_and_only_its_own,
 	   a_new_generation_starts_from_zero_and_old_claims_do_not_touch_it,
 	   what_a_hostile_worker_wrote_never_leads_outside,
+	   a_spoiled_header_is_mended_and_takes_no_count_with_it,
 	   durations_fall_into_the_first_bucket_that_holds_them, every_counter_row_matches_its_number)

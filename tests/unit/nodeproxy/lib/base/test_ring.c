@@ -179,7 +179,43 @@ START_TEST(memory_that_is_no_ring_is_refused)
 }
 END_TEST
 
+START_TEST(empty_padding_does_not_keep_the_reader_busy)
+{
+	struct ring w, r;
+	enum ring_kind kind;
+	uint32_t word = 0 << 8 | RING_PAD;
+	size_t n;
+
+	both(&w, &r);
+	for (size_t i = 0; i + 4 <= BYTES; i += 4)
+		memcpy(sh->data + i, &word, 4);
+	sh->head = BYTES;
+	ck_assert(!ring_take(&r, &kind, out, &n));
+	ck_assert_uint_eq(r.nonsense, 1);	/* at the first, not after all of them */
+}
+END_TEST
+
+START_TEST(a_spoiled_header_is_mended_and_a_good_one_is_left_alone)
+{
+	struct ring w, r;
+
+	both(&w, &r);
+	ck_assert(put(&w, RING_EVENT, "kept", 4));
+	ck_assert(!ring_mend(sh, BYTES));
+	ck_assert_uint_eq(sh->head, w.cursor);
+	sh->bytes = 1u << 30;
+	ck_assert(ring_mend(sh, BYTES));
+	ck_assert_int_eq(ring_open_reader(&r, sh, sizeof mem), 0);
+	sh->magic = 0;
+	ck_assert(ring_mend(sh, BYTES));
+	ck_assert_int_eq(ring_open_writer(&w, sh, sizeof mem), 0);
+	ck_assert(put(&w, RING_EVENT, "goes on", 7));
+}
+END_TEST
+
 UNIT_TESTS("ring", records_come_out_in_order_and_whole, a_full_ring_drops_and_counts_and_goes_on,
 	   a_new_reader_goes_on_where_the_old_one_stopped, a_new_writer_keeps_what_was_not_read,
 	   a_hostile_writer_never_leads_the_reader_astray,
-	   a_hostile_reader_never_leads_the_writer_astray, memory_that_is_no_ring_is_refused)
+	   a_hostile_reader_never_leads_the_writer_astray, memory_that_is_no_ring_is_refused,
+	   empty_padding_does_not_keep_the_reader_busy,
+	   a_spoiled_header_is_mended_and_a_good_one_is_left_alone)

@@ -217,6 +217,72 @@ START_TEST(descriptor_pressure_is_not_a_crime)
 }
 END_TEST
 
+START_TEST(descriptor_pressure_excuses_nothing_else)
+{
+	static const struct {
+		enum msg_type type;
+		unsigned sent;
+		int first;
+	} rows[] = {
+		{ MSG_READY, 1, -EPROTO },		/* may carry none */
+		{ MSG_VIEW_ADOPTED, 1, -EPROTO },	/* another role's */
+		{ MSG_VIEW_MADE, 1, -EMFILE },
+	};
+
+	for (size_t i = 0; i < countof(rows); i++) {
+		struct chan m, s;
+		const struct msg *got;
+		struct {
+			struct msg_head head;
+			uint8_t body[sizeof(struct msg_view)];
+		} b = { .head = { .type = rows[i].type } };
+		char room[CMSG_SPACE(sizeof(int))] = { 0 };
+		struct iovec iov = { &b, sizeof b.head + msg_rule(rows[i].type)->bytes };
+		struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = room,
+				    .msg_controllen = sizeof room };
+		struct cmsghdr *c = CMSG_FIRSTHDR(&h);
+		struct rlimit l, tight;
+		int r, times = 0;
+
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int));
+		ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &l), 0);
+		tight = l;
+		tight.rlim_cur = 3;
+		pair(&m, ROLE_MASTER, &s, ROLE_SYNCD);
+		ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &tight), 0);
+		do {
+			ck_assert_int_ge(sendmsg(s.fd.v, &h, 0), 0);
+			r = chan_recv(&m, &got);
+			if (times == 0)
+				ck_assert_int_eq(r, rows[i].first);
+		} while (r != -EPROTO && ++times < 100000);
+		ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &l), 0);
+		ck_assert_int_eq(r, -EPROTO);	/* nor does it excuse a flood */
+		chan_fini(&m);
+		chan_fini(&s);
+	}
+}
+END_TEST
+
+START_TEST(an_empty_datagram_is_not_taken_for_the_end)
+{
+	struct chan m, w;
+	const struct msg *got;
+
+	pair(&m, ROLE_MASTER, &w, ROLE_WORKER);
+	ck_assert_int_eq(send(w.fd.v, "", 0, 0), 0);
+	ck_assert_int_eq(chan_recv(&m, &got), -EPROTO);
+	ck_assert_uint_eq(m.refused, 1);
+	ck_assert_int_eq(chan_recv(&m, &got), 0);
+	fd_close(&w.fd);
+	ck_assert_int_eq(chan_recv(&m, &got), -EPIPE);
+	chan_fini(&m);
+	chan_fini(&w);
+}
+END_TEST
+
 static void nothing(void *arg)
 {
 	(void)arg;
@@ -384,6 +450,7 @@ UNIT_TESTS("ipc/chan", every_row_is_heard_by_whom_it_is_for_and_by_nobody_else,
 	   a_message_arrives_with_its_text_and_descriptors,
 	   a_message_without_descriptors_has_none, the_role_comes_from_the_channel_and_a_liar_is_refused,
 	   too_many_descriptors_are_closed_and_refused, descriptor_pressure_is_not_a_crime,
+	   descriptor_pressure_excuses_nothing_else, an_empty_datagram_is_not_taken_for_the_end,
 	   a_full_channel_queues_in_order_up_to_its_bound, queued_descriptors_survive_their_owner,
 	   over_its_rate_is_dropped_far_over_is_refused, texts_must_end_and_be_printable,
 	   a_procs_page_is_copied_whole_or_not_at_all)

@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -238,6 +239,59 @@ START_TEST(worker_opens_only_tcp_sockets)
 }
 END_TEST
 
+/* What belongs to a socket or open file that siblings, master and keeper share. */
+static int shared_flags(void *arg)
+{
+	enum role role = *(enum role *)arg;
+	struct linger linger = { 1, 1000 };
+	struct sockaddr none = { .sa_family = AF_UNSPEC };
+	int pair[2] = { STDIN_FILENO, STDOUT_FILENO }, one = 1, s = pair[0];
+
+	if (role == ROLE_WORKER)
+		s = socket(AF_INET, SOCK_STREAM, 0);
+	if (s < 0)
+		return 1;
+#define REFUSED(call) (errno = 0, (call) == -1 && errno == EPERM)
+	if (!REFUSED(fcntl(s, F_SETFL, 0)) || !REFUSED(fcntl(s, F_SETOWN, getpid())) ||
+	    !REFUSED(fcntl(s, F_SETSIG, SIGKILL)))
+		return 2;
+	/* the kernel takes an int: bits above it must not hide the command */
+	if (!REFUSED(syscall(SYS_fcntl, s, 0x100000000 | F_SETFL, 0)))
+		return 3;
+	if (!REFUSED(setsockopt(s, SOL_SOCKET, SO_LINGER, &linger, sizeof linger)) ||
+	    !REFUSED(setsockopt(s, SOL_SOCKET, SO_ATTACH_FILTER, &one, sizeof one)) ||
+	    !REFUSED(setsockopt(s, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &one, sizeof one)) ||
+	    !REFUSED(syscall(SYS_setsockopt, s, 0x100000000 | SOL_SOCKET, SO_LINGER, &linger,
+			     sizeof linger)))
+		return 4;
+	if (!REFUSED(shutdown(s, SHUT_RDWR)) || !REFUSED(shutdown(s, SHUT_RD)))
+		return 5;
+	if (!REFUSED(syscall(SYS_tgkill, getppid(), getppid(), 0)))
+		return 6;
+	if (syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), 0) < 0)
+		return 7;
+	if (fcntl(s, F_GETFD) < 0)
+		return 8;
+	if (role == ROLE_WORKER &&
+	    (setsockopt(s, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) < 0 ||
+	     connect(s, &none, sizeof none) < 0))
+		return 9;
+#undef REFUSED
+	return 0;
+}
+
+START_TEST(children_change_nothing_that_siblings_share)
+{
+	if (not_root())
+		return;
+	for (size_t i = 0; i < countof(children); i++) {
+		enum role role = children[i];
+
+		ck_assert_int_eq(in_role(role, shared_flags, &role), 0);
+	}
+}
+END_TEST
+
 static int no_files(void *arg)
 {
 	(void)arg;
@@ -332,4 +386,4 @@ UNIT_TESTS("role/enter", proc_status_says_what_roles_def_says,
 	   exec_ptrace_mount_and_raw_sockets_kill, unknown_calls_are_refused_and_counted,
 	   worker_opens_only_tcp_sockets, worker_and_admind_open_no_file_and_map_no_code,
 	   syncd_writes_its_directory_and_opens_nothing_else, no_child_writes_a_core_file,
-	   unknown_roles_have_no_row)
+	   children_change_nothing_that_siblings_share, unknown_roles_have_no_row)
