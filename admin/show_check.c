@@ -1,58 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* check: what is wrong with this host, worst first, and what to do about each.
- *
- * error    traffic suffers, or will at the next restart
- * warning  somebody should look before it does
- * info     good to know */
+/* check: what is wrong with this host, worst first, and what to do about each (checks.def). */
+#include "admin/finding.h"
 #include "admin/show.h"
 #include "workers/obs/grade.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <sys/wait.h>
-
-enum severity { ERROR, WARNING, INFO, SEVERITIES };
-
-static const char *const severity_name[] = { "error", "warning", "info" };
-
-struct findings {
-	struct text *t;
-	enum severity pass;	/* only these now: worst first without sorting */
-	unsigned n[SEVERITIES];
-};
-
-static void found(struct findings *f, enum severity s, const char *where, const char *todo,
-		  const char *fmt, ...) printf_like(5, 6);
-
-static void found(struct findings *f, enum severity s, const char *where, const char *todo,
-		  const char *fmt, ...)
-{
-	char what[700];
-	va_list ap;
-
-	if (s != f->pass)
-		return;
-	f->n[s]++;
-	va_start(ap, fmt);
-	vsnprintf(what, sizeof what, fmt, ap);
-	va_end(ap);
-	js_open(f->t, NULL, '{');
-	js_str(f->t, "severity", severity_name[s]);
-	js_str(f->t, "what", what);
-	if (where)
-		js_str(f->t, "where", where);
-	js_str(f->t, "do", todo);
-	js_close(f->t, '}');
-}
 
 static void check_ready(const struct state *st, struct findings *f)
 {
 	struct text why = text_of(2048);
 
 	if (!gather_ready(st, &why))
-		found(f, ERROR, NULL, "see `nodeproxyctl get workers` and standard error of nodeproxy",
+		found(f, CHECK_not_ready, NULL,
 		      "not ready: %s", why.p ? why.p : "");
 	text_fini(&why);
 }
@@ -69,58 +31,52 @@ static void check_processes(const struct state *st, struct findings *f)
 			continue;
 		snprintf(where, sizeof where, "%s %u", role_name((enum role)p->role), p->id);
 		if (proc_loops(p))
-			found(f, ERROR, where, "see standard error of nodeproxy for why it does not start",
+			found(f, CHECK_crash_loop, where,
 			      "%s is in a crash loop: it died %u times in a row, each time soon after its "
 			      "start, and is started again later and later", where, p->fails);
 		else if (p->state == PROC_STALLED)
-			found(f, ERROR, where,
-			      "wait: it goes on, or is killed after 10 s without a sign of life",
+			found(f, CHECK_stalled, where,
 			      "%s hangs; its listeners are served by a sibling", where);
 		else if (p->state == PROC_WAITING)
-			found(f, WARNING, where, "see standard error of nodeproxy for why it died",
+			found(f, CHECK_waiting, where,
 			      "%s died and waits to be started again (%u restarts)", where,
 			      p->restarts);
 		else if (p->restarts && age < 3600)
-			found(f, WARNING, where,
-			      p->panics ? "read `nodeproxyctl panic show` and report it"
-					: "see standard error of nodeproxy for why it died",
+			found(f, CHECK_died, where,
 			      "%s died (%s %d) and was started again %lld s ago; restarts: %u", where,
 			      WIFSIGNALED(p->last_status) ? "signal" : "exit",
 			      WIFSIGNALED(p->last_status) ? WTERMSIG(p->last_status)
 							  : WEXITSTATUS(p->last_status),
 			      (long long)age, p->restarts);
 		if (p->panics)
-			found(f, WARNING, where, "read `nodeproxyctl panic show` and report it",
+			found(f, CHECK_panicked, where,
 			      "%s panicked; panics: %u", where, p->panics);
 		if (p->role == ROLE_WORKER && p->state == PROC_READY && p->rev < st->procs.rev)
-			found(f, WARNING, where,
-			      "if it stays so, drain it: `nodeproxyctl drain --worker N`",
+			found(f, CHECK_view_behind, where,
 			      "%s serves rev %llu, the newest is %llu", where,
 			      (unsigned long long)p->rev, (unsigned long long)st->procs.rev);
 		if (p->role == ROLE_WORKER && p->refused_rev)
-			found(f, ERROR, where, "report it; the store holds what it refused",
+			found(f, CHECK_view_refused, where,
 			      "%s refused view rev %llu", where, (unsigned long long)p->refused_rev);
 	}
 	if (st->has_procs && st->procs.failed_rev)
-		found(f, ERROR, NULL, "undo the last change of resources and report it",
+		found(f, CHECK_view_failed, NULL,
 		      "all workers refused rev %llu; they serve an older one",
 		      (unsigned long long)st->procs.failed_rev);
 	if (st->has_procs && st->procs.master_starts > 1)
-		found(f, WARNING, NULL, "see standard error of nodeproxy for why it died",
+		found(f, CHECK_master_died, NULL,
 		      "the master was started %llu times",
 		      (unsigned long long)st->procs.master_starts);
 	if (st->has_procs && st->procs.stalls)
-		found(f, WARNING, NULL,
-		      "see `stalled` in standard error of nodeproxy, and whether the host was short of CPU",
+		found(f, CHECK_stalls, NULL,
 		      "workers stood still for two seconds and more; times: %llu",
 		      (unsigned long long)st->procs.stalls);
 	if (st->has_procs && st->procs.bad_messages)
-		found(f, WARNING, NULL, "report it, with standard error of nodeproxy",
+		found(f, CHECK_bad_messages, NULL,
 		      "%llu messages between our processes broke the rules",
 		      (unsigned long long)st->procs.bad_messages);
 	if (st->has_procs && st->procs.accounts_missing)
-		found(f, WARNING, NULL,
-		      "create the system users nodeproxy, nodeproxy-sync and nodeproxy-admin",
+		found(f, CHECK_accounts, NULL,
 		      "the accounts of our processes do not exist: fixed unused uids are used");
 }
 
@@ -130,45 +86,48 @@ static void check_sources(struct state *st, struct findings *f)
 	size_t i;
 
 	if (!report) {
-		found(f, ERROR, NULL, "see the state of syncd in `nodeproxyctl status`",
+		found(f, CHECK_no_report, NULL,
 		      "the sync process has not reported: resources do not change%s%s",
 		      st->report.broken ? "; " : "", st->report.problem);
 		return;
 	}
 	if (st->report.broken)
-		found(f, WARNING, NULL, "report it", "the newest report of the sync process is unreadable: %s",
+		found(f, CHECK_report_broken, NULL, "the newest report of the sync process is unreadable: %s",
 		      st->report.problem);
 	json_array_foreach(jget_array(report, "sources"), i, o)
 		if (strcmp(jget_str(o, "state"), "synced") != 0)
-			found(f, WARNING, jget_str(o, "path"),
-			      "bring the source back; until then the last known state is served",
+			found(f, CHECK_source_away, jget_str(o, "path"),
 			      "source %.40s is %.40s: %.200s %.200s", jget_str(o, "kind"),
 			      jget_str(o, "state"), jget_str(o, "path"), jget_str(o, "problem"));
+	json_array_foreach(jget_array(report, "sources"), i, o)
+		if (strcmp(jget_str(o, "state"), "synced") == 0 && jget_u64(o, "documents") == 0)
+			found(f, CHECK_source_empty, jget_str(o, "path"),
+			      "source %.40s has no documents: %.200s", jget_str(o, "kind"),
+			      jget_str(o, "path"));
 	json_array_foreach(jget_array(report, "refused"), i, o) {
 		char where[300];
 
 		snprintf(where, sizeof where, "%.200s:%llu", jget_str(o, "source"),
 			 (unsigned long long)jget_u64(o, "line"));
-		found(f, WARNING, where, "correct the document; it is read again at once",
+		found(f, CHECK_refused, where,
 		      "refused: %.200s: %.60s: %.300s%s", where, jget_str(o, "field"),
 		      jget_str(o, "reason"),
 		      jget_bool(o, "serving_last_good") ? " (the last good version is served)" : "");
 	}
 	if (json_is_false(json_object_get(report, "durable")))
-		found(f, ERROR, st->knobs->state_dir,
-		      "make room on, or repair, the file system of state_dir",
+		found(f, CHECK_not_durable, st->knobs->state_dir,
 		      "not durable for %lld s: the store cannot be written; a restart without the "
 		      "source would serve an older state (%.200s)",
 		      (long long)gather_age_s(st, jget_u64(json_object_get(report, "store"),
 							   "since_mono_ms")),
 		      jget_str(json_object_get(report, "store"), "problem"));
 	if (jget_str(json_object_get(report, "store"), "moved_aside")[0])
-		found(f, WARNING, st->knobs->state_dir, "keep the file for a report, then remove it",
+		found(f, CHECK_store_aside, st->knobs->state_dir,
 		      "the store was damaged and was moved aside as %.60s, then written anew (%.200s)",
 		      jget_str(json_object_get(report, "store"), "moved_aside"),
 		      jget_str(json_object_get(report, "store"), "moved_aside_why"));
 	if (jget_u64(json_object_get(report, "slots"), "exhausted"))
-		found(f, WARNING, NULL, "report it: this host serves more than its counters have room for",
+		found(f, CHECK_slots, NULL,
 		      "%llu tenants, Services or endpoints have no counters of their own",
 		      (unsigned long long)jget_u64(json_object_get(report, "slots"), "exhausted"));
 }
@@ -187,14 +146,14 @@ static void check_services(const struct state *st, struct findings *f)
 			/* Routes lead elsewhere: the Service's own endpoints do not matter. */
 			if (vport_ready(&p) || vport_rules(&p) || empty++ >= 10)
 				continue;
-			found(f, WARNING, NULL, "see `nodeproxyctl get endpoints`",
+			found(f, CHECK_no_endpoint, NULL,
 			      "Service %.*s/%.*s:%u has no ready endpoint",
 			      (int)min_of(ns.n, (size_t)64), (const char *)ns.p,
 			      (int)min_of(name.n, (size_t)200), (const char *)name.p, p.port);
 		}
 	}
 	if (empty > 10)
-		found(f, WARNING, NULL, "see `nodeproxyctl get services`",
+		found(f, CHECK_no_endpoint, NULL,
 		      "%u more ports of Services have no ready endpoint", empty - 10);
 	for (uint32_t i = 0; st->view && i < st->knobs->n_listeners && i < KNOBS_LISTENERS; i++) {
 		const struct knobs_listener *l = &st->knobs->listener[i];
@@ -204,11 +163,11 @@ static void check_services(const struct state *st, struct findings *f)
 			continue;
 		if (!view_service_by_name(st->view, slice_str(l->service_ns),
 					  slice_str(l->service_name), &s))
-			found(f, ERROR, l->name, "write the Service, or correct the listener",
+			found(f, CHECK_listener_service, l->name,
 			      "listener %s leads to Service %s/%s, which does not exist", l->name,
 			      l->service_ns, l->service_name);
 		else if (!vservice_port(&s, (uint16_t)l->service_port, &p))
-			found(f, ERROR, l->name, "add the port to the Service, or correct the listener",
+			found(f, CHECK_listener_port, l->name,
 			      "listener %s leads to port %u of Service %s/%s, which has none such",
 			      l->name, l->service_port, l->service_ns, l->service_name);
 	}
@@ -232,8 +191,7 @@ static void check_tenant(void *arg, const struct vnamespace *ten)
 		return;
 	snprintf(name, sizeof name, "%.*s", (int)min_of(ten->tenant.n, (size_t)64),
 		 ten->tenant.n ? (const char *)ten->tenant.p : "");
-	found(a->f, WARNING, name[0] ? name : "(others)",
-	      "find who does not read (access log: FRONT_SLOW, BACK_STALLED), or raise its memory quota",
+	found(a->f, CHECK_tenant_memory, name[0] ? name : "(others)",
 	      "tenant %s is short of memory (%s): %s", name[0] ? name : "(others)", grade_name(grade),
 	      grade_words(grade));
 }
@@ -259,76 +217,65 @@ static void check_limits(const struct state *st, struct findings *f)
 		uint64_t bugs = gather_worker(st, id, WC_bugs);
 
 		if (fds_limit && fds + 256 > fds_limit)
-			found(f, ERROR, NULL, "raise LimitNOFILE of the unit, or add workers",
+			found(f, CHECK_fds_out, NULL,
 			      "worker %u refuses callers: it uses %llu of %llu descriptors", id,
 			      (unsigned long long)fds, (unsigned long long)fds_limit);
 		else if (fds_limit && fds > fds_limit / 5 * 4)
-			found(f, WARNING, NULL, "raise LimitNOFILE of the unit, or add workers",
+			found(f, CHECK_fds_many, NULL,
 			      "worker %u uses %llu of %llu descriptors", id,
 			      (unsigned long long)fds, (unsigned long long)fds_limit);
 		if (conns > (uint64_t)st->knobs->max_conns / 5 * 4)
-			found(f, WARNING, NULL, "raise limits.connections, or add workers",
+			found(f, CHECK_conns_many, NULL,
 			      "worker %u has %llu connections of limits.connections %lld", id,
 			      (unsigned long long)conns, (long long)st->knobs->max_conns);
 		if (grade > GRADE_calm)
-			found(f, grade >= GRADE_slow ? ERROR : WARNING, NULL,
-			      "raise limits.worker_memory, or add workers; `nodeproxyctl get tenants` shows who holds it",
+			found(f, grade >= GRADE_slow ? CHECK_memory_out : CHECK_memory_short, NULL,
 			      "worker %u is short of memory (%s): %s", id, grade_name(grade),
 			      grade_words(grade));
 		if (l->ring)
-			found(f, WARNING, NULL, "raise log_ring_bytes, or log less",
+			found(f, CHECK_log_ring, NULL,
 			      "worker %u dropped %llu log records: its ring was full", id,
 			      (unsigned long long)l->ring);
 		if (l->sink)
-			found(f, WARNING, st->knobs->access_log_path,
-			      "make room where the log is written, or a faster reader",
+			found(f, CHECK_log_sink, st->knobs->access_log_path,
 			      "%llu log records of worker %u could not be written", 
 			      (unsigned long long)l->sink, id);
 		if (l->nonsense)
-			found(f, ERROR, NULL, "drain it and report it",
+			found(f, CHECK_log_nonsense, NULL,
 			      "the log ring of worker %u was overwritten %llu times", id,
 			      (unsigned long long)l->nonsense);
 		if (bugs)
-			found(f, ERROR, NULL, "report it, with its OUR_BUG lines of the access log",
+			found(f, CHECK_bugs, NULL,
 			      "worker %u ended %llu connections by a bug of ours", id,
 			      (unsigned long long)bugs);
 		if (unknown)
-			found(f, WARNING, NULL, "report it, with the kernel's version",
+			found(f, CHECK_syscalls, NULL,
 			      "worker %u was refused %llu system calls by its filter", id,
 			      (unsigned long long)unknown);
 	}
 	if (st->log_error)
-		found(f, ERROR, st->knobs->access_log_path,
-		      "make room or correct it, then `nodeproxyctl log-reopen`",
+		found(f, CHECK_log_error, st->knobs->access_log_path,
 		      "the access log cannot be written: %s", strerror(st->log_error));
-	if (st->open_files_limit && st->open_files_limit < 16384)
-		found(f, WARNING, NULL, "raise LimitNOFILE of the unit (1048576 is usual)",
-		      "at most %llu descriptors per process", (unsigned long long)st->open_files_limit);
-	if (st->landlock_abi == 0)
-		found(f, INFO, st->kernel, "use a kernel 5.13 or later with landlock in lsm=",
-		      "the kernel offers no Landlock: processes are confined by uid and system call "
-		      "filter only");
+}
+
+static void check_all(struct findings *f, void *arg)
+{
+	struct state *st = arg;
+
+	check_ready(st, f);
+	check_processes(st, f);
+	check_sources(st, f);
+	check_services(st, f);
+	check_limits(st, f);
+	check_tenants(st, f);
+	if (st->has_procs)
+		check_host(f, &st->procs.facts, st->knobs->max_conns);
 }
 
 void show_check(struct state *st, const struct call *c, struct answer *ret)
 {
-	struct findings f = { 0 };
-
 	(void)c;
 	*ret = show_ok();
-	f.t = &ret->body;
-	js_open(f.t, "findings", '[');
-	for (f.pass = ERROR; f.pass < SEVERITIES; f.pass++) {
-		check_ready(st, &f);
-		check_processes(st, &f);
-		check_sources(st, &f);
-		check_services(st, &f);
-		check_limits(st, &f);
-		check_tenants(st, &f);
-	}
-	js_close(f.t, ']');
-	js_bool(f.t, "ok", f.n[ERROR] == 0);
-	js_u64(f.t, "errors", f.n[ERROR]);
-	js_u64(f.t, "warnings", f.n[WARNING]);
+	findings_all(&ret->body, check_all, st);
 	show_end(ret);
 }

@@ -59,6 +59,15 @@ def misbehaviour(path):
     return out
 
 
+def findings(path):
+    out = (".SH FINDINGS\nWhat \\fBcheck\\fR can find. Without a daemon (exit status 3) it finds what can be seen of the host, and "
+           "what nodeproxy \\-t says of the bootstrap file (NODEPROXY_CONFIG).\n")
+    for name, severity, title, todo in table(path, "CHECK"):
+        out += (f".TP\n\\fB{esc(name)}\\fR ({severity.lower()})\n{esc(title[0].upper() + title[1:])}: "
+                f"{esc(todo)}.\n")
+    return out
+
+
 def ctl(commands, version):
     out = heading("nodeproxyctl", "1", version, "nodeproxy")
     out += (".SH NAME\nnodeproxyctl \\- look at and steer the nodeproxy of this host\n"
@@ -84,6 +93,8 @@ def ctl(commands, version):
             ".SH EXIT STATUS\n.TP\n0\ndone\n.TP\n1\nrefused or not found; for \\fBcheck\\fR: an error was found\n"
             ".TP\n2\nusage\n.TP\n3\nthe daemon cannot be reached\n"
             ".SH ENVIRONMENT\n.TP\n.B NODEPROXY_SOCKET\nThe admin socket when \\fB\\-s\\fR is not given.\n"
+            ".TP\n.B NODEPROXY_CONFIG\nThe bootstrap file that \\fBcheck\\fR looks at when there is no daemon; default: "
+            "/etc/nodeproxy/nodeproxy.yaml.\n"
             ".SH EXAMPLES\n.nf\nnodeproxyctl status\nnodeproxyctl check\nnodeproxyctl get endpoints \\-n shop\n"
             "nodeproxyctl describe httproute shop/web \\-o json\nnodeproxyctl explain web.shop/cart\nnodeproxyctl drain \\-\\-worker 1 \\-\\-deadline 10\n.fi\n"
             ".SH SEE ALSO\n.BR nodeproxy (8),\n.BR nodeproxy\\-api (7),\n.BR nodeproxy.yaml (5),\n"
@@ -238,7 +249,7 @@ def main():
             sys.exit(f"{source}: {c['name']}: no help or no permission")
     text = PAGES[page](list(commands.values()), version)
     if page == "nodeproxyctl.1":
-        text = text.replace("%(more)s", "".join(misbehaviour(p) for p in sys.argv[4:] if p.endswith("debug.def")))
+        text = text.replace("%(more)s", "".join((misbehaviour if p.endswith("debug.def") else findings)(p) for p in sys.argv[4:]))
     sys.stdout.write(text)
 
 

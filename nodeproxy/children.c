@@ -61,6 +61,7 @@ void procs_write(struct master *m)
 		};
 	}
 	p->count = n;
+	p->facts = m->facts;
 	__atomic_store_n(&p->seq, seq + 1, __ATOMIC_RELEASE);
 }
 

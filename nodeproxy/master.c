@@ -29,6 +29,7 @@
 #include "nodeproxy/replace.h"
 #include "nodeproxy/upgrade.h"
 #include "nodeproxy/words.h"
+#include "nodeproxy/survey.h"
 
 #define TICK_MS 1000
 
@@ -308,6 +309,7 @@ static void tick(void *arg)
 	children_tick(arg);
 	service_tick(arg);
 	listeners_tick(arg);
+	survey(arg);
 }
 
 /* Its end is ours. */

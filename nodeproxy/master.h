@@ -64,6 +64,8 @@ struct master {
 	struct doors doors;
 	struct reload reload;
 	struct views views;
+	struct facts facts;		/* see survey.h */
+	struct mono surveyed;
 	struct service service;
 	struct upgrade upgrade;
 	enum master_phase phase;

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "admin/cli/call.h"
+#include "admin/cli/offline.h"
 #include "admin/cli/print.h"
 #include "admin/cli/top.h"
 #include "nodeproxy/lib/base/clock.h"
@@ -407,6 +408,8 @@ static int show(const struct asked *a, const struct response *r)
 		return code;
 	if (a->cmd == CMD_version)
 		json_object_set_new(o, "nodeproxyctl", json_string(PACKAGE_VERSION));
+	if (a->cmd == CMD_check)
+		offline_compare(o);
 	code = show_object(a, o, code);
 	json_decref(o);
 	return code;
@@ -422,6 +425,30 @@ static int ask(const struct asked *a, const char *target, struct response *r)
 			a->cmd == CMD_upgrade ? CALL_LONG_SECONDS : CALL_SECONDS, r, problem) == 0)
 		return EXIT_DONE;
 	fprintf(stderr, "nodeproxyctl: %s\n", problem);
+	return EXIT_AWAY;
+}
+
+/* Without a daemon: what can be seen from here.  Still EXIT_AWAY. */
+static int check_from_here(const struct asked *a)
+{
+	struct text t = text_of(1 << 20);
+	char problem[512];
+	struct response r;
+	json_t *o;
+
+	if (call_daemon(a->socket, "GET", cmd_row(CMD_check)->path, CALL_SECONDS, &r, problem) == 0) {
+		int code = show(a, &r);
+
+		text_fini(&r.body);
+		return code;
+	}
+	*strchrnul(problem, '\n') = 0;
+	offline_check(problem, &t);
+	o = json_loadb(t.p ? t.p : "", t.n, 0, NULL);
+	if (o)
+		(void)show_object(a, o, EXIT_DONE);
+	json_decref(o);
+	text_fini(&t);
 	return EXIT_AWAY;
 }
 
@@ -512,6 +539,8 @@ int main(int argc, char **argv)
 			a.socket = DEFAULT_SOCKET;
 		if (a.cmd == CMD_top) {
 			code = watch(&a, target.p);
+		} else if (a.cmd == CMD_check) {
+			code = check_from_here(&a);
 		} else if ((code = ask(&a, target.p, &r)) == EXIT_DONE) {
 			code = show(&a, &r);
 			text_fini(&r.body);

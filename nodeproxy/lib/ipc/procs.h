@@ -8,6 +8,7 @@
 #define NODEPROXY_LIB_IPC_PROCS_H
 
 #include "nodeproxy/lib/ipc/chan.h"
+#include "nodeproxy/lib/ipc/facts.h"
 
 #define PROCS_MAGIC 0x4e505052u	/* "NPPR" */
 #define PROCS_MAX   96
@@ -59,6 +60,7 @@ struct procs {
 	} reload;
 	uint32_t count, zero2;
 	struct proc proc[PROCS_MAX];
+	struct facts facts;		/* of the host, looked at now and then */
 };
 
 /* The archive of panic pages: entry k is valid when serial != 0. */
