@@ -365,6 +365,7 @@ def a_hostile_child_is_replaced_and_nobody_else_suffers():
         assert "AddressSanitizer" not in text and "runtime error" not in text and 'what="must' not in text
         for line in text.splitlines():
             assert "\x1b" not in line and (line.startswith(("time=", "level=")) or "nodeproxy" in line), line
+        assert host.metric("nodeproxy_worker_unknown_syscalls_total") == 0, "the filter refuses what our own code does"
         bad = status["bad_messages"]
         assert host.metric("nodeproxy_bad_messages_total") == bad and (killed == 0 or bad > 0)
         print(f"    {played} cases, {killed} killed, {bad} counted; requests: {load.ok} answered, {load.cut} cut, "

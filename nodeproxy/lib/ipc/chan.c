@@ -54,19 +54,22 @@ void chan_init(struct chan *ch, struct fd *fd, enum role my_role, enum role peer
 /* Closes what somebody sent.  It may be the last copy of a socket that lingers: closing that would
  * stop us for as long as its sender liked.  (roles.def lets no child make one; this is for the day
  * that it does.) */
-static void foreign_close(struct fd *f)
+static void foreign_close(const struct chan *ch, struct fd *f)
 {
 	const struct linger off = { 0, 0 };
 
-	(void)!setsockopt(f->v, SOL_SOCKET, SO_LINGER, &off, sizeof off);
+	if (ch->my_role == ROLE_MASTER)		/* the others hear only those who have them */
+		(void)!setsockopt(f->v, SOL_SOCKET, SO_LINGER, &off, sizeof off);
 	fd_close(f);
 }
 
-static void drop_fds(struct msg *m)
+static void drop_fds(struct chan *ch)
 {
+	struct msg *m = &ch->in;
+
 	for (unsigned i = 0; i < m->nfds; i++)
 		if (fd_is_open(m->fd[i]))
-			foreign_close(&m->fd[i]);
+			foreign_close(ch, &m->fd[i]);
 	m->nfds = 0;
 }
 
@@ -84,7 +87,7 @@ void chan_fini(struct chan *ch)
 	struct node *n;
 
 	chan_unwatch(ch);
-	drop_fds(&ch->in);
+	drop_fds(ch);
 	while ((n = list_first(&ch->queue)))
 		waiting_free(ch, list_entry(n, struct waiting, in_queue));
 	fd_close(&ch->fd);
@@ -270,7 +273,7 @@ int chan_recv(struct chan *ch, const struct msg **ret)
 	ssize_t n;
 	int r;
 
-	drop_fds(m);
+	drop_fds(ch);
 	if (!fd_is_open(ch->fd))
 		return -EPIPE;
 	do
@@ -291,7 +294,7 @@ int chan_recv(struct chan *ch, const struct msg **ret)
 			if (came < CHAN_MAX_FDS)
 				m->fd[m->nfds++].v = fd;
 			else
-				foreign_close(&(struct fd){ fd });
+				foreign_close(ch, &(struct fd){ fd });
 			came++;
 		}
 	}
@@ -310,7 +313,7 @@ int chan_recv(struct chan *ch, const struct msg **ret)
 		r = within_rate(ch, m->type);
 	if (r < 0) {
 		ch->refused += r != -EMFILE;
-		drop_fds(m);
+		drop_fds(ch);
 		if (r == -EMFILE)
 			*ret = m;
 		return r;
