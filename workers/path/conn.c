@@ -10,6 +10,7 @@
 #include "nodeproxy/lib/base/panic.h"
 #include "nodeproxy/lib/base/strbuf.h"
 #include "workers/codec/detect.h"
+#include "workers/codec/proxyproto.h"
 #include "workers/path/exchange.h"
 #include "workers/path/pressure.h"
 
@@ -21,11 +22,12 @@
 #define ___ CONN_BUG	/* this event cannot come in this state */
 const uint8_t conn_next[CONN_STATES][CONN_EVENTS] = {
 #define TO(s) CONN_##s
-/*                  HTTP      OPAQUE    REQUEST   KEEP      LAST        CUT         GONE        DEADLINE    DRAIN_END */
-[CONN_DETECT] = { TO(HEAD), TO(BUSY), ___,      ___,      ___,        TO(CLOSED), TO(CLOSED), TO(CLOSED), TO(CLOSED) },
-[CONN_HEAD]   = { ___,      ___,      TO(BUSY), ___,      ___,        TO(CLOSED), TO(CLOSED), TO(CLOSED), TO(CLOSED) },
-[CONN_BUSY]   = { ___,      ___,      ___,      TO(HEAD), TO(LINGER), TO(CLOSED), TO(CLOSED), ___,        TO(CLOSED) },
-[CONN_LINGER] = { ___,      ___,      ___,      ___,      ___,        TO(CLOSED), TO(CLOSED), TO(CLOSED), TO(CLOSED) },
+/*                  PROXIED     HTTP      OPAQUE    REQUEST   KEEP      LAST        CUT         GONE        DEADLINE    DRAIN_END */
+[CONN_PROXY]  = { TO(DETECT), ___,      ___,      ___,      ___,      ___,        TO(CLOSED), TO(CLOSED), TO(CLOSED), TO(CLOSED) },
+[CONN_DETECT] = { ___,        TO(HEAD), TO(BUSY), ___,      ___,      ___,        TO(CLOSED), TO(CLOSED), TO(CLOSED), TO(CLOSED) },
+[CONN_HEAD]   = { ___,        ___,      ___,      TO(BUSY), ___,      ___,        TO(CLOSED), TO(CLOSED), TO(CLOSED), TO(CLOSED) },
+[CONN_BUSY]   = { ___,        ___,      ___,      ___,      TO(HEAD), TO(LINGER), TO(CLOSED), TO(CLOSED), ___,        TO(CLOSED) },
+[CONN_LINGER] = { ___,        ___,      ___,      ___,      ___,      ___,        TO(CLOSED), TO(CLOSED), TO(CLOSED), TO(CLOSED) },
 #undef TO
 };		/* CLOSED has no row: conns in it are not found any more */
 
@@ -167,6 +169,113 @@ static bool start_opaque(struct conn *c)
 		return false;
 	}
 	conn_event(c, CONN_EV_OPAQUE);
+	return true;
+}
+
+/* What is listened for: HTTP only, opaque only, or whatever comes. */
+static enum app_protocol protocol_of(struct conn *c)
+{
+	struct gate *g = c->gate;
+	struct vservice s;
+	struct vport port;
+
+	switch ((enum listen_route)g->knobs.route) {
+	case LISTEN_HOST:
+		return APP_HTTP;	/* nothing else names a host */
+	case LISTEN_SERVICE:
+		return g->has_port ? g->port.protocol : APP_AUTO;
+	case LISTEN_ORIGINAL:
+		if (c->dialled.family == 0 &&
+		    tcp_world->dialled(&c->front.s, &c->dialled) < 0)
+			return APP_AUTO;
+		if (c->path->view && view_service_by_vip(c->path->view, &c->dialled, &s) &&
+		    vservice_port(&s, c->dialled.port, &port))
+			return port.protocol;
+		return APP_AUTO;
+	}
+	return APP_AUTO;
+}
+
+struct slice conn_peer_text(const struct conn *c)
+{
+	static const size_t name = sizeof "X-Forwarded-For: " - 1;
+	const char *from = c->extra + name, *to = memchr(from, '\r', c->extra_n - name);
+
+	return slice_of(from, to ? (size_t)(to - from) : 0);
+}
+
+static void set_extra(struct conn *c, const struct addr *peer)
+{
+	struct strbuf b = strbuf_on(c->extra, sizeof c->extra);
+	char ip[ADDR_TEXT];
+
+	strbuf_adds(&b, "X-Forwarded-For: ");
+	strbuf_adds(&b, addr_text(peer, false, ip));
+	strbuf_adds(&b, "\r\nX-Forwarded-Proto: http\r\n");
+	must(!b.cut);		/* 17 + 45 + 2 + 25 + 1 < 96 */
+	c->extra_n = (uint8_t)b.n;
+}
+
+/* The first thing that is done with what the caller sends, or without it. */
+static void begin(struct conn *c)
+{
+	switch (protocol_of(c)) {
+	case APP_HTTP:
+		conn_event(c, CONN_EV_HTTP);
+		break;
+	case APP_TCP:
+	case APP_H2:		/* passed through whole */
+		if (start_opaque(c))
+			conn_wake(c);
+		break;
+	case APP_AUTO:
+		conn_deadline_ms(c, c->path->knobs->detect_ms);
+		break;
+	}
+}
+
+static bool step_proxy(struct conn *c)
+{
+	struct proxied said;
+	struct slice bytes;
+	struct chunk *held;
+	ssize_t n;
+	int r;
+
+	if (c->expired) {
+		conn_end(c, REASON_FRONT_HEAD_TIMEOUT, CONN_EV_CUT);
+		return false;
+	}
+	n = flow_head_bytes(c, &c->front, c->partial, PROXYPROTO_MAX + 1, &bytes, &held);
+	if (n == -EAGAIN)
+		return step_wait(c, READY_IN);
+	if (n <= 0) {
+		conn_end(c, n == 0 ? REASON_FRONT_CLOSED : n == -ENOBUFS ? REASON_OVER_BUDGET :
+			 n == -EMSGSIZE ? REASON_BAD_PROXY_HEADER : REASON_FRONT_CUT, CONN_EV_GONE);
+		return false;
+	}
+	r = proxyproto(bytes, &said);
+	if (r > 0)
+		bytes = slice_from(bytes, said.bytes);
+	if (bytes.n == 0 && held)
+		chunk_give(&c->path->chunks, &held);
+	else if (bytes.n && flow_head_wait(c, &c->front, bytes, &held) < 0)
+		r = -ENOBUFS;
+	if (r < 0) {
+		conn_end(c, r == -ENOBUFS ? REASON_OVER_BUDGET : REASON_BAD_PROXY_HEADER,
+			 CONN_EV_CUT);
+		return false;
+	}
+	c->partial = r == 0;
+	if (r == 0)
+		return step_wait(c, READY_IN) || c->front.ready & READY_IN;
+	if (!said.local) {
+		set_extra(c, &said.from);
+		c->dialled = said.to;
+	}
+	wheel_clear(&c->path->wheel, &c->deadline);
+	conn_event(c, CONN_EV_PROXIED);
+	begin(c);
 	return true;
 }
 
@@ -367,6 +476,9 @@ static void conn_step(struct sched_unit *u)
 	do {
 		c->front.want = 0;
 		switch ((enum conn_state)c->state) {
+		case CONN_PROXY:
+			more = step_proxy(c);
+			break;
 		case CONN_DETECT:
 			more = step_detect(c);
 			break;
@@ -388,49 +500,6 @@ static void conn_step(struct sched_unit *u)
 }
 
 /* ---- birth and death ---- */
-
-/* What is listened for: HTTP only, opaque only, or whatever comes. */
-static enum app_protocol protocol_of(struct conn *c)
-{
-	struct gate *g = c->gate;
-	struct vservice s;
-	struct vport port;
-
-	switch ((enum listen_route)g->knobs.route) {
-	case LISTEN_HOST:
-		return APP_HTTP;	/* nothing else names a host */
-	case LISTEN_SERVICE:
-		return g->has_port ? g->port.protocol : APP_AUTO;
-	case LISTEN_ORIGINAL:
-		if (tcp_world->dialled(&c->front.s, &c->dialled) < 0)
-			return APP_AUTO;
-		if (c->path->view && view_service_by_vip(c->path->view, &c->dialled, &s) &&
-		    vservice_port(&s, c->dialled.port, &port))
-			return port.protocol;
-		return APP_AUTO;
-	}
-	return APP_AUTO;
-}
-
-struct slice conn_peer_text(const struct conn *c)
-{
-	static const size_t name = sizeof "X-Forwarded-For: " - 1;
-	const char *from = c->extra + name, *to = memchr(from, '\r', c->extra_n - name);
-
-	return slice_of(from, to ? (size_t)(to - from) : 0);
-}
-
-static void set_extra(struct conn *c, const struct addr *peer)
-{
-	struct strbuf b = strbuf_on(c->extra, sizeof c->extra);
-	char ip[ADDR_TEXT];
-
-	strbuf_adds(&b, "X-Forwarded-For: ");
-	strbuf_adds(&b, addr_text(peer, false, ip));
-	strbuf_adds(&b, "\r\nX-Forwarded-Proto: http\r\n");
-	must(!b.cut);		/* 17 + 45 + 2 + 25 + 1 < 96 */
-	c->extra_n = (uint8_t)b.n;
-}
 
 /* Callers of this gate speak HTTP, or nothing that is served here. */
 static bool must_be_http(const struct gate *g)
@@ -486,7 +555,7 @@ struct conn *conn_new(struct gate *g, struct stream *s, const struct addr *peer)
 	if (tenant_admit(g->tenant) < 0)
 		goto refused;
 	c->magic = CONN_MAGIC;
-	c->state = CONN_DETECT;
+	c->state = g->knobs.proxy_protocol == PROXY_PROTOCOL_REQUIRE ? CONN_PROXY : CONN_DETECT;
 	c->path = p;
 	c->gate = g;
 	gate_ref(g);
@@ -503,19 +572,10 @@ struct conn *conn_new(struct gate *g, struct stream *s, const struct addr *peer)
 		return NULL;
 	}
 	/* The first event of the set says what is ready. */
-	switch (protocol_of(c)) {
-	case APP_HTTP:
-		conn_event(c, CONN_EV_HTTP);
-		break;
-	case APP_TCP:
-	case APP_H2:		/* passed through whole */
-		if (start_opaque(c))
-			conn_wake(c);
-		break;
-	case APP_AUTO:
-		conn_deadline_ms(c, p->knobs->detect_ms);
-		break;
-	}
+	if (c->state == CONN_PROXY)
+		conn_deadline_ms(c, p->knobs->head_ms);
+	else
+		begin(c);
 	c->front.want = READY_IN;
 	return c;
 refused:

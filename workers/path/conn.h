@@ -3,6 +3,7 @@
 
 /* A conn: one accepted socket, and its whole life as a table of states and events (conn.c).
  *
+ *   PROXY    waits for what the load balancer in front says about its caller
  *   DETECT   waits for the first bytes, to see what they are
  *   HEAD     HTTP/1.x, between requests or inside a request head; idle ones hold no buffer
  *   BUSY     an exchange runs
@@ -18,7 +19,7 @@
 
 #define CONN_MAGIC 0x4e50434eu	/* "NPCN" */
 
-#define CONN_STATES_LIST(X) X(BUG) X(DETECT) X(HEAD) X(BUSY) X(LINGER) X(CLOSED)
+#define CONN_STATES_LIST(X) X(BUG) X(PROXY) X(DETECT) X(HEAD) X(BUSY) X(LINGER) X(CLOSED)
 enum conn_state {
 #define X(n) CONN_##n,
 	CONN_STATES_LIST(X)
@@ -26,7 +27,8 @@ enum conn_state {
 	CONN_STATES
 };
 
-/*   HTTP      the bytes are HTTP/1.x, or nothing else is served here
+/*   PROXIED   the load balancer has said who the caller is
+ *   HTTP      the bytes are HTTP/1.x, or nothing else is served here
  *   OPAQUE    they are not, or must not be looked at: an opaque exchange starts
  *   REQUEST   a request head is there (or refused): an exchange starts
  *   KEEP      the exchange is over, the next may come
@@ -36,7 +38,7 @@ enum conn_state {
  *   DEADLINE  time is up
  *   DRAIN_END the drain deadline has passed */
 #define CONN_EVENTS_LIST(X) \
-	X(HTTP) X(OPAQUE) X(REQUEST) X(KEEP) X(LAST) X(CUT) X(GONE) X(DEADLINE) X(DRAIN_END)
+	X(PROXIED) X(HTTP) X(OPAQUE) X(REQUEST) X(KEEP) X(LAST) X(CUT) X(GONE) X(DEADLINE) X(DRAIN_END)
 enum conn_event {
 #define X(n) CONN_EV_##n,
 	CONN_EVENTS_LIST(X)

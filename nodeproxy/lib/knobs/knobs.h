@@ -23,6 +23,7 @@
 enum source_kind { SOURCE_FILE, SOURCE_ETCD, SOURCE_KUBERNETES, SOURCE_XDS };
 enum log_format { LOG_TEXT, LOG_JSON };
 enum debug_scheduler { DEBUG_SCHEDULER_ON, DEBUG_SCHEDULER_OFF };
+enum proxy_protocol { PROXY_PROTOCOL_OFF, PROXY_PROTOCOL_REQUIRE };
 enum listen_route { LISTEN_SERVICE, LISTEN_HOST, LISTEN_ORIGINAL };
 
 /* Rows of knobs.def that are not of a listener, in its order. */
