@@ -117,7 +117,8 @@ static void died(void *arg, unsigned events)
 
 	(void)events;
 	clock_tick();
-	c->last_status = -1;	/* not ours: the keeper reaps it */
+	if (c->ours || c->adopted_pid)
+		c->last_status = -1;	/* not ours: the keeper says it, before this or soon */
 	if (c->ours && waitid(P_PIDFD, (id_t)c->pidfd.v, &si, WEXITED) == 0)
 		c->last_status = si.si_code == CLD_EXITED ? (si.si_status & 0xff) << 8 :
 							    si.si_status & 0x7f;

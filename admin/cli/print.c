@@ -503,6 +503,12 @@ void print_status(const json_t *o, int64_t now_unix_ms, struct text *out)
 	text_adds(out, json_is_true(durable)	? ", durable\n"
 		       : json_is_false(durable) ? ", NOT DURABLE\n"
 						: "\n");
+	v = json_object_get(o, "upgrade");
+	if (json_is_true(json_object_get(v, "running")))
+		text_adds(out, "upgrade    new binaries are starting\n");
+	if (number_at(v, "old_masters"))
+		text_printf(out, "upgraded   %lld old workers finish what they have\n",
+			    number_at(v, "old_workers"));
 	text_printf(out, "serving    %lld services, %lld connections\n", number_at(o, "services"),
 		    number_at(o, "connections"));
 	print_config(json_object_get(o, "config"), now_unix_ms, out);

@@ -191,6 +191,17 @@ def a_dead_master_is_followed_by_one_that_keeps_the_children():
         print(f"    5 masters killed: {load}")
 
 
+def how_an_adopted_child_died_is_known():
+    with np.Host(workers=2, config=CONFIG) as host:
+        served(host)
+        master, worker = of_kind(host, "master")[0], host.status()["workers"][0]["pid"]
+        os.kill(master, signal.SIGKILL)
+        np.until("the next master", whole_without(host, master))
+        os.kill(worker, signal.SIGKILL)         # not a child of this master: the keeper reaps it
+        np.until("the replacement", whole_without(host, worker))
+        np.until("how it died", lambda: "signal 9" in [w["last_exit"] for w in host.status()["workers"]])
+
+
 def master_and_worker_die_in_the_same_moment():
     with np.Host(workers=2, config=CONFIG) as host:
         served(host)
@@ -376,7 +387,8 @@ def options_and_bad_files_are_answered():
 
 TESTS = [options_and_bad_files_are_answered, processes_are_what_roles_def_says, term_drains_and_leaves_nothing,
          two_instances_do_not_share_state_socket_or_port, a_worker_that_dies_is_replaced_and_nobody_is_refused,
-         a_dead_master_is_followed_by_one_that_keeps_the_children, master_and_worker_die_in_the_same_moment,
+         a_dead_master_is_followed_by_one_that_keeps_the_children, how_an_adopted_child_died_is_known,
+         master_and_worker_die_in_the_same_moment,
          nothing_outlives_the_keeper, drain_replaces_workers_without_losing_a_request, a_worker_that_hangs_is_killed,
          a_panic_is_archived, hup_opens_the_access_log_again,
          random_deaths_in_the_foreground, random_deaths_below_pid_1]
