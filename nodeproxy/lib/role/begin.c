@@ -145,6 +145,8 @@ void role_begin(enum role role, int argc, char **argv, struct role_born *ret)
 	panic_init(ret->panic, role_name(role));
 	for (unsigned i = 2; i < m->nfds; i++)
 		ret->fd[ret->nfds++] = fd_take(&ret->chan.in.fd[i]);
+	fd_close(&ret->chan.in.fd[0]);	/* they are mapped */
+	fd_close(&ret->chan.in.fd[1]);
 	if (ret->start.log_level < LOG_LEVELS)
 		log_level = (enum log_level)ret->start.log_level;
 #ifndef NP_SANITIZED

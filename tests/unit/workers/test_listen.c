@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include "tests/lib/path_rig.h"
@@ -105,6 +106,8 @@ START_TEST(at_a_full_stop_those_who_are_queued_are_served)
 {
 	struct rig *r = rig_new(ONE_HTTP, NULL);
 	int c[20], late, b;
+	struct tcp_info info;
+	socklen_t n = sizeof info;
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(r->port),
 				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 
@@ -121,6 +124,8 @@ START_TEST(at_a_full_stop_those_who_are_queued_are_served)
 	ck_assert(connect(late, (struct sockaddr *)&a, sizeof a) < 0 && errno == EINPROGRESS);
 	listeners_close(&r->listeners);
 	ck_assert_uint_eq(r->listeners.n, 0);
+	ck_assert_int_eq(getsockopt(late, IPPROTO_TCP, TCP_INFO, &info, &n), 0);
+	ck_assert_int_eq(info.tcpi_state, TCP_SYN_SENT);
 	ck_assert_uint_eq(r->path.conns.live, 20);
 	for (int i = 0; i < 20; i++) {
 		b = rig_accept(r, 1);
