@@ -101,6 +101,7 @@ const json_t *report_brief(struct report *r)
 		json_object_del(all, "resources");
 		json_decref(r->brief);
 		r->brief = all;
+		malloc_trim(0);		/* also what other answers left */
 	}
 	return r->brief;
 }

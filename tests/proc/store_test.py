@@ -5,6 +5,7 @@
 reaching the workers, the operator is told why and since when, and when it is over the store has
 everything again without anybody changing anything."""
 import contextlib
+import fcntl
 import os
 import resource
 import shutil
@@ -226,7 +227,34 @@ def removed(one, two):
         host.backends.clear()
 
 
-PARTS = ("full", "limited", "read_only", "removed")
+def unreadable(one, two):
+    """A store that cannot be read yet is not an empty one: it is looked at again, also without a source."""
+    with np.Host(workers=1) as host:
+        host.backends += [one, two]
+        host.service("shop/web", 80, [one.port])
+        host.start()
+        np.until("a store", lambda: is_durable(host))
+        assert host.stop() == 0
+        os.rename(host.resources, host.resources + ".away")
+        store = os.path.join(host.dir, "state", "store.db")
+        size = os.path.getsize(store)
+        with open(store, "r+b") as f:
+            fcntl.lockf(f, fcntl.LOCK_EX, 512, 0x40000000)      # the bytes that SQLite locks
+            host.start(wait=False)
+            np.until("it to be said", lambda: "event=store_failed" in open(host.log).read())
+            s = np.until("its status", lambda: (s := host.status()) and s["sources"][0]["state"] == "lost" and s)
+            assert not s["ready"] and s["durable"] is False and "locked" in s["not_durable"]["why"], s
+        host.await_ready()
+        answers(host, "one")
+        assert os.path.getsize(store) == size and not os.path.exists(store + ".bad-1")
+        os.rename(host.resources + ".away", host.resources)
+        host.service("shop/web", 80, [two.port])
+        answers(host, "two")
+        alarm_ends(host)
+        host.backends.clear()
+
+
+PARTS = ("full", "limited", "read_only", "removed", "unreadable")
 
 
 def main():

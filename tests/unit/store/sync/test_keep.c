@@ -428,6 +428,43 @@ START_TEST(a_flipped_bit_in_a_text_is_found_and_not_served)
 }
 END_TEST
 
+START_TEST(damage_met_while_running_is_moved_aside_and_everything_is_written_anew)
+{
+	char *dumps[2], junk[4096];
+	struct world w;
+	struct keep keep;
+	struct keep_loaded loaded;
+
+	setup_dir();
+	two_revisions(dumps, false);
+	world_init(&w, "10.96.0.0/12");
+	ck_assert_int_eq(keep_open(&keep, dir), 0);
+	ck_assert_int_eq(keep_load(&keep, &w.model, &loaded), 0);
+	ck_assert(model_settle(&w.model));
+	publish(&w);
+	ck_assert_int_eq(sqlite3_exec(keep.db->sql, "PRAGMA wal_checkpoint(TRUNCATE); PRAGMA shrink_memory",
+				      NULL, NULL, NULL), SQLITE_OK);
+	memset(junk, 0x5a, sizeof junk);
+	for (off_t at = 4096; at < size_of("store.db"); at += 4096)
+		patch("store.db", at, junk, sizeof junk);
+	tell(&w, "more.yaml", SERVICE("later", ""));
+	ck_assert(settle(&w));
+	ck_assert(!keep_write(&keep, &w.model, w.rev + 10, false));
+	ck_assert(!keep.durable);
+	ck_assert_str_eq(keep.aside, "store.db.bad-1");
+	ck_assert_str_ne(keep.aside_why, "");
+	ck_assert(serves(&w, "shop/later") && serves(&w, "shop/web"));
+	ck_assert(keep_write(&keep, &w.model, w.rev + 10, true));
+	ck_assert(keep.durable);
+	ck_assert(is_here("store.db.bad-1"));
+	keep_close(&keep);
+	restarted_serves_the_same(&w, true);
+	world_fini(&w);
+	forget(dumps);
+	drop_dir();
+}
+END_TEST
+
 START_TEST(a_row_under_another_name_is_found)
 {
 	char *dumps[2];
@@ -983,6 +1020,7 @@ UNIT_TESTS("keep", whichever_call_fails_the_state_is_served_and_stored_in_the_en
 	   a_rewrite_that_finds_no_room_leaves_the_old_store_and_is_tried_again,
 	   a_log_that_cannot_be_written_back_is_left_behind,
 	   a_report_in_steps_is_the_report, a_flipped_bit_in_a_text_is_found_and_not_served,
+	   damage_met_while_running_is_moved_aside_and_everything_is_written_anew,
 	   a_row_under_another_name_is_found, a_revision_that_cannot_be_is_damage,
 	   a_trigger_or_a_view_in_the_store_is_not_run,
 	   what_lies_in_place_of_the_store_is_moved_aside,
