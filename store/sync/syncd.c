@@ -752,10 +752,11 @@ static void load(struct syncd *s)
 		log_error("not_durable", "rev=%llu problem=\"%s\"", (unsigned long long)s->rev,
 			  s->keep.problem);
 	s->was_durable = s->keep.durable;
-	/* Generations go on from where they were, and where that is not known, from the clock:
-	 * what the board still has of an earlier life must not look like ours. */
+	/* Generations go on from where they were, and where that is not known, from anywhere: what the
+	 * board still has of an earlier life must not look like ours, nor like a newer one
+	 * (BOARD_GEN_STALE).  No clock says how far that life came. */
 	if (s->model.gen == 0)
-		s->model.gen = (uint32_t)(clock_unix_ms() / 1000);
+		s->model.gen = rand_u32();
 	else if (s->born.start.generation > 1)
 		s->model.gen += 1u << 16;
 	/* Views only go forward, also when the last ones did not get into the store. */

@@ -72,6 +72,13 @@ struct board_service *board_service(struct board *b, unsigned worker, uint32_t s
 	return s;
 }
 
+/* A worker whose view is a little older must not take a slot back.  A generation far from the other
+ * is of a numbering that began anew: syncd had lost its store. */
+static bool is_newer(uint32_t gen, uint32_t was)
+{
+	return gen != was && (was == 0 || (int32_t)(gen - was) > 0 || was - gen > BOARD_GEN_STALE);
+}
+
 struct board_endpoint *board_endpoint(struct board *b, uint32_t slot, uint32_t gen)
 {
 	struct board_endpoint *e = &b->endpoint[slot < BOARD_ENDPOINTS ? slot : 0];
@@ -79,7 +86,7 @@ struct board_endpoint *board_endpoint(struct board *b, uint32_t slot, uint32_t g
 
 	/* Whoever moves the generation on clears the rest; a count lost in that moment is a count
 	 * of a new endpoint, and claims of the old generation are ignored by board_unclaim. */
-	if (unlikely(was != gen) && (int32_t)(gen - was) > 0 &&
+	if (unlikely(is_newer(gen, was)) &&
 	    __atomic_compare_exchange_n(&e->gen, &was, gen, false, __ATOMIC_ACQ_REL,
 					__ATOMIC_RELAXED)) {
 		board_set(&e->load, 0);

@@ -139,6 +139,8 @@ static inline uint64_t board_get(const uint64_t *c)
 	return __atomic_load_n(c, __ATOMIC_RELAXED);
 }
 
+#define BOARD_GEN_STALE (1u << 20)	/* so far behind a generation may be that of an older view */
+
 /* The slot of this generation, cleared when it was another's; slot out of range: slot 0. */
 struct board_tenant *board_tenant(struct board *, unsigned worker, uint32_t slot, uint32_t gen);
 struct board_service *board_service(struct board *, unsigned worker, uint32_t slot, uint32_t gen);

@@ -62,6 +62,32 @@ START_TEST(a_new_generation_starts_from_zero_and_old_claims_do_not_touch_it)
 }
 END_TEST
 
+START_TEST(a_numbering_that_began_anew_is_not_taken_for_an_old_view)
+{
+	static const struct {
+		uint32_t was, now;
+		bool newer;
+	} row[] = {
+		{ 0, 1, true }, { 0, UINT32_MAX, true }, { 0, 1u << 31, true },
+		{ 100, 101, true }, { 101, 100, false }, { UINT32_MAX, 3, true },
+		{ 3, UINT32_MAX, false }, { 1760000000, 5000, true }, { 5000, 1760000000, true },
+		{ 1760000000, 1760000000 - BOARD_GEN_STALE, false },
+		{ 1760000000, 1760000000 - BOARD_GEN_STALE - 1, true },
+	};
+
+	for (size_t i = 0; i < countof(row); i++) {
+		struct board *b = fresh(2);
+
+		b->endpoint[7].gen = row[i].was;
+		b->endpoint[7].failures = 3;
+		board_endpoint(b, 7, row[i].now);
+		ck_assert_msg((b->endpoint[7].gen == row[i].now) == row[i].newer, "row %zu", i);
+		ck_assert_uint_eq(b->endpoint[7].failures, row[i].newer ? 0 : 3);
+		munmap(b, board_bytes(2));
+	}
+}
+END_TEST
+
 START_TEST(what_a_hostile_worker_wrote_never_leads_outside)
 {
 	struct board *b = fresh(1);
@@ -128,7 +154,7 @@ START_TEST(every_counter_row_matches_its_number)
 }
 END_TEST
 
-UNIT_TESTS("board", claims_of_a_dead_worker_are_returned_and_only_its_own,
+UNIT_TESTS("board", a_numbering_that_began_anew_is_not_taken_for_an_old_view, claims_of_a_dead_worker_are_returned_and_only_its_own,
 	   a_new_generation_starts_from_zero_and_old_claims_do_not_touch_it,
 	   what_a_hostile_worker_wrote_never_leads_outside,
 	   a_spoiled_header_is_mended_and_takes_no_count_with_it,
