@@ -18,7 +18,7 @@
 
 void db_copy_remove(int dir)
 {
-	static const char *const files[] = { "", "-wal", "-journal", "-shm" };
+	static const char *const files[] = { "", "-wal", "-journal", "-shm", ".new", ".old" };
 	char name[64];
 
 	for (size_t i = 0; i < countof(files); i++) {
@@ -48,7 +48,7 @@ int db_copy_make(struct db *db)
 	int rc;
 
 	db_copy_remove(db->dir);
-	if (mkdirat(db->dir, DB_NEXT_DIR, 0700) < 0)
+	if (mkdirat(db->dir, DB_NEXT_DIR, 0700) < 0 && errno != EEXIST)
 		return -errno;
 	rc = sqlite3_open_v2(DB_NEXT_PATH, &to,
 			     SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);

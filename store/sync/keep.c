@@ -81,6 +81,7 @@ int keep_move(struct keep *k, struct model *m, int dir, uint64_t *ret_rev)
 {
 	int r;
 
+	rewrite_drop(&k->rewrite);
 	db_close(&k->db);
 	k->dir = dir;
 	m->journal.rewrite = true;

@@ -20,16 +20,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "nodeproxy/lib/base/clock.h"
 #include "nodeproxy/lib/base/log.h"
 #include "nodeproxy/lib/base/memfd.h"
 #include "nodeproxy/lib/base/rand.h"
 #include "nodeproxy/lib/ipc/debug.h"
-#include "nodeproxy/lib/knobs/knobs.h"
-#include "nodeproxy/lib/role/begin.h"
 #include "store/db/copy.h"
-#include "store/sync/report.h"
-#include "store/sync/source.h"
+#include "store/sync/syncd.h"
 
 #define WORK_SLICE_US	500	/* of background building per pass */
 #define REPORT_FIRST_MS 100	/* "starting" is only said when the source takes that long */
@@ -39,47 +35,7 @@
 #define REPORT_PAUSE_US	1000
 #define REPORT_COST	10	/* a report that took 1 ms is not made again for 10 ms */
 #define VIEW_RETRY_MS	20
-#define STORE_SLICE_US	3000	/* of writing everything anew */
-#define STORE_PAUSE_US	500	/* and between, for what came in */
-#define LOOK_MS		1000	/* at whether the store is still where it was */
-#define DIR_AGAIN_MS	60000	/* a state directory that could not be made */
-#define MOVE_MS		20	/* between two looks whether the store is free */
-#define LOAD_AGAIN_MS	1000	/* a store that could not be read */
 #define MESSAGES_A_PASS 128
-
-struct waiting_view {
-	struct built built;
-	bool waits;
-};
-
-struct syncd {
-	struct role_born born;
-	const struct knobs *knobs;
-	struct loop loop;
-	struct model model;
-	struct keep keep;
-	struct source_file *source;
-	struct report report;
-	char store_path[256], problem[256];
-	uint64_t rev;			/* of the model */
-	bool announced;			/* a view was made */
-	bool rebuild;			/* all workers refused what the builder made */
-	bool telling_all;		/* the change set under way is a snapshot */
-	bool report_due;
-	struct report_job job;		/* the report being made */
-	int64_t report_us;		/* spent on it */
-	struct mono report_next;	/* not before */
-	bool was_durable;
-	bool on_copy;			/* on trial, and until the store itself is free */
-	struct loop_timer move;
-	uint64_t asides;		/* that were said */
-	struct mono store_began;	/* the write under way */
-	bool had_dir;			/* a state directory that was there */
-	int exit_code;
-	struct mono began;
-	struct waiting_view base, overlay;
-	struct loop_timer work, view_retry, store_retry, report_again, trim, load_again, look, store_work;
-};
 
 static struct syncd the;
 
@@ -150,10 +106,9 @@ static void work_cb(void *arg)
 }
 
 static void commit_cb(void *arg);
-static void write_store(struct syncd *s, bool force);
 
 /* The model as it stands becomes a view of the current rev; tried again when it cannot be. */
-static void commit_view(struct syncd *s)
+void syncd_commit_view(struct syncd *s)
 {
 	struct built b;
 	int r = 0;
@@ -180,171 +135,8 @@ static void commit_cb(void *arg)
 	struct syncd *s = arg;
 
 	s->rev++;
-	commit_view(s);
-	write_store(s, false);
-}
-
-/* ---- the store ---- */
-
-static void store_retry_cb(void *arg);
-static void store_work_cb(void *arg);
-static void report_soon(struct syncd *s);
-
-static void say_aside(struct syncd *s)
-{
-	if (s->asides == s->keep.asides)
-		return;
-	s->asides = s->keep.asides;
-	log_error("store_moved_aside", "to=%s why=\"%s\"", s->keep.aside, s->keep.aside_why);
-	report_soon(s);
-}
-
-/* After the store was worked on. */
-static void store_was(struct syncd *s, uint64_t commits, int64_t us)
-{
-	bool durable = s->keep.durable;
-
-	timing_add(&s->report.store_step, us);
-	if (s->keep.commits > commits) {
-		timing_add(&s->report.store, mono_diff_us(clock_tick(), s->store_began));
-		report_soon(s);
-	}
-	say_aside(s);
-	if (durable != s->was_durable) {
-		if (durable)
-			log_info("durable", "rev=%llu", (unsigned long long)s->keep.rev);
-		else
-			log_error("not_durable", "rev=%llu problem=\"%s\"",
-				  (unsigned long long)s->rev, s->keep.problem);
-		s->was_durable = durable;
-		report_soon(s);
-	}
-	if (rewrite_is_on(&s->keep.rewrite)) {
-		if (!loop_timer_is_running(&s->store_work))
-			loop_timer_start(&s->loop, &s->store_work, STORE_PAUSE_US * NS_PER_US, 0,
-					 store_work_cb, s);
-	} else if (!durable && !loop_timer_is_running(&s->store_retry)) {
-		loop_timer_start(&s->loop, &s->store_retry, s->keep.wait_ms * NS_PER_MS + NS_PER_MS,
-				 0, store_retry_cb, s);
-	} else if (durable && s->keep.rev != s->rev) {
-		write_store(s, false);	/* what changed while it was written anew */
-	}
-}
-
-static void store_work_cb(void *arg)
-{
-	struct syncd *s = arg;
-	struct mono before = clock_tick();
-	uint64_t commits = s->keep.commits;
-
-	(void)keep_work(&s->keep, &s->model, s->rev, STORE_SLICE_US);
-	store_was(s, commits, mono_diff_us(clock_tick(), before));
-}
-
-static void write_store(struct syncd *s, bool force)
-{
-	struct mono before = clock_tick();
-	uint64_t commits = s->keep.commits;
-
-	if (!s->announced)
-		return;		/* nothing was told yet: what the store has must stay */
-	if (!rewrite_is_on(&s->keep.rewrite))
-		s->store_began = before;
-	(void)keep_begin(&s->keep, &s->model, s->rev, force);
-	store_was(s, commits, mono_diff_us(clock_tick(), before));
-}
-
-static void store_retry_cb(void *arg)
-{
-	struct syncd *s = arg;
-
-	write_store(s, true);
-}
-
-/* A store that is removed says nothing.  When its directory went with it, only a process that is born
- * with another one can write again (Landlock names directories, not paths); the source has told us
- * everything, so nothing is lost by being that process. */
-static void look_cb(void *arg)
-{
-	struct syncd *s = arg;
-
-	if (s->on_copy)
-		return;		/* whose end is in other hands */
-	if (keep_dir_is_removed(&s->keep) || s->keep.dir < 0) {
-		int64_t up_ms = mono_diff_ms(clock_tick(), s->began);
-
-		if (s->report.state == SOURCE_SYNCED && (s->had_dir || up_ms > DIR_AGAIN_MS)) {
-			log_error("state_dir_removed", "rev=%llu what=\"starting again with a new one\"",
-				  (unsigned long long)s->rev);
-			loop_stop(&s->loop);
-			s->exit_code = ROLE_EXIT_START;
-			return;
-		}
-	}
-	if (keep_is_removed(&s->keep))
-		write_store(s, true);
-}
-
-/* ---- the store in an upgrade: copy.h ---- */
-
-/* For the next binaries: a copy, or (they were no good) none. */
-static void store_copy(struct syncd *s, const struct msg_store_copy *m)
-{
-	struct msg_store_copied done = { .error = 0 };
-
-	if (!m->make) {
-		if (!s->on_copy)
-			db_copy_remove(s->keep.dir);
-		return;
-	}
-	write_store(s, true);
-	done.error = s->on_copy ? -EBUSY : s->keep.db ? db_copy_make(s->keep.db) : -ENOENT;
-	chan_say(&s->born.chan, MSG_STORE_COPIED, &done);
-}
-
-static void use_copy(struct syncd *s)
-{
-	int r = s->born.nfds ? db_copy_dir(s->born.fd[0].v, &s->keep.dir) : -EBADF;
-
-	s->on_copy = true;
-	if (r < 0) {		/* the source will tell everything, or we do not become ready */
-		log_error("no_copy", "error=\"%s\"", strerror(-r));
-		s->keep.dir = -1;
-	}
-}
-
-static void move_cb(void *arg)
-{
-	struct syncd *s = arg;
-	int copy = s->keep.dir, dir = s->born.fd[0].v;
-	uint64_t rev = 0;
-	int r;
-
-	if (db_is_taken(dir)) {
-		log_limited(LOG_INFO, "store_taken", "by=\"the former sync process\"");
-		loop_timer_start(&s->loop, &s->move, MOVE_MS * NS_PER_MS, 0, move_cb, s);
-		return;
-	}
-	r = keep_move(&s->keep, &s->model, dir, &rev);
-	s->on_copy = false;
-	if (copy >= 0)
-		close(copy);
-	db_copy_remove(dir);
-	log_info("store_confirmed", "rev=%llu found=%llu error=%d", (unsigned long long)s->rev,
-		 (unsigned long long)rev, -r);
-	if (rev >= s->rev) {	/* the former process went on while we were on trial */
-		s->rev = rev + 1;
-		commit_view(s);
-	}
-	write_store(s, true);
-	report_soon(s);
-}
-
-/* We have taken over: the store is ours as soon as the former process has let go of it. */
-static void store_confirm(struct syncd *s)
-{
-	if (s->on_copy && s->born.nfds && !loop_timer_is_running(&s->move))
-		move_cb(s);
+	syncd_commit_view(s);
+	stored_write(s, false);
 }
 
 /* ---- the report ---- */
@@ -383,7 +175,7 @@ static void report_cb(void *arg)
 		loop_timer_start(&s->loop, &s->report_again, pause_ms * NS_PER_MS, 0, report_cb, s);
 }
 
-static void report_soon(struct syncd *s)
+void syncd_report_soon(struct syncd *s)
 {
 	int64_t left = s->report_next.ns - clock_tick().ns;
 
@@ -416,15 +208,15 @@ static void make_true(struct syncd *s, bool changed, struct timing *timing, stru
 	}
 	if (changed || !s->announced) {
 		s->rev++;
-		commit_view(s);
+		syncd_commit_view(s);
 		if (since.ns)
 			timing_add(timing, mono_diff_us(clock_tick(), since));
 		log_limited(LOG_INFO, "changed", "rev=%llu services=%zu places=%zu us=%lld",
 			    (unsigned long long)s->rev, s->model.services.count,
 			    s->model.places.count, (long long)timing->last_us);
 	}
-	write_store(s, false);
-	report_soon(s);
+	stored_write(s, false);
+	syncd_report_soon(s);
 	if (!loop_timer_is_running(&s->trim))
 		loop_timer_start(&s->loop, &s->trim, NS_PER_S, 0, trim_cb, s);
 }
@@ -443,7 +235,7 @@ static void set_state(struct syncd *s, enum source_state state, const char *why)
 	else
 		log_info("source_synced", "path=\"%s\" places=%zu", s->report.path,
 			 s->model.places.count);
-	report_soon(s);
+	syncd_report_soon(s);
 }
 
 static void on_snapshot(void *arg)
@@ -525,7 +317,7 @@ static void view_failed(struct syncd *s, const struct msg *m)
 	s->report.failed_rev = max_of(s->report.failed_rev, r->rev);
 	s->report.failed_views++;
 	s->rebuild = true;	/* with the next change */
-	report_soon(s);
+	syncd_report_soon(s);
 }
 
 /* ---- settings ---- */
@@ -597,10 +389,10 @@ static void knobs_use(struct syncd *s, struct fd fd)
 	s->rebuild |= changed;
 	if (changed && s->announced) {
 		s->rev++;
-		commit_view(s);
-		write_store(s, false);
+		syncd_commit_view(s);
+		stored_write(s, false);
 	}
-	report_soon(s);
+	syncd_report_soon(s);
 }
 
 /* The master had no descriptors for what we made.  Which of several views it lacks is not known:
@@ -608,7 +400,7 @@ static void knobs_use(struct syncd *s, struct fd fd)
 static void say_again(struct syncd *s, const struct msg_lost *l)
 {
 	if (l->type == MSG_SOURCES_MADE) {
-		report_soon(s);
+		syncd_report_soon(s);
 		return;
 	}
 	log_warn("view_again", "rev=%llu", (unsigned long long)s->rev);
@@ -643,10 +435,10 @@ static void from_master(struct syncd *s, const struct msg *m)
 		view_failed(s, m);
 		break;
 	case MSG_STORE_COPY:
-		store_copy(s, m->p);
+		stored_copy(s, m->p);
 		break;
 	case MSG_STORE_CONFIRM:
-		store_confirm(s);
+		stored_confirm(s);
 		break;
 	case MSG_AGAIN:
 		say_again(s, m->p);
@@ -698,83 +490,11 @@ static void chan_cb(void *arg)
 /* ---- start ---- */
 
 /* An empty model, as it was before anything was told. */
-static int new_model(struct syncd *s)
+int syncd_new_model(struct syncd *s)
 {
 	int r = model_init(&s->model, s->knobs->domain, s->knobs->service_cidr);
 
 	return r < 0 ? r : want_spaces(s, true);
-}
-
-static void load(struct syncd *s);
-
-static void load_again_cb(void *arg)
-{
-	struct syncd *s = arg;
-
-	/* Else the source came first, and what it tells counts. */
-	if (!s->announced && s->model.places.count == 0)
-		load(s);
-}
-
-/* Opens and reads the store; false: there is nothing in it, or nothing that can be served. */
-static bool load_store(struct syncd *s, struct keep_loaded *loaded)
-{
-	int r = keep_open_again(&s->keep);
-
-	if (r == 0)
-		r = keep_load(&s->keep, &s->model, loaded);
-	say_aside(s);
-	if (r == 0)
-		return s->keep.rev > 0;
-	if (r != -EBADMSG) {
-		log_limited(LOG_ERROR, "store_failed", "error=\"%s\" problem=\"%s\"", strerror(-r),
-			    s->keep.problem);
-		/* Unread is not empty: it is looked at again, and not written to before the source
-		 * has told everything. */
-		loop_timer_start(&s->loop, &s->load_again, LOAD_AGAIN_MS * NS_PER_MS, 0,
-				 load_again_cb, s);
-	}
-	/* Half of it may be in the model. */
-	model_fini(&s->model);
-	if (new_model(s) < 0) {
-		log_error("out_of_memory", "rev=%llu", (unsigned long long)s->rev);
-		exit(1);
-	}
-	return false;
-}
-
-static void load(struct syncd *s)
-{
-	struct keep_loaded loaded = { 0 };
-	bool any = load_store(s, &loaded);
-
-	if (s->was_durable && !s->keep.durable)
-		log_error("not_durable", "rev=%llu problem=\"%s\"", (unsigned long long)s->rev,
-			  s->keep.problem);
-	s->was_durable = s->keep.durable;
-	/* Generations go on from where they were, and where that is not known, from anywhere: what the
-	 * board still has of an earlier life must not look like ours, nor like a newer one
-	 * (BOARD_GEN_STALE).  No clock says how far that life came. */
-	if (s->model.gen == 0)
-		s->model.gen = rand_u32();
-	else if (s->born.start.generation > 1)
-		s->model.gen += 1u << 16;
-	/* Views only go forward, also when the last ones did not get into the store. */
-	s->rev = s->keep.rev;
-	if (s->born.start.rev >= s->rev && s->born.start.rev > 0)
-		s->rev = s->born.start.rev + (s->keep.rev > 0);
-	if (!model_settle(&s->model) && !any)
-		return;		/* nothing was ever told: the first view waits for the source */
-	if (s->model.shortages) {
-		log_error("out_of_memory", "rev=%llu", (unsigned long long)s->rev);
-		exit(1);
-	}
-	commit_view(s);
-	timing_add(&s->report.load, mono_diff_us(clock_tick(), s->began));
-	log_info("loaded", "rev=%llu rows=%u refused=%u slots=%u us=%lld",
-		 (unsigned long long)s->rev, loaded.rows, loaded.refused, loaded.slots,
-		 (long long)s->report.load.last_us);
-	write_store(s, false);
 }
 
 int main(int argc, char **argv)
@@ -802,7 +522,7 @@ int main(int argc, char **argv)
 				     .store_path = s->store_path };
 	r = loop_init(&s->loop);
 	if (r == 0)
-		r = new_model(s);
+		r = syncd_new_model(s);
 	if (r == 0)
 		r = source_file_new(&s->loop, &s->born.chan, s->knobs->source_path, &events,
 				    &s->source);
@@ -812,13 +532,13 @@ int main(int argc, char **argv)
 	}
 	s->keep.dir = s->born.nfds ? s->born.fd[0].v : -1;
 	if (s->born.start.trial)
-		use_copy(s);
+		stored_use_copy(s);
 	else if (s->keep.dir >= 0)
 		db_copy_remove(s->keep.dir);
 	s->was_durable = true;
 	s->had_dir = s->keep.dir >= 0 && !keep_dir_is_removed(&s->keep);
-	load(s);
-	loop_timer_start(&s->loop, &s->look, LOOK_MS * NS_PER_MS, LOOK_MS, look_cb, s);
+	stored_load(s);
+	stored_watch(s);
 	s->report_due = true;
 	loop_timer_start(&s->loop, &s->report_again, REPORT_FIRST_MS * NS_PER_MS, 0, report_cb, s);
 	chan_watch(&s->born.chan, &s->loop, chan_cb, s);
