@@ -55,11 +55,11 @@ static void check_processes(const struct state *st, struct findings *f)
 			found(f, CHECK_view_behind, where,
 			      "%s serves rev %llu, the newest is %llu", where,
 			      (unsigned long long)p->rev, (unsigned long long)st->procs.rev);
-		if (p->role == ROLE_WORKER && p->refused_rev)
+		if (p->role == ROLE_WORKER && p->refused_rev > p->rev)
 			found(f, CHECK_view_refused, where,
 			      "%s refused view rev %llu", where, (unsigned long long)p->refused_rev);
 	}
-	if (st->has_procs && st->procs.failed_rev)
+	if (st->has_procs && st->procs.failed_rev > st->procs.rev)
 		found(f, CHECK_view_failed, NULL,
 		      "all workers refused rev %llu; they serve an older one",
 		      (unsigned long long)st->procs.failed_rev);

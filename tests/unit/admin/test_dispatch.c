@@ -415,6 +415,68 @@ START_TEST(check_finds_what_is_wrong_and_says_what_to_do)
 }
 END_TEST
 
+static bool has_check(const char *name)
+{
+	json_t *o = get("/v1/check", 200);
+	bool has = false;
+	const json_t *f;
+	size_t i;
+
+	json_array_foreach(json_object_get(o, "findings"), i, f)
+		has |= strcmp(jget_str(f, "check"), name) == 0;
+	json_decref(o);
+	return has;
+}
+
+/* Rows of checks.def that are numbers of ours; the others are in tests/proc/check_test.py. */
+START_TEST(a_finding_comes_with_its_number_and_goes_with_it)
+{
+#define COMES_AND_GOES(name, place, bad, fine)                                                     \
+	do {                                                                                       \
+		place = fine;                                                                      \
+		ck_assert_msg(!has_check(#name), #name " without a reason");                      \
+		place = bad;                                                                       \
+		ck_assert_msg(has_check(#name), "no " #name);                                      \
+		place = fine;                                                                      \
+		ck_assert_msg(!has_check(#name), #name " stays");                                  \
+	} while (0)
+	struct proc *w;
+	uint64_t *c;
+
+	begin();
+	w = &pages->procs.proc[0];
+	c = pages->board->worker[1].c;
+	COMES_AND_GOES(waiting, w->state, PROC_WAITING, PROC_READY);
+	COMES_AND_GOES(not_ready, w->state, PROC_STARTING, PROC_READY);
+	COMES_AND_GOES(panicked, w->panics, 1, 0);
+	COMES_AND_GOES(view_behind, w->rev, 6, 7);
+	COMES_AND_GOES(view_refused, w->refused_rev, 8, 0);
+	COMES_AND_GOES(bad_messages, pages->procs.bad_messages, 3, 0);
+	COMES_AND_GOES(accounts, pages->procs.accounts_missing, 1, 0);
+	COMES_AND_GOES(master_died, pages->procs.master_starts, 2, 1);
+	COMES_AND_GOES(conns_many, c[WC_conns_gauge], 60000, 2);
+	COMES_AND_GOES(bugs, c[WC_bugs], 1, 0);
+	COMES_AND_GOES(syscalls, c[WC_unknown_syscalls], 1, 0);
+	COMES_AND_GOES(memory_short, c[WC_memory_grade_gauge], GRADE_slow - 1, GRADE_calm);
+	COMES_AND_GOES(memory_out, c[WC_memory_grade_gauge], GRADE_slow, GRADE_calm);
+	c[WC_fds_limit_gauge] = 10000;
+	COMES_AND_GOES(fds_many, c[WC_fds_gauge], 9000, 100);
+	COMES_AND_GOES(fds_out, c[WC_fds_gauge], 9800, 100);
+	COMES_AND_GOES(log_ring, st.losses[1].ring, 1, 0);
+	COMES_AND_GOES(log_sink, st.losses[1].sink, 1, 0);
+	COMES_AND_GOES(log_nonsense, st.losses[1].nonsense, 1, 0);
+	COMES_AND_GOES(log_error, st.log_error, ENOSPC, 0);
+	admin_state_report(&st, "{\"sources\":[{\"kind\":\"file\",\"state\":\"lost\"}],"
+				"\"slots\":{\"exhausted\":3},"
+				"\"store\":{\"moved_aside\":\"store.db.bad-1\"}}");
+	ck_assert(has_check("source_away") && has_check("slots") && has_check("store_aside"));
+	admin_state_report(&st, "{\"sources\":[{\"kind\":\"file\",\"state\":\"synced\",\"documents\":1}]}");
+	ck_assert(!has_check("source_away") && !has_check("slots") && !has_check("store_aside"));
+	end();
+#undef COMES_AND_GOES
+}
+END_TEST
+
 START_TEST(panics_are_found_by_serial_and_cleaned)
 {
 	json_t *o;
@@ -542,5 +604,6 @@ UNIT_TESTS("dispatch", nobody_may_look_but_not_touch, a_command_has_one_method_a
 	   describe_knows_conditions_live_numbers_and_refusals,
 	   explain_goes_the_way_of_a_request_and_says_where_it_ends,
 	   top_has_totals_of_tenants_services_and_endpoints,
-	   check_finds_what_is_wrong_and_says_what_to_do, panics_are_found_by_serial_and_cleaned,
+	   check_finds_what_is_wrong_and_says_what_to_do,
+	   a_finding_comes_with_its_number_and_goes_with_it, panics_are_found_by_serial_and_cleaned,
 	   a_scribbled_board_leaves_answers_readable, without_a_view_lists_say_so_instead_of_being_empty)
