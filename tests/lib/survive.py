@@ -132,8 +132,7 @@ class Callers:
     def __init__(self, tmp):
         self.program = os.path.join(tmp, "callers")
         source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../bench/callers.c")
-        subprocess.run([os.environ.get("CC", "cc").split()[-1], "-std=gnu11", "-D_GNU_SOURCE", "-O2", "-o", self.program,
-                        source], check=True)
+        subprocess.run(["cc", "-std=gnu11", "-D_GNU_SOURCE", "-O2", "-pthread", "-o", self.program, source], check=True)
         self.http, self.echo = np.free_port(), np.free_port()
         self.origin = subprocess.Popen([self.program, "origin", str(self.http), str(self.echo)],
                                        stdin=subprocess.DEVNULL)
@@ -226,9 +225,9 @@ class Run:
     def begin(self, what=""):
         """The numbers before any load, then the load."""
         self.wait_settled()
-        if what == "resize":    # the sockets of a group are kept: one more after it is none too many
-            self.resize()
-            self.resize()
+        if what in ("drain", "resize"):     # a slot once used keeps its pages, a group its sockets
+            getattr(self, what)()
+            getattr(self, what)()
             self.happened.clear()
         for _ in range(8):      # views of the same shape as in the end: a few overlays are kept
             self.change()
