@@ -132,6 +132,22 @@ def a_watchdog_of_another_process_is_not_ours():
         assert not any("WATCHDOG" in h for h in m.more()), m.heard
 
 
+def reloading_ends_with_ready_also_when_the_file_is_refused():
+    with np.Host(workers=1, config=CONFIG) as host:
+        m = told(host, os.path.join(host.dir, "notify"))
+        m.wait("READY", lambda h: h.get("READY") == "1")
+        for config, code in ((CONFIG.replace("2500", "2400"), 0), ("nonsense: 1", 1)):
+            m.forget()
+            host.config = config
+            host.write_config()
+            r = host.ctl("reload")
+            assert r.returncode == code, (code, r)
+            m.wait("the end", lambda h: h.get("READY") == "1")
+            begin, end = [h for h in m.more() if "RELOADING" in h or "READY" in h]
+            assert 0 < int(begin["MONOTONIC_USEC"]) <= time.monotonic_ns() / 1000, begin
+            assert begin["STATUS"] == "reloading" and end["STATUS"].startswith("1 workers"), (begin, end)
+
+
 def children_do_not_know_the_socket():
     with np.Host(workers=1, config=CONFIG) as host:
         told(host, os.path.join(host.dir, "notify"))
@@ -142,7 +158,8 @@ def children_do_not_know_the_socket():
 
 TESTS = [ready_says_who_the_main_process_is_and_what_serves, an_abstract_socket_is_a_socket,
          below_pid_1_no_main_process_is_named, the_watchdog_is_fed_while_a_worker_lives_and_not_when_all_hang,
-         a_watchdog_of_another_process_is_not_ours, children_do_not_know_the_socket]
+         a_watchdog_of_another_process_is_not_ours, reloading_ends_with_ready_also_when_the_file_is_refused,
+         children_do_not_know_the_socket]
 
 if __name__ == "__main__":
     for test in TESTS:
