@@ -102,7 +102,7 @@ def memory():
         tenant = lambda: max(host.ctl_json("get", "tenants")["tenants"], key=lambda t: t["memory_bytes"])  # noqa: E731
         np.until("the tenant to be short", lambda: tenant()["memory_grade"] == "refuse")
         assert tenant()["memory_bytes"] <= 400000
-        assert "event=memory_grade" in open(host.log).read()
+        np.until("the log to say so", lambda: "event=memory_grade of=tenant" in open(host.log).read())
         assert any("short of memory (refuse)" in x for x in findings(host)), findings(host)
         refused = dial(host)
         answer = head(refused)
