@@ -208,6 +208,8 @@ static void hear(struct era *e)
 	int r;
 
 	while ((r = chan_recv(&e->chan, &m)) != 0) {
+		if (r == -EMFILE)	/* the master still has it, but the next one will not */
+			log_limited(LOG_ERROR, "not_kept", "error=\"%s\"", strerror(EMFILE));
 		if (r == -EMFILE || r == -EAGAIN)
 			continue;
 		if (r < 0) {

@@ -33,6 +33,7 @@ static int kept_add(struct kept *k, const struct msg_keep *m, struct fd *fd)
 int kept_open(struct kept *k, struct fd *chan)
 {
 	struct pollfd p;
+	bool lost = false;
 
 	memset(k, 0, sizeof *k);
 	chan_init(&k->chan, chan, ROLE_MASTER, ROLE_KEEPER);
@@ -46,8 +47,12 @@ int kept_open(struct kept *k, struct fd *chan)
 				return -errno;
 			continue;
 		}
-		if (r == -EMFILE)
-			continue;	/* less than everything is better than nothing */
+		if (r == -EMFILE) {
+			/* Without a listener or a child we would open and start it once more beside
+			 * the one that is there.  The keeper says all of it to the next of us. */
+			lost = true;
+			continue;
+		}
 		if (r < 0)
 			return r;
 		if (m->type == MSG_KEPT_END) {
@@ -57,7 +62,7 @@ int kept_open(struct kept *k, struct fd *chan)
 			k->started_unix_ms = end->started_unix_ms;
 			k->started_mono_ms = end->started_mono_s * 1000ull;
 			k->old_rev = end->rev;
-			return end->speaks < KEEPER_SPEAKS ? -EPROTONOSUPPORT : 0;
+			return end->speaks < KEEPER_SPEAKS ? -EPROTONOSUPPORT : lost ? -EMFILE : 0;
 		}
 		if (m->type != MSG_KEPT)
 			continue;

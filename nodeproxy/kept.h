@@ -29,7 +29,7 @@ struct kept {
 };
 
 /* Takes the channel and reads the table; blocks until all is here.  0, -EPIPE (the keeper is
- * gone), -EPROTO, -ENOMEM. */
+ * gone), -EPROTO, -ENOMEM, -EMFILE (descriptors of it did not arrive: leave, and be started anew). */
 must_use int kept_open(struct kept *, struct fd *chan);
 /* Moves an entry out of the received table; no such entry: false, *ret stays. */
 bool kept_take(struct kept *, struct fd *ret, uint64_t *number, const char *fmt, ...)
