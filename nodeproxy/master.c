@@ -298,8 +298,7 @@ void master_settle(struct master *m)
 	replace_settle(m);
 	procs_write(m);
 	service_settle(m);
-	if (m->phase == PHASE_TRIAL)
-		upgrade_settle(m);
+	upgrade_settle(m);
 	if (master_is_leaving(m))
 		leave_step(m);
 }

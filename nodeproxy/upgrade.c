@@ -184,7 +184,7 @@ static void lack(char text[256], const char *what, unsigned id, const char *stat
 	snprintf(text + n, 256 - n, "%s%s/%u %s", n ? ", " : "", what, id, state);
 }
 
-void upgrade_settle(struct master *m)
+static void trial_settle(struct master *m)
 {
 	struct upgrade *u = &m->upgrade;
 	struct msg_build b;
@@ -213,6 +213,17 @@ void upgrade_settle(struct master *m)
 	log_info("trial_ready", "workers=%u rev=%llu", m->n_workers,
 		 (unsigned long long)viewset_rev(&m->views.newest));
 	(void)chan_say(&m->kept.chan, MSG_MASTER_READY, &b);
+}
+
+void upgrade_settle(struct master *m)
+{
+	if (m->phase == PHASE_TRIAL) {
+		trial_settle(m);
+	} else if (m->upgrade.state == UPGRADE_COPYING && m->phase == PHASE_SERVING &&
+		   m->child[CHILD_SYNCD].state != PROC_READY) {
+		log_warn("store_not_copied", "why=\"syncd died\"");
+		try_it(m);
+	}
 }
 
 void upgrade_give_up(struct master *m, const struct child *c, const char *why)

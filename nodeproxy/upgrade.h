@@ -53,7 +53,8 @@ void upgrade_copied(struct master *, const struct msg_store_copied *);
 /* What the keeper says. */
 void upgrade_heard(struct master *, const struct msg *);
 
-/* On trial: READY to the keeper when nothing is missing, else what is. */
+/* Something changed.  On trial: READY to the keeper when nothing is missing, else what is.  While the
+ * store is copied: on without, when syncd died of it. */
 void upgrade_settle(struct master *);
 /* On trial: a child died or is of another build, that is enough. */
 _Noreturn void upgrade_give_up(struct master *, const struct child *, const char *why);

@@ -4,9 +4,12 @@
 """New binaries take over, or the old ones go on; callers notice neither.
 
 The programs are in a tree of their own, so that a test can put others in their place.  What is tried
-does not look at versions: it is enough that it was started from what lies there now."""
+does not look at versions: it is enough that it was started from what lies there now.
+
+NP_FULL=1: 100 upgrades in a row, and a minute of random deaths."""
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -25,7 +28,9 @@ from lifecycle_test import COMM, Load, alive, complete, keeper, of_kind  # noqa:
 
 np.only_in_tiers("process")
 np.need_root()
-MANY = int(os.environ.get("NP_UPGRADES", "0")) or (100 if os.environ.get("NP_FULL", "") not in ("", "0") else 5)
+FULL = os.environ.get("NP_FULL", "") not in ("", "0")
+MANY, SECONDS = (100, 60) if FULL else (5, 2)
+SEED = int(os.environ.get("NP_SEED", "1"))
 # the time to become ready: long, because a sanitized build on a busy machine is slow
 CONFIG = "timeouts: {drain: 3000, upgrade: 60000}"
 
@@ -420,7 +425,41 @@ def the_service_manager_hears_of_it():
         np.until("the old ones to leave", settled(host))
 
 
-TESTS = [below_pid_1_it_is_the_same, the_next_programs_are_where_a_link_leads_by_then, the_service_manager_hears_of_it,
+def deaths_at_random_among_upgrades_cut_only_their_own():
+    rng, results, kills, on = random.Random(SEED), {}, {}, threading.Event()
+    with host_of(config="timeouts: {drain: 500, upgrade: 5000}\nrespawn: {min: 1, max: 50}") as host:
+        load = Load(host)
+
+        def upgrades():
+            while not on.wait(0.02):
+                r = host.ctl("upgrade")
+                word = "ok" if r.returncode == 0 else r.stderr.split("\n")[0].split(":")[-1].strip()[:60]
+                results[word] = results.get(word, 0) + 1
+
+        thread = threading.Thread(target=upgrades, daemon=True)
+        thread.start()
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            kind = rng.choice(["master", "master", "worker", "syncd", "admind"])
+            with contextlib.suppress(ProcessLookupError, IndexError):
+                os.kill(rng.choice(of_kind(host, kind)), signal.SIGKILL)
+                kills[kind] = kills.get(kind, 0) + 1
+            time.sleep(rng.uniform(0.01, 0.3))
+        on.set()
+        thread.join()
+        np.until("one master and its children", settled(host))
+        load.stop()
+        assert load.refused == load.other == 0, str(load)
+        assert load.cut <= 8 * kills.get("worker", 0) + 8, (str(load), kills)
+        assert host.get("/x").status == 200
+        np.until("durable", lambda: host.status()["durable"])
+        print(f"    killed {kills}: {load}\n    upgrades: {results}")
+        pids = host.pids()
+        assert host.stop() == 0
+        assert not [p for p in pids if alive(p)], "left behind"
+
+
+TESTS = [deaths_at_random_among_upgrades_cut_only_their_own, below_pid_1_it_is_the_same, the_next_programs_are_where_a_link_leads_by_then, the_service_manager_hears_of_it,
          a_new_build_takes_over_and_no_request_is_lost, upgrades_in_a_row_leave_nothing_behind,
          streams_go_on_until_the_deadline_and_old_workers_show, a_program_that_is_no_good_changes_nothing,
          one_that_does_not_become_ready_is_ended, deaths_on_the_way_lose_nobody, the_store_and_the_rest_go_over,
