@@ -204,6 +204,16 @@ static void check_tenants(const struct state *st, struct findings *f)
 		gather_tenants(st, check_tenant, &a);
 }
 
+static void check_settings(const struct state *st, struct findings *f)
+{
+	const struct procs_reload *r = &st->procs.reload;
+
+	if (st->has_procs && r->at_unix_ms && !r->ok)
+		found(f, CHECK_reload, NULL,
+		      "the last reload was refused, the settings before it are in use: %.*s",
+		      (int)strnlen(r->reason, sizeof r->reason), r->reason);
+}
+
 static void check_limits(const struct state *st, struct findings *f)
 {
 	for (unsigned id = 0; id < st->workers; id++) {
@@ -266,6 +276,7 @@ static void check_all(struct findings *f, void *arg)
 	check_processes(st, f);
 	check_sources(st, f);
 	check_services(st, f);
+	check_settings(st, f);
 	check_limits(st, f);
 	check_tenants(st, f);
 	if (st->has_procs)

@@ -181,7 +181,7 @@ static uint64_t listen_row(const struct knobs_listener *l, struct fd fd[BOARD_WO
 void listeners_use(struct master *m, const struct knobs *was, struct listen_set *opened,
 		   unsigned n_workers)
 {
-	static struct listen_set now;	/* 16 KiB */
+	static struct listen_set now;	/* too large for the stack */
 	struct listeners *ls = &m->listeners;
 
 	listen_set_init(&now);

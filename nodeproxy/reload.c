@@ -249,7 +249,7 @@ static void use(struct master *m)
 	m->knobs_fd = fd_take(&r->knobs_fd);
 	r->generation++;
 	r->since_unix_ms = (uint64_t)clock_unix_ms();
-	listeners_hush_gone(m, &was);	/* before the workers are told: they look whether it is */
+	listeners_hush_gone(m, &was);
 	for (unsigned i = 0; i < CHILDREN; i++) {
 		r->waits[i] = gets_knobs(&m->child[i]);
 		reload_tell(m, &m->child[i]);

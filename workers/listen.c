@@ -12,7 +12,9 @@
 
 #define BURST_MAX 8	/* some 50 µs */
 #define QUEUE_MOST 65536	/* somaxconn is at most this */
-#define CLOSE_MS   500		/* for handshakes that were under way at a listener that is gone */
+/* For handshakes that were under way at a listener that is gone, and for the master and the keeper to
+ * close theirs: who closes last must be who accepts. */
+#define CLOSE_MS   500
 
 void listeners_init(struct listeners *ls, struct path *p, int spare)
 {
@@ -163,14 +165,6 @@ void listeners_drop_all(struct listeners *ls)
 			drop(ls, &ls->at[i]);
 }
 
-/* The master has attached the filter that turns new callers away (where the kernel lets it). */
-static bool is_hushed(const struct listener *l)
-{
-	socklen_t n = 0;	/* of instructions */
-
-	return getsockopt(l->fd.v, SOL_SOCKET, SO_GET_FILTER, NULL, &n) == 0 && n > 0;
-}
-
 void listeners_use(struct listeners *ls, const struct knobs *was)
 {
 	struct path *p = ls->path;
@@ -184,7 +178,7 @@ void listeners_use(struct listeners *ls, const struct knobs *was)
 		now = knobs_find_socket(p->knobs, &was->listener[l->index]);
 		if (now < 0) {
 			l->closing = true;
-			l->close_at = mono_after_ms(clock_now(), is_hushed(l) ? CLOSE_MS : 0);
+			l->close_at = mono_after_ms(clock_now(), CLOSE_MS);
 			continue;
 		}
 		l->index = (uint32_t)now;
@@ -197,9 +191,14 @@ void listeners_use(struct listeners *ls, const struct knobs *was)
 	listeners_resume(ls);	/* the tenant of the gate pays from now on */
 }
 
-/* What is queued still, bounded: new callers should be turned away, but whether they are is not known. */
+/* What is queued still, bounded: new callers should be turned away, but whether they are is not known.
+ * It is followed by closing, with as little as possible between: who connects in there is reset where
+ * they are not. */
 static void empty_queue(struct listener *l)
 {
+	if (!l->paused)
+		poll_remove(&l->home->path->poll, l->fd.v);
+	l->paused = true;
 	for (int i = 0; i < QUEUE_MOST; i++) {
 		struct stream s = { 0 };
 		struct addr peer;

@@ -121,7 +121,8 @@ class Socket:
             got = self.s.recv(4096)
             assert got, head
             head += got
-        assert b" 101 " in head, head
+        if b" 101 " not in head:
+            raise ValueError(f"not switched: {head}")
 
     def lives(self):
         self.s.sendall(b"ping")
@@ -225,9 +226,7 @@ def times_limits_and_log_change_under_a_websocket():
         host.service("shop/ws", 80, [echo.port])
         ws_port = np.free_port()
         reload(host, listeners=[listener("front", host.port), listener("ws", ws_port, "shop/ws:80")])
-        np.until("the Service", lambda: "shop" in host.ctl("get", "services").stdout and
-                 "ws" in host.ctl("get", "services").stdout)
-        ws, workers = Socket(ws_port), of_kind(host, "worker")
+        ws, workers = np.until("a socket", lambda: Socket(ws_port)), of_kind(host, "worker")
         answer = reload(host, config="timeouts: {drain: 2000, idle: 300}\nlimits: {uri_bytes: 64}\n"
                                      "log: {level: debug}\nscheduler: {turn_us: 100}\n" + FAST,
                         access_log=host.dir + "/other.log", access_format="json")
@@ -330,8 +329,7 @@ def what_is_cut_at_the_deadline_has_its_reason():
         host.service("shop/ws", 80, [echo.port])
         port = np.free_port()
         reload(host, listeners=[listener("front", host.port), listener("ws", port, "shop/ws:80")])
-        np.until("a socket", lambda: Socket(port).lives())
-        ws = Socket(port)
+        ws = np.until("a socket", lambda: Socket(port))
         reload(host, listeners=[listener("front", host.port)])
         with contextlib.suppress(ConnectionResetError):
             assert ws.s.recv(1) == b""
@@ -472,7 +470,9 @@ def nothing_leaks():
         ports = [np.free_port() for _ in range(2)]
 
         def descriptors():
-            return {c: len(os.listdir(f"/proc/{p}/fd")) for p, c in host.pids().items()}
+            # less the pages that stay with a slot of the board once a worker was started in it
+            return {c: sum(not re.search("nodeproxy-(panic|ring)", os.readlink(f"/proc/{p}/fd/{x}"))
+                           for x in os.listdir(f"/proc/{p}/fd")) for p, c in host.pids().items()}
 
         def turn(i):
             reload(host, config=CONFIG + f"\nlimits: {{headers: {100 + i % 7}}}", workers=2 + i % 2, metrics=ports[i % 2],
