@@ -467,7 +467,7 @@ def who_does_not_answer_refuses():
 def nothing_leaks():
     times = 100 if FULL else 20
     with host_of() as host:
-        ports = [np.free_port() for _ in range(2)]
+        ports = [np.free_port() for _ in range(3)]
 
         def descriptors():
             # less the pages that stay with a slot of the board once a worker was started in it
@@ -476,11 +476,11 @@ def nothing_leaks():
 
         def turn(i):
             reload(host, config=CONFIG + f"\nlimits: {{headers: {100 + i % 7}}}", workers=2 + i % 2, metrics=ports[i % 2],
-                   listeners=[listener("front", host.port)] + ([listener("more", ports[0] + 1)] if i % 2 else []))
+                   listeners=[listener("front", host.port)] + ([listener("more", ports[2])] if i % 2 else []))
         for i in (1, 2):
             turn(i)
         np.until("two workers", lambda: complete(host, 2))
-        np.until("closed sockets", lambda: is_refused(ports[0] + 1))
+        np.until("closed sockets", lambda: is_refused(ports[2]))
         before = descriptors()
         for i in range(1, times + 1):
             turn(i)
