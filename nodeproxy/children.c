@@ -132,7 +132,7 @@ static void adopt(struct master *m, struct child *c)
 		fd_close(&chan);
 		c->state = PROC_NONE;
 		if (child_is_worker(c))
-			(void)board_bury(m->board.p, c->id);
+			(void)board_bury(m->board.p, m->board.fd.v, c->id);
 		child_archive_panic(m, c);
 		return;
 	}

@@ -132,7 +132,7 @@ static void died(void *arg, unsigned events)
 	lived = mono_diff_ms(clock_now(), c->started);
 	child_archive_panic(m, c);
 	if (child_is_worker(c)) {
-		returned = board_bury(m->board.p, c->id);
+		returned = board_bury(m->board.p, m->board.fd.v, c->id);
 		listeners_forget(m, c->id);
 		log_debug("buried", "worker=%u claims=%u", c->id, returned);
 	}

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Istio's and Prometheus' usual spread, finer at the bottom where a proxy on the host lives. */
 const uint64_t board_bucket_us[BOARD_BUCKETS] = {
@@ -170,7 +171,55 @@ void board_unclaim(struct board *b, unsigned worker, uint32_t claim)
 	__atomic_store_n(&c->endpoint, 0, __ATOMIC_RELEASE);
 }
 
-unsigned board_bury(struct board *b, unsigned worker)
+/* The next piece of [*at, end) of the file that anybody has written to: from *at to *ret_to.  What is
+ * looked at elsewhere would come into being by the look. */
+static bool next_written(int fd, off_t *at, off_t end, off_t *ret_to)
+{
+	off_t from = *at, to = end;
+
+	if (from >= end)
+		return false;
+	if (fd >= 0) {
+		from = lseek(fd, *at, SEEK_DATA);
+		if (from < 0 && errno != ENXIO)
+			from = *at;	/* all of it, then */
+		else if (from < 0 || from >= end)
+			return false;
+		else
+			to = lseek(fd, from, SEEK_HOLE);
+	}
+	*at = from;
+	*ret_to = to < 0 || to > end ? end : to;
+	return true;
+}
+
+static void bury_tenant(struct board_tenant *t)
+{
+	board_set(&t->c[TC_conns_gauge], 0);
+	board_set(&t->c[TC_memory_gauge], 0);
+	board_set(&t->c[TC_memory_grade_gauge], 0);
+}
+
+/* The entries of an array in the file that a written piece of it reaches into. */
+struct entries {
+	uint32_t first, last;
+};
+
+static bool next_entries(const struct board *b, int fd, const void *array, size_t size, uint32_t count,
+			 off_t *at, struct entries *ret)
+{
+	off_t base = (const char *)array - (const char *)b, to;
+
+	*at = max_of(*at, base);
+	if (!next_written(fd, at, base + (off_t)(size * count), &to))
+		return false;
+	ret->first = (uint32_t)((size_t)(*at - base) / size);
+	ret->last = (uint32_t)((size_t)(to - 1 - base) / size);
+	*at = to;
+	return true;
+}
+
+unsigned board_bury(struct board *b, int fd, unsigned worker)
 {
 	static const enum worker_counter gauges[] = {
 		WC_conns_gauge, WC_backs_gauge, WC_pooled_gauge, WC_pipes_gauge, WC_fds_gauge,
@@ -179,23 +228,24 @@ unsigned board_bury(struct board *b, unsigned worker)
 	};
 	struct board_worker *w = &b->worker[worker];
 	unsigned returned = 0;
+	struct entries e;
+	off_t at = 0;
 
 	must(worker < BOARD_WORKERS);	/* the caller's number; what the board says is no measure */
-	for (uint32_t i = 0; i < BOARD_CLAIMS; i++) {
-		if (w->claim[i].endpoint == 0)
-			continue;
-		board_unclaim(b, worker, i);
-		returned++;
-	}
+	while (next_entries(b, fd, w->claim, sizeof w->claim[0], BOARD_CLAIMS, &at, &e))
+		for (uint32_t i = e.first; i <= e.last; i++) {
+			if (w->claim[i].endpoint == 0)
+				continue;
+			board_unclaim(b, worker, i);
+			returned++;
+		}
 	for (size_t i = 0; i < countof(gauges); i++)
 		board_set(&w->c[gauges[i]], 0);
-	for (uint32_t i = 0; i < BOARD_TENANTS; i++) {
-		if (w->tenant[i].gen == 0 && i != 0)
-			continue;
-		board_set(&w->tenant[i].c[TC_conns_gauge], 0);
-		board_set(&w->tenant[i].c[TC_memory_gauge], 0);
-		board_set(&w->tenant[i].c[TC_memory_grade_gauge], 0);
-	}
+	at = 0;
+	while (next_entries(b, fd, w->tenant, sizeof w->tenant[0], BOARD_TENANTS, &at, &e))
+		for (uint32_t i = e.first; i <= e.last; i++)
+			if (w->tenant[i].gen != 0 || i == 0)
+				bury_tenant(&w->tenant[i]);
 	return returned;
 }
 

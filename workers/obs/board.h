@@ -155,9 +155,9 @@ bool board_claim(struct board *, unsigned worker, uint32_t claim, uint32_t slot,
 void board_answered(struct board *, unsigned worker, uint32_t claim);
 void board_unclaim(struct board *, unsigned worker, uint32_t claim);
 /* After the death of a worker (a slot the mapping has): returns all its claims, clears its gauges.
- * By the master.
- * Returns how many claims were returned. */
-unsigned board_bury(struct board *, unsigned worker);
+ * By the master.  fd is that of the memory: pages that nobody has touched are not looked at, so that
+ * they stay unmade; -1: all of it.  Returns how many claims were returned. */
+unsigned board_bury(struct board *, int fd, unsigned worker);
 
 /* Upper bounds of the duration buckets, in µs; the last is UINT64_MAX. */
 extern const uint64_t board_bucket_us[BOARD_BUCKETS];

@@ -6,7 +6,9 @@
 
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
+#include "nodeproxy/lib/base/memfd.h"
 #include "workers/obs/endpoint.h"
 
 static struct board *fresh(unsigned workers)
@@ -31,11 +33,11 @@ START_TEST(claims_of_a_dead_worker_are_returned_and_only_its_own)
 	ck_assert_uint_eq(endpoint_in_flight(board_endpoint(b, 5, 1)), 3);
 	board_set(&b->worker[0].c[WC_conns_gauge], 9);
 	board_set(&b->worker[0].c[WC_accepted], 9);
-	ck_assert_uint_eq(board_bury(b, 0), 2);
+	ck_assert_uint_eq(board_bury(b, -1, 0), 2);
 	ck_assert_uint_eq(endpoint_in_flight(board_endpoint(b, 5, 1)), 1);
 	ck_assert_uint_eq(board_get(&b->worker[0].c[WC_conns_gauge]), 0);
 	ck_assert_uint_eq(board_get(&b->worker[0].c[WC_accepted]), 9);	/* history stays */
-	ck_assert_uint_eq(board_bury(b, 0), 0);
+	ck_assert_uint_eq(board_bury(b, -1, 0), 0);
 	munmap(b, board_bytes(2));
 }
 END_TEST
@@ -98,7 +100,7 @@ START_TEST(what_a_hostile_worker_wrote_never_leads_outside)
 	b->worker[0].claim[3] = (struct board_claim){ CLAIM_WAITS, 0 };	/* waits for nobody */
 	board_answered(b, 0, 3);
 	b->worker[0].claim[3] = (struct board_claim){ CLAIM_WAITS, 0 };
-	ck_assert_uint_eq(board_bury(b, 0), 4);
+	ck_assert_uint_eq(board_bury(b, -1, 0), 4);
 	ck_assert_uint_eq(endpoint_in_flight(&b->endpoint[0]), 0);	/* never below zero */
 	ck_assert_ptr_eq(board_endpoint(b, UINT32_MAX, 1), &b->endpoint[0]);
 	ck_assert_ptr_eq(board_tenant(b, 0, 99999, 1), &b->worker[0].tenant[0]);
@@ -118,11 +120,40 @@ START_TEST(a_spoiled_header_is_mended_and_takes_no_count_with_it)
 	b->worker[1].c[WC_accepted] = 7;
 	ck_assert(!board_mend(b, 2));
 	b->workers = 0;
-	ck_assert_uint_eq(board_bury(b, 1), 0);	/* believes the caller */
+	ck_assert_uint_eq(board_bury(b, -1, 1), 0);	/* believes the caller */
 	ck_assert(board_mend(b, 2));
 	ck_assert_int_eq(board_check(b, board_bytes(2)), 0);
 	ck_assert_uint_eq(b->worker[1].c[WC_accepted], 7);
 	munmap(b, board_bytes(2));
+}
+END_TEST
+
+START_TEST(a_burial_returns_what_was_claimed_and_makes_no_page)
+{
+	struct fd fd = FD_NONE;
+	struct stat before, after;
+	struct board *b;
+	void *p;
+
+	ck_assert_int_eq(memfd_shared("board", board_bytes(4), &fd), 0);
+	ck_assert_int_eq(memfd_map_shared(fd, board_bytes(4), true, &p), 0);
+	b = p;
+	board_format(b, 4);
+	board_claim(b, 2, 0, 5, 1, false);
+	board_claim(b, 2, 40000, 5, 1, false);
+	board_claim(b, 2, BOARD_CLAIMS - 1, 5, 1, false);
+	board_tenant(b, 2, 700, 1)->c[TC_conns_gauge] = 4;
+	board_set(&b->worker[3].c[WC_accepted], 1);
+	fstat(fd.v, &before);
+	ck_assert_uint_eq(board_bury(b, fd.v, 2), 3);
+	ck_assert_uint_eq(board_bury(b, fd.v, 3), 0);
+	fstat(fd.v, &after);
+	ck_assert_uint_eq(endpoint_in_flight(board_endpoint(b, 5, 1)), 0);
+	ck_assert_uint_eq(board_tenant(b, 2, 700, 1)->c[TC_conns_gauge], 0);
+	/* at most what lies beside it: a page at each end of the two arrays, per worker */
+	ck_assert_int_le(after.st_blocks, before.st_blocks + 2 * 4 * 4096 / 512);
+	munmap(p, board_bytes(4));
+	fd_close(&fd);
 }
 END_TEST
 
@@ -158,4 +189,5 @@ UNIT_TESTS("board", a_numbering_that_began_anew_is_not_taken_for_an_old_view, cl
 	   a_new_generation_starts_from_zero_and_old_claims_do_not_touch_it,
 	   what_a_hostile_worker_wrote_never_leads_outside,
 	   a_spoiled_header_is_mended_and_takes_no_count_with_it,
+	   a_burial_returns_what_was_claimed_and_makes_no_page,
 	   durations_fall_into_the_first_bucket_that_holds_them, every_counter_row_matches_its_number)
