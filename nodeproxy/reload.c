@@ -420,6 +420,7 @@ void reload_order(struct master *m, struct child *from, const struct msg_order *
 	r->state = RELOAD_TRYING;
 	r->order = o->serial;
 	r->asker = from->generation;
-	service_reloading(m);
+	if (m->service.ready_said)
+		service_reloading(m);
 	begin(m);
 }

@@ -25,6 +25,10 @@ void reload_try(struct reload *r, struct chan *ch, const struct msg_knobs *m, st
 	if (knobs_map(fd, &knobs) == 0) {
 		why = problem(r, knobs);
 		memfd_unmap(&knobs);
+		if (r->refuses && why == NULL) {
+			r->refuses--;
+			why = "told to refuse them by nodeproxyctl debug";
+		}
 	}
 	if (why == NULL) {
 		chan_say(ch, MSG_KNOBS_OK, m);

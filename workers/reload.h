@@ -17,6 +17,7 @@ struct reload {
 	struct slice knobs;	/* in use: mapped until the next ones are */
 	struct path *path;
 	struct listeners *listeners;
+	uint32_t refuses;	/* on purpose, so many times more (debug.def) */
 	struct ring *ring;	/* of the access log, whether or not it is written */
 };
 

@@ -397,6 +397,8 @@ static void misbehave(const struct msg_debug *d)
 		debug_drop(&the.born.chan);
 	else if (d->what == DEBUG_REFUSE_VIEW)
 		the.refuses = (uint32_t)d->number;
+	else if (d->what == DEBUG_REFUSE_SETTINGS)
+		the.reload.refuses = (uint32_t)d->number;
 	else if (d->what == DEBUG_SLOW_TENANT)
 		sched_slow(&the.path.sched, d->slot, d->number);
 }

@@ -451,6 +451,20 @@ def who_dies_meanwhile_is_born_with_the_winner():
         assert settings(host)[0]["timeouts.idle"] == "300"
 
 
+def who_refuses_is_named_and_nothing_changes():
+    with host_of() as host:
+        r = host.ctl("debug", "refuse-settings", "1", "--worker", "1")
+        if r.returncode != 0:
+            print("    skipped: built without debug commands")
+            return
+        port, pid = np.free_port(), host.status()["workers"][1]["pid"]
+        words = refused(host, config="timeouts: {idle: 300}", workers=3,
+                        listeners=[listener("front", host.port), listener("new", port)])
+        assert f"worker 1 (pid {pid}): told to refuse" in words, words
+        assert is_refused(port)
+        reload(host, config="timeouts: {idle: 300}")
+
+
 def who_does_not_answer_refuses():
     if not FULL:
         print("    skipped: takes 5 s, NP_FULL=1 does it")
@@ -493,7 +507,8 @@ def nothing_leaks():
 TESTS = [a_wrong_file_changes_nothing, times_limits_and_log_change_under_a_websocket, listeners_come_and_go_under_load,
          what_is_cut_at_the_deadline_has_its_reason, workers_change_under_load, what_sizes_memory_replaces_the_workers,
          doors_and_source_move, a_master_that_dies_between_the_phases_leaves_the_old_settings,
-         who_dies_meanwhile_is_born_with_the_winner, who_does_not_answer_refuses, nothing_leaks]
+         who_dies_meanwhile_is_born_with_the_winner, who_refuses_is_named_and_nothing_changes,
+         who_does_not_answer_refuses, nothing_leaks]
 
 if __name__ == "__main__":
     wanted = sys.argv[1:]

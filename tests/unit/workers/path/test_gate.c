@@ -60,7 +60,7 @@ START_TEST(limits_shares_and_times_are_taken_over_by_conns_that_are_there)
 	k->uri_bytes = 64;
 	k->turn_us = 77;
 	k->tenant_conns = 5;
-	k->tenant_memory = 70000;
+	k->tenant_memory = 700000;
 	k->pooled = 3;
 	k->pipes = 1;
 	k->access_log_format = LOG_JSON;
@@ -68,7 +68,7 @@ START_TEST(limits_shares_and_times_are_taken_over_by_conns_that_are_there)
 	ck_assert_uint_eq(r->path.limits.uri_bytes, 64);
 	ck_assert_int_eq(r->path.sched.turn_ns, 77 * NS_PER_US);
 	ck_assert_uint_eq(r->path.gate[0]->tenant->conns_max, 5);
-	ck_assert_uint_eq(r->path.gate[0]->tenant->memory.limit, 70000);
+	ck_assert_uint_eq(r->path.gate[0]->tenant->memory.limit, 700000);
 	ck_assert_uint_eq(r->path.pool.keep, 3);
 	ck_assert_uint_eq(r->path.pipes.max, 1);
 	rig_say(r, c, "GET /0123456789012345678901234567890123456789012345678901234567890123456789 "
