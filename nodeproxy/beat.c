@@ -113,6 +113,7 @@ void children_tick(struct master *m)
 			child_kill(c, "did not become ready");
 	}
 	views_tick(m);
+	kept_tick(&m->kept);
 	((struct procs *)m->procs.p)->log_lost = log_lost();
 	replace_step(m);
 }

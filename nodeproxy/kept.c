@@ -5,6 +5,7 @@
 #include "nodeproxy/kept.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -112,12 +113,66 @@ void kept_drop_rest(struct kept *k)
 	k->n = 0;
 }
 
+static struct kept_late *late_find(const struct kept *k, const char *name)
+{
+	for (unsigned i = 0; i < k->n_late; i++)
+		if (strcmp(k->late[i].m.name, name) == 0)
+			return &k->late[i];
+	return NULL;
+}
+
+/* At most one per name: the newest. */
+static int late_put(struct kept *k, const struct msg_keep *m, const struct fd *fd)
+{
+	struct kept_late *l = late_find(k, m->name);
+	struct fd copy = FD_NONE;
+
+	if (fd) {
+		copy.v = fcntl(fd->v, F_DUPFD_CLOEXEC, 0);
+		if (copy.v < 0)
+			return -errno;
+	}
+	if (!l) {
+		l = reallocarray(k->late, k->n_late + 1, sizeof *l);
+		if (!l) {
+			fd_close(&copy);
+			return -ENOMEM;
+		}
+		k->late = l;
+		l += k->n_late++;
+		l->fd = FD_NONE;
+	}
+	fd_close(&l->fd);
+	*l = (struct kept_late){ *m, copy };
+	return 0;
+}
+
+static int say(struct kept *k, const struct msg_keep *m, const struct fd *fd)
+{
+	return chan_send(&k->chan, MSG_KEEP, m, (struct slice){ 0 }, fd ? &fd->v : NULL, fd != NULL);
+}
+
 static void tell(struct kept *k, const struct msg_keep *m, const struct fd *fd)
 {
-	int r = chan_send(&k->chan, MSG_KEEP, m, (struct slice){ 0 }, fd ? &fd->v : NULL, fd != NULL);
+	/* An older one of that name still waits: this one must not come before it. */
+	int r = late_find(k, m->name) ? -ENOBUFS : say(k, m, fd);
 
+	if (r == -ENOBUFS)
+		r = late_put(k, m, fd);
 	if (r < 0)
 		log_limited(LOG_ERROR, "not_kept", "name=%s error=\"%s\"", m->name, strerror(-r));
+}
+
+void kept_tick(struct kept *k)
+{
+	while (k->n_late) {
+		struct kept_late *l = &k->late[k->n_late - 1];
+
+		if (say(k, &l->m, fd_is_open(l->fd) ? &l->fd : NULL) < 0)
+			return;
+		fd_close(&l->fd);
+		k->n_late--;
+	}
 }
 
 void keep_put(struct kept *k, struct fd fd, uint64_t number, const char *fmt, ...)

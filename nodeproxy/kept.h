@@ -18,6 +18,12 @@ struct kept_entry {
 	struct fd fd;
 };
 
+/* What a full channel did not take: at most one per name, the newest. */
+struct kept_late {
+	struct msg_keep m;
+	struct fd fd;		/* closed: the name is dropped */
+};
+
 struct kept {
 	struct chan chan;		/* to the keeper */
 	enum kept_birth birth;		/* why we are */
@@ -26,6 +32,8 @@ struct kept {
 	uint64_t old_rev;		/* BIRTH_TRIAL: newest of the older master's workers */
 	struct kept_entry *entry;
 	unsigned n;
+	struct kept_late *late;
+	unsigned n_late;
 };
 
 /* Takes the channel and reads the table; blocks until all is here.  0, -EPIPE (the keeper is
@@ -38,12 +46,14 @@ bool kept_take(struct kept *, struct fd *ret, uint64_t *number, const char *fmt,
  * take-over, until then it is another's.) */
 void kept_drop_rest(struct kept *);
 
-/* Puts (or replaces) a copy; the caller keeps its descriptor.  Best effort: a keeper that does not
- * listen means that a new master would start from nothing. */
+/* Puts (or replaces) a copy; the caller keeps its descriptor.  A keeper that does not listen gets the
+ * newest of each name when it does again. */
 void keep_put(struct kept *, struct fd, uint64_t number, const char *fmt, ...) printf_like(4, 5);
 void keep_drop(struct kept *, const char *fmt, ...) printf_like(2, 3);
 /* The same for what goes over to the next build's master: of a kind and a name that never change. */
 void keep_share(struct kept *, struct fd, uint64_t number, const char *fmt, ...) printf_like(4, 5);
+/* Once a second: says what a full channel did not take. */
+void kept_tick(struct kept *);
 /* What the operator should hear if this were the end; only one that is tried is asked for it. */
 void keep_last_words(struct kept *, const char *words);
 

@@ -270,7 +270,7 @@ CALL(int, -1, ENOPROTOOPT, setsockopt, (int a, int b, int c, const void *d, sock
      (a, b, c, d, e))
 CALL(int, -1, ENOBUFS, getsockopt, (int a, int b, int c, void *d, socklen_t *e), (a, b, c, d, e))
 CALL(int, -1, ENOBUFS, getsockname, (int a, struct sockaddr *b, socklen_t *c), (a, b, c))
-CALL(int, -1, ENOTCONN, shutdown, (int a, int b), (a, b))
+CALL(int, -1, (cut(a), ENOTCONN), shutdown, (int a, int b), (a, b))
 CALL(ssize_t, -1, cut(a), recv, (int a, void *b, size_t c, int d), (a, b, c, d))
 CALL(ssize_t, -1, cut(a), recvmsg, (int a, struct msghdr *b, int c), (a, b, c))
 CALL(ssize_t, -1, cut(a), send, (int a, const void *b, size_t c, int d), (a, b, c, d))

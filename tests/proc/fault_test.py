@@ -251,13 +251,21 @@ class Subject:
         for _ in range(8):
             self.round()
         self.master = self.pid("master")
-        self.base = {p: self.rest_of(p) for p in COMM}
+        self.measure()
         return self
+
+    def measure(self):
+        self.base = {p: self.rest_of(p) for p in COMM}
+
+    def drained(self, pid):
+        """That worker is replaced and has left."""
+        np.until("the order", lambda: quiet(lambda: self.ask("/v1/drain", "POST")), 10)
+        np.until("the old worker to leave", lambda: not alive(pid), 20)
 
     def rest_of(self, process):
         """Descriptors of a process at rest: the least seen in a while."""
         pid, seen = self.pid(process), []
-        for _ in range(20):
+        for _ in range(8):
             seen.append(self.descriptors(pid))
             time.sleep(0.01)
         return min(seen)
@@ -270,6 +278,7 @@ class Subject:
         worst = {}
 
         def settled():
+            worst.clear()
             for p, base in self.base.items():
                 pid = self.pid(p)
                 now = self.descriptors(pid)
@@ -463,6 +472,9 @@ def drains(walk, process, kind, points, found):
     while not points.over:
         with Subject(process, kind) as s:
             s.start()
+            s.drained(s.pid())      # both slots have been used: their pages are there
+            s.round()
+            s.measure()
             c, healthy = s.control, True
             while healthy and not points.over:
                 n, at, pid = points.n, os.path.getsize(s.host.log), s.pid()
@@ -471,8 +483,7 @@ def drains(walk, process, kind, points, found):
                     held.request("GET", "/held")
                     held.getresponse().read()
                     c.arm(pid, n)
-                    np.until("the order", lambda: quiet(lambda: s.ask("/v1/drain", "POST")), 10)
-                    np.until("the old worker to leave", lambda: not alive(pid), 20)
+                    s.drained(pid)
                     held.close()
                     fired, call = c.fired, c.call
                     c.rest()
