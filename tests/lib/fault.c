@@ -15,6 +15,8 @@
  * Only calls through the C library's wrappers count.  A failing allocation says ENOMEM; a failing
  * call says what that call may say when the host is short of something.  live is the number of
  * allocations the named process holds: what grows with each fault is lost on an error path.
+ * Instead of failing, the n-th system call may be where the process is killed or stopped: a moment of
+ * its life that a test can come back to.
  *
  * Allocations inside libseccomp do not count unless NP_FAULT_SECCOMP is set: there are a thousand of
  * them in each start, and 2.5 answers many of them by looping for ever. */
@@ -25,6 +27,7 @@
 #include <grp.h>
 #include <link.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -45,7 +48,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { NOTHING, ALLOC, SYS };
+enum { NOTHING, ALLOC, SYS, KILL, STOP };
 
 struct control {
 	char program[32];	/* as argv[0] ends */
@@ -127,7 +130,7 @@ static int fails(uint32_t kind, const char *call)
 	uint32_t at;
 	int n;
 
-	if (!is_meant() || c->kind != kind)
+	if (!is_meant() || (c->kind != kind && (kind != SYS || c->kind < KILL)))
 		return 0;
 	if (__atomic_add_fetch(&c->count, 1, __ATOMIC_RELAXED) != c->n)
 		return 0;
@@ -137,6 +140,10 @@ static int fails(uint32_t kind, const char *call)
 	snprintf(c->log[at].call, sizeof c->log[at].call, "%s", call);
 	snprintf(c->call, sizeof c->call, "%s", call);
 	__atomic_store_n(&c->fired, 1, __ATOMIC_RELEASE);
+	if (c->kind >= KILL) {
+		syscall(SYS_tgkill, me, me, c->kind == KILL ? SIGKILL : SIGSTOP);
+		return 0;
+	}
 	n = snprintf(line, sizeof line, "fault: %s number %llu fails in %s pid %u\n", call,
 		     (unsigned long long)c->n, program_invocation_short_name, me);
 	if (syscall(SYS_write, STDERR_FILENO, line, n) < 0)
@@ -423,8 +430,9 @@ long syscall(long nr, ...)
 	va_end(ap);
 	if (r == NULL)
 		r = (long (*)(long, long, long, long, long, long, long))real("syscall");
-	/* those three are our own */
-	if (nr != SYS_write && nr != SYS_getsockopt && nr != SYS_connect && fails(SYS, "syscall")) {
+	/* those four are our own */
+	if (nr != SYS_write && nr != SYS_getsockopt && nr != SYS_connect && nr != SYS_tgkill &&
+	    fails(SYS, "syscall")) {
 		errno = EPERM;
 		return -1;
 	}

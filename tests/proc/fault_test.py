@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the nodeproxy authors
-"""The n-th allocation or system call of one process fails, once; n = 1.. until it runs untouched.
+"""The n-th allocation or system call of one process fails, once, or it is killed there; n = 1.. until
+it runs untouched.
 
     tests/proc/fault_test.py [WALK ...]      all n of these walks (NP_FULL=1: of all), else a sample
 
@@ -11,6 +12,7 @@ A walk is process:kind:phase, for example worker:sys:pass.  The phases of a proc
             instance stands them all
     pass    one round of everything (a view, HTTP, TCP, a change, a question, the log opened again),
             counted from its beginning in a process that is up; repeated with the next n
+    swap    worker: it replaces another, which drains when this one is ready
     end     worker: drained and replaced; the others: the whole instance is stopped, so one each
     first   the whole instance is started, so one each (master and keeper, who are not replaced then)
 
@@ -45,8 +47,8 @@ VERBOSE = os.environ.get("NP_VERBOSE", "") != ""
 PROGRAM = dict(worker="nodeproxy-worker", syncd="nodeproxy-syncd", admind="nodeproxy-admind",
                master="nodeproxy: master", keeper="nodeproxy")
 COMM = dict(worker="nodeproxy-worke", syncd="nodeproxy-syncd", admind="nodeproxy-admin", master="nodeproxy-mastr")
-KIND = dict(alloc=1, sys=2)
-PHASES = dict(worker=("birth", "pass", "end"), syncd=("birth", "pass", "end"), admind=("birth", "pass", "end"),
+KIND = dict(alloc=1, sys=2, kill=3)      # kill: SIGKILL at the n-th system call
+PHASES = dict(worker=("birth", "pass", "swap", "end"), syncd=("birth", "pass", "end"), admind=("birth", "pass", "end"),
               master=("birth", "pass", "end", "first"), keeper=("first", "end"))
 BIRTH_MS = 1500
 LOST = (OSError, http.client.HTTPException, AssertionError, ValueError, KeyError)
@@ -499,6 +501,41 @@ def drains(walk, process, kind, points, found):
             finish(s, walk, found)
 
 
+def swaps(walk, process, kind, points, found):
+    """A worker that replaces another one does not come up, again and again; the old one serves."""
+    while not points.over:
+        with Subject(process, kind) as s:
+            s.start()
+            s.drained(s.pid())
+            s.round()
+            s.measure()
+            c, healthy = s.control, True
+            while healthy and not points.over:
+                n, at, pid = points.n, os.path.getsize(s.host.log), s.pid()
+                try:
+                    c.next, c.fired, c.births = n, 0, 1
+                    np.until("the order", lambda: quiet(lambda: s.ask("/v1/drain", "POST")), 10)
+                    np.until("a new one", lambda: c.pid not in (0, pid) or not alive(pid), 20)
+                    if points.wanted is None:
+                        # each that dies is followed by one that dies a call later; callers see nothing
+                        while alive(pid):
+                            assert s.host.get("/x").status == 200
+                    last, fired, call = c.next - 1, c.fired and alive(c.pid), c.call
+                    c.rest()
+                    np.until("the old worker to leave", lambda: not alive(pid), 40)
+                    s.round()
+                    s.nothing_lost()
+                except LOST as e:
+                    last, fired, healthy = c.next - 1, c.fired, False
+                    found.add(walk, last, c.call, e)
+                    print(s.words_since(at)[-3000:])
+                if VERBOSE:
+                    print(f"     {n}..{last}: {call if fired else 'not reached'}", flush=True)
+                points.tried += last - n
+                points.after(last, fired)
+            finish(s, walk, found)
+
+
 def ends(walk, process, kind, points, found):
     """The whole instance is stopped while a call fails: one instance each."""
     while not points.over:
@@ -555,7 +592,8 @@ WALKS = {f"{p}:{k}:{phase}": (p, k, phase) for p, phases in PHASES.items() for p
 # What make check takes: a few n of each, always the same.
 SAMPLE = {"worker:alloc:pass": [1, 2], "worker:sys:pass": [3, 9, 21, 40], "syncd:alloc:pass": [2, 11, 40],
           "syncd:sys:pass": [2, 7, 15], "admind:alloc:pass": [1, 5, 20], "admind:sys:pass": [2, 6, 12],
-          "master:sys:pass": [2, 6, 12]}
+          "master:sys:pass": [2, 6, 12],
+          "worker:kill:birth": [9, 60, 120], "master:kill:birth": [5, 80], "worker:kill:swap": [20]}
 
 
 def main():
@@ -564,7 +602,7 @@ def main():
     found = Findings()
     for name in names or (WALKS if FULL else SAMPLE):
         process, kind, phase = WALKS[name]
-        walk = dict(birth=births, end=drains if process == "worker" else ends, first=firsts)
+        walk = dict(birth=births, swap=swaps, end=drains if process == "worker" else ends, first=firsts)
         walk["pass"] = passes
         began = time.monotonic()
         points = Points(None if every else SAMPLE[name])
