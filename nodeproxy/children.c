@@ -146,6 +146,7 @@ static void adopt(struct master *m, struct child *c)
 		c->state = PROC_STARTING;
 	child_watch(c);
 	(void)chan_say(&c->chan, MSG_PING, &ping);
+	m->views.adopting |= c->role == ROLE_SYNCD;
 	if (c->role != ROLE_SYNCD && c->rev != viewset_rev(&m->views.newest))
 		c->view_late = true;
 	log_info("child_adopted", "child=%s/%u pid=%d state=%s", role_name(c->role), c->id,

@@ -222,6 +222,8 @@ void master_message(struct master *m, struct child *c, const struct msg *msg)
 		ready(c);
 		break;
 	case MSG_PONG:
+		if (c->role == ROLE_SYNCD)
+			views_adopted_syncd(m);
 		if (!c->ours && c->state == PROC_STARTING)
 			ready(c);	/* its READY died with the former master */
 		break;

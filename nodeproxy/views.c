@@ -273,9 +273,16 @@ void views_lack(struct master *m, enum msg_type t)
 static bool ask_again(struct master *m, enum msg_type t)
 {
 	struct child *c = &m->child[CHILD_SYNCD];
-	struct msg_lost l = { .type = t };
+	struct msg_lost l = { .type = t, .rev = viewset_rev(&m->views.newest) };
 
 	return c->has_chan && c->told && chan_say(&c->chan, MSG_AGAIN, &l) == 0;
+}
+
+/* Whatever it said to our predecessor we have by now: its answer to PING came behind that. */
+void views_adopted_syncd(struct master *m)
+{
+	if (m->views.adopting && ask_again(m, MSG_NONE))
+		m->views.adopting = false;
 }
 
 void views_tick(struct master *m)

@@ -25,6 +25,7 @@ struct views {
 	uint64_t most;			/* highest revision that was ever passed on */
 	struct fd sources;		/* syncd's report, for admind */
 	bool lacks_view, lacks_sources;	/* what syncd made did not arrive: it is asked again */
+	bool adopting;			/* syncd has not yet answered a new master */
 	struct msg_rev sources_rev;
 };
 
@@ -42,6 +43,8 @@ void views_refused(struct master *, struct child *, uint64_t rev, const char *wh
 void views_send(struct master *, struct child *);
 /* What came with a message of syncd did not arrive. */
 void views_lack(struct master *, enum msg_type);
+/* syncd has answered the first words of a new master: what the old one died with is said again. */
+void views_adopted_syncd(struct master *);
 /* Once a second: asks syncd again. */
 void views_tick(struct master *);
 void sources_made(struct master *, struct child *, const struct msg_rev *, struct fd *fd);

@@ -395,14 +395,17 @@ static void knobs_use(struct syncd *s, struct fd fd)
 	syncd_report_soon(s);
 }
 
-/* The master had no descriptors for what we made.  Which of several views it lacks is not known:
- * all of it is made anew, as a base. */
+/* The master had no descriptors for what we made, or died with it, or with what we asked for.  Which
+ * of several views it lacks is not known: all of it is made anew, as a base. */
 static void say_again(struct syncd *s, const struct msg_lost *l)
 {
-	if (l->type == MSG_SOURCES_MADE) {
+	if (l->type == MSG_NONE)
+		source_file_dropped(s->source, MSG_FILE_HERE);
+	if (l->type != MSG_VIEW_MADE)
 		syncd_report_soon(s);
+	if (l->type == MSG_SOURCES_MADE || !s->announced ||
+	    (l->type == MSG_NONE && l->rev >= s->rev))
 		return;
-	}
 	log_warn("view_again", "rev=%llu", (unsigned long long)s->rev);
 	s->rebuild = true;
 	commit_cb(s);

@@ -518,15 +518,16 @@ def swaps(walk, process, kind, points, found):
                     np.until("a new one", lambda: c.pid not in (0, pid) or not alive(pid), 20)
                     if points.wanted is None:
                         # each that dies is followed by one that dies a call later; callers see nothing
-                        while alive(pid):
-                            assert s.host.get("/x").status == 200
+                        while alive(pid) and "event=draining" not in s.words_since(at):
+                            ok = quiet(lambda: s.host.get("/x").status == 200)
+                            assert ok or "event=draining" in s.words_since(at), "the old one did not serve"
                     last, fired, call = c.next - 1, c.fired and alive(c.pid), c.call
                     c.rest()
                     np.until("the old worker to leave", lambda: not alive(pid), 40)
                     s.round()
                     s.nothing_lost()
                 except LOST as e:
-                    last, fired, healthy = c.next - 1, c.fired, False
+                    last, fired, call, healthy = c.next - 1, c.fired, c.call, False
                     found.add(walk, last, c.call, e)
                     print(s.words_since(at)[-3000:])
                 if VERBOSE:
@@ -593,7 +594,7 @@ WALKS = {f"{p}:{k}:{phase}": (p, k, phase) for p, phases in PHASES.items() for p
 SAMPLE = {"worker:alloc:pass": [1, 2], "worker:sys:pass": [3, 9, 21, 40], "syncd:alloc:pass": [2, 11, 40],
           "syncd:sys:pass": [2, 7, 15], "admind:alloc:pass": [1, 5, 20], "admind:sys:pass": [2, 6, 12],
           "master:sys:pass": [2, 6, 12],
-          "worker:kill:birth": [9, 60, 120], "master:kill:birth": [5, 80], "worker:kill:swap": [20]}
+          "worker:kill:birth": [9, 60, 120], "master:kill:birth": [5, 80], "master:kill:pass": [4, 9], "worker:kill:swap": [20]}
 
 
 def main():

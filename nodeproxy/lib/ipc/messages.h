@@ -52,8 +52,9 @@ struct msg_ping {
 
 /* What one end lacks, so that the other says it once more: descriptor pressure is no crime. */
 struct msg_lost {
-	uint32_t type;			/* enum msg_type */
+	uint32_t type;			/* enum msg_type; AGAIN: MSG_NONE, whatever a dead master had */
 	uint32_t zero;
+	uint64_t rev;			/* AGAIN: newest view that the master has */
 };
 
 struct msg_listen {
