@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "nodeproxy/lib/base/rand.h"
 
@@ -124,6 +125,18 @@ static int copy(struct doc *d, json_t *from, uint32_t line, struct doc_node **re
 	return doc_text(d, type == DOC_STR ? text : slice_str(num), &n->text);
 }
 
+/* Jansson calls a text that it had no memory for an "invalid token", and goes on without a byte that
+ * its buffer did not take ("v1alpha1" was read as "valpha1").  So we look ourselves. */
+static bool out_of_memory;
+
+static void *take(size_t n)
+{
+	void *p = malloc(n);
+
+	out_of_memory |= p == NULL;
+	return p;
+}
+
 int doc_json(struct slice bytes, uint32_t line, struct doc *ret, struct doc_error *err)
 {
 	static bool seeded;
@@ -139,9 +152,15 @@ int doc_json(struct slice bytes, uint32_t line, struct doc *ret, struct doc_erro
 		return wrong(err, line, "nested deeper than 32");
 	if (!seeded) {		/* else jansson opens /dev/urandom, which a sandbox forbids */
 		json_object_seed(rand_u32() | 1);
+		json_set_alloc_funcs(take, free);
 		seeded = true;
 	}
+	out_of_memory = false;
 	j = json_loadb((const char *)bytes.p, bytes.n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &je);
+	if (out_of_memory) {
+		json_decref(j);
+		return -ENOMEM;
+	}
 	if (j == NULL) {
 		if (json_error_code(&je) == json_error_out_of_memory)
 			return -ENOMEM;
