@@ -37,7 +37,7 @@ static void status_text(const struct master *m, char *ret, size_t bytes)
 	else if (m->service.reloading)
 		snprintf(ret, bytes, "reloading");
 	else if (n == m->n_workers)
-		snprintf(ret, bytes, "%u workers, revision %llu", n, rev);
+		snprintf(ret, bytes, "%u worker%s, revision %llu", n, n == 1 ? "" : "s", rev);
 	else
 		snprintf(ret, bytes, "%u of %u workers, revision %llu; see nodeproxyctl check", n,
 			 m->n_workers, rev);

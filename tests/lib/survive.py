@@ -396,7 +396,8 @@ class Run:
             if e["ev"] == "late":
                 since = (e["at"] - kill["at"]) / 1e6 if kill else None
                 began = e["at"] - e["more"] * 10**6
-                share = sum(max(0, min(b, e["at"]) - max(a, began)) for a, b in stood) / max(1, e["at"] - began)
+                share = max([min(b, e["at"]) - max(a, began) for a, b in stood], default=0) / max(1, e["at"] - began)
+                share = max(0, share)
                 late.append(dict(e, since_ms=since, machine_share=round(share, 2)))
                 if share > 0.3:
                     machine += 1

@@ -145,7 +145,7 @@ def reloading_ends_with_ready_also_when_the_file_is_refused():
             m.wait("the end", lambda h: h.get("READY") == "1")
             begin, end = [h for h in m.more() if "RELOADING" in h or "READY" in h]
             assert 0 < int(begin["MONOTONIC_USEC"]) <= time.monotonic_ns() / 1000, begin
-            assert begin["STATUS"] == "reloading" and end["STATUS"].startswith("1 workers"), (begin, end)
+            assert begin["STATUS"] == "reloading" and end["STATUS"].startswith("1 worker,"), (begin, end)
 
 
 def children_do_not_know_the_socket():
