@@ -226,9 +226,15 @@ class Run:
         """The numbers before any load, then the load."""
         self.wait_settled()
         if what in ("drain", "resize"):     # a slot once used keeps its pages, a group its sockets
+            self.callers.start(self.host.port, self.tcp, **self.load)
+            np.until("all callers to be served", self._all_served)
             getattr(self, what)()
             getattr(self, what)()
+            self.callers.take()
+            self.callers.stop()
             self.happened.clear()
+            np.until("no connection to be left", lambda: not any(
+                w["connections"] + w["back_connections"] + w["pooled_connections"] for w in self.status()["workers"]))
         for _ in range(8):      # views of the same shape as in the end: a few overlays are kept
             self.change()
         self.before = dict(descriptors=descriptors(self.host), pss=pss_kib(self.host))
