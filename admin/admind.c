@@ -399,8 +399,10 @@ static void map_given(struct role_born *b)
 {
 	void *p;
 
-	if (knobs_check(b->knobs.p, b->knobs.n) < 0)
-		panic(__FILE__, __LINE__, "the settings from the master are not ours");
+	if (knobs_check(b->knobs.p, b->knobs.n) < 0) {
+		log_error("bad_knobs", "bytes=%zu", b->knobs.n);
+		exit(ROLE_EXIT_START);
+	}
 	the.state.knobs = (const struct knobs *)b->knobs.p;
 	if (b->nfds > 0 && memfd_map_shared(b->fd[0], sizeof(struct board), false, &p) == 0) {
 		const struct board *small = p;
