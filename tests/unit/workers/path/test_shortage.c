@@ -560,6 +560,53 @@ START_TEST(a_half_closed_tunnel_has_a_timer_of_its_own)
 }
 END_TEST
 
+static void stalls_soon(struct knobs *k)
+{
+	k->stall_ms = 100;
+	k->pipes = 4;
+}
+
+/* Fills a socket whose other end does not read, until nothing moves any more. */
+static void pour(struct rig *r, int fd)
+{
+	static char bytes[1 << 16];
+
+	for (int quiet = 0; quiet < 20;) {
+		quiet = send(fd, bytes, sizeof bytes, MSG_NOSIGNAL) > 0 ? 0 : quiet + 1;
+		rig_pass(r);
+	}
+}
+
+START_TEST(a_caller_who_never_reads_is_let_go)
+{
+	struct rig *r = rig_new(ONE_HTTP, stalls_soon);
+	int c = rig_dial(r), b;
+
+	rig_say(r, c, GET);
+	b = rig_accept(r, 1);
+	rig_hear_head(r, b);
+	rig_say(r, b, "HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n");
+	pour(r, b);
+	rig_log(r, "status=200 reason=FRONT_SLOW");
+	rig_hear_cut(r, b);
+	end_all(r, c, b);
+}
+END_TEST
+
+START_TEST(an_endpoint_that_never_reads_is_let_go_and_the_caller_told)
+{
+	struct rig *r = rig_new(ONE_HTTP, stalls_soon);
+	int c = rig_dial(r), b;
+
+	rig_say(r, c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n");
+	b = rig_accept(r, 1);
+	pour(r, c);
+	rig_log(r, "status=504 reason=BACK_STALLED");
+	rig_hear(r, c, "HTTP/1.1 504 Gateway Timeout\r\n");
+	end_all(r, c, b);
+}
+END_TEST
+
 UNIT_TESTS("shortage",
 	   what_is_counted_is_what_is_open,
 	   callers_are_told_503_while_256_are_not_free_and_served_again_after,
@@ -575,4 +622,6 @@ UNIT_TESTS("shortage",
 	   a_slow_tenant_is_not_read_until_it_has_memory_again,
 	   new_work_is_refused_at_the_last_grade_and_what_runs_goes_on,
 	   a_full_worker_refuses_only_the_tenant_furthest_over_its_share,
+	   a_caller_who_never_reads_is_let_go,
+	   an_endpoint_that_never_reads_is_let_go_and_the_caller_told,
 	   a_half_closed_tunnel_has_a_timer_of_its_own)
