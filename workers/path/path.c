@@ -14,8 +14,10 @@
 
 /* Slots of backs looked at for an idle one, so that giving back is a short step. */
 #define GIVE_BACK_LOOKS 512
-/* The starved are looked at once per this, not at every pass. */
-#define STARVED_NS NS_PER_MS
+/* The starved look for memory once per this, so many at a time, those who waited longest first:
+ * thousands of them asking in vain would be a load of their own. */
+#define STARVED_NS   NS_PER_MS
+#define STARVED_MOST 64
 /* Backs closed in a step; deadlines looked at in a pass. */
 #define CLOSE_STEP 8
 #define DEADLINES_MAX 1024u
@@ -322,7 +324,7 @@ void path_reap(struct path *p)
 		return;
 	/* They look for themselves whether there is memory now. */
 	p->starved_at = clock_now();
-	while ((c = list_pop(&p->starved, struct conn, node)))
+	for (int i = 0; i < STARVED_MOST && (c = list_pop(&p->starved, struct conn, node)); i++)
 		conn_wake(c);
 }
 
