@@ -232,6 +232,8 @@ static void lead_died(struct era *e, int status)
 	k.old = (struct msg_old_ones){ 0 };
 	if (k.state == STARTING) {
 		k.exit_code = WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status) : 1;
+		if (k.exit_code >= 126)		/* else it said why itself */
+			log_error("master_not_started", "status=%d", status);
 		k.kill_at = mono_after_ms(clock_now(), LAST_MS);
 	}
 	event(EV_DIED);
