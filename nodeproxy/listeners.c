@@ -5,6 +5,7 @@
 #include "nodeproxy/listeners.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
 
@@ -148,6 +149,17 @@ void listeners_listen(struct master *m)
 		}
 }
 
+/* The one before us died during the full stop: it has closed the sockets, or its keeper does when we
+ * do not take them, and the workers that still drain must not meet new ones at their address.  The
+ * keeper sends the signal before it tells the table, and it stays blocked until the loop runs. */
+static bool is_told_to_stop(void)
+{
+	sigset_t pending;
+
+	return sigpending(&pending) == 0 &&
+	       (sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1);
+}
+
 int listeners_open(struct master *m)
 {
 	struct listeners *ls = &m->listeners;
@@ -157,6 +169,10 @@ int listeners_open(struct master *m)
 	for (unsigned g = 0; g < BOARD_WORKERS; g++) {
 		ls->home[g] = g < m->n_workers ? (int)g : HELD_BY_NOBODY;
 		ls->holder[g] = HELD_BY_NOBODY;
+	}
+	if (m->kept.birth == BIRTH_AGAIN && is_told_to_stop()) {
+		ls->closed = true;
+		return 0;
 	}
 	for (unsigned i = 0; i < m->knobs.n_listeners; i++) {
 		int r = open_listener(m, i);

@@ -92,6 +92,14 @@ def worker_of(host):
     return host.status()["workers"][0]["pid"]
 
 
+def master_of(host):
+    keeper = host.process.pid
+    for pid in open(f"/proc/{keeper}/task/{keeper}/children").read().split():
+        if open(f"/proc/{pid}/comm").read().strip() == "nodeproxy-mastr":
+            return int(pid)
+    raise AssertionError("there is no master")
+
+
 def callers_in_the_queue_are_served_at_a_stop():
     with world(5000) as host:
         pid = worker_of(host)
@@ -142,6 +150,23 @@ def a_stop_lets_the_idle_go_soon_and_streams_at_the_deadline():
         assert len(cut) == 2 and any("listener=raw" in x for x in cut) and any("listener=ws" in x for x in cut), cut
 
 
+def a_master_that_dies_during_a_stop_is_followed_by_one_that_drains():
+    with world(20000) as host:
+        stream = dial(host.raw)
+        stream.sendall(b"one")
+        assert stream.recv(10) == b"one"
+        host.process.send_signal(signal.SIGTERM)
+        for n in (1, 2):  # the second one, too
+            np.until(f"master {n} stops", lambda n=n: open(host.log).read().count("event=stopping") == n)
+            os.kill(master_of(host), signal.SIGKILL)
+        np.until("master 3 stops", lambda: open(host.log).read().count("event=stopping") == 3)
+        stream.sendall(b"two")
+        assert stream.recv(10) == b"two", "the stream was cut"
+        stream.close()
+        assert host.process.wait(20) == 0
+        assert "Address already in use" not in open(host.log).read()
+
+
 def a_replacement_keeps_the_idle_until_the_deadline():
     with world(3000) as host:
         idle, forgotten = dial(host.port), dial(host.port)
@@ -173,7 +198,8 @@ def a_replacement_keeps_the_idle_until_the_deadline():
 
 if __name__ == "__main__":
     for test in (callers_in_the_queue_are_served_at_a_stop, a_stop_lets_the_idle_go_soon_and_streams_at_the_deadline,
-                 a_replacement_keeps_the_idle_until_the_deadline):
+                 a_replacement_keeps_the_idle_until_the_deadline,
+                 a_master_that_dies_during_a_stop_is_followed_by_one_that_drains):
         began = time.monotonic()
         test()
         print(f"ok   {test.__name__} {time.monotonic() - began:.1f} s", flush=True)
