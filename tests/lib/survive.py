@@ -446,14 +446,15 @@ class Run:
             problems.append(str(e))
 
         def rest():
-            now = descriptors(h)
+            now.update(descriptors(h))
             return all(now[r] <= self.before["descriptors"][r] for r in now)
+        now = {}
         try:
             np.until("the descriptors of before", rest, 8)
         except AssertionError:
             problems.append("descriptors")
         claims = sum(e["in_flight"] for e in h.api("endpoints")["endpoints"])
-        out = dict(descriptors_before=self.before["descriptors"], descriptors_after=descriptors(h),
+        out = dict(descriptors_before=self.before["descriptors"], descriptors_after=now,
                    pss_before=self.before["pss"], pss_after=pss_kib(h), claims=claims)
         pids = h.pids()
         with contextlib.suppress(ProcessLookupError):

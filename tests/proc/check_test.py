@@ -112,6 +112,17 @@ def access_log(host):
     goes(host, "log_error")
 
 
+def settings(host):
+    path = os.path.join(host.dir, "nodeproxy.yaml")
+    good = open(path).read()
+    open(path, "a").write("nonsense: 1\n")
+    assert host.ctl("reload").returncode == 1
+    appears(host, "reload")
+    open(path, "w").write(good)
+    assert host.ctl("reload").returncode == 0
+    goes(host, "reload")
+
+
 def programs(host, libexec):
     path = os.path.join(libexec, "nodeproxy-worker")
     shutil.copy(path, path + "~")
@@ -158,7 +169,7 @@ def the_instance():
         appears(host, "watchdog")
         appears(host, "fds_limit")
         assert "programs_differ" not in names(host) and "cpus_away" not in names(host)
-        for step in (resources, cpus, processes, access_log, panics, views):
+        for step in (resources, cpus, processes, settings, access_log, panics, views):
             step(host)
             print(f"ok {step.__name__}", flush=True)
         programs(host, libexec)

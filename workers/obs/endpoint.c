@@ -52,8 +52,10 @@ static uint32_t age_ms(uint64_t word, struct mono now)
 
 static uint32_t decayed_us(uint64_t word, struct mono now)
 {
-	uint32_t age = age_ms(word, now);
+	uint32_t age = min_of(age_ms(word, now), 60u * 1000);	/* then nothing is left of it */
 
+	if (age > ENDPOINT_IDLE_MS)
+		age += (age - ENDPOINT_IDLE_MS) * (ENDPOINT_IDLE_TIMES - 1);
 	return age == 0 ? (uint32_t)word : (uint32_t)times((uint32_t)word, left_after(age));
 }
 

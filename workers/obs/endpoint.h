@@ -6,7 +6,9 @@
  * finds a slow endpoint as soon as a host with one.
  *
  * Response time: peak EWMA (as Finagle and Linkerd compute it): a slower answer counts at once, a
- * faster one by 1 - e^(-dt/tau), and without answers the estimate decays by e^(-dt/tau), tau 10 s.
+ * faster one by 1 - e^(-dt/tau), and without answers the estimate decays by e^(-dt/tau), tau 10 s;
+ * after a second without any, tau 0.5 s: who is not asked cannot show that he is well again, so what
+ * was learned about him is forgotten soon (5 s of a failure within 5.5 s).
  * An endpoint that owes answers is as slow as the time since it was last heard of says, so one that
  * hangs is avoided before its first answer is late.  A failure is a sample of 5 s, however fast it
  * came: an endpoint that fails at once must not look like the best one.
@@ -28,6 +30,8 @@
 #include "workers/obs/board.h"
 
 #define ENDPOINT_TAU_MS	    10000	/* Linkerd's decay */
+#define ENDPOINT_IDLE_MS    1000	/* without an answer for so long it decays ... */
+#define ENDPOINT_IDLE_TIMES 20		/* ... so many times as fast */
 #define ENDPOINT_FLOOR_US   1000	/* faster ones are alike: the difference is the machine's noise */
 #define ENDPOINT_DEFAULT_US 30000	/* of one that has not answered yet but has to */
 #define ENDPOINT_PENALTY_US 5000000	/* what a failure counts as */

@@ -25,9 +25,11 @@ START_TEST(a_slower_answer_counts_at_once_and_a_faster_one_by_and_by)
 	endpoint_answered(&e, 1000, at(1010));
 	ck_assert_uint_ge(endpoint_rtt_us(&e, at(1010)), 81900);
 	ck_assert_uint_le(endpoint_rtt_us(&e, at(1010)), 82000);
-	/* and 10 s later without any: e^-1 */
-	ck_assert_uint_ge(endpoint_rtt_us(&e, at(11010)), 30100);
-	ck_assert_uint_le(endpoint_rtt_us(&e, at(11010)), 30200);
+	/* a second later without any: e^-0.1; another one: e^-2 of that */
+	ck_assert_uint_ge(endpoint_rtt_us(&e, at(2010)), 74000);
+	ck_assert_uint_le(endpoint_rtt_us(&e, at(2010)), 74300);
+	ck_assert_uint_ge(endpoint_rtt_us(&e, at(3010)), 10000);
+	ck_assert_uint_le(endpoint_rtt_us(&e, at(3010)), 10100);
 	ck_assert_uint_le(endpoint_rtt_us(&e, at(400000)), 1);
 }
 END_TEST
@@ -80,6 +82,8 @@ START_TEST(a_failure_is_slow_however_fast_it_came)
 	endpoint_abandoned(&e, 9000000, at(0));
 	ck_assert_uint_eq(endpoint_rtt_us(&e, at(0)), 9000000);
 	endpoint_abandoned(&e, 5, at(0));		/* a caller who left early says nothing */
+	ck_assert_uint_gt(endpoint_rtt_us(&e, at(1000)), ENDPOINT_PENALTY_US);
+	ck_assert_uint_lt(endpoint_rtt_us(&e, at(6000)), ENDPOINT_FLOOR_US);	/* it may be asked again */
 	ck_assert_uint_eq(endpoint_rtt_us(&e, at(0)), 9000000);
 }
 END_TEST
