@@ -328,3 +328,13 @@ void rig_must_be_empty(struct rig *r)
 	for (unsigned i = 0; i < BOARD_CLAIMS; i++)
 		ck_assert_uint_eq(r->path.mine->claim[i].endpoint, 0);
 }
+
+void rig_end(struct rig **r, int caller, int back)
+{
+	if (caller >= 0)
+		close(caller);
+	if (back >= 0)
+		close(back);
+	rig_must_be_empty(*r);
+	rig_free(r);
+}

@@ -59,5 +59,7 @@ void rig_log(struct rig *, const char *words);
 void rig_until_quiet(struct rig *);		/* nothing more happens */
 /* All conns, backs and chunks are gone once callers and endpoints have closed. */
 void rig_must_be_empty(struct rig *);
+/* The end of a test: closes a caller and an endpoint (-1: none); nothing may be left. */
+void rig_end(struct rig **, int caller, int back);
 
 #endif

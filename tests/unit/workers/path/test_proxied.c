@@ -24,16 +24,6 @@ static void impatient(struct knobs *k)
 	k->head_ms = 1;
 }
 
-static void end_all(struct rig *r, int c, int b)
-{
-	if (c >= 0)
-		close(c);
-	if (b >= 0)
-		close(b);
-	rig_must_be_empty(r);
-	rig_free(&r);
-}
-
 START_TEST(the_caller_is_who_the_header_says)
 {
 	struct rig *r = rig_new(ONE_HTTP, require);
@@ -47,7 +37,7 @@ START_TEST(the_caller_is_who_the_header_says)
 	rig_hear(r, b, FROM("192.0.2.7"));	/* said once per connection */
 	rig_say(r, b, OK2);
 	rig_hear(r, c, OK2);
-	end_all(r, c, b);
+	rig_end(&r, c, b);
 }
 END_TEST
 
@@ -61,7 +51,7 @@ START_TEST(a_header_that_names_nobody_leaves_the_connections_own_address)
 	rig_say(r, c, GET);
 	b = rig_accept(r, 1);
 	rig_hear(r, b, FROM("127.0.0.1"));
-	end_all(r, c, b);
+	rig_end(&r, c, b);
 }
 END_TEST
 
@@ -77,7 +67,7 @@ START_TEST(a_header_may_come_in_pieces_and_opaque_bytes_may_follow)
 	}
 	b = rig_accept(r, 1);
 	rig_hear(r, b, "\1\2\3 hello");
-	end_all(r, c, b);
+	rig_end(&r, c, b);
 }
 END_TEST
 
@@ -90,7 +80,7 @@ START_TEST(a_caller_without_one_is_cut_before_anything_is_answered)
 	rig_hear_cut(r, c);
 	ck_assert_uint_eq(board_get(&r->path.mine->reasons[REASON_BAD_PROXY_HEADER]), 1);
 	ck_assert(rig_nobody_calls(r, 1));
-	end_all(r, c, -1);
+	rig_end(&r, c, -1);
 }
 END_TEST
 
@@ -104,7 +94,7 @@ START_TEST(one_that_says_nothing_runs_out_of_time_and_one_that_leaves_is_forgott
 	ck_assert_uint_eq(board_get(&r->path.mine->reasons[REASON_FRONT_HEAD_TIMEOUT]), 1);
 	close(c);
 	c = rig_dial(r);
-	end_all(r, c, -1);
+	rig_end(&r, c, -1);
 }
 END_TEST
 

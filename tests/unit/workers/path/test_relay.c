@@ -14,16 +14,6 @@
 		 "X-Forwarded-Proto: http\r\n\r\n"
 #define OK2	 "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 
-static void end_all(struct rig *r, int c, int b)
-{
-	if (c >= 0)
-		close(c);
-	if (b >= 0)
-		close(b);
-	rig_must_be_empty(r);
-	rig_free(&r);
-}
-
 START_TEST(a_request_is_carried_and_logged_once)
 {
 	struct rig *r = rig_new(ONE_HTTP, NULL);
@@ -37,7 +27,7 @@ START_TEST(a_request_is_carried_and_logged_once)
 	rig_log(r, "method=GET path=\"/a\" status=200 reason=DONE flag=- listener=front tenant=t "
 		   "namespace=t service=t/s:80 route=- bytes_in=28 bytes_out=40");
 	ck_assert_uint_eq(board_get(&r->path.mine->reasons[REASON_DONE]), 1);
-	end_all(r, c, b);
+	rig_end(&r, c, b);
 }
 END_TEST
 
@@ -58,7 +48,7 @@ START_TEST(keep_alive_reuses_both_connections)
 	ck_assert(rig_nobody_calls(r, 1));
 	ck_assert_uint_eq(board_get(&r->path.mine->c[WC_pool_hits]), 4);
 	ck_assert_uint_eq(r->path.memory.used, 0);	/* an idle conn holds no buffer */
-	end_all(r, c, b);
+	rig_end(&r, c, b);
 }
 END_TEST
 
@@ -84,7 +74,7 @@ START_TEST(pipelined_requests_are_answered_in_order)
 		rig_hear_head(r, c);
 	}
 	rig_hear_end(r, c);
-	end_all(r, c, b);
+	rig_end(&r, c, b);
 }
 END_TEST
 
@@ -109,7 +99,7 @@ START_TEST(a_body_goes_up_whatever_its_framing)
 	rig_say(r, b, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n");
 	ck_assert_ptr_nonnull(strstr(rig_hear_head(r, c), "Transfer-Encoding: chunked\r\n"));
 	rig_hear(r, c, "2\r\nhi\r\n0\r\n\r\n");
-	end_all(r, c, b);
+	rig_end(&r, c, b);
 }
 END_TEST
 
@@ -150,7 +140,7 @@ START_TEST(a_big_body_arrives_whole_both_ways)
 	ck_assert_uint_eq(r->path.pool.idle, 1);	/* it can be used again */
 	free(bytes);
 	free(got);
-	end_all(r, c, b);
+	rig_end(&r, c, b);
 }
 END_TEST
 
@@ -174,7 +164,7 @@ START_TEST(a_stopped_reader_stops_the_endpoint)
 	}
 	ck_assert_uint_lt(said, 64u << 20);
 	ck_assert_uint_le(r->path.memory.used, 2 * 65536 + 4 * 4096);
-	end_all(r, c, b);
+	rig_end(&r, c, b);
 }
 END_TEST
 
@@ -194,7 +184,7 @@ START_TEST(a_body_until_close_is_chunked_for_the_caller)
 	rig_say(r, c, GET);		/* and the conn lives on */
 	b = rig_accept(r, 1);
 	rig_hear(r, b, GOT);
-	end_all(r, c, b);
+	rig_end(&r, c, b);
 }
 END_TEST
 
@@ -212,7 +202,7 @@ START_TEST(http10_callers_get_no_chunks_and_no_interim)
 	ck_assert_ptr_null(strstr(rig_hear_head(r, c), "ransfer-"));
 	rig_hear(r, c, "abc");
 	rig_hear_end(r, c);
-	end_all(r, c, b);
+	rig_end(&r, c, b);
 }
 END_TEST
 
@@ -230,7 +220,7 @@ START_TEST(expect_continue_is_passed_through)
 	rig_hear(r, b, "hi");
 	rig_say(r, b, OK2);
 	rig_hear(r, c, OK2);
-	end_all(r, c, b);
+	rig_end(&r, c, b);
 }
 END_TEST
 
@@ -246,7 +236,7 @@ START_TEST(an_early_answer_ends_the_request)
 	ck_assert_ptr_nonnull(strstr(rig_hear_head(r, c), "Connection: close\r\n"));
 	rig_hear_end(r, c);
 	rig_log(r, "status=413 reason=DONE");
-	end_all(r, c, b);
+	rig_end(&r, c, b);
 }
 END_TEST
 
@@ -265,7 +255,7 @@ START_TEST(an_endpoint_that_answers_and_dies_mid_body_is_heard)
 	rig_hear(r, c, "HTTP/1.1 507 Full\r\n");
 	close(b);
 	rig_hear_cut(r, c);
-	end_all(r, c, -1);
+	rig_end(&r, c, -1);
 }
 END_TEST
 
@@ -291,7 +281,7 @@ START_TEST(an_upgrade_becomes_a_tunnel_with_half_closes)
 	close(b);
 	rig_hear_end(r, c);
 	rig_log(r, "status=101 reason=DONE");
-	end_all(r, c, -1);
+	rig_end(&r, c, -1);
 }
 END_TEST
 
@@ -315,7 +305,7 @@ START_TEST(a_stale_connection_is_replaced_for_a_safe_request)
 	rig_hear(r, c, OK2);
 	rig_log(r, "reason=DONE");
 	rig_log(r, "reason=DONE");
-	end_all(r, c, b2);
+	rig_end(&r, c, b2);
 }
 END_TEST
 
@@ -336,7 +326,7 @@ START_TEST(a_stale_connection_is_a_502_for_a_post)
 	ck_assert_ptr_nonnull(strstr(rig_hear_head(r, c), "x-nodeproxy-reason: BACK_STALE\r\n"));
 	rig_log(r, "status=502 reason=BACK_STALE");
 	ck_assert(rig_nobody_calls(r, 1));
-	end_all(r, c, -1);
+	rig_end(&r, c, -1);
 }
 END_TEST
 
@@ -355,7 +345,7 @@ START_TEST(a_pooled_connection_that_closes_is_removed)
 	close(b);
 	rig_until_quiet(r);
 	ck_assert_uint_eq(r->path.pool.idle, 0);
-	end_all(r, c, -1);
+	rig_end(&r, c, -1);
 }
 END_TEST
 
@@ -392,7 +382,7 @@ START_TEST(pooled_connections_that_end_are_closed_in_turns_of_their_tenant)
 	ck_assert_uint_gt(*busy, before);
 	for (int i = 1; i < N; i++)
 		close(c[i]);
-	end_all(r, c[0], -1);
+	rig_end(&r, c[0], -1);
 }
 END_TEST
 
@@ -415,7 +405,7 @@ START_TEST(a_refused_connect_goes_to_another_endpoint)
 		close(b);
 	}
 	ck_assert_uint_gt(board_get(&r->path.mine->c[WC_retries]), 0);
-	end_all(r, -1, -1);
+	rig_end(&r, -1, -1);
 }
 END_TEST
 
@@ -428,7 +418,7 @@ START_TEST(when_all_refuse_the_caller_is_told)
 	rig_say(r, c, GET);
 	ck_assert_ptr_nonnull(strstr(rig_hear_head(r, c), "x-nodeproxy-reason: BACK_REFUSED\r\n"));
 	rig_log(r, "status=503 reason=BACK_REFUSED flag=UF");
-	end_all(r, c, -1);
+	rig_end(&r, c, -1);
 }
 END_TEST
 
@@ -455,7 +445,7 @@ START_TEST(local_answers_name_their_reason)
 		ck_assert_msg(strstr(rig_hear_head(r, c), want), "no %s", want);
 		snprintf(want, sizeof want, "reason=%s", t[i].reason);
 		rig_log(r, want);
-		end_all(r, c, -1);
+		rig_end(&r, c, -1);
 	}
 }
 END_TEST
@@ -484,7 +474,7 @@ START_TEST(routes_choose_services_by_path_and_weight)
 		rig_log(r, "service=t/s:80 route=t/r reason=BACK_CUT");
 		close(c);
 	}
-	end_all(r, -1, -1);
+	rig_end(&r, -1, -1);
 }
 END_TEST
 
@@ -502,7 +492,7 @@ START_TEST(endpoints_take_turns)
 		close(c[i]);
 		close(b[i]);
 	}
-	end_all(r, -1, -1);
+	rig_end(&r, -1, -1);
 }
 END_TEST
 
@@ -522,7 +512,7 @@ START_TEST(opaque_flows_carry_both_ways_and_half_close)
 	close(b);
 	rig_hear_end(r, c);
 	rig_log(r, "status=0 reason=DONE method=- bytes_in=6 bytes_out=20");
-	end_all(r, c, -1);
+	rig_end(&r, c, -1);
 }
 END_TEST
 
@@ -547,7 +537,7 @@ START_TEST(an_open_port_detects_http_and_anything_else)
 	rig_say(r, c, "\x16\x03\x01\x02");
 	b = rig_accept(r, 1);
 	rig_hear(r, b, "\x16\x03\x01\x02");
-	end_all(r, c, b);
+	rig_end(&r, c, b);
 }
 END_TEST
 
@@ -559,7 +549,7 @@ START_TEST(a_silent_caller_of_an_open_port_reaches_a_server_that_speaks_first)
 
 	rig_say(r, b, "hello");
 	rig_hear(r, c, "hello");
-	end_all(r, c, b);
+	rig_end(&r, c, b);
 }
 END_TEST
 
@@ -591,7 +581,7 @@ START_TEST(time_runs_out_with_a_reason)
 	b = rig_accept(r, 1);
 	ck_assert_ptr_nonnull(strstr(rig_hear_head(r, c), "HTTP/1.1 408 "));
 	rig_log(r, "status=408 reason=FRONT_BODY_TIMEOUT");
-	end_all(r, c, b);
+	rig_end(&r, c, b);
 }
 END_TEST
 
@@ -607,7 +597,7 @@ START_TEST(a_bad_response_is_a_502_and_its_connection_is_not_used_again)
 	ck_assert_ptr_nonnull(strstr(rig_hear_head(r, c), "HTTP/1.1 502 "));
 	rig_hear_cut(r, b);
 	ck_assert_uint_eq(r->path.pool.idle, 0);
-	end_all(r, c, b);
+	rig_end(&r, c, b);
 }
 END_TEST
 
@@ -623,7 +613,7 @@ START_TEST(bytes_after_a_response_spoil_the_connection)
 	rig_hear(r, c, OK2);
 	rig_until_quiet(r);
 	ck_assert_uint_eq(r->path.pool.idle, 0);
-	end_all(r, c, b);
+	rig_end(&r, c, b);
 }
 END_TEST
 
@@ -640,7 +630,7 @@ START_TEST(a_caller_that_goes_away_cuts_the_request)
 	close(c);
 	rig_hear_cut(r, b);
 	rig_log(r, "status=0 reason=FRONT_CUT flag=DC");
-	end_all(r, -1, b);
+	rig_end(&r, -1, b);
 }
 END_TEST
 
@@ -657,7 +647,7 @@ START_TEST(a_half_closed_caller_still_gets_its_answer)
 	rig_say(r, b, OK2);
 	rig_hear(r, c, OK2);
 	rig_hear_end(r, c);
-	end_all(r, c, b);
+	rig_end(&r, c, b);
 }
 END_TEST
 
@@ -678,7 +668,7 @@ START_TEST(a_cut_response_is_seen_as_cut)
 	close(c);
 	rig_must_be_empty(r);	/* counted once, not again with the conn it ended */
 	ck_assert_uint_eq(board_get(&r->path.mine->reasons[REASON_BACK_CUT]), 1);
-	end_all(r, -1, -1);
+	rig_end(&r, -1, -1);
 }
 END_TEST
 
@@ -692,7 +682,7 @@ START_TEST(forwarded_for_is_appended)
 	b = rig_accept(r, 1);
 	rig_hear(r, b, "GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 1.2.3.4, 5.6.7.8, 127.0.0.1\r\n"
 		       "A: b\r\nX-Forwarded-Proto: https\r\n\r\n");
-	end_all(r, c, b);
+	rig_end(&r, c, b);
 }
 END_TEST
 
@@ -714,7 +704,7 @@ START_TEST(drain_lets_requests_finish_and_cuts_the_rest_at_the_deadline)
 	ck_assert_uint_eq(path_live(&r->path), 1);
 	path_drain_deadline(&r->path);
 	rig_hear_cut(r, idle);
-	end_all(r, idle, b);
+	rig_end(&r, idle, b);
 }
 END_TEST
 
@@ -735,7 +725,7 @@ START_TEST(a_tenant_over_its_connections_is_refused)
 	ck_assert_uint_eq(board_get(&r->path.mine->reasons[REASON_OVER_CONNECTIONS]), 1);
 	close(a);
 	close(b);
-	end_all(r, c, -1);
+	rig_end(&r, c, -1);
 }
 END_TEST
 
@@ -752,7 +742,7 @@ START_TEST(a_view_that_changes_does_not_disturb_what_runs)
 	rig_hear(r, c, OK2);
 	rig_say(r, c, GET);
 	ck_assert_ptr_nonnull(strstr(rig_hear_head(r, c), "NO_LISTENER_SERVICE"));
-	end_all(r, c, b);
+	rig_end(&r, c, b);
 }
 END_TEST
 
@@ -773,7 +763,7 @@ START_TEST(slow_heads_and_responses_come_byte_by_byte)
 		rig_until_quiet(r);
 	}
 	rig_hear(r, c, OK2);
-	end_all(r, c, b);
+	rig_end(&r, c, b);
 }
 END_TEST
 

@@ -17,16 +17,6 @@
 #define GET	 "GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
 #define OK2	 "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 
-static void end_all(struct rig *r, int c, int b)
-{
-	if (c >= 0)
-		close(c);
-	if (b >= 0)
-		close(b);
-	rig_must_be_empty(r);
-	rig_free(&r);
-}
-
 /* ---- descriptors ---- */
 
 static void leave_free(struct rig *r, uint32_t n)
@@ -61,7 +51,7 @@ START_TEST(what_is_counted_is_what_is_open)
 	while (r->path.pool.backs.live)
 		rig_pass(r);
 	ck_assert_uint_eq(path_fds_used(&r->path), before);
-	end_all(r, -1, -1);
+	rig_end(&r, -1, -1);
 }
 END_TEST
 
@@ -87,7 +77,7 @@ START_TEST(callers_are_told_503_while_256_are_not_free_and_served_again_after)
 	rig_hear_head(r, b);
 	rig_say(r, b, OK2);
 	rig_hear(r, c, OK2);
-	end_all(r, c, b);
+	rig_end(&r, c, b);
 }
 END_TEST
 
@@ -113,7 +103,7 @@ START_TEST(a_caller_whose_protocol_is_open_is_told_when_he_said_http_and_cut_whe
 		} while (n < 0 && errno == EAGAIN);
 		ck_assert_int_le(n, 0);
 	}
-	end_all(r, c, -1);
+	rig_end(&r, c, -1);
 }
 END_TEST
 
@@ -144,7 +134,7 @@ START_TEST(an_idle_back_is_given_up_before_a_caller_is_refused)
 	close(b);
 	close(e);
 	close(d);
-	end_all(r, c, -1);
+	rig_end(&r, c, -1);
 }
 END_TEST
 
@@ -158,7 +148,7 @@ START_TEST(backs_stop_before_the_last_descriptor)
 	rig_say(r, c, GET);
 	rig_hear(r, c, "HTTP/1.1 503 Service Unavailable\r\n");
 	rig_log(r, "reason=NO_DESCRIPTORS");
-	end_all(r, c, -1);
+	rig_end(&r, c, -1);
 }
 END_TEST
 
@@ -210,7 +200,7 @@ START_TEST(with_all_pipes_held_by_a_stalled_sink_others_are_copied)
 	ck_assert_uint_eq(board_get(&r->path.mine->c[WC_spliced_bytes]), spliced);
 	close(slow);
 	close(slow_b);
-	end_all(r, c, b);
+	rig_end(&r, c, b);
 }
 END_TEST
 
@@ -237,7 +227,7 @@ START_TEST(a_tenant_with_stalled_sinks_leaves_pipes_for_another)
 		close(c[i]);
 		close(b[i]);
 	}
-	end_all(r, -1, -1);
+	rig_end(&r, -1, -1);
 }
 END_TEST
 
@@ -274,7 +264,7 @@ START_TEST(a_small_budget_makes_progress_beside_a_caller_who_holds_some)
 	rig_hear(r, c, OK2);
 	free(got);
 	close(a);
-	end_all(r, c, b);
+	rig_end(&r, c, b);
 }
 END_TEST
 
@@ -312,7 +302,7 @@ START_TEST(many_requests_at_once_wait_in_the_callers_socket)
 		close(b[i]);
 	}
 	free(many);
-	end_all(r, -1, -1);
+	rig_end(&r, -1, -1);
 }
 END_TEST
 
@@ -348,7 +338,7 @@ START_TEST(bodies_between_requests_that_came_at_once_arrive_whole)
 		rig_say(r, b, OK2);
 		rig_hear(r, c, OK2);
 	}
-	end_all(r, c, b);
+	rig_end(&r, c, b);
 }
 END_TEST
 
@@ -405,7 +395,7 @@ START_TEST(a_lean_tenant_keeps_no_idle_connection)
 	ck_assert_uint_eq(board_get(&r->path.mine->c[WC_memory_grade_changes]), 2);
 	ask(r, c, &b);
 	ck_assert_uint_eq(r->path.pool.idle, 1);
-	end_all(r, c, b);
+	rig_end(&r, c, b);
 }
 END_TEST
 
@@ -435,7 +425,7 @@ START_TEST(a_slow_tenant_is_not_read_until_it_has_memory_again)
 	rig_hear(r, b, "hello");
 	rig_say(r, b, OK2);
 	rig_hear(r, c, OK2);
-	end_all(r, c, b);
+	rig_end(&r, c, b);
 }
 END_TEST
 
@@ -463,7 +453,7 @@ START_TEST(new_work_is_refused_at_the_last_grade_and_what_runs_goes_on)
 	budget_return(&t->memory, n);
 	close(d);
 	close(e);
-	end_all(r, c, b);
+	rig_end(&r, c, b);
 }
 END_TEST
 
@@ -530,7 +520,7 @@ START_TEST(a_full_worker_refuses_only_the_tenant_furthest_over_its_share)
 	budget_return(&t->memory, t_has);
 	budget_return(&u->memory, u_has);
 	close(d);
-	end_all(r, c, b);
+	rig_end(&r, c, b);
 }
 END_TEST
 
@@ -556,7 +546,7 @@ START_TEST(a_half_closed_tunnel_has_a_timer_of_its_own)
 	rig_log(r, "reason=FRONT_IDLE");	/* not after tcp_idle, an hour */
 	rig_hear_cut(r, c);
 	rig_hear_cut(r, b);
-	end_all(r, c, b);
+	rig_end(&r, c, b);
 }
 END_TEST
 
@@ -589,7 +579,7 @@ START_TEST(a_caller_who_never_reads_is_let_go)
 	pour(r, b);
 	rig_log(r, "status=200 reason=FRONT_SLOW");
 	rig_hear_cut(r, b);
-	end_all(r, c, b);
+	rig_end(&r, c, b);
 }
 END_TEST
 
@@ -603,7 +593,7 @@ START_TEST(an_endpoint_that_never_reads_is_let_go_and_the_caller_told)
 	pour(r, c);
 	rig_log(r, "status=504 reason=BACK_STALLED");
 	rig_hear(r, c, "HTTP/1.1 504 Gateway Timeout\r\n");
-	end_all(r, c, b);
+	rig_end(&r, c, b);
 }
 END_TEST
 
