@@ -3,8 +3,8 @@
 
 /* The worker process: traffic, one per chosen CPU.
  *
- *   pass     the poll set or a timer says so: collect events, deal turns, bury the dead; again while
- *            there is work, but libev gets its due (channel, timers) after PASS_ROUNDS
+ *   pass     sleep in the poll set until there is an event or a deadline; collect events, give libev
+ *            its due (channel, timers), deal turns, bury the dead; without sleep while there is work
  *   views    a base is verified in slices between passes while the old view serves; an overlay at
  *            once; the newest wins; a bad one is refused and the old one goes on
  *   drain    listeners go, answers say "last one", at the deadline the rest is cut; then DRAINED.
@@ -28,10 +28,13 @@
 #include "workers/path/path.h"
 #include "workers/reload.h"
 
-#define PASS_ROUNDS	64
 #define PASS_BATCHES	8
 #define TICK_MS		250
 #define VIEW_SLICE_US	200
+/* So long callers have the worker to themselves after such a slice, or after a piece of trimming. */
+#define CHORE_REST_NS	(3 * NS_PER_MS)
+#define TOKEN_LOOP	((uint64_t)(TOKEN_LISTENER + 1) << 62)
+static_must(TOKEN_LISTENER + 1 < 4);
 /* A full stop.  Handshakes that were under way have LAST_CALL_MS to arrive.  A caller that says
  * nothing for IDLE_GRACE_MS is let go, so that idle connections do not hold up a stop until its
  * deadline; in a replacement they stay until then, there is no hurry. */
@@ -48,9 +51,10 @@ struct incoming {
 static struct worker {
 	struct role_born born;
 	struct loop loop;
-	struct loop_io traffic;
-	struct loop_timer due, tick, again, drain_deadline, last_call, idle_grace;
-	struct mono due_at;		/* what the timer is set to; INT64_MAX: not */
+	struct loop_timer tick, drain_deadline, last_call, idle_grace;
+	bool loop_ready;		/* its descriptor is readable */
+	bool chores;			/* a base to be checked, or to be unmapped */
+	struct mono chores_at;		/* not before, while callers wait */
 	struct ring ring;
 	struct listeners listeners;
 	struct incoming in;
@@ -76,7 +80,9 @@ static void say_rev(enum msg_type t, uint64_t rev)
 static void on_event(void *arg, uint64_t token, unsigned bits)
 {
 	(void)arg;
-	if (!path_event(&the.path, token, bits))
+	if (unlikely(token == TOKEN_LOOP))
+		the.loop_ready = true;
+	else if (!path_event(&the.path, token, bits))
 		listeners_event(&the.listeners, token);
 }
 
@@ -92,52 +98,55 @@ static void check_drained(void)
 		loop_stop(&the.loop);
 }
 
-static void on_due(void *arg);
-static void on_again(void *arg);
+/* How long the worker may sleep when nothing wakes it. */
+static int sleep_ms(void)
+{
+	struct mono due = loop_due(&the.loop);
+	int64_t ns = min_of(due.ns, the.path.due.ns);
 
-static void pass(void)
+	if (the.chores)
+		return 0;
+	if (ns == INT64_MAX)
+		return -1;
+	ns = max_of(ns - clock_now().ns, (int64_t)0);
+	return (int)min_of((ns + NS_PER_MS - 1) / NS_PER_MS, (int64_t)TICK_MS);
+}
+
+static void collect(int wait_ms)
+{
+	/* A turn can only go to whom it is known that they wait: with many ready at once, batch after
+	 * batch before the next turn. */
+	for (int k = 0; k < PASS_BATCHES; k++, wait_ms = 0)
+		if (poll_collect(&the.path.poll, wait_ms, on_event, NULL) < POLL_BATCH)
+			break;
+}
+
+static void chores(bool callers_wait);
+
+/* One pass; true: there is more to do at once. */
+static bool pass(bool more)
 {
 	struct path *p = &the.path;
-	bool more = true;
 
-	for (int i = 0; i < PASS_ROUNDS && more; i++) {
-		/* A turn can only go to whom it is known that they wait: with many ready at once,
-		 * batch after batch before the next turn. */
-		for (int k = 0; k < PASS_BATCHES; k++)
-			if (poll_collect(&p->poll, on_event, NULL) < POLL_BATCH)
-				break;
-		more = sched_run(&p->sched);
-		if (path_has_dead(p) || !list_is_empty(&p->starved))
-			path_reap(p);
+	collect(more ? 0 : sleep_ms());
+	if (unlikely(the.loop_ready || loop_due(&the.loop).ns <= clock_now().ns)) {
+		the.loop_ready = false;
+		loop_once(&the.loop);
+		clock_tick();
 	}
+	if (p->due.ns <= clock_now().ns)
+		path_deadlines(p);
+	more = sched_run(&p->sched);
+	if (path_has_dead(p) || !list_is_empty(&p->starved))
+		path_reap(p);
 	board_set(&p->mine->c[WC_beat_ms_gauge], (uint64_t)(clock_now().ns / NS_PER_MS));
 	if (the.born.panic)
 		the.born.panic->turn = board_get(&p->mine->c[WC_turns]);
-	if (p->due.ns < the.due_at.ns) {
-		the.due_at = p->due;
-		loop_timer_start(&the.loop, &the.due, max_of(p->due.ns - clock_now().ns, (int64_t)0),
-				 0, on_due, NULL);
-	}
-	if (more && !loop_timer_is_running(&the.again))
-		loop_timer_start(&the.loop, &the.again, 0, 0, on_again, NULL);
+	if (unlikely(the.chores))
+		chores(more);
 	if (unlikely(the.draining))
 		check_drained();
-}
-
-static void on_traffic(void *arg, unsigned events)
-{
-	(void)arg, (void)events;
-	clock_tick();
-	pass();
-}
-
-static void on_due(void *arg)
-{
-	(void)arg;
-	clock_tick();
-	the.due_at.ns = INT64_MAX;
-	path_deadlines(&the.path);
-	pass();
+	return more;
 }
 
 /* ---- what did not arrive ---- */
@@ -230,8 +239,7 @@ static void check_incoming(void)
 		return;
 	r = view_check_step(base, VIEW_SLICE_US);
 	if (r == 0) {
-		if (!loop_timer_is_running(&the.again))
-			loop_timer_start(&the.loop, &the.again, 0, 0, on_again, NULL);
+		the.chores = true;
 		return;
 	}
 	if (r < 0) {
@@ -246,20 +254,22 @@ static void check_incoming(void)
 	fd_close(&the.in.overlay);
 }
 
-/* A base that nobody holds any more goes a piece per pass, and not beside a slice of checking. */
+/* A base that nobody holds any more goes a piece at a time, and not beside a slice of checking. */
 static void trim(void)
 {
-	if (the.in.base == NULL && view_trim() && !loop_timer_is_running(&the.again))
-		loop_timer_start(&the.loop, &the.again, 0, 0, on_again, NULL);
+	if (the.in.base == NULL && view_trim())
+		the.chores = true;
 }
 
-static void on_again(void *arg)
+/* What can wait, a piece at a time: at once when nobody else wants anything. */
+static void chores(bool callers_wait)
 {
-	(void)arg;
-	clock_tick();
+	if (callers_wait && clock_now().ns < the.chores_at.ns)
+		return;
+	the.chores = false;
 	check_incoming();
 	trim();
-	pass();
+	the.chores_at.ns = clock_tick().ns + CHORE_REST_NS;
 }
 
 static void view_here(const struct msg_view *m, struct fd fd)
@@ -322,14 +332,13 @@ static void on_last_call(void *arg)
 	(void)arg;
 	clock_tick();
 	listeners_close(&the.listeners);
-	pass();
 }
 
 static void on_idle_grace(void *arg)
 {
 	(void)arg;
 	clock_tick();
-	pass();			/* what has arrived meanwhile is not idle */
+	collect(0);		/* what has arrived meanwhile is not idle */
 	path_close_idle(&the.path);
 	path_reap(&the.path);
 	check_drained();
@@ -481,7 +490,6 @@ static void on_chan(void *arg)
 			loop_stop(&the.loop);
 		break;
 	}
-	pass();
 }
 
 static void on_tick(void *arg)
@@ -497,7 +505,6 @@ static void on_tick(void *arg)
 	listeners_resume(&the.listeners);
 	ask_again();
 	trim();
-	pass();
 }
 
 /* ---- birth ---- */
@@ -563,7 +570,6 @@ int main(int argc, char **argv)
 	log_level = (enum log_level)min_of(the.born.start.log_level, (uint32_t)LOG_ERROR);
 	access_ring = k->access_log_path[0] ? &the.ring : NULL;
 	the.in.overlay = FD_NONE;
-	the.due_at.ns = INT64_MAX;
 	if ((r = loop_init(&the.loop)) < 0)
 		die("loop", r);
 	if ((r = path_init(&the.path, k, board, the.born.start.id, access_ring)) < 0)
@@ -571,13 +577,17 @@ int main(int argc, char **argv)
 	listeners_init(&the.listeners, &the.path, the.born.chan.fd.v);
 	the.reload = (struct reload){ .knobs = the.born.knobs, .path = &the.path,
 				      .listeners = &the.listeners, .ring = &the.ring };
-	loop_io_start(&the.loop, &the.traffic, the.path.poll.fd.v, LOOP_READ, on_traffic, NULL);
+	r = loop_fd(&the.loop) < 0 ? -ENOTSUP :
+		poll_add_listener(&the.path.poll, loop_fd(&the.loop), TOKEN_LOOP);
+	if (r < 0)
+		die("loop", r);
 	loop_timer_start(&the.loop, &the.tick, TICK_MS * NS_PER_MS, TICK_MS, on_tick, NULL);
 	chan_watch(&the.born.chan, &the.loop, on_chan, NULL);
 	log_info("started", "id=%u cpu=%u generation=%u", the.born.start.id, the.born.start.cpu,
 		 the.born.start.generation);
 	role_ready(&the.born.chan);
-	loop_run(&the.loop);
+	for (bool more = true; !loop_is_stopped(&the.loop); )
+		more = pass(more);
 	forget_incoming();
 	listeners_drop_all(&the.listeners);
 	path_drain_deadline(&the.path);

@@ -128,7 +128,7 @@ static int pass(struct rig *r)
 
 	clock_tick();
 	path_deadlines(&r->path);
-	n = poll_collect(&r->path.poll, rig_event, r);
+	n = poll_collect(&r->path.poll, 0, rig_event, r);
 	sched_run(&r->path.sched);
 	path_reap(&r->path);
 	return n;

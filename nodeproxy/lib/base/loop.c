@@ -6,11 +6,27 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/epoll.h>
+#include <unistd.h>
 
+/* libev keeps its descriptor to itself.  The set is the first thing that it opens, so it gets the
+ * number that was free a moment ago; who says that it is a set, is one.  (libev makes another one when
+ * a descriptor was closed here and lives on elsewhere; nobody closes what is watched.) */
 int loop_init(struct loop *l)
 {
+	int free = epoll_create1(EPOLL_CLOEXEC);
+	struct epoll_event e;
+
+	*l = (struct loop){ .fd = -1 };
+	list_init(&l->timers);
+	if (free >= 0)
+		close(free);
 	l->ev = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
-	return l->ev ? 0 : -ENOMEM;
+	if (l->ev == NULL)
+		return -ENOMEM;
+	if (free >= 0 && epoll_wait(free, &e, 1, 0) == 0)
+		l->fd = free;
+	return 0;
 }
 
 void loop_fini(struct loop *l)
@@ -22,48 +38,65 @@ void loop_fini(struct loop *l)
 
 void loop_run(struct loop *l)
 {
+	l->stopped = false;
 	ev_run(l->ev, 0);
 }
 
 void loop_stop(struct loop *l)
 {
+	l->stopped = true;
 	ev_break(l->ev, EVBREAK_ALL);
 }
 
 void loop_once(struct loop *l)
 {
+	l->changed = false;
 	ev_run(l->ev, EVRUN_NOWAIT);
 }
 
-static void retry_cb(struct ev_loop *ev, ev_timer *w, int events)
+struct mono loop_due(const struct loop *l)
 {
-	struct loop_io *io = container_of(w, struct loop_io, retry);
+	struct mono due = { INT64_MAX };
 
-	(void)events;
+	if (l->changed)
+		return (struct mono){ 0 };
+	list_each(it, &l->timers) {
+		const struct loop_timer *t = container_of(it, struct loop_timer, node);
+
+		if (t->due.ns < due.ns)
+			due = t->due;
+	}
+	return due;
+}
+
+static void retry(void *arg)
+{
+	struct loop_io *io = arg;
+
 	if (fcntl(io->w.fd, F_GETFD) < 0)
 		return;
 	ev_io_set(&io->w, io->w.fd, io->w.events & (EV_READ | EV_WRITE));	/* else: no change */
-	ev_io_start(ev, &io->w);
+	ev_io_start(io->loop->ev, &io->w);
+	io->loop->changed = true;
 }
 
 /* The kernel had no room for it in the set (ENOMEM, ENOSPC), and libev stopped it.  Trying again in
  * every pass would cost a call in each for as long as that lasts; never again would leave a channel
  * deaf. */
-static void refused(struct ev_loop *ev, struct loop_io *io)
+static void refused(struct loop_io *io)
 {
 	io->wait_ms = io->wait_ms ? min_of(io->wait_ms * 2, (unsigned)LOOP_RETRY_MAX_MS) :
 				    LOOP_RETRY_MIN_MS;
-	ev_timer_stop(ev, &io->retry);
-	ev_timer_set(&io->retry, io->wait_ms / 1e3, 0);
-	ev_timer_start(ev, &io->retry);
+	loop_timer_start(io->loop, &io->retry, io->wait_ms * NS_PER_MS, 0, retry, io);
 }
 
 static void io_cb(struct ev_loop *ev, ev_io *w, int events)
 {
 	struct loop_io *io = container_of(w, struct loop_io, w);
 
+	(void)ev;
 	if (events & EV_ERROR) {
-		refused(ev, io);
+		refused(io);
 		return;
 	}
 	io->wait_ms = 0;
@@ -75,47 +108,67 @@ void loop_io_start(struct loop *l, struct loop_io *io, int fd, unsigned events,
 {
 	io->fn = fn;
 	io->arg = arg;
+	io->loop = l;
 	io->wait_ms = 0;
-	ev_timer_init(&io->retry, retry_cb, 0, 0);
+	io->retry = (struct loop_timer){ 0 };
 	ev_io_init(&io->w, io_cb, fd, (int)events);
 	if (events)
 		ev_io_start(l->ev, &io->w);
+	l->changed = true;
 }
 
 void loop_io_change(struct loop *l, struct loop_io *io, unsigned events)
 {
-	if ((ev_is_active(&io->w) || ev_is_active(&io->retry)) &&
+	if ((ev_is_active(&io->w) || loop_timer_is_running(&io->retry)) &&
 	    (unsigned)(io->w.events & (EV_READ | EV_WRITE)) == events)
 		return;
 	ev_io_stop(l->ev, &io->w);
 	ev_io_set(&io->w, io->w.fd, (int)events);
-	if (ev_is_active(&io->retry) && events)
+	l->changed = true;
+	if (loop_timer_is_running(&io->retry) && events)
 		return;		/* with these events, when its time has come */
-	ev_timer_stop(l->ev, &io->retry);
+	loop_timer_stop(l, &io->retry);
 	if (events)
 		ev_io_start(l->ev, &io->w);
 }
 
 void loop_io_stop(struct loop *l, struct loop_io *io)
 {
-	ev_timer_stop(l->ev, &io->retry);
+	loop_timer_stop(l, &io->retry);
 	ev_io_stop(l->ev, &io->w);
+	l->changed = true;
+}
+
+static void forget_due(struct loop_timer *t)
+{
+	if (t->loop)
+		list_remove(&t->node);
+	t->loop = NULL;
 }
 
 static void timer_cb(struct ev_loop *ev, ev_timer *w, int events)
 {
 	struct loop_timer *t = container_of(w, struct loop_timer, w);
 
-	(void)ev, (void)events;
+	(void)events;
+	if (ev_is_active(w))
+		t->due.ns = clock_tick().ns + (int64_t)(ev_timer_remaining(ev, w) * 1e9);
+	else
+		forget_due(t);
 	t->fn(t->arg);
 }
 
 void loop_timer_start(struct loop *l, struct loop_timer *t, int64_t after_ns, int64_t repeat_ms,
 		      void (*fn)(void *), void *arg)
 {
-	ev_timer_stop(l->ev, &t->w);
+	loop_timer_stop(l, t);
 	t->fn = fn;
 	t->arg = arg;
+	t->loop = l;
+	t->due.ns = clock_tick().ns + after_ns;
+	list_add_tail(&l->timers, &t->node);
+	/* libev counts from when it looked at the clock last, which a worker lets it do seldom. */
+	ev_now_update(l->ev);
 	ev_timer_init(&t->w, timer_cb, (double)after_ns / 1e9, (double)repeat_ms / 1e3);
 	ev_timer_start(l->ev, &t->w);
 }
@@ -123,6 +176,7 @@ void loop_timer_start(struct loop *l, struct loop_timer *t, int64_t after_ns, in
 void loop_timer_stop(struct loop *l, struct loop_timer *t)
 {
 	ev_timer_stop(l->ev, &t->w);
+	forget_due(t);
 }
 
 static void signal_cb(struct ev_loop *ev, ev_signal *w, int events)

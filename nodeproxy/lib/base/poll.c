@@ -6,6 +6,8 @@
 
 #include <errno.h>
 
+#include "nodeproxy/lib/base/clock.h"
+
 int poll_init(struct poll *p)
 {
 	p->fd.v = epoll_create1(EPOLL_CLOEXEC);
@@ -46,10 +48,12 @@ void poll_remove(struct poll *p, int fd)
 	epoll_ctl(p->fd.v, EPOLL_CTL_DEL, fd, &ev);
 }
 
-int poll_collect(struct poll *p, void (*fn)(void *, uint64_t, unsigned), void *arg)
+int poll_collect(struct poll *p, int wait_ms, void (*fn)(void *, uint64_t, unsigned), void *arg)
 {
-	int n = epoll_wait(p->fd.v, p->ev, POLL_BATCH, 0);
+	int n = epoll_wait(p->fd.v, p->ev, POLL_BATCH, wait_ms);
 
+	if (wait_ms)
+		clock_tick();
 	for (int i = 0; i < n; i++) {
 		uint32_t e = p->ev[i].events;
 		unsigned bits = (e & EPOLLIN ? READY_IN : 0) | (e & EPOLLOUT ? READY_OUT : 0) |

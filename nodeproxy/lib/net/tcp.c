@@ -9,6 +9,7 @@
 #include <linux/filter.h>
 #include <linux/netfilter_ipv4.h>
 #include <netinet/tcp.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #ifndef IP6T_SO_ORIGINAL_DST
@@ -22,12 +23,34 @@ static ssize_t tcp_read(struct stream *s, uint8_t *buf, size_t room)
 	return n < 0 ? -errno : n;
 }
 
+/* So much is put into one piece for send(): sendmsg() costs some 200 ns more, which is what the copy
+ * of several KiB costs. */
+#define GATHER_BYTES 2048
+
+/* The bytes of all pieces in out; 0: they do not fit. */
+static size_t gather(const struct iovec *v, int n, uint8_t out[GATHER_BYTES])
+{
+	size_t at = 0;
+
+	for (int i = 0; i < n; i++) {
+		if (v[i].iov_len > GATHER_BYTES - at)
+			return 0;
+		memcpy(out + at, v[i].iov_base, v[i].iov_len);
+		at += v[i].iov_len;
+	}
+	return at;
+}
+
 static ssize_t tcp_write(struct stream *s, const struct iovec *v, int n)
 {
+	uint8_t small[GATHER_BYTES];
+	size_t total;
 	ssize_t k;
 
 	if (n == 1) {
 		k = send(s->fd.v, v->iov_base, v->iov_len, MSG_NOSIGNAL);
+	} else if ((total = gather(v, n, small)) > 0) {
+		k = send(s->fd.v, small, total, MSG_NOSIGNAL);
 	} else {
 		struct msghdr m = { .msg_iov = (struct iovec *)(uintptr_t)v, .msg_iovlen = (size_t)n };
 

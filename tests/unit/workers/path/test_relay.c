@@ -374,7 +374,7 @@ START_TEST(pooled_connections_that_end_are_closed_in_turns_of_their_tenant)
 		close(b[i]);
 	/* Not in the pool, nor closed, when their events were seen: nobody can take them now. */
 	while (r->path.pool.idle)
-		poll_collect(&r->path.poll, rig_event, r);
+		poll_collect(&r->path.poll, 0, rig_event, r);
 	ck_assert(sched_is_queued(&r->path.closer));
 	ck_assert_uint_eq(r->path.pool.backs.live, N);
 	rig_until_quiet(r);

@@ -178,7 +178,7 @@ static void on_event(void *arg, uint64_t token, unsigned bits)
 static unsigned collect(struct poll *p)
 {
 	seen_bits = events = 0;
-	poll_collect(p, on_event, NULL);
+	poll_collect(p, 0, on_event, NULL);
 	return events;
 }
 
@@ -224,6 +224,66 @@ START_TEST(simulated_time_stands_still_between_ticks)
 }
 END_TEST
 
-UNIT_TESTS("loop", a_descriptor_reports_only_what_is_wanted,
+/* How a worker sleeps: in its own set, with the loop inside. */
+START_TEST(a_loop_inside_a_set_says_when_it_has_something_to_do)
+{
+	struct loop_timer t = { 0 }, often = { 0 };
+	struct loop_io io;
+	struct poll p;
+	struct loop l;
+	struct mono now;
+	int s[2];
+
+	ck_assert_int_eq(loop_init(&l), 0);
+	ck_assert_int_eq(poll_init(&p), 0);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, s), 0);
+	ck_assert_int_ge(loop_fd(&l), 0);
+	ck_assert_int_eq(poll_add_listener(&p, loop_fd(&l), 7), 0);
+	ck_assert(loop_due(&l).ns == INT64_MAX);
+	loop_io_start(&l, &io, s[0], LOOP_READ, on_io, NULL);
+	ck_assert_int_eq(loop_due(&l).ns, 0);		/* libev has not heard of it yet */
+	loop_once(&l);
+	ck_assert(loop_due(&l).ns == INT64_MAX);
+	ck_assert_uint_eq(collect(&p), 0);
+	ck_assert_int_eq(write(s[1], "x", 1), 1);
+	ck_assert_uint_eq(collect(&p), 1);
+	ck_assert_uint_eq(seen_token, 7);
+	calls = 0;
+	loop_once(&l);
+	ck_assert_int_eq(calls, 1);
+	loop_io_change(&l, &io, LOOP_WRITE);
+	ck_assert_int_eq(loop_due(&l).ns, 0);
+	loop_io_stop(&l, &io);
+	loop_once(&l);
+	ck_assert_uint_eq(collect(&p), 0);
+
+	now = clock_tick();
+	loop_timer_start(&l, &often, 5 * NS_PER_MS, 5, on_pass, &calls);
+	loop_timer_start(&l, &t, NS_PER_S, 0, on_time, &l);
+	ck_assert_int_ge(loop_due(&l).ns, now.ns + 5 * NS_PER_MS);
+	ck_assert_int_lt(loop_due(&l).ns, now.ns + NS_PER_S);
+	for (calls = 0; calls < 3; ) {
+		int64_t ns = loop_due(&l).ns - clock_now().ns;
+
+		poll_collect(&p, (int)max_of((ns + NS_PER_MS - 1) / NS_PER_MS, (int64_t)0), on_event,
+			     NULL);
+		loop_once(&l);
+	}
+	ck_assert_int_ge(clock_tick().ns - now.ns, 15 * NS_PER_MS);
+	loop_timer_stop(&l, &often);
+	ck_assert_int_ge(loop_due(&l).ns, now.ns + NS_PER_S);
+	ck_assert(!loop_is_stopped(&l));
+	loop_stop(&l);
+	ck_assert(loop_is_stopped(&l));
+	loop_timer_stop(&l, &t);
+	ck_assert(loop_due(&l).ns == INT64_MAX);
+	close(s[0]);
+	close(s[1]);
+	poll_fini(&p);
+	loop_fini(&l);
+}
+END_TEST
+
+UNIT_TESTS("loop", a_loop_inside_a_set_says_when_it_has_something_to_do, a_descriptor_reports_only_what_is_wanted,
 	   a_descriptor_that_is_refused_is_tried_again_at_leisure, timers_and_signals_wake_the_loop,
 	   an_edge_is_reported_once_with_its_token, simulated_time_stands_still_between_ticks)
