@@ -501,6 +501,7 @@ static void on_tick(void *arg)
 	path_gates_expire(&the.path);
 	path_reap(&the.path);
 	path_gauges(&the.path);
+	ring_rest(&the.ring);
 	board_set(&b->c[WC_unknown_syscalls], role_unknown_count);
 	listeners_resume(&the.listeners);
 	ask_again();

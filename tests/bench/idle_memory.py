@@ -3,10 +3,12 @@
 # Copyright the nodeproxy authors
 """Memory at READY, and what an idle keep-alive connection costs over that.
 
-  idle_memory.py [--conns 5000] [--workers 2]
+  idle_memory.py [--conns 5000] [--workers 2] [--after 60]
 
-Each connection has had one answer before it idles.  PSS of all processes is ours; the kernel's part
-(sockets of both ends, slab) is shown beside it and is the same for every proxy.
+Each connection has had one answer before it idles.  Then all of them ask at once, and close: PSS right
+after that burst, and --after seconds later, when what it filled must have gone back.  PSS of all
+processes is ours; the kernel's part (sockets of both ends, slab) is shown beside it and is the same for
+every proxy.
 """
 import argparse
 import os
@@ -24,6 +26,10 @@ REQUEST = b"GET /x HTTP/1.1\r\nHost: bench\r\n\r\n"
 
 def ask(s):
     s.sendall(REQUEST)
+    answered(s)
+
+
+def answered(s):
     got = b""
     while b"\r\n\r\n" not in got or len(got.split(b"\r\n\r\n", 1)[1]) < 128:
         more = s.recv(4096)
@@ -50,6 +56,7 @@ def main():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument("--conns", type=int, default=5000)
     a.add_argument("--workers", default="2")
+    a.add_argument("--after", type=float, default=60)
     o = a.parse_args()
     lab.own_namespace()
     tmp = tempfile.mkdtemp(prefix="np-load-")
@@ -85,7 +92,19 @@ def main():
             print(f"kernel, both ends of both sides: socket buffers {(k1[0] - k0[0]) * 1024 / n:.0f}, "
                   f"slab {(k1[1] - k0[1]) * 1024 / n:.0f} bytes per connection")
             for s in socks:
+                s.sendall(REQUEST)
+            for s in socks:
+                answered(s)
+            m2 = np.memory()
+            for s in socks:
                 s.close()
+            time.sleep(1)
+            m3 = np.memory()
+            time.sleep(o.after)
+            m4 = np.memory()
+            print(f"all {n} ask at once: PSS over READY {m2['sum'] - m0['sum']} KiB at the last answer, "
+                  f"{m3['sum'] - m0['sum']} KiB 1 s after they closed, {m4['sum'] - m0['sum']} KiB "
+                  f"{o.after:.0f} s after that")
     finally:
         origin.terminate()
         origin.wait()

@@ -62,6 +62,18 @@ struct board_tenant *board_tenant(struct board *b, unsigned worker, uint32_t slo
 	return t;
 }
 
+/* Looking at a page of shared memory makes it, so nobody looks at the Services of workers that never
+ * were. */
+static void use(struct board *b, unsigned worker)
+{
+	uint32_t was = __atomic_load_n(&b->used, __ATOMIC_RELAXED);
+
+	while (was <= worker &&
+	       !__atomic_compare_exchange_n(&b->used, &was, worker + 1, true, __ATOMIC_RELAXED,
+					    __ATOMIC_RELAXED))
+		;
+}
+
 struct board_service *board_service(struct board *b, unsigned worker, uint32_t slot, uint32_t gen)
 {
 	struct board_service *s = &b->worker[worker].service[slot < BOARD_SERVICES ? slot : 0];
@@ -69,6 +81,7 @@ struct board_service *board_service(struct board *b, unsigned worker, uint32_t s
 	if (unlikely(s->gen != gen)) {
 		memset(s, 0, sizeof *s);
 		s->gen = gen;
+		use(b, worker);
 	}
 	return s;
 }

@@ -106,7 +106,8 @@ struct board_worker {
 
 struct board {
 	uint32_t magic, version;
-	uint32_t workers, zero;
+	uint32_t workers;
+	uint32_t used;		/* no worker from this one on has counted anything for a Service */
 	_Alignas(4096) struct board_endpoint endpoint[BOARD_ENDPOINTS];
 	_Alignas(4096) struct board_retries retries[BOARD_SERVICES];
 	_Alignas(4096) struct board_worker worker[];

@@ -101,12 +101,10 @@ static void bug(struct conn *c, enum conn_state was, enum conn_event ev)
 {
 	board_add(&c->path->mine->c[WC_bugs], 1);
 	c->reason = REASON_OUR_BUG;
-	log_limited(LOG_ERROR, "bug", "state=%s conn_event=%s trail=%08x,%08x,%08x,%08x",
+	log_limited(LOG_ERROR, "bug", "state=%s conn_event=%s trail=%04x,%04x,%04x,%04x",
 		    conn_state_name(was), conn_event_name(ev),
-		    c->trail.word[c->trail.at % TRAIL_LEN],
-		    c->trail.word[(c->trail.at - 1) % TRAIL_LEN],
-		    c->trail.word[(c->trail.at - 2) % TRAIL_LEN],
-		    c->trail.word[(c->trail.at - 3) % TRAIL_LEN]);
+		    trail_at(&c->trail, TRAIL_LEN - 1), trail_at(&c->trail, TRAIL_LEN - 2),
+		    trail_at(&c->trail, TRAIL_LEN - 3), trail_at(&c->trail, TRAIL_LEN - 4));
 }
 
 /* The only function that assigns c->state.  Effects run after the assignment; none of them tells the
@@ -462,7 +460,7 @@ static bool step_linger(struct conn *c)
 		conn_event(c, CONN_EV_GONE);
 		return false;
 	}
-	c->thrown += (uint64_t)n;
+	c->thrown += (uint32_t)n;	/* a scratch buffer over LINGER_BYTES at most */
 	sched_charge(&p->sched, (size_t)n);
 	return step_yield(c);
 }
@@ -472,7 +470,7 @@ static void conn_step(struct sched_unit *u)
 	struct conn *c = container_of(u, struct conn, unit);
 	bool more;
 
-	panic_trail(c->trail.word);
+	panic_trail(&c->trail);
 	do {
 		c->front.want = 0;
 		switch ((enum conn_state)c->state) {

@@ -46,10 +46,14 @@ enum conn_event {
 	CONN_EVENTS
 };
 
+static_must((int)CONN_STATES <= TRAIL_VALUES && (int)CONN_EVENTS <= TRAIL_VALUES);
+
 extern const uint8_t conn_next[CONN_STATES][CONN_EVENTS];	/* enum conn_state */
 const char *conn_state_name(unsigned);
 const char *conn_event_name(unsigned);
 
+/* Idle ones are the many: what it weighs is what a quiet caller costs.  What each request needs comes
+ * first, what few conns ever use last. */
 struct conn {
 	uint32_t magic;
 	uint8_t state;			/* enum conn_state; assigned by conn_event() only */
@@ -57,22 +61,25 @@ struct conn {
 	bool expired;			/* its deadline has passed; the next step looks at it */
 	bool partial;			/* what waits at the front is part of a head */
 	bool bodies;			/* its last request had one that fills buffers */
+	uint32_t exchanges;
 	struct sched_unit unit;
+
 	struct path *path;
 	struct gate *gate;
 	struct tenant *tenant;		/* holds a reference */
 	struct exchange *ex;		/* while BUSY */
-	struct leg front;
 	struct wheel_entry deadline;
-	struct node node;		/* of the dead or the starved */
-	uint64_t thrown;		/* bytes thrown away in LINGER */
-	struct addr dialled;		/* listeners by original destination only */
-	uint32_t exchanges;
+
+	struct leg front;
+
+	struct trail trail;
 	uint8_t extra_n;
 	char extra[96];			/* "X-Forwarded-For: …" and "X-Forwarded-Proto: http" lines */
-	struct trail trail;
+	struct addr dialled;		/* listeners by original destination only */
+	uint32_t thrown;		/* bytes thrown away in LINGER */
+	struct node node;		/* of the dead or the starved */
 };
-static_must(sizeof(struct conn) <= 512);
+static_must(sizeof(struct conn) <= 384);
 
 static inline struct purse conn_purse(struct conn *c)
 {

@@ -50,6 +50,7 @@ static int init_memory(struct path *p, const struct knobs *k)
 	    (r = pool_init(&p->pool, BOARD_CLAIMS, (uint32_t)k->pooled)) < 0)
 		return r;
 	p->exchanges.raw = p->blocks.raw = true;
+	p->conns.packs = p->pool.backs.packs = true;
 	/* 64 KiB of head written anew is 17 blocks; twice that. */
 	arena_init(&p->arena, &p->blocks, 34);
 	return 0;

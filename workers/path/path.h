@@ -24,6 +24,7 @@
 #include "workers/sched/sched.h"
 
 #define PATH_SCRATCH 65536u
+#define PATH_SLABS   7	/* of a path, that bursts fill */
 
 struct conn;
 struct exchange;
@@ -83,7 +84,7 @@ struct path {
 	uint32_t gates_gone;		/* that wait for the last of their conns */
 	struct fds fds;
 	uint32_t sweep;			/* where path_give_back() goes on in the slab of backs */
-	uint32_t trim[4];		/* where pressure_tick() goes on in four slabs */
+	uint32_t trim[PATH_SLABS];	/* where pressure_tick() goes on in each slab */
 	uint8_t grade;			/* enum grade of the worker's memory; pressure.c */
 	struct {
 		struct mono at;		/* when it was reckoned; 0: anew */

@@ -6,9 +6,11 @@
 
 #include "nodeproxy/lib/base/log.h"
 
-/* Idle connections closed, and slots looked at for free pages, per tick. */
+/* Idle connections closed, and slots looked at for free pages, per tick.  While there is no shortage,
+ * no more of them than are so many bytes: the kernel takes 60 µs to take them back. */
 #define TICK_BACKS 256
-#define TICK_SLOTS 4096
+#define TICK_SLOTS 4096u
+#define TICK_BYTES (1u << 20)
 /* Shares are reckoned anew after this. */
 #define SHARES_NS  NS_PER_MS
 
@@ -120,6 +122,22 @@ bool pressure_refuses(struct path *p, struct tenant *t)
 	return refuses;
 }
 
+/* What a burst has filled and nobody uses any more goes back within seconds; in a shortage, all that
+ * is free does. */
+static void trim(struct path *p, bool short_of)
+{
+	struct slab *const all[] = { &p->chunks.small, &p->chunks.large, &p->conns, &p->exchanges,
+				     &p->blocks, &p->pool.backs, &p->pool.entries };
+
+	static_must(countof(all) == PATH_SLABS);
+	for (size_t i = 0; i < countof(all); i++) {
+		uint32_t some = (uint32_t)(TICK_BYTES / all[i]->size);
+
+		slab_trim(all[i], &p->trim[i], short_of ? TICK_SLOTS : min_of(some, TICK_SLOTS),
+			  short_of ? SLAB_TRIM_FREE : SLAB_TRIM_IDLE);
+	}
+}
+
 void pressure_tick(struct path *p)
 {
 	struct tenants *ts = &p->tenants;
@@ -134,12 +152,9 @@ void pressure_tick(struct path *p)
 			path_give_back(p, t, TICK_BACKS);
 	}
 	pressure_look(p, NULL);
-	if (p->grade < GRADE_lean)
-		return;
-	path_give_back(p, NULL, TICK_BACKS);
-	pipes_trim(&p->pipes);
-	slab_trim(&p->chunks.small, &p->trim[0], TICK_SLOTS);
-	slab_trim(&p->chunks.large, &p->trim[1], TICK_SLOTS);
-	slab_trim(&p->conns, &p->trim[2], TICK_SLOTS);
-	slab_trim(&p->exchanges, &p->trim[3], TICK_SLOTS);
+	if (p->grade >= GRADE_lean) {
+		path_give_back(p, NULL, TICK_BACKS);
+		pipes_trim(&p->pipes);
+	}
+	trim(p, p->grade >= GRADE_lean);
 }

@@ -27,7 +27,8 @@ static inline bool pressure_is_near(const struct path *p, const struct tenant *t
 bool pressure_keeps_nothing(struct path *, struct tenant *);
 bool pressure_stops_reading(struct path *, struct tenant *);
 bool pressure_refuses(struct path *, struct tenant *);
-/* Four times a second: what a grade gives back, and the end of grades that nobody looks at. */
+/* Four times a second: what a grade gives back, the end of grades that nobody looks at, and the memory
+ * of bursts that are over. */
 void pressure_tick(struct path *);
 
 #endif

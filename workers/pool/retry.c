@@ -12,9 +12,10 @@
 
 static uint64_t requests_of(const struct board *b, uint32_t slot, uint32_t gen)
 {
+	uint32_t used = min_of(__atomic_load_n(&b->used, __ATOMIC_RELAXED), b->workers);
 	uint64_t sum = 0;
 
-	for (unsigned w = 0; w < b->workers && w < BOARD_WORKERS; w++) {
+	for (unsigned w = 0; w < used && w < BOARD_WORKERS; w++) {
 		const struct board_service *s = &b->worker[w].service[slot];
 
 		for (unsigned i = SC_requests_1xx; board_get(&s->gen) == gen && i <= SC_flows; i++)

@@ -23,7 +23,7 @@ uint64_t never_count;
 static struct panic_page *the_page;
 static char the_role[16];
 static const char *doing = "";
-static const uint32_t *trail_at_hand;
+static const struct trail *trail_at_hand;
 static volatile sig_atomic_t panicking;
 
 extern char __executable_start[];	/* from the linker: makes addresses position-independent */
@@ -36,6 +36,11 @@ static void put_str(char *to, size_t n, const char *from)
 		to[i] = from[i];
 	for (; i < n; i++)
 		to[i] = 0;
+}
+
+static uint32_t in_bytes(unsigned word)
+{
+	return (word & 0xf) | (word >> 4 & 0xf) << 8 | (word >> 8 & 0xf) << 16 | word >> 12 << 24;
 }
 
 static void page_fill(struct panic_page *p, const char *file, int line, int signo, uintptr_t addr,
@@ -57,7 +62,7 @@ static void page_fill(struct panic_page *p, const char *file, int line, int sign
 	put_str(p->what, sizeof p->what, what);
 	put_str(p->version, sizeof p->version, PACKAGE_VERSION);
 	for (int i = 0; i < PANIC_TRAIL; i++)
-		p->trail[i] = trail_at_hand ? trail_at_hand[i] : 0;
+		p->trail[i] = trail_at_hand ? in_bytes(trail_at(trail_at_hand, (unsigned)i)) : 0;
 	for (int i = 0; i < PANIC_FRAMES; i++)
 		p->frames[i] = i < n ? (uint64_t)((char *)frames[i] - __executable_start) : 0;
 	__atomic_store_n(&p->magic, PANIC_MAGIC, __ATOMIC_RELEASE);
@@ -140,7 +145,7 @@ void panic_doing(const char *what)
 	doing = what;
 }
 
-void panic_trail(const uint32_t *trail)
+void panic_trail(const struct trail *trail)
 {
 	trail_at_hand = trail;
 }

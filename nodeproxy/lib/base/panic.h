@@ -15,9 +15,10 @@
 #include <stdint.h>
 
 #include "nodeproxy/lib/base/must.h"
+#include "nodeproxy/lib/base/trail.h"
 
 #define PANIC_MAGIC	  0x4e50414eu	/* "NPAN" */
-#define PANIC_TRAIL	  16		/* transitions kept */
+#define PANIC_TRAIL	  TRAIL_LEN	/* transitions kept */
 #define PANIC_FRAMES	  24
 #define PANIC_PAGE_BYTES  4096
 
@@ -35,7 +36,7 @@ struct panic_page {
 	char file[96];
 	char what[512];
 	char version[64];
-	uint32_t trail[PANIC_TRAIL];	/* packed transitions: see trail.h */
+	uint32_t trail[PANIC_TRAIL];	/* oldest first: state, event, state, a byte each; 0: none */
 	uint64_t frames[PANIC_FRAMES];	/* return addresses relative to the executable's base */
 };
 static_must(sizeof(struct panic_page) <= PANIC_PAGE_BYTES);
@@ -46,8 +47,8 @@ void panic_init(struct panic_page *page, const char *role);
 
 /* Words for the page, should we die now.  what must be a string that stays (a literal). */
 void panic_doing(const char *what);
-/* The trail of the conn at hand: PANIC_TRAIL packed transitions (borrowed); NULL: none. */
-void panic_trail(const uint32_t *trail);
+/* The trail of the conn at hand (borrowed); NULL: none. */
+void panic_trail(const struct trail *);
 
 /* A page as text lines for the operator, bounded by n bytes; returns the length written. */
 size_t panic_page_text(const struct panic_page *page, char *out, size_t n);

@@ -5,6 +5,7 @@
 #include "nodeproxy/lib/base/ring.h"
 
 #include <errno.h>
+#include <sys/mman.h>
 
 #define WORD 4u
 
@@ -95,6 +96,23 @@ void ring_commit(struct ring *r, enum ring_kind kind, size_t n)
 	memcpy(r->sh->data + (r->cursor & (r->bytes - 1)), &word, WORD);
 	r->cursor += WORD + ((n + WORD - 1) & ~(size_t)(WORD - 1));
 	__atomic_store_n(&r->sh->head, r->cursor, __ATOMIC_RELEASE);
+}
+
+void ring_rest(struct ring *r)
+{
+	uintptr_t from = ((uintptr_t)r->sh->data + 4095) & ~(uintptr_t)4095;
+	uintptr_t to = ((uintptr_t)r->sh->data + r->bytes) & ~(uintptr_t)4095;
+
+	if (r->cursor != r->rests_at) {
+		r->rests_at = r->cursor;
+		return;
+	}
+	/* All of the ring is ours to write now; what a reader says that lies loses only its own records. */
+	if (r->cursor == r->rested_at || from >= to ||
+	    __atomic_load_n(&r->sh->tail, __ATOMIC_ACQUIRE) != r->cursor)
+		return;
+	madvise((void *)from, to - from, MADV_REMOVE);
+	r->rested_at = r->cursor;
 }
 
 bool ring_take(struct ring *r, enum ring_kind *kind, uint8_t out[RING_RECORD_MAX], size_t *n)

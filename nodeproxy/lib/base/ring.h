@@ -34,6 +34,8 @@ struct ring {
 	uint32_t bytes;		/* private copies: never read back from shared memory */
 	uint64_t cursor;
 	uint64_t seen_tail;	/* writer: last tail read, so most puts do not touch it */
+	uint64_t rests_at;	/* writer: the cursor at the last ring_rest() */
+	uint64_t rested_at;	/* writer: the cursor when the pages were given back last */
 	uint64_t nonsense;	/* reader: times the writer's bytes made no sense */
 };
 
@@ -53,5 +55,8 @@ void ring_commit(struct ring *, enum ring_kind, size_t n);
 /* The oldest record, copied out (n bytes at most RING_RECORD_MAX); false when there is none. */
 bool ring_take(struct ring *, enum ring_kind *kind, uint8_t out[RING_RECORD_MAX], size_t *n);
 uint64_t ring_dropped(const struct ring *);
+/* By the writer, now and then, with nothing reserved: when all was read and nothing was written since
+ * the last call, the pages go back to the kernel.  (Shared memory only; elsewhere nothing happens.) */
+void ring_rest(struct ring *);
 
 #endif

@@ -63,6 +63,25 @@ START_TEST(a_fifth_of_the_requests_of_all_workers_together)
 }
 END_TEST
 
+START_TEST(a_look_makes_no_memory_for_workers_that_never_were)
+{
+	struct board *b = fresh(BOARD_WORKERS);
+	unsigned made = 0;
+
+	board_add(&board_service(b, 1, 3, 1)->c[SC_requests_5xx], 1);
+	(void)taken(b, 10, 0);
+	for (unsigned w = 0; w < BOARD_WORKERS; w++) {
+		uintptr_t page = (uintptr_t)&b->worker[w].service[3] & ~(uintptr_t)4095;
+		unsigned char in = 0;
+
+		ck_assert_int_eq(mincore((void *)page, 4096, &in), 0);
+		made += in & 1;
+	}
+	ck_assert_uint_le(made, 2);
+	munmap(b, board_bytes(BOARD_WORKERS));
+}
+END_TEST
+
 START_TEST(what_a_sibling_wrote_is_survived)
 {
 	struct board *b = fresh(1);
@@ -78,4 +97,5 @@ START_TEST(what_a_sibling_wrote_is_survived)
 END_TEST
 
 UNIT_TESTS("retry", a_quiet_service_may_retry_ten_times_a_second,
+	   a_look_makes_no_memory_for_workers_that_never_were,
 	   a_fifth_of_the_requests_of_all_workers_together, what_a_sibling_wrote_is_survived)

@@ -275,7 +275,7 @@ START_TEST(trimming_gives_back_free_pages_and_touches_no_object)
 		if (i != 40)
 			slab_give(&s, at[i]);
 	for (int i = 0; i < 4; i++)
-		slab_trim(&s, &from, 20);	/* in pieces, and round again */
+		slab_trim(&s, &from, 20, SLAB_TRIM_FREE);	/* in pieces, and round again */
 	for (int i = 0; i < 64; i++) {
 		uint8_t want = i < 8 || i == 40 ? 0x55 : 0;
 
@@ -284,6 +284,88 @@ START_TEST(trimming_gives_back_free_pages_and_touches_no_object)
 			continue;
 		ck_assert_msg(at[i][0] == want && at[i][1023] == want, "object %d", i);
 	}
+	slab_fini(&s);
+}
+END_TEST
+
+START_TEST(trimming_what_is_idle_spares_what_was_used_since_the_last_look)
+{
+	struct slab s;
+	uint8_t *at[32], *again;
+	uint32_t from = 0;
+
+	ck_assert_int_eq(slab_init(&s, "x", 1024, 32), 0);
+	s.raw = true;
+	for (int i = 0; i < 32; i++) {
+		at[i] = slab_take(&s, NULL);
+		memset(at[i], 0x55, 1024);
+	}
+	for (int i = 31; i >= 4; i--)
+		slab_give(&s, at[i]);
+	slab_trim(&s, &from, 32, SLAB_TRIM_IDLE);
+	for (int i = 0; i < 32; i++)
+		ck_assert_int_eq(at[i][0], 0x55);
+	again = slab_take(&s, NULL);
+	ck_assert_ptr_eq(again, at[4]);
+	slab_give(&s, again);
+	slab_trim(&s, &from, 32, SLAB_TRIM_IDLE);
+	for (int i = 0; i < 32; i++)		/* 4 shares its page with 5 to 7 */
+		ck_assert_int_eq(at[i][0], i < 8 ? 0x55 : 0);
+	slab_trim(&s, &from, 32, SLAB_TRIM_IDLE);
+	for (int i = 0; i < 32; i++)
+		ck_assert_int_eq(at[i][0], i < 4 ? 0x55 : 0);
+	/* What is cold is as good as any other, and no colder when it was used again. */
+	for (int i = 4; i < 32; i++) {
+		ck_assert_ptr_nonnull(again = slab_take(&s, NULL));
+		memset(again, 0x66, 1024);
+	}
+	ck_assert_ptr_null(slab_take(&s, NULL));
+	for (int i = 4; i < 32; i++)
+		slab_give(&s, at[i]);
+	slab_trim(&s, &from, 32, SLAB_TRIM_IDLE);
+	ck_assert_int_eq(at[8][0], 0x66);
+	slab_trim(&s, &from, 32, SLAB_TRIM_IDLE);
+	ck_assert_int_eq(at[8][0], 0);
+	slab_fini(&s);
+}
+END_TEST
+
+/* Of a burst, every tenth object stays.  As they go and others come, those move to the lowest slots. */
+START_TEST(what_is_left_of_a_burst_packs_itself)
+{
+	enum { BURST = 5000, STAY = 500 };
+	static void *left[STAY];
+	struct slab s;
+	uint32_t from = 0, high = 0;
+
+	ck_assert_int_eq(slab_init(&s, "x", 320, BURST), 0);
+	s.packs = true;
+	rand_seed(3);
+	for (int i = 0; i < BURST; i++) {
+		void *x = slab_take(&s, NULL);
+
+		if (i % (BURST / STAY) == 0)
+			left[i / (BURST / STAY)] = x;
+	}
+	for (uint32_t i = 0; i < BURST; i++)
+		if (i % (BURST / STAY))
+			slab_give(&s, s.mem + i * s.size);
+	for (int i = 0; i < 20 * STAY; i++) {
+		void **x = &left[rand_below(STAY)];
+
+		slab_give(&s, *x);
+		*x = slab_take(&s, NULL);
+	}
+	for (int i = 0; i < STAY; i++)
+		high = max_of(high, slab_ref(&s, left[i]).slot);
+	ck_assert_msg(high < 2 * STAY, "the highest is %u", high);
+	for (int i = 0; i < 2; i++)
+		slab_trim(&s, &from, BURST, SLAB_TRIM_IDLE);
+	ck_assert_uint_eq(s.live, STAY);
+	/* None is lost, none is there twice. */
+	for (int i = STAY; i < BURST; i++)
+		ck_assert_ptr_nonnull(slab_take(&s, NULL));
+	ck_assert_ptr_null(slab_take(&s, NULL));
 	slab_fini(&s);
 }
 END_TEST
@@ -327,5 +409,7 @@ UNIT_TESTS("memory", a_reference_does_not_survive_its_object, a_full_slab_says_s
 	   who_takes_and_gives_large_chunks_does_not_trouble_the_kernel,
 	   a_hash_finds_what_was_added_and_only_that,
 	   trimming_gives_back_free_pages_and_touches_no_object,
+	   trimming_what_is_idle_spares_what_was_used_since_the_last_look,
+	   what_is_left_of_a_burst_packs_itself,
 	   siphash_matches_its_reference_vector,
 	   random_choices_cover_their_range_and_repeat_with_their_seed)

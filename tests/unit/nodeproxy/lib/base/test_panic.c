@@ -46,8 +46,10 @@ static void by_must(void)
 {
 	static struct trail t;
 
+	for (unsigned i = 0; i < TRAIL_LEN; i++)
+		trail_add(&t, 4, i, 5);
 	trail_add(&t, 1, 2, 3);
-	panic_trail(t.word);
+	panic_trail(&t);
 	page->rev = 77;
 	must(1 + 1 == 3);
 }
@@ -63,7 +65,9 @@ START_TEST(a_failed_must_says_what_where_and_what_it_was_doing)
 	ck_assert_ptr_nonnull(strstr(text, "must(1 + 1 == 3)"));
 	ck_assert_ptr_nonnull(strstr(text, "test_panic.c"));
 	ck_assert_ptr_nonnull(strstr(text, "doing=relay rev=77"));
-	ck_assert_ptr_nonnull(strstr(text, "trail 1+2->3"));
+	ck_assert_ptr_null(strstr(text, "trail 4+0->5"));	/* sixteen are kept, oldest first */
+	ck_assert_ptr_nonnull(strstr(text, "trail 4+1->5\ntrail 4+2->5\n"));
+	ck_assert_ptr_nonnull(strstr(text, "trail 4+15->5\ntrail 1+2->3\n"));
 	ck_assert_ptr_nonnull(strstr(text, "role=worker"));
 }
 END_TEST

@@ -6,7 +6,10 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 
+#include "nodeproxy/lib/base/memfd.h"
 #include "nodeproxy/lib/base/rand.h"
 #include "nodeproxy/lib/base/ring.h"
 
@@ -179,6 +182,55 @@ START_TEST(memory_that_is_no_ring_is_refused)
 }
 END_TEST
 
+/* Bytes of memory that the kernel holds for it. */
+static size_t made(struct fd fd)
+{
+	struct stat st;
+
+	ck_assert_int_eq(fstat(fd.v, &st), 0);
+	return (size_t)st.st_blocks * 512;
+}
+
+START_TEST(a_ring_at_rest_costs_its_header_only)
+{
+	enum { DATA = 1 << 20 };
+	struct ring w, r;
+	enum ring_kind kind;
+	struct fd fd;
+	size_t n, full;
+	void *p;
+
+	ck_assert_int_eq(memfd_shared("t", RING_BYTES(DATA), &fd), 0);
+	ck_assert_int_eq(memfd_map_shared(fd, RING_BYTES(DATA), true, &p), 0);
+	ring_format(p, DATA);
+	ck_assert_int_eq(ring_open_writer(&w, p, RING_BYTES(DATA)), 0);
+	ck_assert_int_eq(ring_open_reader(&r, p, RING_BYTES(DATA)), 0);
+	for (int i = 0; i < 20000; i++) {
+		ck_assert(put(&w, RING_ACCESS, "0123456789012345678901234567890123456789", 40));
+		if (i < 19999)
+			ck_assert(ring_take(&r, &kind, out, &n));
+	}
+	full = made(fd);
+	ck_assert_uint_ge(full, 800000);
+	ring_rest(&w);
+	ring_rest(&w);
+	ck_assert_uint_eq(made(fd), full);	/* the last was not read */
+	ck_assert(ring_take(&r, &kind, out, &n));
+	ck_assert(put(&w, RING_ACCESS, "now", 3));
+	ck_assert(ring_take(&r, &kind, out, &n));
+	ring_rest(&w);
+	ck_assert_uint_eq(made(fd), full);	/* it was at work since the last call */
+	ring_rest(&w);
+	ck_assert_uint_le(made(fd), 8192);
+	ck_assert(put(&w, RING_ACCESS, "again", 5));
+	ck_assert(ring_take(&r, &kind, out, &n));
+	ck_assert_mem_eq(out, "again", 5);
+	ck_assert(!ring_take(&r, &kind, out, &n));
+	munmap(p, RING_BYTES(DATA));
+	fd_close(&fd);
+}
+END_TEST
+
 START_TEST(empty_padding_does_not_keep_the_reader_busy)
 {
 	struct ring w, r;
@@ -217,5 +269,5 @@ UNIT_TESTS("ring", records_come_out_in_order_and_whole, a_full_ring_drops_and_co
 	   a_new_reader_goes_on_where_the_old_one_stopped, a_new_writer_keeps_what_was_not_read,
 	   a_hostile_writer_never_leads_the_reader_astray,
 	   a_hostile_reader_never_leads_the_writer_astray, memory_that_is_no_ring_is_refused,
-	   empty_padding_does_not_keep_the_reader_busy,
+	   empty_padding_does_not_keep_the_reader_busy, a_ring_at_rest_costs_its_header_only,
 	   a_spoiled_header_is_mended_and_a_good_one_is_left_alone)
