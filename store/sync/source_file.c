@@ -8,7 +8,7 @@
  * is looked at; nothing else is believed, so a hostile directory costs refusals and time only.
  *
  *   away        no directory: asked for again, with a growing pause; what was told stands
- *   idle        every file told; an event starts a pause of 20 ms (at most 50 ms with more coming)
+ *   idle        every file told; an event starts a pause of 20 ms (at most 30 ms with more coming)
  *   telling     files asked for, at most WINDOW at a time; the last answer ends the change set
  *
  * A file that is being written (IN_MODIFY, but no IN_CLOSE_WRITE yet) is left alone for a while, and
@@ -38,7 +38,7 @@
 #include "store/sync/source.h"
 
 #define DEBOUNCE_MS	20
-#define DEBOUNCE_MAX_MS 50
+#define DEBOUNCE_MAX_MS 30	/* under a stream of changes each waits for that, and 5 ms on the way */
 #define WINDOW		64
 #define AGAIN_MIN_MS	500
 #define AGAIN_MAX_MS	5000
@@ -65,6 +65,7 @@ struct file {
 	bool settled;		/* it was older than the grain of file times when it was read */
 	bool gone;		/* as this change set found; told at its end */
 	bool writing;		/* modified and not closed since */
+	bool moved;		/* put in place by a rename, and no event since */
 	struct mono wait_until;	/* left alone till then */
 	struct stat seen;	/* not believed yet */
 	struct mono seen_at;	/* {0}: nothing is in doubt */
@@ -448,6 +449,7 @@ static void one_event(struct source_file *s, const struct inotify_event *e)
 			f->wait_until = (struct mono){ 0 };
 		f->writing = e->mask & IN_MODIFY ||
 			     (f->writing && e->mask & (IN_CREATE | IN_ATTRIB));
+		f->moved = e->mask & IN_MOVED_TO;
 	}
 	soon(s);
 }
@@ -594,9 +596,10 @@ static bool is_being_written(struct source_file *s, struct file *f, int fd, cons
 		return true;		/* lost meanwhile */
 	/* The clock of file times may be a little ahead of ours; one far ahead is another host's. */
 	age_ms = clock_unix_ms() - (st->st_mtim.tv_sec * 1000 + st->st_mtim.tv_nsec / NS_PER_MS);
-	/* A file told for the first time has nothing to lose, and the first view waits for it. */
+	/* A file told for the first time has nothing to lose, and the first view waits for it; one that
+	 * was renamed was written before, and whoever still writes it makes an event. */
 	changed = fstat(fd, &now) < 0 || !same_file(st, &now) ||
-		  (f->told && age_ms > -1000 && age_ms < YOUNG_MS);
+		  (f->told && !f->moved && age_ms > -1000 && age_ms < YOUNG_MS);
 	if (changed && !node_is_linked(&f->dirty)) {
 		list_add_tail(&s->dirty, &f->dirty);
 		f->wait_until = mono_after_ms(clock_tick(), YOUNG_MS);

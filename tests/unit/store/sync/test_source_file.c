@@ -245,6 +245,27 @@ START_TEST(a_changed_file_is_told_and_the_others_are_left_alone)
 }
 END_TEST
 
+/* However young, it was written elsewhere: it waits for no second look (under a stream of changes that
+ * was another 50 ms for many). */
+START_TEST(a_file_put_in_place_by_a_rename_is_read_once)
+{
+	int64_t ms = clock_unix_ms() + 900;
+	struct timespec young = { ms / 1000, ms % 1000 * NS_PER_MS };
+
+	begin();
+	write_file("a.yaml", "A");
+	send_dir("");
+	hear("place:a.yaml=A end ");
+	write_file(".new", "A2");
+	ck_assert_int_eq(utimensat(dir, ".new", (struct timespec[]){ young, young }, 0), 0);
+	wants = 0;
+	ck_assert_int_eq(renameat(dir, ".new", dir, "a.yaml"), 0);
+	hear("place:a.yaml=A2 end ");
+	ck_assert_uint_eq(wants, 1);
+	end();
+}
+END_TEST
+
 START_TEST(a_new_look_at_the_directory_reads_only_what_changed)
 {
 	begin();
@@ -637,6 +658,7 @@ END_TEST
 
 UNIT_TESTS("source_file", all_files_are_one_snapshot_and_others_are_not_looked_at,
 	   an_empty_directory_is_a_snapshot_of_nothing,
+	   a_file_put_in_place_by_a_rename_is_read_once,
 	   a_changed_file_is_told_and_the_others_are_left_alone,
 	   a_new_look_at_the_directory_reads_only_what_changed,
 	   a_file_that_cannot_be_opened_is_not_gone,
