@@ -68,6 +68,11 @@ static int layer_open(struct fd *fd, uint64_t rev, enum view_layer kind, struct 
 	return 0;
 }
 
+bool view_has_trash(void)
+{
+	return trash != NULL;
+}
+
 bool view_trim(void)
 {
 	struct layer *l = trash;

@@ -49,6 +49,7 @@ void view_unref(const struct view *);	/* the last one unmaps, a large base by wa
 /* Unmaps the next piece (1 MiB, under 0.1 ms) of bases that nobody uses any more; true: there is
  * more, call again in a later pass.  view_open_base() does what is left over. */
 bool view_trim(void);
+bool view_has_trash(void);	/* it would do something */
 
 /* ---- Services ---- */
 

@@ -99,6 +99,9 @@ def what_tools_rely_on(host):
     for w in s["workers"]:
         assert w["state"] == "ready" and w["rev"] == s["view_rev"] and w["restarts"] == 0 and w["pid"] > 1, w
     assert s["sources"][0]["kind"] == "file" and s["sources"][0]["refused"] == 0, s["sources"]
+    for w in host.ctl_json("get", "workers")["workers"]:
+        # It adopted a view, and that took CPU time, if not a second of it.
+        assert 0 < w["counters"]["view_step_ns_gauge"] < 1e9, w
     r = host.ctl_json("describe", "httproute", "shop/split")
     conditions = {c["type"]: c["status"] for p in r["status"]["parents"] for c in p["conditions"]}
     assert conditions["Accepted"] == "True" and conditions["ResolvedRefs"] == "True", conditions

@@ -384,6 +384,7 @@ START_TEST(a_large_base_is_unmapped_in_pieces)
 	ck_assert_uint_gt(mapped_bytes(), before + (2u << 20));
 	view_unref(v);
 	ck_assert_uint_gt(mapped_bytes(), before + (2u << 20));
+	ck_assert(view_has_trash());
 	while (view_trim())
 		calls++;
 	ck_assert_int_ge(calls, 2);
