@@ -13,6 +13,10 @@
 
 static uint32_t s[4];
 static bool simulated;
+/* Of rand_ids: read in one call, used from its end.  A size that costs the kernel a few microseconds
+ * each hundred requests. */
+static uint8_t ready[2304];
+static size_t n_ready;
 
 static uint32_t rotl(uint32_t x, int k)
 {
@@ -94,4 +98,20 @@ void rand_bytes(void *p, size_t n)
 	}
 	for (size_t i = 0; i < n; i++)
 		b[i] = (uint8_t)(rand_u32() >> 24);
+}
+
+void rand_ids(void *p, size_t n)
+{
+	must(n <= 64);
+	if (simulated) {
+		rand_bytes(p, n);
+		return;
+	}
+	if (unlikely(n_ready < n)) {
+		kernel_bytes(ready, sizeof ready);
+		n_ready = sizeof ready;
+	}
+	n_ready -= n;
+	memcpy(p, ready + n_ready, n);
+	memset(ready + n_ready, 0, n);		/* given out once */
 }
