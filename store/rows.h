@@ -28,6 +28,7 @@ struct row_tenant {
 	uint32_t weight;	/* 1..1000, default 1 */
 	uint64_t memory_bytes;	/* 0: the knob */
 	uint32_t connections;	/* 0: the knob */
+	uint32_t requests;	/* 0: the knob */
 };
 
 enum row_protocol { ROW_TCP, ROW_UDP, ROW_SCTP };

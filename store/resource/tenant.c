@@ -29,6 +29,7 @@ int make_tenant(struct judge *j, const struct doc_node *root, struct row *r)
 	}
 	t->weight = (uint32_t)make_number(spec, "weight", 1);
 	t->connections = (uint32_t)make_number(quotas, "connections", 0);
+	t->requests = (uint32_t)make_number(quotas, "requests", 0);
 	if (doc_get(quotas, "memory") && !schema_quantity(make_slice_of(quotas, "memory"), &bytes))
 		return -EINVAL;		/* the schema has read it already */
 	t->memory_bytes = bytes;

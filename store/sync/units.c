@@ -674,6 +674,7 @@ static bool settle_space(struct model *m, struct space *s)
 			unit.weight = row->tenant.weight;
 			unit.memory_bytes = row->tenant.memory_bytes;
 			unit.connections = row->tenant.connections;
+			unit.requests = row->tenant.requests;
 		}
 		r = builder_set_namespace(m->builder, &unit);
 	} else if (s->in_view) {

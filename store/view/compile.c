@@ -190,6 +190,7 @@ int compile_namespace(const struct unit_namespace *ns, uint32_t id, struct unit_
 		u->tenant = tenant;
 		u->weight = ns->weight < 1 ? 1 : ns->weight > 1000 ? 1000 : ns->weight;
 		u->connections = ns->connections;
+		u->requests = ns->requests;
 		u->memory_bytes = ns->memory_bytes;
 	}
 	return out_end(&o, id, UNIT_NAMESPACE, (struct slice){ 0 }, ns->name);

@@ -48,7 +48,7 @@ struct unit_namespace {
 	struct slot_gen tenant_slot;
 	uint32_t weight; /* 1..1000 */
 	uint64_t memory_bytes;
-	uint32_t connections;
+	uint32_t connections, requests;
 };
 
 /* A unit in the making; bytes and refs are malloc'ed, unit_bytes_fini() frees them. */

@@ -142,8 +142,8 @@ void view_dump(const struct view *v, void (*say)(void *arg, const char *p, size_
 		add_name(&s, "namespace ", ns.name);
 		add_name(&s, " tenant=", ns.tenant);
 		add_slot(&s, ns.tenant_slot);
-		strbuf_printf(&s, " weight=%u memory=%llu connections=%u", ns.weight,
-			      (unsigned long long)ns.memory_bytes, ns.connections);
+		strbuf_printf(&s, " weight=%u memory=%llu connections=%u requests=%u", ns.weight,
+			      (unsigned long long)ns.memory_bytes, ns.connections, ns.requests);
 		end(&d, &s);
 	}
 	for (uint32_t i = 0; view_service_nth(v, i, &svc); i++)

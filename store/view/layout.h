@@ -22,7 +22,7 @@
 #include "nodeproxy/lib/net/addr.h"
 
 #define VIEW_MAGIC     0x5756504eu /* "NPVW" */
-#define VIEW_VERSION   1u
+#define VIEW_VERSION   2u
 #define VIEW_MAX_BYTES (4ull << 30)
 /* An overlay is verified in one go, about 2 ms at this size; the builder stays well below. */
 #define OVERLAY_MAX_BYTES (16ull << 20)
@@ -138,8 +138,7 @@ struct unit_nspace {
 	uint32_t slot, gen; /* of the tenant */
 	uint32_t tenant;
 	uint32_t weight;
-	uint32_t connections;
-	uint32_t zero;
+	uint32_t connections, requests;
 	uint64_t memory_bytes;
 };
 static_must(sizeof(struct unit_nspace) % 8 == 0);

@@ -355,6 +355,7 @@ static void namespace_of(struct slice u, struct vnamespace *ret)
 		.weight = n->weight,
 		.memory_bytes = n->memory_bytes,
 		.connections = n->connections,
+		.requests = n->requests,
 	};
 }
 

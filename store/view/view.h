@@ -151,7 +151,7 @@ struct vnamespace {
 	struct slot_gen tenant_slot;
 	uint32_t weight;		/* of the tenant, 1..1000 */
 	uint64_t memory_bytes;		/* quota per worker, 0: the knob */
-	uint32_t connections;		/* quota per worker, 0: the knob */
+	uint32_t connections, requests;	/* quotas per worker, 0: the knob */
 };
 
 /* Any name has an answer: a namespace nobody wrote down is its own tenant with defaults; then

@@ -30,11 +30,12 @@ struct rig {
 	uint16_t port;			/* of the front */
 	int back_fd[RIG_BACKS];		/* listening sockets of endpoints; -1: closed */
 	uint16_t back_port[RIG_BACKS];
-	char log[6144 + 1];		/* last access line */
+	char log[ACCESS_LINE_MAX + 1];	/* last access line */
 	unsigned lines;
 };
 
-/* change may set knobs before the path starts (NULL: none). */
+/* change may set knobs before the path starts (NULL: none); headers.request_id and .traceparent are
+ * pass until then. */
 struct rig *rig_new(const char *view, void (*change)(struct knobs *));
 void rig_free(struct rig **);
 /* What an event of the set does, for poll_collect(). */
@@ -48,7 +49,7 @@ bool rig_nobody_calls(struct rig *, int back);	/* after some passes */
 void rig_close_back(struct rig *, int back);	/* nobody listens there any more */
 void rig_say(struct rig *, int fd, const char *text);
 void rig_say_bytes(struct rig *, int fd, const void *p, size_t n);
-/* Exactly this comes next. */
+/* Exactly this comes next, but for Date lines that text does not have. */
 void rig_hear(struct rig *, int fd, const char *text);
 /* Everything up to an empty line, NUL-terminated. */
 const char *rig_hear_head(struct rig *, int fd);

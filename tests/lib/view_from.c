@@ -131,6 +131,8 @@ static void say_namespace(struct world *w, const char *line, char **word, int n)
 			u.memory_bytes = (uint64_t)atoll(v);
 		else if ((v = value(word[i], "connections")))
 			u.connections = (uint32_t)atoi(v);
+		else if ((v = value(word[i], "requests")))
+			u.requests = (uint32_t)atoi(v);
 		else
 			wrong(line, "what is %s?", word[i]);
 	}

@@ -26,7 +26,7 @@ def rows(path, macro):
 def main():
     bad, n = [], 0
     page = (read("man/nodeproxy.yaml.5") or "").replace("\\-", "-").replace("\\&", "")
-    for macro in ("STR", "NUM", "ENU", "LSTR", "LENU"):
+    for macro in ("STR", "NUM", "ENU", "LSTR", "LNUM", "LENU"):
         for row in rows("nodeproxy/lib/knobs/knobs.def", macro):
             n += 1
             key = re.match(r'"([^"]+)"', row)

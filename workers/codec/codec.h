@@ -20,8 +20,12 @@ enum header_name {
 	HN_OTHER, HN_HOST, HN_CONNECTION, HN_KEEP_ALIVE, HN_PROXY_CONNECTION, HN_TE, HN_TRAILER,
 	HN_TRANSFER_ENCODING, HN_CONTENT_LENGTH, HN_UPGRADE, HN_EXPECT, HN_DATE, HN_VIA,
 	HN_X_FORWARDED_FOR, HN_X_FORWARDED_PROTO, HN_X_FORWARDED_HOST, HN_FORWARDED,
-	HN_X_REQUEST_ID, HN_TRACEPARENT, HN_PROXY_AUTHENTICATE, HN_PROXY_AUTHORIZATION, HNS
+	HN_X_REQUEST_ID, HN_TRACEPARENT, HN_TRACESTATE, HN_PROXY_AUTHENTICATE,
+	HN_PROXY_AUTHORIZATION, HNS
 };
+
+/* As a bit of head.has and head.twice. */
+#define HN_BIT(id) (1u << (id))
 
 struct header {
 	struct slice line;	/* whole, with CRLF, as it came; n 0: not from HTTP/1 */
@@ -51,8 +55,16 @@ struct head {
 	enum body_kind body;
 	uint64_t length;		/* BODY_LENGTH */
 	size_t bytes;			/* of the head in the input, with its empty line */
+	uint32_t has, twice;		/* HN_BITs: names of its lines, and those of more than one */
 	uint32_t n;
 	struct header h[HEAD_LINES_MAX];
+	uint16_t at[HNS];		/* the last line of each name that it has; else not set */
 };
+
+/* The last line of a name that the head has. */
+static inline const struct header *head_line(const struct head *m, enum header_name id)
+{
+	return &m->h[m->at[id]];
+}
 
 #endif

@@ -39,17 +39,21 @@ struct http1_out {
 	bool keep_alive;		/* what we tell the other side about its connection */
 	bool chunked;			/* body goes out chunked, else as head.body says */
 	bool to_http10;			/* the other side speaks HTTP/1.0: no chunks */
-	struct slice extra;		/* complete lines to add ("X-Forwarded-For: …\r\n"), or none */
+	struct slice extra, more;	/* complete lines to add ("X-Forwarded-For: …\r\n"), or none */
+	struct slice date;		/* the Date line of a final response that has none */
 };
 int http1_put_request(const struct head *, const struct http1_out *, struct arena *,
 		      struct iovec *, int max);
 int http1_put_response(const struct head *, const struct http1_out *, struct arena *,
 		       struct iovec *, int max);
 
-/* A local answer: short text body, `x-nodeproxy-reason: NAME`, Connection: close unless keep.
- * Written into out; returns its length (never cut: out holds at least 512 bytes). */
-size_t http1_local_answer(unsigned status, enum reason, bool keep, bool head_only, char *out,
-			  size_t room);
+/* A local answer: short text body, `x-nodeproxy-reason: NAME`, Connection: close unless keep; date
+ * is its Date line.  Written into out; returns its length (never cut: out holds at least 512 bytes). */
+size_t http1_local_answer(unsigned status, enum reason, bool keep, bool head_only,
+			  struct slice date, char *out, size_t room);
+/* "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n" without a NUL, of a time in Unix seconds. */
+#define HTTP1_DATE_TEXT 37
+void http1_date(int64_t unix_s, char out[HTTP1_DATE_TEXT]);
 const char *http_status_text(unsigned status);	/* "Bad Gateway"; "" when unknown */
 
 /* ---- bodies ---- */
@@ -58,7 +62,7 @@ const char *http_status_text(unsigned status);	/* "Bad Gateway"; "" when unknown
 #define HTTP1_BODY_IOVS 8
 
 enum body_state { BODY_AT_START, BODY_DATA, BODY_CHUNK_SIZE, BODY_CHUNK_END, BODY_TRAILERS,
-		  BODY_DONE, BODY_BAD };
+		  BODY_DONE, BODY_BAD, BODY_OVER };
 
 struct http1_body {
 	enum body_kind kind;
@@ -69,6 +73,7 @@ struct http1_body {
 	uint16_t line;		/* bytes of the chunk-size line or trailers seen, bounded */
 	uint64_t left;		/* of the length, or of the chunk at hand */
 	uint64_t passed;	/* body bytes so far, without framing */
+	uint64_t most;		/* of a chunked body; 0: any number */
 	uint8_t name_n;
 	char name[63];		/* of the trailer at hand; longer names are refused */
 };
@@ -79,8 +84,8 @@ void http1_body_init(struct http1_body *, const struct head *, bool encode);
  * most 24 + 64 bytes of it per call: the arena may be reset once the iovecs are written or copied).
  * Input may be split anywhere; all of it is taken unless the body ends in it or iovecs ran out
  * (then call again).  Returns their number, 0 also when only framing came, or -1: bad framing (the
- * caller knows the side) or no room in the arena.  state BODY_DONE: the body is complete, the rest of in is the next
- * message's.  in_end: the sender has closed; ends BODY_UNTIL_CLOSE, else it is a cut (caller). */
+ * caller knows the side; state BODY_BAD), a chunk that goes beyond most (BODY_OVER), or no room in
+ * the arena.  state BODY_DONE: the body is complete, the rest of in is the next message's.  in_end: the sender has closed; ends BODY_UNTIL_CLOSE, else it is a cut (caller). */
 int http1_body_pass(struct http1_body *, struct slice in, bool in_end, struct arena *,
 		    struct iovec *, int max, size_t *used);
 /* Bytes that may be moved without looking (splice): left of a LENGTH body, or UINT64_MAX for

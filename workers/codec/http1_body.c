@@ -293,6 +293,12 @@ static int bad(struct http1_body *b)
 	return -1;
 }
 
+/* A chunk was announced with which the body is larger than it may be. */
+static bool is_over(const struct http1_body *b)
+{
+	return b->most && b->left > b->most - b->passed;
+}
+
 static int pass_chunked(struct http1_body *b, struct slice in, struct arena *a, struct out *o,
 			size_t *used)
 {
@@ -307,6 +313,10 @@ static int pass_chunked(struct http1_body *b, struct slice in, struct arena *a, 
 				goto out;
 			if (!size_byte(b, *p++))
 				return bad(b);
+			if (b->state == BODY_DATA && unlikely(is_over(b))) {
+				b->state = BODY_OVER;
+				return -1;
+			}
 			if (b->state == BODY_TRAILERS && b->encode &&
 			    (!out_close_chunk(o, a) || !out_add(o, ZERO_AT, 3)))
 				return bad(b);
@@ -378,7 +388,7 @@ int http1_body_pass(struct http1_body *b, struct slice in, bool in_end, struct a
 	*used = 0;
 	if (b->state == BODY_DONE)
 		return 0;
-	if (b->state == BODY_BAD || never(max < HTTP1_BODY_IOVS))
+	if (b->state == BODY_BAD || b->state == BODY_OVER || never(max < HTTP1_BODY_IOVS))
 		return -1;
 	if (b->kind == BODY_CHUNKED)
 		return pass_chunked(b, in, a, &o, used);

@@ -180,7 +180,13 @@ static int parse_lines(const uint8_t **pp, const uint8_t *end, const struct http
 		h->name = slice_of(start, (size_t)(colon - start));
 		h->value = slice_of(value, (size_t)(stop - value));
 		h->id = header_name_of(h->name);
-		h->drop = h->id != HN_OTHER && said_line(s, h->id, h->value);
+		h->drop = false;
+		if (h->id != HN_OTHER) {
+			ret->twice |= ret->has & HN_BIT(h->id);
+			ret->has |= HN_BIT(h->id);
+			ret->at[h->id] = (uint16_t)(h - ret->h);
+			h->drop = said_line(s, h->id, h->value);
+		}
 	}
 }
 
@@ -190,6 +196,7 @@ static bool may_be_nominated(enum header_name id)
 {
 	switch (id) {
 	case HN_EXPECT:
+	case HN_DATE:
 	case HN_VIA:
 	case HN_X_FORWARDED_FOR:
 	case HN_X_FORWARDED_PROTO:
@@ -197,6 +204,7 @@ static bool may_be_nominated(enum header_name id)
 	case HN_FORWARDED:
 	case HN_X_REQUEST_ID:
 	case HN_TRACEPARENT:
+	case HN_TRACESTATE:
 		return false;
 	default:
 		return true;

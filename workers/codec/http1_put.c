@@ -6,6 +6,8 @@
  * First line, Host, framing and connection lines are always written by us; all other lines go out
  * from where they lie, in their order, and lines that follow each other there share one iovec (the
  * last one with the empty line that ended the head).  Most heads leave as two or three pieces. */
+#include <time.h>
+
 #include "workers/codec/headers.h"
 #include "workers/codec/http1.h"
 #include "nodeproxy/lib/base/strbuf.h"
@@ -70,10 +72,10 @@ static size_t own_room(struct slice s)
 	return s.n > COPY_MAX ? 0 : s.n;
 }
 
-/* 320: all literal text of a head, every line of it at once, is 234 bytes, numbers 23. */
+/* 384: all literal text of a head, every line of it at once, is 234 bytes, numbers 23, the date 37. */
 static bool put_start(struct put *o, struct arena *a, struct iovec *iov, int max, size_t variable)
 {
-	*o = (struct put){ .iov = iov, .max = max, .room = 320 + variable };
+	*o = (struct put){ .iov = iov, .max = max, .room = 384 + variable };
 	o->own = arena_take(a, o->room);
 	return o->own != NULL;
 }
@@ -143,7 +145,7 @@ int http1_put_request(const struct head *m, const struct http1_out *how, struct 
 
 	if (!put_start(&o, a, iov, max, own_room(m->method) + own_room(m->path) +
 		       own_room(m->query) + 2 * own_room(m->authority) + own_room(token) +
-		       own_room(how->extra)))
+		       own_room(how->extra) + own_room(how->more)))
 		return -1;
 	put_bytes(&o, m->method);
 	put_text(&o, " ");
@@ -170,6 +172,7 @@ int http1_put_request(const struct head *m, const struct http1_out *how, struct 
 	put_connection(&o, !how->keep_alive && token.n == 0, how->keep_alive && how->to_http10,
 		       token, m->te_trailers);
 	put_bytes(&o, how->extra);
+	put_bytes(&o, how->more);
 	return put_lines(&o, m, chunked);
 }
 
@@ -185,7 +188,7 @@ int http1_put_response(const struct head *m, const struct http1_out *how, struct
 	struct put o;
 
 	if (!put_start(&o, a, iov, max, own_room(m->status_text) + own_room(m->upgrade_token) +
-		       own_room(how->extra)))
+		       own_room(how->extra) + own_room(how->more)))
 		return -1;
 	put_text(&o, "HTTP/1.1 ");
 	put_number(&o, m->status);
@@ -198,26 +201,37 @@ int http1_put_response(const struct head *m, const struct http1_out *how, struct
 		put_text(&o, "Content-Length: ");
 		put_number(&o, m->length);
 		put_text(&o, "\r\n");
-	} else if (m->body == BODY_NONE && m->status >= 200 && m->status != 204) {
+	} else if (m->body == BODY_NONE && m->status >= 200 && m->status != 204 &&
+		   m->has & HN_BIT(HN_CONTENT_LENGTH)) {
 		/* HEAD and 304 tell the length of what they do not send. */
-		for (uint32_t i = 0; i < m->n; i++) {
-			if (m->h[i].id != HN_CONTENT_LENGTH)
-				continue;
-			put_text(&o, "Content-Length: ");
-			put_number(&o, m->length);
-			put_text(&o, "\r\n");
-			break;
-		}
+		put_text(&o, "Content-Length: ");
+		put_number(&o, m->length);
+		put_text(&o, "\r\n");
 	}
 	if (m->status == 101)
 		put_connection(&o, false, false, m->upgrade_token, false);
 	else if (!interim && m->body != BODY_TUNNEL)
 		put_connection(&o, !keep, keep && how->to_http10, m->upgrade_token, false);
+	if (m->status >= 200 && !(m->has & HN_BIT(HN_DATE)))
+		put_bytes(&o, how->date);
 	put_bytes(&o, how->extra);
+	put_bytes(&o, how->more);
 	return put_lines(&o, m, chunked);
 }
 
 /* ---- our own answers ---- */
+
+void http1_date(int64_t unix_s, char out[HTTP1_DATE_TEXT])
+{
+	char text[HTTP1_DATE_TEXT + 1];
+	time_t t = (time_t)unix_s;
+	struct tm tm;
+
+	/* No locale is ever set, so names are English. */
+	must(gmtime_r(&t, &tm) &&
+	     strftime(text, sizeof text, "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &tm) == HTTP1_DATE_TEXT);
+	memcpy(out, text, HTTP1_DATE_TEXT);
+}
 
 const char *http_status_text(unsigned status)
 {
@@ -249,8 +263,8 @@ const char *http_status_text(unsigned status)
 	}
 }
 
-size_t http1_local_answer(unsigned status, enum reason why, bool keep, bool head_only, char *out,
-			  size_t room)
+size_t http1_local_answer(unsigned status, enum reason why, bool keep, bool head_only,
+			  struct slice date, char *out, size_t room)
 {
 	const struct reason_row *row = reason_row(why);
 	struct strbuf b = strbuf_on(out, room);
@@ -259,7 +273,9 @@ size_t http1_local_answer(unsigned status, enum reason why, bool keep, bool head
 	strbuf_u64(&b, status);
 	strbuf_addc(&b, ' ');
 	strbuf_adds(&b, http_status_text(status));
-	strbuf_adds(&b, "\r\nContent-Type: text/plain\r\nContent-Length: ");
+	strbuf_adds(&b, "\r\n");
+	strbuf_add(&b, date);
+	strbuf_adds(&b, "Content-Type: text/plain\r\nContent-Length: ");
 	strbuf_u64(&b, strlen(row->words) + 1);
 	strbuf_adds(&b, "\r\nx-nodeproxy-reason: ");
 	strbuf_adds(&b, row->name);

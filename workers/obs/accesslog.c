@@ -11,8 +11,10 @@
 /* Six bytes per byte when all of it is escaped in JSON. */
 #define WORST 6
 /* The longest line: who; service and route of 63 + 1 + 63 + 6 bytes and a few; a method of 32; the
- * path; an endpoint of 56; 8 numbers of 20 digits; at most 400 bytes of names and time. */
-static_must(ACCESS_WHO_MAX + WORST * (2 * 135 + 32 + ACCESS_PATH_MAX + 56) + 8 * 20 + 400 <=
+ * path; an endpoint of 56; a request id; 8 numbers of 20 digits; at most 400 bytes of names and
+ * time. */
+static_must(ACCESS_WHO_MAX +
+		    WORST * (2 * 135 + 32 + ACCESS_PATH_MAX + 56 + ACCESS_REQUEST_ID_MAX) + 8 * 20 + 400 <=
 	    ACCESS_LINE_MAX);
 static_must(3 * 63 * WORST + 60 <= ACCESS_WHO_MAX);
 
@@ -82,7 +84,9 @@ static char *put_word(char *q, struct slice s, size_t max, bool json)
 		return q;
 	}
 	for (size_t i = 0; i < n; i++) {
-		if (s.p[i] == ' ')
+		if (likely(is_plain(s.p[i])))
+			*q++ = (char)s.p[i];
+		else if (s.p[i] == ' ')
 			*q++ = '_';
 		else
 			q = put_escaped(q, slice_of(s.p + i, 1), 1, json);
@@ -171,7 +175,9 @@ static char *put_text(char *q, struct accesslog *a, const struct access_line *l,
 	q = PUT(q, " response_us=");
 	q = put_i64(q, l->response_us);
 	q = PUT(q, " rev=");
-	return put_u64(q, l->rev);
+	q = put_u64(q, l->rev);
+	q = PUT(q, " request_id=");
+	return put_word(q, l->request_id, ACCESS_REQUEST_ID_MAX, false);
 }
 
 static char *put_json(char *q, struct accesslog *a, const struct access_line *l,
@@ -208,6 +214,9 @@ static char *put_json(char *q, struct accesslog *a, const struct access_line *l,
 	q = put_i64(q, l->response_us);
 	q = PUT(q, ",\"rev\":");
 	q = put_u64(q, l->rev);
+	q = PUT(q, ",\"request_id\":\"");
+	q = put_word(q, l->request_id, ACCESS_REQUEST_ID_MAX, true);
+	*q++ = '"';
 	*q++ = '}';
 	return q;
 }

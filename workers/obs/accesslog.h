@@ -10,6 +10,7 @@
  * text   time=2026-11-22T18:00:00.123Z tenant=… namespace=… listener=… service=ns/name:80
  *        route=ns/name method=GET path="/x" status=200 reason=DONE flag=- endpoint=1.2.3.4:80
  *        bytes_in=90 bytes_out=260 duration_us=123 connect_us=0 response_us=101 rev=5
+ *        request_id=…
  * json   an object of the same members; numbers are numbers */
 #ifndef WORKERS_OBS_ACCESSLOG_H
 #define WORKERS_OBS_ACCESSLOG_H
@@ -20,8 +21,9 @@
 #include "nodeproxy/lib/base/slice.h"
 
 #define ACCESS_PATH_MAX	 256
+#define ACCESS_REQUEST_ID_MAX 128
 #define ACCESS_WHO_MAX	 1280	/* bytes of the part made once per listener */
-#define ACCESS_LINE_MAX	 6144
+#define ACCESS_LINE_MAX	 6400
 
 struct accesslog {
 	struct ring *ring;
@@ -37,6 +39,7 @@ struct access_line {
 	struct slice service, route;	/* empty: "-" */
 	struct slice method, path;	/* of strangers */
 	struct slice endpoint;
+	struct slice request_id;	/* of strangers, or made here */
 	unsigned status;		/* 0: none was sent */
 	enum reason reason;
 	uint64_t bytes_in, bytes_out;

@@ -209,6 +209,7 @@ static bool next_written(int fd, off_t *at, off_t end, off_t *ret_to)
 static void bury_tenant(struct board_tenant *t)
 {
 	board_set(&t->c[TC_conns_gauge], 0);
+	board_set(&t->c[TC_requests_gauge], 0);
 	board_set(&t->c[TC_memory_gauge], 0);
 	board_set(&t->c[TC_memory_grade_gauge], 0);
 }

@@ -20,7 +20,7 @@
 #include "workers/obs/hist.h"
 
 #define BOARD_MAGIC	0x4e504244u	/* "NPBD" */
-#define BOARD_VERSION	2u
+#define BOARD_VERSION	3u
 #define BOARD_WORKERS	64
 #define BOARD_TENANTS	1024		/* slot 0: everybody without a slot of their own */
 #define BOARD_SERVICES	16384		/* slot 0 likewise */

@@ -25,7 +25,7 @@ static void answer_locally(struct exchange *ex, const struct reason_row *row)
 		ex->up.done = http1_body_is_done(&ex->up.body) && ex->up.body.kind == BODY_NONE;
 	keep = may_keep(ex) && row->fault != FAULT_FRONT;
 	v.iov_len = http1_local_answer((unsigned)row->http, (enum reason)ex->reason, keep,
-				       ex->is_head, text, sizeof text);
+				       ex->is_head, path_date(c->path), text, sizeof text);
 	ex->status = (unsigned)row->http;
 	ex->bytes_out += v.iov_len;
 	if (leg_send(&c->front, conn_purse(c), &v, 1) < 0)
@@ -116,6 +116,7 @@ enum step stage_account(struct exchange *ex)
 		.method = ex->method,
 		.path = ex->path_text,
 		.endpoint = ex->endpoint_text,
+		.request_id = ex->request_id,
 		.status = ex->status,
 		.reason = (enum reason)ex->reason,
 		.bytes_in = ex->bytes_in,
@@ -126,6 +127,11 @@ enum step stage_account(struct exchange *ex)
 		.rev = ex->rev,
 	};
 	accesslog_put(&p->log, &line);
+	if (ex->is_counted) {
+		tenant_request_over(ex->tenant);
+		c->gate->requests--;
+		ex->is_counted = false;
+	}
 	if (ex->is_http)
 		sched_finished(&p->sched);
 	exchange_release_back(ex,

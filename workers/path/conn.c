@@ -95,6 +95,7 @@ static void enter_closed(struct conn *c, enum conn_state was, enum conn_event ev
 	list_add_tail(&p->dead_conns, &c->node);
 	p->fds.gone++;
 	tenant_leave(c->tenant);
+	c->gate->conns--;
 }
 
 static void bug(struct conn *c, enum conn_state was, enum conn_event ev)
@@ -316,8 +317,9 @@ static bool step_detect(struct conn *c)
 	}
 }
 
-/* A head that is refused: an exchange that is over before its first stage. */
-static bool refuse(struct conn *c, enum reason why)
+/* A head that is refused: an exchange that is over before its first stage.  h: as far as it was
+ * parsed; NULL: not at all. */
+static bool refuse(struct conn *c, enum reason why, const struct head *h)
 {
 	c->ex = exchange_new(c, NULL);
 	if (c->ex == NULL) {
@@ -325,6 +327,8 @@ static bool refuse(struct conn *c, enum reason why)
 		return false;
 	}
 	c->ex->is_http = true;
+	if (h)
+		exchange_keep_id(c->ex, h);
 	c->ex->at = STAGE_account;
 	c->ex->reason = (uint8_t)why;
 	conn_event(c, CONN_EV_REQUEST);
@@ -367,7 +371,7 @@ static bool step_head(struct conn *c)
 		if (f->out.bytes)
 			conn_end(c, REASON_FRONT_SLOW, CONN_EV_CUT);
 		else if (f->in)
-			return refuse(c, REASON_FRONT_HEAD_TIMEOUT);
+			return refuse(c, REASON_FRONT_HEAD_TIMEOUT, NULL);
 		else
 			conn_end(c, REASON_FRONT_IDLE, CONN_EV_DEADLINE);
 		return false;
@@ -380,9 +384,9 @@ static bool step_head(struct conn *c)
 	if (n == -EAGAIN)
 		return step_wait(c, READY_IN);
 	if (n == -EMSGSIZE)
-		return refuse(c, REASON_HEAD_TOO_LARGE);
+		return refuse(c, REASON_HEAD_TOO_LARGE, NULL);
 	if (n == -ENOBUFS)
-		return refuse(c, REASON_OVER_BUDGET);
+		return refuse(c, REASON_OVER_BUDGET, NULL);
 	if (n <= 0) {
 		conn_end(c, n == 0 && f->in == NULL ? REASON_FRONT_CLOSED : REASON_FRONT_CUT,
 			 CONN_EV_GONE);
@@ -392,7 +396,7 @@ static bool step_head(struct conn *c)
 	r = http1_request(bytes, &p->limits, &p->head, &why);
 	if (r == 0) {
 		if (flow_head_wait(c, f, bytes, &held) < 0)
-			return refuse(c, REASON_OVER_BUDGET);
+			return refuse(c, REASON_OVER_BUDGET, &p->head);
 		if (!c->partial)
 			conn_deadline_ms(c, p->knobs->head_ms);
 		c->partial = true;
@@ -417,9 +421,10 @@ static bool step_head(struct conn *c)
 		if (p->head_spent)
 			chunk_give(&p->chunks, &p->head_spent);
 	}
-	if (held)
+	r = r < 0 ? refuse(c, why, &p->head) : c->state != CONN_BUSY;
+	if (held)		/* the head lies there */
 		chunk_give(&p->chunks, &held);
-	return r < 0 ? refuse(c, why) : c->state != CONN_BUSY;
+	return r;
 }
 
 static bool step_linger(struct conn *c)
@@ -524,7 +529,7 @@ void conn_refuse(struct gate *g, struct stream *s, enum reason why)
 		char text[512];
 		bool is_head = said.n >= 5 && memcmp(said.p, "HEAD ", 5) == 0;
 		struct iovec v = { text, http1_local_answer((unsigned)row->http, why, false, is_head,
-							    text, sizeof text) };
+							    path_date(p), text, sizeof text) };
 
 		/* A new socket takes this much, or its caller is gone. */
 		http = s->ops->write(s, &v, 1) == (ssize_t)v.iov_len && s->ops->finish(s) == 0;
@@ -549,6 +554,9 @@ struct conn *conn_new(struct gate *g, struct stream *s, const struct addr *peer)
 	why = REASON_OVER_BUDGET;
 	if (pressure_refuses(p, g->tenant))
 		goto refused;
+	why = REASON_OVER_LISTENER_CONNECTIONS;
+	if (g->knobs.connections && g->conns >= (uint64_t)g->knobs.connections)
+		goto refused;
 	why = REASON_OVER_CONNECTIONS;
 	if (tenant_admit(g->tenant) < 0)
 		goto refused;
@@ -557,6 +565,7 @@ struct conn *conn_new(struct gate *g, struct stream *s, const struct addr *peer)
 	c->path = p;
 	c->gate = g;
 	gate_ref(g);
+	g->conns++;
 	c->tenant = g->tenant;
 	tenant_ref(c->tenant);
 	sched_unit_init(&c->unit, c->tenant, conn_step);

@@ -9,6 +9,7 @@
 #include "nodeproxy/lib/base/log.h"
 #include "nodeproxy/lib/base/panic.h"
 #include "workers/path/pressure.h"
+#include "workers/codec/ids.h"
 #include "workers/obs/endpoint.h"
 
 static const struct {
@@ -34,6 +35,16 @@ struct slice exchange_text(struct exchange *ex, struct slice s)
 		memcpy(to, s.p, n);
 	ex->text_n += (uint16_t)n;
 	return slice_of(to, n);
+}
+
+void exchange_keep_id(struct exchange *ex, const struct head *h)
+{
+	if (h->has & ~h->twice & HN_BIT(HN_X_REQUEST_ID)) {
+		struct slice id = head_line(h, HN_X_REQUEST_ID)->value;
+
+		if (request_id_is_valid(id))
+			ex->request_id = exchange_text(ex, id);
+	}
 }
 
 struct exchange *exchange_new(struct conn *c, const struct head *h)
@@ -63,10 +74,13 @@ struct exchange *exchange_new(struct conn *c, const struct head *h)
 	ex->can_replay = h->is_idempotent && h->body == BODY_NONE;
 	c->bodies = h->body == BODY_CHUNKED || h->length > CHUNK_SMALL_ROOM;
 	http1_body_init(&ex->up.body, h, h->body == BODY_CHUNKED);
+	ex->up.body.most = (uint64_t)p->knobs->body_bytes;
 	ex->bytes_in = h->bytes;
 	ex->method = exchange_text(ex, slice_of(h->method.p, min_of(h->method.n, (size_t)32)));
 	ex->path_text = exchange_text(ex, slice_of(h->target.p,
 						   min_of(h->target.n, (size_t)ACCESS_PATH_MAX)));
+	ex->expects_continue = h->expects_continue;
+	exchange_keep_id(ex, h);
 	return ex;
 }
 

@@ -14,7 +14,7 @@
 #include "workers/path/stages.def"
 
 #define EXCHANGE_MAGIC 0x4e504558u	/* "NPEX" */
-#define EXCHANGE_TEXT  704		/* names of Service and route, method, path */
+#define EXCHANGE_TEXT  832		/* names of Service and route, method, path, request id */
 
 enum stage {
 #define X(name) STAGE_##name,
@@ -56,6 +56,8 @@ struct exchange {
 	bool back_keep;			/* the response lets the back live */
 	bool can_replay;		/* idempotent and without a body */
 	bool holds_claim;
+	bool is_counted;		/* as a request under way, of tenant and gate */
+	bool expects_continue;		/* the caller may wait for a 100 before it sends the body */
 	bool is_tunnel;			/* opaque, or after 101 */
 	bool sent_head;			/* the request head was given to the back */
 	bool back_deaf;			/* it takes no more of the request body */
@@ -70,13 +72,15 @@ struct exchange {
 	struct slot_gen endpoint_slot;
 	struct flow up, down;		/* request, response */
 	struct chunkq replay;		/* the request head as sent, or as it must wait */
+	struct mono slow_since;		/* since then nothing but the body is waited for; ns 0: no */
+	uint64_t slow_took;		/* bytes of it that had come by then */
 	struct mono began, connect_began, connected, sent, head_at;
 	uint64_t bytes_in, bytes_out, sent_before;
 	uint64_t rev;
 	unsigned status;
 	struct tried tried;
 	struct node node;		/* of the dead */
-	struct slice service_text, route_text, method, path_text, endpoint_text;
+	struct slice service_text, route_text, method, path_text, endpoint_text, request_id;
 	uint16_t text_n;
 	char text[EXCHANGE_TEXT];	/* not zeroed */
 };
@@ -101,6 +105,8 @@ static inline enum step end(struct exchange *ex, enum reason why)
 
 /* Keeps a text, as much as fits. */
 struct slice exchange_text(struct exchange *, struct slice);
+/* Keeps what the caller calls the request, if that is valid. */
+void exchange_keep_id(struct exchange *, const struct head *);
 void exchange_release_view(struct exchange *);
 /* The picked endpoint on the board. */
 struct board_endpoint *exchange_endpoint(const struct exchange *);
@@ -108,9 +114,14 @@ struct board_endpoint *exchange_endpoint(const struct exchange *);
 void exchange_back_failed(struct exchange *);
 /* Lets go of the back: into the pool when it may be used again, else closed. */
 void exchange_release_back(struct exchange *, bool reusable, bool abort);
+
+/* ---- heads on their way (forward.c) ---- */
+
 /* Builds the request head for the back from the scratch head: iovecs (in the arena and where the
- * head lies), -1: too large. */
+ * head lies), -1: too large.  Once per exchange: what it makes anew is made here. */
 int exchange_request_iov(struct exchange *, struct iovec *, int max);
+/* The same of a response head for the front; out says how, but for the lines that we add. */
+int exchange_response_iov(struct exchange *, struct http1_out *out, struct iovec *, int max);
 
 #define X(name) enum step stage_##name(struct exchange *);
 STAGES(X)

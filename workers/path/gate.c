@@ -30,6 +30,7 @@ void gate_resolve(struct gate *g)
 		view_namespace(p->view, slice_str(k->ns), &ns);
 	terms = (struct tenant_terms){ .slot = ns.tenant_slot.slot, .gen = ns.tenant_slot.gen,
 				       .weight = ns.weight, .connections = ns.connections,
+				       .requests = ns.requests,
 				       .memory_bytes = ns.memory_bytes };
 	g->tenant = tenant_take(&p->tenants, &terms);
 	if (old)
@@ -190,7 +191,8 @@ void path_use(struct path *p, const struct knobs *now, struct ring *access_ring)
 	p->pool.keep = (uint32_t)now->pooled;
 	pipes_limit(&p->pipes, (unsigned)now->pipes);
 	sched_turns(&p->sched, now->turn_us, now->turn_bytes);
-	tenants_defaults(&p->tenants, (uint64_t)now->tenant_memory, (uint32_t)now->tenant_conns);
+	tenants_defaults(&p->tenants, (uint64_t)now->tenant_memory, (uint32_t)now->tenant_conns,
+			 (uint32_t)now->tenant_requests);
 	p->log.json = now->access_log_format == LOG_JSON;
 	p->log.ring = access_ring;
 	use_gates(p, now);

@@ -91,7 +91,7 @@ int path_init(struct path *p, const struct knobs *k, struct board *b, unsigned w
 #endif
 	if ((r = poll_init(&p->poll)) < 0 || (init_fds(&p->fds), r = init_memory(p, k)) < 0 ||
 	    (r = tenants_init(&p->tenants, b, worker, &p->memory, (uint64_t)k->tenant_memory,
-			      (uint32_t)k->tenant_conns)) < 0)
+			      (uint32_t)k->tenant_conns, (uint32_t)k->tenant_requests)) < 0)
 		goto fail;
 	if ((r = path_gates_init(p)) < 0)
 		goto fail;
@@ -242,6 +242,14 @@ void path_fini(struct path *p)
 		chunk_pool_fini(&p->chunks);
 	pipes_fini(&p->pipes);
 	poll_fini(&p->poll);
+}
+
+void path_spell_date(struct path *p)
+{
+	int64_t ms = clock_unix_ms();
+
+	http1_date(ms / 1000, p->date);
+	p->date_until = mono_after_ms(clock_now(), 1000 - ms % 1000);
 }
 
 bool path_event(struct path *p, uint64_t token, unsigned bits)

@@ -36,6 +36,7 @@ struct gate {
 	struct path *path;
 	struct knobs_listener knobs;	/* the settings it was made of or last given */
 	uint32_t refs;			/* of the path while current, of sockets and conns */
+	uint32_t conns, requests;	/* that came in by it and have not ended */
 	bool gone;			/* no listener of the settings any more */
 	struct mono gone_at;		/* when conns that came in by it are cut, if gone */
 	const struct view *seen;	/* the view the rest is from; compared, never followed */
@@ -99,6 +100,8 @@ struct path {
 	struct sched_unit closer;	/* closes them; queued on the tenant of the first, with a reference */
 	struct node starved;		/* conns that wait for memory of their tenant */
 	struct mono starved_at;		/* when they were looked at last */
+	struct mono date_until;		/* what date says is true until then */
+	char date[HTTP1_DATE_TEXT];	/* a Date line */
 	struct mono due;		/* no deadline was set that is earlier; ns INT64_MAX: none */
 
 	/* Scratch of the step that runs.  The arena is for what is written beside the bytes passed
@@ -141,6 +144,15 @@ static inline void path_deadline(struct path *p, struct wheel_entry *e, int64_t 
 void path_reap(struct path *);
 /* Some conn, back or exchange waits for the reaper. */
 bool path_has_dead(const struct path *);
+
+/* The Date line of now; spelled once a second. */
+void path_spell_date(struct path *);
+static inline struct slice path_date(struct path *p)
+{
+	if (unlikely(clock_now().ns >= p->date_until.ns))
+		path_spell_date(p);
+	return slice_of(p->date, sizeof p->date);
+}
 
 /* A new view: takes the caller's reference. */
 void path_adopt(struct path *, const struct view *);

@@ -19,70 +19,6 @@
 
 /* ---- the request ---- */
 
-/* X-Forwarded-For of the request with the caller's address behind it; other lines of the name are
- * merged into one, in order. */
-static bool extra_lines(struct exchange *ex, struct head *h, struct slice *ret)
-{
-	struct conn *c = ex->conn;
-	struct slice mine = slice_of(c->extra, c->extra_n), peer = conn_peer_text(c);
-	static const char name[] = "X-Forwarded-For: ";
-	size_t line = sizeof name - 1 + peer.n + 2, n = sizeof name - 1;
-	bool has_for = false, has_proto = false;
-	char *q;
-
-	for (uint32_t i = 0; i < h->n; i++) {
-		if (h->h[i].id == HN_X_FORWARDED_FOR && !h->h[i].drop) {
-			has_for = true;
-			n += h->h[i].value.n + 2;
-		} else if (h->h[i].id == HN_X_FORWARDED_PROTO) {
-			has_proto = true;
-		}
-	}
-	*ret = mine;
-	if (has_proto)
-		ret->n = line;
-	if (!has_for)
-		return true;
-	n += peer.n + 2 + (mine.n - line);
-	q = arena_take(&c->path->arena, n);
-	if (q == NULL)
-		return false;
-	ret->p = (uint8_t *)q;
-	memcpy(q, name, sizeof name - 1);
-	q += sizeof name - 1;
-	for (uint32_t i = 0; i < h->n; i++) {
-		struct header *l = &h->h[i];
-
-		if (l->id != HN_X_FORWARDED_FOR || l->drop)
-			continue;
-		l->drop = true;
-		memcpy(q, l->value.p, l->value.n);
-		q += l->value.n;
-		*q++ = ',';
-		*q++ = ' ';
-	}
-	memcpy(q, peer.p, peer.n);
-	q += peer.n;
-	*q++ = '\r';
-	*q++ = '\n';
-	if (!has_proto) {
-		memcpy(q, mine.p + line, mine.n - line);
-		q += mine.n - line;
-	}
-	ret->n = (size_t)(q - (char *)(uintptr_t)ret->p);
-	return true;
-}
-
-int exchange_request_iov(struct exchange *ex, struct iovec *v, int max)
-{
-	struct path *p = ex->conn->path;
-	struct http1_out out = { .keep_alive = true, .chunked = p->head.body == BODY_CHUNKED };
-
-	if (!extra_lines(ex, &p->head, &out.extra))
-		return -1;
-	return http1_put_request(&p->head, &out, &p->arena, v, max);
-}
-
 /* The endpoint failed before any byte of an answer. */
 static enum step back_failed(struct exchange *ex)
 {
@@ -121,7 +57,16 @@ static int64_t ms_for(const struct exchange *ex)
 					   : k->tcp_idle_ms;
 	if (ex->answer == ANSWER_NONE && ex->up.done)
 		return k->response_ms;
-	return k->stall_ms;
+	return ex->slow_since.ns ? min_of(k->stall_ms, k->body_rate_ms) : k->stall_ms;
+}
+
+/* Nothing but the caller is waited for: not the endpoint, which has taken all that came (and has said
+ * that it wants it, where the caller may wait for that), and not memory. */
+static bool waits_for_body(const struct exchange *ex)
+{
+	return !ex->up.done && ex->answer == ANSWER_NONE && ex->sent_head && !ex->is_tunnel &&
+	       !ex->back_deaf && ex->conn->front.want & READY_IN && ex->back->leg.out.bytes == 0 &&
+	       ex->up.pipe == NULL && !(ex->expects_continue && ex->up.body.passed == 0);
 }
 
 /* Time is up: whose fault is it? */
@@ -137,6 +82,55 @@ static enum reason late(const struct exchange *ex)
 		return back->out.bytes || ex->up.pipe ? REASON_BACK_STALLED
 						       : REASON_FRONT_BODY_TIMEOUT;
 	return ex->answer == ANSWER_NONE ? REASON_BACK_TIMEOUT : REASON_BACK_STALLED;
+}
+
+/* From now on the rate of the body is measured anew. */
+static void measure(struct exchange *ex)
+{
+	ex->slow_since = clock_now();
+	ex->slow_took = ex->up.took;
+}
+
+static bool is_below_rate(const struct exchange *ex, int64_t ms)
+{
+	return (ex->up.took - ex->slow_took) * 1000 <
+	       (uint64_t)(ex->conn->path->knobs->body_rate * ms);
+}
+
+/* At the end of each step: the body has come too slowly for as long as that is measured. */
+static bool is_too_slow(struct exchange *ex)
+{
+	const struct knobs *k = ex->conn->path->knobs;
+	int64_t ms = mono_diff_ms(clock_now(), ex->slow_since);
+
+	if (k->body_rate == 0 || !waits_for_body(ex)) {
+		ex->slow_since.ns = 0;
+	} else if (ex->slow_since.ns == 0) {
+		measure(ex);
+	} else if (ms >= k->body_rate_ms) {
+		if (is_below_rate(ex, ms))
+			return true;
+		measure(ex);
+	}
+	return false;
+}
+
+/* The deadline has passed.  NONE: enough had come before the caller fell silent, so it has the rest
+ * of timeouts.stall. */
+static enum reason time_is_up(struct exchange *ex)
+{
+	const struct knobs *k = ex->conn->path->knobs;
+	int64_t ms = mono_diff_ms(clock_now(), ex->slow_since);
+
+	if (ex->slow_since.ns == 0 || ms < k->body_rate_ms)
+		return late(ex);
+	if (is_below_rate(ex, ms))
+		return REASON_FRONT_BODY_SLOW;
+	if (k->stall_ms <= k->body_rate_ms)
+		return late(ex);
+	measure(ex);
+	conn_deadline_ms(ex->conn, min_of(k->stall_ms - k->body_rate_ms, k->body_rate_ms));
+	return REASON_NONE;
 }
 
 /* What the sum of all progress is; compared, never shown. */
@@ -237,7 +231,9 @@ static enum step go_up(struct exchange *ex)
 		back->ready |= READY_IN;
 		return NEXT;
 	case FLOW_BAD:
-		return end(ex, ex->up.body.state == BODY_BAD ? REASON_BAD_FRAMING : REASON_TOO_LARGE);
+		return end(ex, ex->up.body.state == BODY_BAD ? REASON_BAD_FRAMING :
+			       ex->up.body.state == BODY_OVER ? REASON_BODY_TOO_LARGE :
+								REASON_TOO_LARGE);
 	case FLOW_STARVED:
 		return starve(ex);
 	case FLOW_LOST:
@@ -296,9 +292,11 @@ static enum step interim(struct exchange *ex)
 	struct iovec v[HEAD_IOVS];
 	int n, r;
 
+	if (p->head.status == 100)
+		ex->expects_continue = false;
 	if (ex->front_http10)
 		return NEXT;
-	n = http1_put_response(&p->head, &out, &p->arena, v, HEAD_IOVS);
+	n = exchange_response_iov(ex, &out, v, HEAD_IOVS);
 	if (n < 0)
 		return end(ex, REASON_BACK_HEAD_TOO_LARGE);
 	for (int i = 0; i < n; i++)
@@ -347,7 +345,7 @@ static enum step final(struct exchange *ex, struct slice rest)
 		endpoint_answered(exchange_endpoint(ex),
 				  (uint32_t)min_of(mono_diff_us(ex->head_at, ex->sent),
 						   (int64_t)UINT32_MAX), clock_now());
-	start.n = http1_put_response(h, &out, &p->arena, v, HEAD_IOVS);
+	start.n = exchange_response_iov(ex, &out, v, HEAD_IOVS);
 	if (start.n < 0)
 		return end(ex, REASON_BACK_HEAD_TOO_LARGE);
 	ex->answer = ANSWER_BODY;
@@ -436,12 +434,13 @@ enum step stage_relay(struct exchange *ex)
 	struct leg *front = &c->front, *back = &ex->back->leg;
 	uint64_t before = progress(ex);
 	bool started = ex->is_http ? !ex->sent_head : !ex->is_tunnel;
-	bool half = is_half_closed(ex);
+	bool half = is_half_closed(ex), slow = ex->slow_since.ns;
+	enum reason why;
 	enum step s;
 
 	front->want = back->want = 0;
-	if (c->expired)
-		return end(ex, late(ex));
+	if (c->expired && (why = time_is_up(ex)) != REASON_NONE)
+		return end(ex, why);
 	if (front->ready & READY_ERR && ex->answer == ANSWER_NONE)
 		return end(ex, REASON_FRONT_CUT);
 	if (!ex->is_http && !ex->is_tunnel) {
@@ -453,7 +452,12 @@ enum step stage_relay(struct exchange *ex)
 	if (s != NEXT || ex->back == NULL)
 		return s;
 	s = ex->answer == ANSWER_NONE && !ex->is_tunnel ? answer(ex) : go_down(ex, NULL);
-	if (s == WAIT && (started || progress(ex) != before || is_half_closed(ex) != half))
+	if (s != WAIT)
+		return s;
+	if ((!ex->up.done || slow) && is_too_slow(ex))
+		return end(ex, REASON_FRONT_BODY_SLOW);
+	if (started || progress(ex) != before || is_half_closed(ex) != half ||
+	    (bool)ex->slow_since.ns != slow)
 		conn_deadline_ms(c, ms_for(ex));
-	return s;
+	return WAIT;
 }

@@ -12,8 +12,10 @@ static void set_terms(struct tenants *ts, struct tenant *t, const struct tenant_
 	t->memory.limit = max_of(terms->memory_bytes ? terms->memory_bytes : ts->memory_default,
 				 (uint64_t)TENANT_MEMORY_MIN);
 	t->conns_max = terms->connections ? terms->connections : ts->conns_default;
+	t->requests_max = terms->requests ? terms->requests : ts->requests_default;
 	t->memory_is_default = terms->memory_bytes == 0;
 	t->conns_are_default = terms->connections == 0;
+	t->requests_are_default = terms->requests == 0;
 }
 
 static struct tenant *tenant_new(struct tenants *ts, uint32_t slot, uint32_t gen)
@@ -46,13 +48,14 @@ static void tenant_free(struct tenant *t)
 }
 
 int tenants_init(struct tenants *ts, struct board *b, unsigned worker, struct budget *all,
-		 uint64_t memory_default, uint32_t conns_default)
+		 uint64_t memory_default, uint32_t conns_default, uint32_t requests_default)
 {
 	struct tenant_terms nobody = { .weight = 1 };
 	int r;
 
 	*ts = (struct tenants){ .board = b, .worker = worker, .all = all,
-				.memory_default = memory_default, .conns_default = conns_default };
+				.memory_default = memory_default, .conns_default = conns_default,
+				.requests_default = requests_default };
 	/* As many again as there are slots: superseded ones whose conns live on. */
 	r = slab_init(&ts->slab, "tenant", sizeof(struct tenant), 2 * BOARD_TENANTS);
 	if (r < 0)
@@ -125,10 +128,11 @@ void tenants_update(struct tenants *ts, const struct tenant_terms *terms)
 		set_terms(ts, ts->at[terms->slot], terms);
 }
 
-void tenants_defaults(struct tenants *ts, uint64_t memory, uint32_t conns)
+void tenants_defaults(struct tenants *ts, uint64_t memory, uint32_t conns, uint32_t requests)
 {
 	ts->memory_default = memory;
 	ts->conns_default = conns;
+	ts->requests_default = requests;
 	for (uint32_t i = 0; i < BOARD_TENANTS; i++) {
 		struct tenant *t = ts->at[i];
 
@@ -136,6 +140,8 @@ void tenants_defaults(struct tenants *ts, uint64_t memory, uint32_t conns)
 			t->memory.limit = max_of(memory, (uint64_t)TENANT_MEMORY_MIN);
 		if (t && t->conns_are_default)
 			t->conns_max = conns;
+		if (t && t->requests_are_default)
+			t->requests_max = requests;
 	}
 }
 
@@ -156,4 +162,20 @@ void tenant_leave(struct tenant *t)
 	must(t->conns > 0);
 	t->conns--;
 	board_set(&t->board->c[TC_conns_gauge], t->conns);
+}
+
+int tenant_request(struct tenant *t)
+{
+	if (unlikely(t->requests >= t->requests_max))
+		return -EUSERS;
+	t->requests++;
+	board_set(&t->board->c[TC_requests_gauge], t->requests);
+	return 0;
+}
+
+void tenant_request_over(struct tenant *t)
+{
+	must(t->requests > 0);
+	t->requests--;
+	board_set(&t->board->c[TC_requests_gauge], t->requests);
 }

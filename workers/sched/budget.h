@@ -5,7 +5,7 @@
  *
  * A tenant has a slot and a generation, both from the view.  struct tenant is this worker's half:
  * weight and quotas (its terms), the memory budget that chunks are charged to, the number of its
- * conns, and the scheduler's bookkeeping.  Slot 0 belongs to everybody who has no slot of their own.
+ * conns and exchanges, and the scheduler's bookkeeping.  Slot 0 belongs to everybody who has no slot of their own.
  *
  *   phase       how
  *   current     tenant_take() made it or found it; it keeps its slot even without conns, so that
@@ -30,12 +30,12 @@
 
 struct tenants;
 
-/* What the view says of a tenant.  Out of range values are clamped: weight 0 is 1; 0 memory or
- * connections: the default of this worker; a slot out of range is slot 0. */
+/* What the view says of a tenant.  Out of range values are clamped: weight 0 is 1; 0 memory,
+ * connections or requests: the default of this worker; a slot out of range is slot 0. */
 struct tenant_terms {
 	uint32_t slot, gen;
 	uint32_t weight;
-	uint32_t connections;
+	uint32_t connections, requests;
 	uint64_t memory_bytes;
 };
 
@@ -49,12 +49,13 @@ struct tenant {
 
 	struct budget memory;		/* chunks are charged here */
 	uint32_t conns, conns_max;
+	uint32_t requests, requests_max;
 	uint32_t pipes;			/* that its flows hold */
 	uint8_t grade;			/* enum grade: how short of memory it was found */
 	uint32_t weight;
 	uint32_t refs;
 	uint32_t slot, gen;
-	bool memory_is_default, conns_are_default;
+	bool memory_is_default, conns_are_default, requests_are_default;
 	struct board_tenant *board;	/* its counters; never NULL */
 	struct tenants *home;
 };
@@ -66,13 +67,14 @@ struct tenants {
 	unsigned worker;
 	struct budget *all;		/* of the worker: the parent of every tenant's */
 	uint64_t memory_default;
-	uint32_t conns_default;
+	uint32_t conns_default, requests_default;
 	struct board_tenant nowhere;	/* the counters of superseded tenants; nobody reads them */
 };
 
 /* all is borrowed and outlives the tenants; 0 or -errno. */
 must_use int tenants_init(struct tenants *, struct board *, unsigned worker, struct budget *all,
-			  uint64_t memory_default, uint32_t conns_default);
+			  uint64_t memory_default, uint32_t conns_default,
+			  uint32_t requests_default);
 void tenants_fini(struct tenants *);
 
 /* The tenant of these terms, which become its terms; +1 reference.  Never NULL: without room for
@@ -84,10 +86,14 @@ void tenant_give(struct tenant **);
 void tenants_update(struct tenants *, const struct tenant_terms *);
 
 /* Other defaults, for all whose terms do not say otherwise. */
-void tenants_defaults(struct tenants *, uint64_t memory, uint32_t conns);
+void tenants_defaults(struct tenants *, uint64_t memory, uint32_t conns, uint32_t requests);
 
 /* A conn of this tenant: counted until tenant_leave().  -EUSERS when it has all it may have. */
 must_use int tenant_admit(struct tenant *);
 void tenant_leave(struct tenant *);
+/* The same for an exchange under way, until tenant_request_over(); the exchange says whose fault it
+ * was, so nothing is counted as refused here. */
+must_use int tenant_request(struct tenant *);
+void tenant_request_over(struct tenant *);
 
 #endif

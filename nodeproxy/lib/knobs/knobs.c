@@ -47,6 +47,9 @@ static const struct knob listener_knob[] = {
 #define LSTR(key, field, bytes, required, help) \
 	{ key, KNOB_STR, offsetof(struct knobs_listener, field), bytes, 0, 0, 0, "", "", "", help, required, \
 	  RELOAD_LIVE },
+#define LNUM(key, field, min, max, def, unit, help) \
+	{ key, KNOB_NUM, offsetof(struct knobs_listener, field), 8, min, max, def, #def, unit, "", help, false, \
+	  RELOAD_LIVE },
 #define LENU(key, field, values, def, help) \
 	{ key, KNOB_ENU, offsetof(struct knobs_listener, field), 4, 0, 0, 0, def, "", values, help, false, \
 	  RELOAD_LIVE },

@@ -24,6 +24,9 @@ enum source_kind { SOURCE_FILE, SOURCE_ETCD, SOURCE_KUBERNETES, SOURCE_XDS };
 enum log_format { LOG_TEXT, LOG_JSON };
 enum debug_scheduler { DEBUG_SCHEDULER_ON, DEBUG_SCHEDULER_OFF };
 enum proxy_protocol { PROXY_PROTOCOL_OFF, PROXY_PROTOCOL_REQUIRE };
+enum headers_via { HEADERS_VIA_OFF, HEADERS_VIA_ON };
+enum headers_ids { HEADERS_MAKE, HEADERS_PASS };	/* request_id, traceparent */
+enum forwarded { FORWARDED_APPEND, FORWARDED_REPLACE };
 enum listen_route { LISTEN_SERVICE, LISTEN_HOST, LISTEN_ORIGINAL };
 
 /* Rows of knobs.def that are not of a listener, in its order. */
@@ -40,6 +43,7 @@ enum knob_reload { RELOAD_LIVE, RELOAD_WORKERS, RELOAD_RESTART };
 
 struct knobs_listener {
 #define LSTR(key, field, bytes, required, help) char field[bytes];
+#define LNUM(key, field, min, max, def, unit, help) int64_t field;
 #define LENU(key, field, values, def, help)	uint32_t field;
 #include "nodeproxy/lib/knobs/knobs.def"
 	struct addr addr;	/* bind, parsed */

@@ -130,6 +130,7 @@ START_TEST(every_refusal_names_line_field_and_reason)
 		{ TENANT "  namespaces: [a]\n  quotas:\n    memory: lots\n", 7, "spec.quotas.memory", "must be a quantity like 64Mi or 1G, not lots" },
 		{ TENANT "  namespaces: [a]\n  quotas:\n    memory: 1Ki\n", 7, "spec.quotas.memory", "must be from 65536 to 1099511627776 bytes, not 1Ki" },
 		{ TENANT "  namespaces: [a]\n  quotas:\n    connections: 0\n", 7, "spec.quotas.connections", "must be from 1 to 1000000, not 0" },
+		{ TENANT "  namespaces: [a]\n  quotas:\n    requests: 1000001\n", 7, "spec.quotas.requests", "must be from 1 to 1000000, not 1000001" },
 		{ TENANT "  namespaces: [a]\n  quotas:\n    cpu: 1\n", 7, "spec.quotas.cpu", "unknown field" },
 		{ "apiVersion: nodeproxy.io/v1alpha1\nkind: Tenant\nmetadata: {name: t, namespace: a}\nspec: {namespaces: [a]}\n", 3, "metadata.namespace", "a Tenant is in no namespace: leave it out" },
 
@@ -447,7 +448,7 @@ END_TEST
 START_TEST(tenants_and_namespaces_become_rows)
 {
 	const struct row *r = accepted(TENANT "  namespaces: [a, b]\n  weight: 20\n"
-					      "  quotas: {memory: 1.5Gi, connections: 7}\n");
+					      "  quotas: {memory: 1.5Gi, connections: 7, requests: 9}\n");
 
 	ck_assert_str_eq(r->ns, "");
 	ck_assert_uint_eq(r->tenant.n_namespaces, 2);
@@ -455,10 +456,12 @@ START_TEST(tenants_and_namespaces_become_rows)
 	ck_assert_uint_eq(r->tenant.weight, 20);
 	ck_assert_uint_eq(r->tenant.memory_bytes, 3ull << 29);
 	ck_assert_uint_eq(r->tenant.connections, 7);
+	ck_assert_uint_eq(r->tenant.requests, 9);
 	r = accepted(TENANT "  namespaces: [a]\n");
 	ck_assert_uint_eq(r->tenant.weight, 1);
 	ck_assert_uint_eq(r->tenant.memory_bytes, 0);
 	ck_assert_uint_eq(r->tenant.connections, 0);
+	ck_assert_uint_eq(r->tenant.requests, 0);
 	r = accepted(NAMESPACE "  labels: {a: b, kubernetes.io/metadata.name: shop}\n"
 			       "  creationTimestamp: null\nspec: {finalizers: [kubernetes]}\nstatus: {phase: Active}\n");
 	ck_assert_uint_eq(r->namespace.unused_labels, 2);

@@ -13,7 +13,7 @@
 #include "tests/unit/test.h"
 
 #define SHOP                                                                                       \
-	"namespace shop tenant=retail slot=3/1 weight=5 memory=4096 connections=10\n"              \
+	"namespace shop tenant=retail slot=3/1 weight=5 memory=4096 connections=10 requests=20\n"              \
 	"service shop/web vip=10.96.0.1 slot=4/9 port=80/http/http port=9000/raw/tcp\n"            \
 	"endpoint shop/web:http 10.0.0.2:8080 zone=a node=n1\n"                                    \
 	"endpoint shop/web:http 10.0.0.1:8080 notready\n"                                          \
@@ -67,7 +67,7 @@ START_TEST(a_view_shows_what_was_said)
 {
 	struct view *v = view_from(SHOP);
 
-	assert_text(v, "namespace shop tenant=retail slot=3/1 weight=5 memory=4096 connections=10\n"
+	assert_text(v, "namespace shop tenant=retail slot=3/1 weight=5 memory=4096 connections=10 requests=20\n"
 		       "service shop/cart vip=10.96.0.2 vip=fd00::2 slot=0/0\n"
 		       "  port 80 auto endpoints=0 ready=0\n"
 		       "service shop/web vip=10.96.0.1 slot=4/9\n"
@@ -95,7 +95,7 @@ START_TEST(an_overlay_replaces_adds_and_removes)
 			 "namespace bank\n");
 	ck_assert_uint_eq(view_rev(v), 2);
 	ck_assert_uint_eq(view_base_rev(v), 1);
-	assert_text(v, "namespace bank tenant=bank slot=0/0 weight=1 memory=0 connections=0\n"
+	assert_text(v, "namespace bank tenant=bank slot=0/0 weight=1 memory=0 connections=0 requests=0\n"
 		       "service bank/web slot=0/0\n"
 		       "  port 80 auto endpoints=0 ready=0\n"
 		       "service shop/web vip=10.96.0.9 slot=0/0\n"
@@ -140,6 +140,7 @@ START_TEST(an_unknown_namespace_is_its_own_tenant)
 	ck_assert_uint_eq(ns.weight, 5);
 	ck_assert_uint_eq(ns.memory_bytes, 4096);
 	ck_assert_uint_eq(ns.connections, 10);
+	ck_assert_uint_eq(ns.requests, 20);
 	view_namespace(v, SLICE("elsewhere"), &ns);
 	ck_assert(slice_eq(ns.tenant, SLICE("elsewhere")));
 	ck_assert_uint_eq(ns.tenant_slot.gen, 0);

@@ -36,7 +36,7 @@ static struct access_line start(bool json)
 		.service = SLICE("ns/web:80"), .method = SLICE("GET"), .path = SLICE("/a?b"),
 		.endpoint = SLICE("10.0.0.1:80"), .status = 200, .reason = REASON_DONE,
 		.bytes_in = 90, .bytes_out = 18446744073709551615u, .duration_us = 12345,
-		.connect_us = -1, .response_us = 7, .rev = 5,
+		.connect_us = -1, .response_us = 7, .rev = 5, .request_id = SLICE("a-1"),
 	};
 }
 
@@ -63,7 +63,7 @@ START_TEST(a_text_line_has_every_field)
 			 "time=2026-11-22T19:08:08.123Z tenant=t namespace=ns listener=front "
 			 "service=ns/web:80 route=- method=GET path=\"/a?b\" status=200 reason=DONE "
 			 "flag=- endpoint=10.0.0.1:80 bytes_in=90 bytes_out=18446744073709551615 "
-			 "duration_us=12345 connect_us=0 response_us=7 rev=5");
+			 "duration_us=12345 connect_us=0 response_us=7 rev=5 request_id=a-1");
 }
 END_TEST
 
@@ -78,7 +78,7 @@ START_TEST(a_json_line_has_the_same_members)
 			 "\"method\":\"GET\",\"path\":\"/a?b\",\"status\":200,\"reason\":\"DONE\","
 			 "\"flag\":\"-\",\"endpoint\":\"10.0.0.1:80\",\"bytes_in\":90,"
 			 "\"bytes_out\":18446744073709551615,\"duration_us\":12345,\"connect_us\":0,"
-			 "\"response_us\":7,\"rev\":5}");
+			 "\"response_us\":7,\"rev\":5,\"request_id\":\"a-1\"}");
 }
 END_TEST
 
@@ -92,11 +92,14 @@ START_TEST(strangers_cannot_break_the_line)
 
 		l.path = slice_of(bad, sizeof bad - 1);
 		l.method = SLICE("A \"B");
+		l.request_id = SLICE("\xff\"\\x");
 		accesslog_put(&a, &l);
 		got = line();
 		ck_assert_ptr_null(strpbrk(got, "\n\r\x7f\xff"));
 		ck_assert_ptr_nonnull(strstr(got, json ? "\"/\\u0022\\u005c\\u000a\\u000d\\u007f\\u00ff ok\""
 						       : "\"/\\x22\\x5c\\x0a\\x0d\\x7f\\xff ok\""));
+		ck_assert_ptr_nonnull(strstr(got, json ? ":\"\\u00ff\\u0022\\u005cx\"}"
+						       : " request_id=\\xff\\x22\\x5cx"));
 		ck_assert_ptr_nonnull(strstr(got, json ? "A_\\u0022B" : "A_\\x22B"));
 	}
 }
@@ -113,7 +116,7 @@ START_TEST(the_longest_line_fits)
 
 		l.who.n = accesslog_who(&a, s, s, s, who);
 		ck_assert_uint_le(l.who.n, ACCESS_WHO_MAX);
-		l.service = l.route = l.method = l.path = l.endpoint = s;
+		l.service = l.route = l.method = l.path = l.endpoint = l.request_id = s;
 		l.bytes_in = l.rev = UINT64_MAX;
 		l.duration_us = l.connect_us = l.response_us = INT64_MAX;
 		l.status = 4294967295u;

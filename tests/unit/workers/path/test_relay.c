@@ -25,7 +25,7 @@ START_TEST(a_request_is_carried_and_logged_once)
 	rig_say(r, b, OK2);
 	rig_hear(r, c, OK2);
 	rig_log(r, "method=GET path=\"/a\" status=200 reason=DONE flag=- listener=front tenant=t "
-		   "namespace=t service=t/s:80 route=- bytes_in=28 bytes_out=40");
+		   "namespace=t service=t/s:80 route=- bytes_in=28 bytes_out=77");
 	ck_assert_uint_eq(board_get(&r->path.mine->reasons[REASON_DONE]), 1);
 	rig_end(&r, c, b);
 }

@@ -21,7 +21,7 @@ static void setup(void)
 	ck_assert_ptr_ne(board, MAP_FAILED);
 	board_format(board, 2);
 	all = (struct budget){ .limit = 2 * MEMORY + 2000 };
-	ck_assert_int_eq(tenants_init(&ts, board, 1, &all, MEMORY, 3), 0);
+	ck_assert_int_eq(tenants_init(&ts, board, 1, &all, MEMORY, 3, 2), 0);
 }
 
 static void teardown(void)
@@ -103,6 +103,30 @@ START_TEST(connections_over_the_quota_are_refused_and_counted)
 }
 END_TEST
 
+START_TEST(requests_over_the_quota_are_refused_until_one_is_over)
+{
+	struct tenant *t = take(6, 1);
+
+	for (int i = 0; i < 2; i++)
+		ck_assert_int_eq(tenant_request(t), 0);
+	ck_assert_int_eq(tenant_request(t), -EUSERS);
+	ck_assert_uint_eq(board->worker[1].tenant[6].c[TC_requests_gauge], 2);
+	tenant_request_over(t);
+	ck_assert_uint_eq(board->worker[1].tenant[6].c[TC_requests_gauge], 1);
+	ck_assert_int_eq(tenant_request(t), 0);
+	/* Terms of its own, then the default again, and another default. */
+	tenants_update(&ts, &(struct tenant_terms){ .slot = 6, .gen = 1, .requests = 3 });
+	ck_assert_int_eq(tenant_request(t), 0);
+	ck_assert_int_eq(tenant_request(t), -EUSERS);
+	tenants_defaults(&ts, MEMORY, 3, 9);
+	ck_assert_uint_eq(t->requests_max, 3);
+	tenants_update(&ts, &(struct tenant_terms){ .slot = 6, .gen = 1 });
+	ck_assert_uint_eq(t->requests_max, 9);
+	tenants_defaults(&ts, MEMORY, 3, 2);
+	ck_assert_int_eq(tenant_request(t), -EUSERS);
+}
+END_TEST
+
 START_TEST(memory_is_bounded_by_tenant_and_by_worker)
 {
 	struct tenant *a = take(1, 1), *b = take(2, 1), *c = take(3, 1);
@@ -160,6 +184,7 @@ int main(void)
 	tcase_add_test(t, who_has_no_slot_is_slot_zero);
 	tcase_add_test(t, terms_are_clamped_and_follow_the_view);
 	tcase_add_test(t, connections_over_the_quota_are_refused_and_counted);
+	tcase_add_test(t, requests_over_the_quota_are_refused_until_one_is_over);
 	tcase_add_test(t, memory_is_bounded_by_tenant_and_by_worker);
 	tcase_add_test(t, a_new_generation_starts_clean_while_old_conns_go_on);
 	tcase_add_test(t, without_room_for_another_tenant_it_is_slot_zero);

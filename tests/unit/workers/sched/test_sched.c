@@ -34,7 +34,7 @@ static void setup(void)
 	ck_assert_ptr_ne(board, MAP_FAILED);
 	board_format(board, 1);
 	all = (struct budget){ .limit = 1 << 20 };
-	ck_assert_int_eq(tenants_init(&ts, board, 0, &all, 1 << 16, 4), 0);
+	ck_assert_int_eq(tenants_init(&ts, board, 0, &all, 1 << 16, 4, 4), 0);
 	sched_init(&s, TURN_US, TURN_BYTES, board->worker[0].c);
 	clock_tick();
 }

@@ -126,7 +126,8 @@ START_TEST(what_is_written_is_what_is_used)
 			       "log: {level: debug}\n"
 			       "listeners:\n"
 			       "- {name: a, bind: \"[::1]:8080\", namespace: shop, service: \"shop/web:81\"}\n"
-			       "- {name: b, bind: \"0.0.0.0:0\", namespace: shop, route: original-destination}\n"
+			       "- {name: b, bind: \"0.0.0.0:0\", namespace: shop, route: original-destination, "
+			       "connections: 10, requests: 3, forwarded: replace}\n"
 			       "- {name: c, bind: \"0.0.0.0:0\", namespace: shop, route: host}\n"), 0);
 	ck_assert_str_eq(k.node, "host-a");
 	ck_assert_str_eq(k.admin_socket, "/tmp/r/admin.sock");	/* follows run_dir */
@@ -145,6 +146,11 @@ START_TEST(what_is_written_is_what_is_used)
 	ck_assert_str_eq(k.listener[0].service_name, "web");
 	ck_assert_int_eq(k.listener[0].service_port, 81);
 	ck_assert_int_eq(k.listener[1].route, LISTEN_ORIGINAL);
+	ck_assert_int_eq(k.listener[1].connections, 10);
+	ck_assert_int_eq(k.listener[1].requests, 3);
+	ck_assert_int_eq(k.listener[1].forwarded, FORWARDED_REPLACE);
+	ck_assert_int_eq(k.listener[0].requests, 0);
+	ck_assert_int_eq(k.listener[0].forwarded, FORWARDED_APPEND);
 	ck_assert_int_eq(k.listener[2].route, LISTEN_HOST);
 	ck_assert_int_eq(knobs_check(&k, sizeof k), 0);
 	ck_assert_int_eq(parse("run_dir: /tmp/r\nadmin: {socket: /tmp/s}\n"), 0);
@@ -220,6 +226,9 @@ START_TEST(what_arrives_over_a_channel_is_checked_again)
 	BAD(k2.n_listeners = 2);
 	BAD(k2.listener[0].addr.port++);
 	BAD(k2.listener[0].route = 3);
+	BAD(k2.listener[0].forwarded = 2);
+	BAD(k2.listener[0].connections = 1000001);
+	BAD(k2.listener[0].requests = -1);
 	BAD(k2.listener[0].route = LISTEN_HOST);
 	BAD(k2.listener[0].service_port++);
 	BAD(k2.listener[0].service_ns[0] = 'x');
