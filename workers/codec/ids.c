@@ -18,14 +18,18 @@ void ids_draw(struct ids *ret)
 		ret->span[0] = 1;
 }
 
+/* Of every byte, two digits. */
+#define SIXTEEN(h) h "0" h "1" h "2" h "3" h "4" h "5" h "6" h "7" \
+		   h "8" h "9" h "a" h "b" h "c" h "d" h "e" h "f"
+static const char hex[] = SIXTEEN("0") SIXTEEN("1") SIXTEEN("2") SIXTEEN("3")
+			  SIXTEEN("4") SIXTEEN("5") SIXTEEN("6") SIXTEEN("7")
+			  SIXTEEN("8") SIXTEEN("9") SIXTEEN("a") SIXTEEN("b")
+			  SIXTEEN("c") SIXTEEN("d") SIXTEEN("e") SIXTEEN("f");
+
 static char *put_hex(char *q, const uint8_t *p, size_t n)
 {
-	static const char hex[] = "0123456789abcdef";
-
-	for (size_t i = 0; i < n; i++) {
-		*q++ = hex[p[i] >> 4];
-		*q++ = hex[p[i] & 15];
-	}
+	for (size_t i = 0; i < n; i++, q += 2)
+		memcpy(q, hex + 2 * p[i], 2);
 	return q;
 }
 

@@ -23,7 +23,8 @@ struct row {
 #define GET(lines, why) ROW("GET / HTTP/1.1\r\nHost: a\r\n" lines "\r\n", why)
 #define POST(lines, why) ROW("POST / HTTP/1.1\r\nHost: a\r\n" lines "\r\n", why)
 
-static const struct row bad_requests[] = {
+/* Lines behind the first: each is refused in a request and in a response. */
+static const struct row bad_lines[] = {
 	/* 2: Content-Length */
 	POST("Content-Length:\r\n", BAD_FRAMING),
 	POST("Content-Length: \r\n", BAD_FRAMING),
@@ -39,6 +40,13 @@ static const struct row bad_requests[] = {
 	POST("Content-Length: \"5\"\r\n", BAD_FRAMING),
 	POST("Content-Length: a\r\n", BAD_FRAMING),
 	POST("Content-Length: 5\xa0\r\n", BAD_FRAMING),
+	POST("Content-Length: \xa0" "5\r\n", BAD_FRAMING),
+	POST("Content-Length: 5\x85\r\n", BAD_FRAMING),
+	POST("Content-Length: 5\xff\r\n", BAD_FRAMING),
+	POST("Content-Length: \xef\xbc\x95\r\n", BAD_FRAMING),
+	POST("Content-Length: 5\x0b\r\n", BAD_REQUEST),
+	POST("Content-Length: 5e0\r\n", BAD_FRAMING),
+	POST("Content-Length: 5\r\nContent-Length: +5\r\n", BAD_FRAMING),
 	POST("Content-Length: 18446744073709551616\r\n", BAD_FRAMING),
 	POST("Content-Length: 9223372036854775808\r\n", BAD_FRAMING),
 	POST("Content-Length: 99999999999999999999999\r\n", BAD_FRAMING),
@@ -57,8 +65,15 @@ static const struct row bad_requests[] = {
 	POST("Transfer-Encoding: chunked, identity\r\n", BAD_FRAMING),
 	POST("Transfer-Encoding: \r\n", BAD_FRAMING),
 	POST("Transfer-Encoding: \x85" "chunked\r\n", BAD_FRAMING),
+	POST("Transfer-Encoding: chunked\x85\r\n", BAD_FRAMING),
 	POST("Transfer-Encoding: \xa0" "chunked\r\n", BAD_FRAMING),
+	POST("Transfer-Encoding: chunked\xa0\r\n", BAD_FRAMING),
+	POST("Transfer-Encoding: \xff" "chunked\r\n", BAD_FRAMING),
 	POST("Transfer-Encoding: chunked\xff\r\n", BAD_FRAMING),
+	POST("Transfer-Encoding: \x0b" "chunked\r\n", BAD_REQUEST),
+	POST("Transfer-Encoding: chunked\x0c\r\n", BAD_REQUEST),
+	POST("Transfer-Encoding: c\xc5\xbfhunked\r\n", BAD_FRAMING),
+	POST("Transfer-Encoding: identity, chunked\r\n", BAD_TRANSFER_CODING),
 	POST("Transfer-Encoding: \"chunked\"\r\n", BAD_FRAMING),
 	POST("Transfer-Encoding: chunked x\r\n", BAD_FRAMING),
 	POST("Transfer-Encoding: [chunked]\r\n", BAD_FRAMING),
@@ -109,8 +124,15 @@ static const struct row bad_requests[] = {
 	ROW("GET / HTTP/1.1\r\nHost: a\r\n\r\r\n", BAD_REQUEST),
 	ROW("GET / HTTP/1.1\r\nHost: a\r\n\n", BAD_REQUEST),
 	ROW("GET / HTTP/1.1\r\nHost: a\n\n", BAD_REQUEST),
-	ROW("GET / HTTP/1.1\nHost: a\r\n\r\n", BAD_REQUEST),
+	/* Connection */
+	GET("Connection: a b\r\n", BAD_REQUEST),
+	GET("Connection: \"close\"\r\n", BAD_REQUEST),
+	GET("Connection: close\xa0\r\n", BAD_REQUEST),
+};
+
+static const struct row bad_requests[] = {
 	/* 5: request line */
+	ROW("GET / HTTP/1.1\nHost: a\r\n\r\n", BAD_REQUEST),
 	ROW("GET\n/ HTTP/1.1\r\n", BAD_REQUEST),
 	ROW("GET\t/ HTTP/1.1\r\n", BAD_REQUEST),
 	ROW("GET  / HTTP/1.1\r\n", BAD_REQUEST),
@@ -188,51 +210,61 @@ static const struct row bad_requests[] = {
 	ROW("GET / HTTP/1.1\r\nHost: a#b\r\n\r\n", BAD_REQUEST),
 	ROW("GET http://a/ HTTP/1.1\r\nHost: a b\r\n\r\n", BAD_REQUEST),
 	ROW("GET http://a/ HTTP/1.1\r\n\r\n", BAD_REQUEST),
-	/* Connection, Expect */
-	GET("Connection: a b\r\n", BAD_REQUEST),
-	GET("Connection: \"close\"\r\n", BAD_REQUEST),
-	GET("Connection: close\xa0\r\n", BAD_REQUEST),
+	/* Expect */
 	POST("Content-Length: 1\r\nExpect: 200-ok\r\n", BAD_EXPECT),
 	POST("Content-Length: 1\r\nExpect: 100-continue, x\r\n", BAD_EXPECT),
 	POST("Content-Length: 1\r\nExpect: 100-continue\r\nExpect: x\r\n", BAD_EXPECT),
 	POST("Content-Length: 1\r\nExpect:\r\n", BAD_EXPECT),
 };
 
-START_TEST(every_request_vector_is_refused_for_its_reason)
+/* Refused for this reason, all at once, and however it arrives: never taken, and refused for the same
+ * reason from some byte on.  Each piece in memory of its own, so that ASan sees a byte too many. */
+static void assert_refused(bool request, struct slice s, enum reason want)
 {
-	for (size_t i = 0; i < countof(bad_requests); i++) {
-		enum reason why = REASON_NONE;
-		int r = http1_request(bad_requests[i].s, &limits, &head, &why);
+	enum reason first = REASON_NONE;
 
-		ck_assert_msg(r == -1, "row %zu: %d %.*s", i, r, (int)bad_requests[i].s.n,
-			      (const char *)bad_requests[i].s.p);
-		ck_assert_msg(why == bad_requests[i].why, "row %zu: %s instead of %s: %.*s", i,
-			      reason_row(why)->name, reason_row(bad_requests[i].why)->name,
-			      (int)bad_requests[i].s.n, (const char *)bad_requests[i].s.p);
+	for (size_t n = 0; n <= s.n; n++) {
+		uint8_t *exact = malloc(n + 1);
+		enum reason why = REASON_NONE;
+		int r;
+
+		memcpy(exact, s.p, n);
+		r = request ? http1_request(slice_of(exact, n), &limits, &head, &why) :
+			      http1_response(slice_of(exact, n), &limits, false, false, &head, &why);
+		free(exact);
+		ck_assert_msg(r < 1, "taken at %zu: %.*s", n, (int)s.n, (const char *)s.p);
+		if (r < 0 && first == REASON_NONE)
+			first = why;
+		ck_assert_msg((r < 0) == (first != REASON_NONE), "at %zu: %.*s", n, (int)s.n, (const char *)s.p);
 	}
+	ck_assert_msg(first == want, "%s instead of %s: %.*s", reason_row(first)->name, reason_row(want)->name,
+		      (int)s.n, (const char *)s.p);
+}
+
+START_TEST(every_request_vector_is_refused_however_it_is_split)
+{
+	for (size_t i = 0; i < countof(bad_lines); i++)
+		assert_refused(true, bad_lines[i].s, bad_lines[i].why);
+	for (size_t i = 0; i < countof(bad_requests); i++)
+		assert_refused(true, bad_requests[i].s, bad_requests[i].why);
 }
 END_TEST
 
-/* However it arrives: never taken, and refused for the same reason once all of it is here. */
-START_TEST(a_refused_request_is_refused_however_it_is_split)
+/* What a request must not have behind its first line, a response must not have either. */
+START_TEST(every_line_that_is_refused_in_a_request_is_refused_in_a_response)
 {
-	for (size_t i = 0; i < countof(bad_requests); i++) {
-		enum reason first = REASON_NONE;
+	for (size_t i = 0; i < countof(bad_lines); i++) {
+		struct slice s = bad_lines[i].s;
+		const uint8_t *cr = memchr(s.p, '\r', s.n);
+		uint8_t text[512];
+		size_t n = 15;
 
-		for (size_t n = 0; n <= bad_requests[i].s.n; n++) {
-			uint8_t *exact = malloc(n + 1);	/* its own, so that ASan sees a byte too many */
-			enum reason why;
-			int r;
-
-			memcpy(exact, bad_requests[i].s.p, n);
-			r = http1_request(slice_of(exact, n), &limits, &head, &why);
-			free(exact);
-			ck_assert_msg(r < 1, "row %zu at %zu", i, n);
-			if (r < 0 && first == REASON_NONE)
-				first = why;
-			ck_assert_msg((r < 0) == (first != REASON_NONE), "row %zu at %zu", i, n);
-		}
-		ck_assert_msg(first == bad_requests[i].why, "row %zu: %s", i, reason_row(first)->name);
+		memcpy(text, cr[-1] == '1' ? "HTTP/1.1 200 OK" : "HTTP/1.0 200 OK", n);
+		memcpy(text + n, cr, s.n - (size_t)(cr - s.p));
+		n += s.n - (size_t)(cr - s.p);
+		assert_refused(false, slice_of(text, n),
+			       bad_lines[i].why == REASON_BAD_REQUEST ? REASON_BACK_BAD_RESPONSE :
+									REASON_BACK_BAD_FRAMING);
 	}
 }
 END_TEST
@@ -543,24 +575,8 @@ static const struct row bad_responses[] = {
 
 START_TEST(every_response_vector_is_refused_however_it_is_split)
 {
-	for (size_t i = 0; i < countof(bad_responses); i++) {
-		enum reason first = REASON_NONE;
-
-		for (size_t n = 0; n <= bad_responses[i].s.n; n++) {
-			uint8_t *exact = malloc(n + 1);
-			enum reason why;
-			int r;
-
-			memcpy(exact, bad_responses[i].s.p, n);
-			r = http1_response(slice_of(exact, n), &limits, false, false, &head, &why);
-			free(exact);
-			ck_assert_msg(r < 1, "row %zu at %zu", i, n);
-			if (r < 0 && first == REASON_NONE)
-				first = why;
-			ck_assert_msg((r < 0) == (first != REASON_NONE), "row %zu at %zu", i, n);
-		}
-		ck_assert_msg(first == bad_responses[i].why, "row %zu: %s", i, reason_row(first)->name);
-	}
+	for (size_t i = 0; i < countof(bad_responses); i++)
+		assert_refused(false, bad_responses[i].s, bad_responses[i].why);
 }
 END_TEST
 
@@ -635,8 +651,8 @@ START_TEST(a_response_head_has_its_limit)
 }
 END_TEST
 
-UNIT_TESTS("http1_head", every_request_vector_is_refused_for_its_reason,
-	   a_refused_request_is_refused_however_it_is_split, legal_requests_are_taken_however_rare,
+UNIT_TESTS("http1_head", every_request_vector_is_refused_however_it_is_split,
+	   every_line_that_is_refused_in_a_request_is_refused_in_a_response, legal_requests_are_taken_however_rare,
 	   a_legal_request_is_complete_at_its_last_byte_and_not_before,
 	   connection_names_further_lines_of_this_hop,
 	   connection_cannot_take_away_who_the_caller_is,
