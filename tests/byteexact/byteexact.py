@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import os
 import random
+import re
 import sys
 import time
 
@@ -25,6 +26,10 @@ HOP = {b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-enco
        b"upgrade", b"host", b"trailer", b"expect"}
 # What nodeproxy adds to a request.
 ADDED = [b"X-Forwarded-For: 127.0.0.1\r\n", b"X-Forwarded-Proto: http\r\n"]
+MADE = [re.compile(rb"X-Request-Id: [0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\r\n"),
+        re.compile(rb"traceparent: 00-[0-9a-f]{32}-[0-9a-f]{16}-00\r\n")]
+# And to a final response that has none.
+DATE = re.compile(rb"Date: [A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT\r\n")
 DEADLINE = 60  # s without a byte: the pair counts as lost
 
 
@@ -273,6 +278,13 @@ def split_lines(lines):
     return kept, hop
 
 
+def take_one(lines, pattern):
+    found = [x for x in lines if pattern.fullmatch(x)]
+    if len(found) != 1:
+        raise Wrong(f"{found!r} is not one line like {pattern.pattern!r}")
+    lines.remove(found[0])
+
+
 def same(what, got, want):
     if got != want:
         at = next((k for k in range(min(len(got), len(want))) if got[k] != want[k]), min(len(got), len(want)))
@@ -320,6 +332,8 @@ class World:
                         if lines.count(line) != 1:
                             raise Wrong(f"{lines.count(line)} times {line!r}")
                         lines.remove(line)
+                    for made in MADE:
+                        take_one(lines, made)
                 kept, hop = split_lines(lines)
                 pair.seen += 1
                 same("request line", first, pair.method + b" " + pair.target + b" HTTP/1.1\r\n")
@@ -418,6 +432,8 @@ class World:
             raise Wrong(f"{first!r} {ours!r}")
         if interim != p.interim:
             raise Wrong(f"interim responses {interim!r} instead of {p.interim!r}")
+        if not p.plain and not any(x.lower().startswith(b"date:") for x in p.resp_lines):
+            take_one(lines, DATE)
         kept, hop = split_lines(lines)
         same("status line", first, b"HTTP/1.1 %d " % p.status + p.reason + b"\r\n")
         same("response lines", kept, p.resp_lines)

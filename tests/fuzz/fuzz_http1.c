@@ -113,7 +113,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	must(first.bytes <= in.n && first.bytes <= limits.head_bytes);
 
-	how = (struct http1_out){ .keep_alive = first.keep_alive, .chunked = first.body == BODY_CHUNKED };
+	how = (struct http1_out){ .keep_alive = first.keep_alive, .chunked = first.body == BODY_CHUNKED,
+				   .date = SLICE("Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n") };
 	arena_init(&arena, &blocks, 16);
 	r = request ? http1_put_request(&first, &how, &arena, iov, countof(iov)) :
 		      http1_put_response(&first, &how, &arena, iov, countof(iov));

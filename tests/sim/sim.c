@@ -384,7 +384,11 @@ const char *sim_check(struct sim *s)
 	if (p->conns.live || p->exchanges.live || p->pool.backs.live || p->chunks.small.live ||
 	    p->chunks.large.live || p->blocks.live > 1 || p->memory.used || p->sched.runnable ||
 	    s->net.n_links || p->wheel.count || p->gate[0]->tenant->conns ||
-	    p->gate[1]->tenant->conns || path_has_dead(p))
+	    p->gate[1]->tenant->conns || p->gate[0]->tenant->requests ||
+	    p->gate[1]->tenant->requests || path_has_dead(p))
 		return sim_state(s);
+	for (int i = 0; i < GATES; i++)
+		if (p->gate[i]->conns || p->gate[i]->requests)
+			return "counts of a gate";
 	return held ? "claims on endpoints" : NULL;
 }

@@ -83,6 +83,32 @@ START_TEST(in_a_kind_world_every_byte_arrives)
 }
 END_TEST
 
+/* How often conns and exchanges of all hostile lives ended in each way. */
+static uint64_t ends[REASONS];
+
+/* Limits low enough to be reached in every fourth life or so.  By bits of the seed, so that the rest
+ * of a life is what it was without them. */
+static void limit(struct sim *s)
+{
+	uint64_t x = s->seed * 0x9e3779b97f4a7c15u >> 16;
+	struct knobs *k = s->knobs;
+
+	if (x % 4 == 0)
+		k->tenant_requests = 1 + (int64_t)(x >> 8 & 3);
+	if ((x >> 2) % 4 == 0)
+		k->listener[GATE_HTTP].requests = 1 + (int64_t)(x >> 10 & 1);
+	if ((x >> 4) % 4 == 0)
+		k->listener[GATE_HTTP].connections = 1 + (int64_t)(x >> 11 & 3);
+	if ((x >> 6) % 4 == 0)
+		k->body_bytes = 1 + (int64_t)(x >> 13 & 4095);
+	if ((x >> 25) % 4 == 0) {
+		k->body_rate = 100000;
+		k->body_rate_ms = 10 + (int64_t)(x >> 28 & 1023);
+	}
+	k->headers_via = x >> 38 & 1;
+	k->listener[GATE_HTTP].forwarded = x >> 39 & 1;
+}
+
 /* Endpoints refuse, hang, break off and close idle connections; callers leave; memory fails.  An
  * answer is right, or local, or seen to be cut; nothing unsafe is sent twice; nothing is left. */
 START_TEST(in_a_hostile_world_nothing_is_wrong_and_nothing_is_left)
@@ -98,6 +124,7 @@ START_TEST(in_a_hostile_world_nothing_is_wrong_and_nothing_is_left)
 	s->fail_memory = net_chance(&s->net, 2) ? 20 + net_rand(&s->net, 200) : 0;
 	s->starve = net_chance(&s->net, 3) ? TENANT_MEMORY_MIN + net_rand(&s->net, 200000) : 0;
 	s->net.short_of_descriptors = net_chance(&s->net, 4) ? 5 : 0;
+	limit(s);
 	sim_view(s, net_rand(&s->net, 5));
 	for (int wave = 0; wave < 3; wave++) {
 		populate(s, true);
@@ -119,9 +146,23 @@ START_TEST(in_a_hostile_world_nothing_is_wrong_and_nothing_is_left)
 			   p->seen);
 	}
 	sim_assert(s, s->log_by_reason[REASON_OUR_BUG] == 0, "OUR_BUG");
+	for (int i = 0; i < REASONS; i++)
+		ends[i] += board_get(&s->path->mine->reasons[i]);
 	left = sim_check(s);
 	sim_assert(s, left == NULL, "left: %s", left);
 	sim_free(&s);
+}
+END_TEST
+
+START_TEST(limits_were_reached)
+{
+	static const enum reason limits[] = {
+		REASON_OVER_REQUESTS, REASON_OVER_LISTENER_REQUESTS, REASON_OVER_LISTENER_CONNECTIONS,
+		REASON_BODY_TOO_LARGE, REASON_FRONT_BODY_SLOW,
+	};
+
+	for (size_t i = 0; i < countof(limits); i++)
+		ck_assert_msg(ends[limits[i]] > 0, "no %s", reason_row(limits[i])->name);
 }
 END_TEST
 
@@ -186,6 +227,8 @@ int main(void)
 	suite_add_tcase(suite, t = tcase_create("hostile"));
 	tcase_set_timeout(t, 0);
 	tcase_add_loop_test(t, in_a_hostile_world_nothing_is_wrong_and_nothing_is_left, 0, seeds);
+	if (seeds >= 100)
+		tcase_add_test(t, limits_were_reached);
 	suite_add_tcase(suite, t = tcase_create("drain"));
 	tcase_set_timeout(t, 0);
 	tcase_add_loop_test(t, drain_lets_answers_finish_and_ends_the_rest, 0, seeds);
