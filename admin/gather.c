@@ -80,6 +80,24 @@ void gather_tenant(const struct state *st, struct slot_gen at, struct tenant_sum
 	}
 }
 
+void gather_listener(const struct state *st, const char *name, uint64_t ret[LCS])
+{
+	size_t n = strlen(name) + 1;
+
+	memset(ret, 0, LCS * sizeof ret[0]);
+	for (unsigned w = 0; w < st->workers && n <= sizeof st->board->worker[w].listener[0].name; w++) {
+		const struct board_worker *b = &st->board->worker[w];
+		uint64_t used = min_of(board_get(&b->listeners), (uint64_t)BOARD_LISTENERS);
+
+		for (uint64_t i = 0; i < used; i++) {
+			if (memcmp(b->listener[i].name, name, n) != 0)
+				continue;
+			for (unsigned k = 0; k < LCS; k++)
+				ret[k] += board_get(&b->listener[i].c[k]);
+		}
+	}
+}
+
 void gather_endpoint(const struct state *st, struct slot_gen at, struct endpoint_sums *ret)
 {
 	struct mono now = { st->now_mono_ms * NS_PER_MS };

@@ -294,6 +294,24 @@ static void tenant_series(const struct state *st, struct text *t)
 	}
 }
 
+static void listener_series(const struct state *st, struct text *t)
+{
+	struct counter_row row;
+
+	for (unsigned k = 0; listener_counter_row(k, &row); k++) {
+		family(t, row.prom, type_of(&row), row.help);
+		for (uint32_t i = 0; i < st->knobs->n_listeners && i < KNOBS_LISTENERS; i++) {
+			const char *name = st->knobs->listener[i].name;
+			uint64_t n[LCS];
+
+			gather_listener(st, name, n);
+			text_adds(t, row.prom);
+			label(t, '{', "listener", slice_str(name));
+			value(t, n[k]);
+		}
+	}
+}
+
 enum endpoint_metric { EM_IN_FLIGHT, EM_EXCHANGES, EM_CONNECTS, EM_CONNECT_FAILURES, EM_FAILURES,
 		       EM_WAITING, EM_OUT, EMS };
 
@@ -465,6 +483,7 @@ void metrics_text(struct state *st, struct text *t)
 	worker_series(st, t);
 	reason_series(st, t);
 	tenant_series(st, t);
+	listener_series(st, t);
 	service_series(st, t);
 	endpoint_series(st, t);
 }

@@ -9,9 +9,41 @@
 #include "nodeproxy/lib/base/panic.h"
 #include "nodeproxy/lib/knobs/change.h"
 
+static const char *const routes[] = { "service", "host", "original-destination" };
+
+void show_listeners(struct state *st, const struct call *c, struct answer *ret)
+{
+	struct text *t;
+
+	(void)c;
+	*ret = show_ok();
+	t = &ret->body;
+	js_open(t, "listeners", '[');
+	for (uint32_t i = 0; i < st->knobs->n_listeners && i < KNOBS_LISTENERS; i++) {
+		const struct knobs_listener *l = &st->knobs->listener[i];
+		uint64_t n[LCS];
+
+		gather_listener(st, l->name, n);
+		js_open(t, NULL, '{');
+		js_str(t, "name", l->name);
+		js_str(t, "bind", l->bind);
+		js_str(t, "namespace", l->ns);
+		js_str(t, "route", l->route < countof(routes) ? routes[l->route] : "unknown");
+		js_str(t, "service", l->service);
+		js_u64(t, "connections_quota", (uint64_t)l->connections);
+		js_u64(t, "requests_quota", (uint64_t)l->requests);
+		js_u64(t, "connections", n[LC_conns_gauge]);
+		js_u64(t, "requests", n[LC_requests_gauge]);
+		js_u64(t, "connections_total", n[LC_conns]);
+		js_u64(t, "refused_total", n[LC_refused]);
+		js_close(t, '}');
+	}
+	js_close(t, ']');
+	show_end(ret);
+}
+
 void show_config(struct state *st, const struct call *c, struct answer *ret)
 {
-	static const char *const routes[] = { "service", "host", "original-destination" };
 	struct knob_row row;
 	struct text *t;
 	char value[512];
@@ -39,11 +71,9 @@ void show_config(struct state *st, const struct call *c, struct answer *ret)
 		const struct knobs_listener *l = &st->knobs->listener[i];
 
 		js_open(t, NULL, '{');
-		js_str(t, "name", l->name);
-		js_str(t, "bind", l->bind);
-		js_str(t, "namespace", l->ns);
-		js_str(t, "route", l->route < countof(routes) ? routes[l->route] : "unknown");
-		js_str(t, "service", l->service);
+		for (unsigned k = 0; knobs_listener_value(l, k, value, sizeof value) &&
+				     knobs_row(KNOBS + k, &row); k++)
+			js_str(t, row.key, value);
 		js_close(t, '}');
 	}
 	js_close(t, ']');

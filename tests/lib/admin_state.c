@@ -67,6 +67,13 @@ static void numbers(struct board *b)
 		board_add(&b->worker[w].reasons[REASON_DONE], 10);
 		board_add(&b->worker[w].reasons[REASON_BACK_CUT], 1);
 		board_add(&b->worker[w].c[WC_conns_gauge], 2);
+		b->worker[w].listeners = w ? 10 : UINT64_MAX;
+		snprintf(b->worker[w].listener[w].name, 64, "front");
+		b->worker[w].listener[w].c[LC_requests_gauge] = 1;
+		b->worker[w].listener[w].c[LC_conns_gauge] = 3;
+		b->worker[w].listener[w].c[LC_refused] = 4;
+		snprintf(b->worker[w].listener[9].name, 64, "frontier");
+		b->worker[w].listener[9].c[LC_refused] = 100;
 		/* another generation: what the view does not name does not count */
 		board_add(&board_service(b, w, 5, 9)->c[SC_requests_2xx], 77);
 	}

@@ -39,7 +39,7 @@ metadata: {name: bad, namespace: shop}
 spec: {ports: [{port: 99999}]}
 """
 COMMANDS = ["status", "check", "get services", "get endpoints", "get endpoints -n shop --service web", "get routes",
-            "get namespaces", "get tenants", "get workers", "get sources", "get config", "get reasons",
+            "get namespaces", "get tenants", "get listeners", "get workers", "get sources", "get config", "get reasons",
             "get reasons --all", "get panics", "version", "describe service shop/web", "describe service web -n shop",
             "describe httproute shop/split", "explain web.shop/a", "top", "top services", "top endpoints --interval 1 --count 1", "describe namespace shop", "describe tenant shop"]
 

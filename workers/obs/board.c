@@ -260,6 +260,12 @@ unsigned board_bury(struct board *b, int fd, unsigned worker)
 		for (uint32_t i = e.first; i <= e.last; i++)
 			if (w->tenant[i].gen != 0 || i == 0)
 				bury_tenant(&w->tenant[i]);
+	at = 0;
+	while (next_entries(b, fd, w->listener, sizeof w->listener[0], BOARD_LISTENERS, &at, &e))
+		for (uint32_t i = e.first; i <= e.last; i++) {
+			board_set(&w->listener[i].c[LC_conns_gauge], 0);
+			board_set(&w->listener[i].c[LC_requests_gauge], 0);
+		}
 	return returned;
 }
 
@@ -289,6 +295,12 @@ static const struct counter_row tenant_hist_rows[] = {
 #define H(name, prom, help) { #name, prom, help },
 #include "workers/obs/counters.def"
 #undef TENANT_HISTOGRAMS
+};
+static const struct counter_row listener_rows[] = {
+#define LISTENER_COUNTERS
+#define C(name, prom, help) { #name, prom, help },
+#include "workers/obs/counters.def"
+#undef LISTENER_COUNTERS
 };
 static const struct counter_row service_rows[] = {
 #define SERVICE_COUNTERS
@@ -323,4 +335,9 @@ bool tenant_histogram_row(unsigned i, struct counter_row *ret)
 bool service_counter_row(unsigned i, struct counter_row *ret)
 {
 	return row(service_rows, countof(service_rows), i, ret);
+}
+
+bool listener_counter_row(unsigned i, struct counter_row *ret)
+{
+	return row(listener_rows, countof(listener_rows), i, ret);
 }

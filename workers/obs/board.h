@@ -24,6 +24,7 @@
 #define BOARD_WORKERS	64
 #define BOARD_TENANTS	1024		/* slot 0: everybody without a slot of their own */
 #define BOARD_SERVICES	16384		/* slot 0 likewise */
+#define BOARD_LISTENERS 512		/* of the settings, and those whose last connections go on */
 #define BOARD_ENDPOINTS 131072		/* slot 0 likewise */
 #define BOARD_CLAIMS	65536		/* backs per worker */
 #define BOARD_BUCKETS	14		/* of request durations: see board_bucket_us */
@@ -49,6 +50,13 @@ enum tenant_histogram {
 #undef TENANT_HISTOGRAMS
 	THS
 };
+enum listener_counter {
+#define LISTENER_COUNTERS
+#define C(name, prom, help) LC_##name,
+#include "workers/obs/counters.def"
+#undef LISTENER_COUNTERS
+	LCS
+};
 enum service_counter {
 #define SERVICE_COUNTERS
 #define C(name, prom, help) SC_##name,
@@ -62,6 +70,11 @@ struct board_tenant {		/* per worker */
 	uint64_t c[TCS];
 	uint64_t reasons[REASONS];	/* how its conns and exchanges ended */
 	struct hist hist[THS];
+};
+
+struct board_listener {		/* per worker; where it lies means nothing: it is found by its name */
+	char name[64];		/* empty: none; may lack its end */
+	uint64_t c[LCS];
 };
 
 struct board_service {		/* per worker */
@@ -102,6 +115,8 @@ struct board_worker {
 	struct board_tenant tenant[BOARD_TENANTS];
 	struct board_service service[BOARD_SERVICES];
 	struct board_claim claim[BOARD_CLAIMS];
+	uint64_t listeners;		/* entries of listener that were ever used; readers clamp it */
+	struct board_listener listener[BOARD_LISTENERS];
 };
 
 struct board {
@@ -170,5 +185,6 @@ bool worker_counter_row(unsigned i, struct counter_row *ret);
 bool tenant_counter_row(unsigned i, struct counter_row *ret);
 bool tenant_histogram_row(unsigned i, struct counter_row *ret);
 bool service_counter_row(unsigned i, struct counter_row *ret);
+bool listener_counter_row(unsigned i, struct counter_row *ret);
 
 #endif

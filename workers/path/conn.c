@@ -523,6 +523,8 @@ void conn_refuse(struct gate *g, struct stream *s, enum reason why)
 	board_add(&p->mine->c[WC_accept_refused], 1);
 	board_add(&p->mine->reasons[why], 1);
 	board_add(&g->tenant->board->reasons[why], 1);
+	if (why == REASON_OVER_LISTENER_CONNECTIONS)
+		board_add(&g->board->c[LC_refused], 1);
 	if (why != REASON_OVER_CONNECTIONS)	/* tenant_admit counted that one */
 		board_add(&g->tenant->board->c[TC_refused], 1);
 	if (http) {
@@ -566,6 +568,7 @@ struct conn *conn_new(struct gate *g, struct stream *s, const struct addr *peer)
 	c->gate = g;
 	gate_ref(g);
 	g->conns++;
+	board_add(&g->board->c[LC_conns], 1);
 	c->tenant = g->tenant;
 	tenant_ref(c->tenant);
 	sched_unit_init(&c->unit, c->tenant, conn_step);

@@ -14,6 +14,7 @@
 
 /* Current ones, and those of three reloads whose conns have not ended yet. */
 #define GATES_MAX (4 * KNOBS_LISTENERS)
+static_must(GATES_MAX <= BOARD_LISTENERS);
 
 /* ---- one gate ---- */
 
@@ -45,12 +46,17 @@ void gate_resolve(struct gate *g)
 
 static struct gate *gate_new(struct path *p, const struct knobs_listener *k)
 {
-	struct gate *g = slab_take(&p->gates, NULL);
+	struct slot_ref ref;
+	struct gate *g = slab_take(&p->gates, &ref);
 
 	if (g == NULL)
 		return NULL;
 	g->path = p;
 	g->knobs = *k;
+	g->board = &p->mine->listener[ref.slot];
+	board_set(&p->mine->listeners, p->gates.fresh);
+	memset(g->board, 0, sizeof *g->board);
+	memcpy(g->board->name, k->name, sizeof g->board->name);
 	g->refs = 1;
 	gate_resolve(g);
 	return g;
@@ -71,6 +77,7 @@ void gate_unref(struct gate **gp)
 		return;
 	g->path->gates_gone -= g->gone;
 	tenant_give(&g->tenant);
+	memset(g->board, 0, sizeof *g->board);
 	slab_give(&g->path->gates, g);
 }
 
@@ -126,6 +133,19 @@ void path_gates_expire(struct path *p)
 	each_gone(p, expire);
 }
 
+static void gauges(struct gate *g)
+{
+	board_set(&g->board->c[LC_conns_gauge], g->conns);
+	board_set(&g->board->c[LC_requests_gauge], g->requests);
+}
+
+void path_gates_gauges(struct path *p)
+{
+	for (uint32_t i = 0; i < p->knobs->n_listeners; i++)
+		gauges(p->gate[i]);
+	each_gone(p, gauges);
+}
+
 /* ---- other settings ---- */
 
 /* The same callers are let in: theirs is the tenant that they were accepted for, and what was found
@@ -176,6 +196,7 @@ static void use_gates(struct path *p, const struct knobs *now)
 		}
 		p->gate[i] = was[at];
 		p->gate[i]->knobs = now->listener[i];
+		memcpy(p->gate[i]->board->name, now->listener[i].name, sizeof p->gate[i]->board->name);
 		was[at] = NULL;
 	}
 	for (uint32_t i = 0; i < KNOBS_LISTENERS; i++)

@@ -10,8 +10,10 @@ static enum reason admit(struct exchange *ex)
 {
 	struct gate *g = ex->conn->gate;
 
-	if (unlikely(g->knobs.requests && g->requests >= (uint64_t)g->knobs.requests))
+	if (unlikely(g->knobs.requests && g->requests >= (uint64_t)g->knobs.requests)) {
+		board_add(&g->board->c[LC_refused], 1);
 		return REASON_OVER_LISTENER_REQUESTS;
+	}
 	if (unlikely(tenant_request(ex->tenant) < 0))
 		return REASON_OVER_REQUESTS;
 	g->requests++;

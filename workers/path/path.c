@@ -386,6 +386,7 @@ void path_gauges(struct path *p)
 	board_set(&c[WC_fds_gauge], path_fds_used(p));
 	board_set(&c[WC_fds_limit_gauge], p->fds.limit);
 	board_set(&c[WC_chunk_bytes_gauge], p->memory.used);
+	path_gates_gauges(p);
 	if (p->log.ring)
 		board_set(&c[WC_log_dropped], ring_dropped(p->log.ring));
 }

@@ -39,6 +39,7 @@ struct gate {
 	uint32_t conns, requests;	/* that came in by it and have not ended */
 	bool gone;			/* no listener of the settings any more */
 	struct mono gone_at;		/* when conns that came in by it are cut, if gone */
+	struct board_listener *board;	/* its counters */
 	const struct view *seen;	/* the view the rest is from; compared, never followed */
 	struct tenant *tenant;		/* holds a reference */
 	bool has_service, has_port;	/* route: service: what the view has of it */
@@ -190,6 +191,7 @@ must_use int path_try(const struct path *, const struct knobs *);
 void path_use(struct path *, const struct knobs *, struct ring *access_ring);
 /* Now and then: gates that are gone and past their deadline cut the conns that are left. */
 void path_gates_expire(struct path *);
+void path_gates_gauges(struct path *);
 must_use int path_gates_init(struct path *);
 void path_gates_fini(struct path *);
 void gate_ref(struct gate *);

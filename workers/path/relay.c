@@ -101,17 +101,20 @@ static bool is_below_rate(const struct exchange *ex, int64_t ms)
 static bool is_too_slow(struct exchange *ex)
 {
 	const struct knobs *k = ex->conn->path->knobs;
-	int64_t ms = mono_diff_ms(clock_now(), ex->slow_since);
+	int64_t ms;
 
-	if (k->body_rate == 0 || !waits_for_body(ex)) {
+	if (!waits_for_body(ex) || k->body_rate == 0) {
 		ex->slow_since.ns = 0;
-	} else if (ex->slow_since.ns == 0) {
-		measure(ex);
-	} else if (ms >= k->body_rate_ms) {
+		return false;
+	}
+	if (ex->slow_since.ns) {
+		ms = mono_diff_ms(clock_now(), ex->slow_since);
+		if (ms < k->body_rate_ms)
+			return false;
 		if (is_below_rate(ex, ms))
 			return true;
-		measure(ex);
 	}
+	measure(ex);
 	return false;
 }
 

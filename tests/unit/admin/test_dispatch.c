@@ -290,7 +290,23 @@ START_TEST(lists_come_from_the_view_and_count_only_its_generation)
 	o = get("/v1/reasons?all=1", 200);
 	ck_assert_uint_eq(json_array_size(json_object_get(o, "reasons")), REASONS - 1);
 	json_decref(o);
-	json_decref(get("/v1/config", 200));
+	snprintf(pages->knobs.listener[0].name, 64, "front");
+	pages->knobs.listener[0].requests = 9;
+	pages->knobs.n_listeners = 1;
+	o = get("/v1/listeners", 200);
+	s = item(o, "listeners", 0);
+	ck_assert_json_str(s, "name", "front");
+	ck_assert_json_u64(s, "requests_quota", 9);
+	ck_assert_json_u64(s, "requests", 2);		/* of two workers */
+	ck_assert_json_u64(s, "connections", 6);
+	ck_assert_json_u64(s, "refused_total", 8);
+	json_decref(o);
+	o = get("/v1/config", 200);
+	s = item(o, "listeners", 0);
+	ck_assert_json_str(s, "requests", "9");
+	ck_assert_json_str(s, "forwarded", "append");
+	ck_assert_json_str(s, "route", "service");
+	json_decref(o);
 	json_decref(get("/v1/workers", 200));
 	end();
 }

@@ -106,6 +106,8 @@ START_TEST(every_line_is_one_that_prometheus_reads)
 	struct text t;
 
 	pages = admin_state_new(&st);
+	snprintf(pages->knobs.listener[0].name, 64, "front");
+	pages->knobs.n_listeners = 1;
 	t = scrape();
 	check_format(t.p);
 	text_fini(&t);
@@ -134,6 +136,8 @@ START_TEST(numbers_are_summed_over_workers_and_histograms_add_up)
 		"nodeproxy_service_request_duration_seconds_count{namespace=\"shop\",service=\"web\"} 22\n",
 		"nodeproxy_reasons_total{reason=\"BACK_CUT\",fault=\"back\",flag=\"UC\"} 2\n",
 		"nodeproxy_tenant_connections{tenant=\"acme\"} 4\n",
+		"nodeproxy_listener_requests{listener=\"front\"} 2\n",
+		"nodeproxy_listener_refused_total{listener=\"front\"} 8\n",
 		"nodeproxy_tenant_wait_seconds_bucket{tenant=\"acme\",le=\"8.192e-06\"} 0\n",
 		"nodeproxy_tenant_wait_seconds_bucket{tenant=\"acme\",le=\"0.002097152\"} 6\n",
 		"nodeproxy_tenant_wait_seconds_bucket{tenant=\"acme\",le=\"2.147483648\"} 6\n",
@@ -149,6 +153,8 @@ START_TEST(numbers_are_summed_over_workers_and_histograms_add_up)
 	struct text t;
 
 	pages = admin_state_new(&st);
+	snprintf(pages->knobs.listener[0].name, 64, "front");
+	pages->knobs.n_listeners = 1;
 	st.losses[1].sink = 4;
 	t = scrape();
 	for (size_t i = 0; i < countof(lines); i++)

@@ -414,6 +414,11 @@ START_TEST(a_listener_has_so_many_connections)
 	rig_until_quiet(r);
 	ck_assert_uint_eq(path_live(&r->path), 2);
 	ck_assert_uint_eq(r->path.gate[0]->conns, 2);
+	path_gauges(&r->path);
+	ck_assert_str_eq(r->path.gate[0]->board->name, "front");
+	ck_assert_uint_eq(board_get(&r->path.gate[0]->board->c[LC_conns]), 3);
+	ck_assert_uint_eq(board_get(&r->path.gate[0]->board->c[LC_conns_gauge]), 2);
+	ck_assert_uint_eq(board_get(&r->path.gate[0]->board->c[LC_refused]), 1);
 	close(b);
 	rig_end(&r, c, -1);
 }
