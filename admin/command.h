@@ -18,7 +18,8 @@ enum cmd {
 /* No permission is 0: a row without one does not compile. */
 enum permission { PERMISSION_LOOK = 1, PERMISSION_CHANGE = 2, PERMISSION_DEBUG = 4 };
 enum cmd_method { CMD_GET, CMD_POST };
-enum arg_kind { ARG_TEXT, ARG_NUMBER, ARG_FLAG, ARG_LOCAL };
+/* LOCAL ones are nodeproxyctl's own: the daemon knows no such argument. */
+enum arg_kind { ARG_TEXT, ARG_NUMBER, ARG_FLAG, ARG_LOCAL_TEXT, ARG_LOCAL_NUMBER, ARG_LOCAL_FLAG };
 
 struct cmd_row {
 	const char *name, *words;
@@ -42,6 +43,16 @@ struct col_row {
 };
 
 #define CMD_ARGS 6	/* of one command at most */
+
+static inline bool arg_is_local(const struct arg_row *a)
+{
+	return a->kind >= ARG_LOCAL_TEXT;
+}
+
+static inline bool arg_is_flag(const struct arg_row *a)
+{
+	return a->kind == ARG_FLAG || a->kind == ARG_LOCAL_FLAG;
+}
 
 const struct cmd_row *cmd_row(enum cmd);
 /* The i-th argument or column of a command; NULL after the last. */

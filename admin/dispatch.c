@@ -46,7 +46,7 @@ static bool arg_set(struct call *c, const char *name, const char *text, struct a
 {
 	int i = arg_index(c->cmd, name);
 
-	if (i < 0 || cmd_arg(c->cmd, (unsigned)i)->kind == ARG_LOCAL) {
+	if (i < 0 || arg_is_local(cmd_arg(c->cmd, (unsigned)i))) {
 		answer_error(error, 400, "this command has no such argument", name,
 			     "see nodeproxy-api(7)");
 		return false;
@@ -62,8 +62,10 @@ static bool arg_set(struct call *c, const char *name, const char *text, struct a
 	case ARG_FLAG:
 		c->arg[i].number = strcmp(text, "0") != 0 && strcmp(text, "false") != 0;
 		break;
-	case ARG_LOCAL:
 	case ARG_TEXT:
+	case ARG_LOCAL_TEXT:
+	case ARG_LOCAL_NUMBER:
+	case ARG_LOCAL_FLAG:
 		break;
 	}
 	c->arg[i].given = true;

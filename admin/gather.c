@@ -42,23 +42,66 @@ int64_t gather_age_s(const struct state *st, uint64_t since_mono_ms)
 	return (st->now_mono_ms - (int64_t)since_mono_ms) / 1000;
 }
 
+static void add_outcome(struct service_sums *to, const struct outcome *o, uint64_t n)
+{
+	enum outcome_class class = outcome_class(o);
+
+	to->class[class] += n;
+	for (unsigned i = 0; i < to->outcomes; i++) {
+		struct outcome_sum *s = &to->outcome[i];
+
+		if (s->what.is_http == o->is_http && s->what.status == o->status &&
+		    s->what.reason == o->reason) {
+			s->n += n;
+			return;
+		}
+	}
+	if (to->outcomes < OUTCOMES_TOLD)
+		to->outcome[to->outcomes++] = (struct outcome_sum){ *o, n };
+	else
+		to->other[class] += n;
+}
+
+static int by_outcome(const void *a, const void *b)
+{
+	const struct outcome *x = a, *y = b;	/* the first member */
+
+	if (x->is_http != y->is_http)
+		return x->is_http ? -1 : 1;
+	if (x->status != y->status)
+		return x->status < y->status ? -1 : 1;
+	return (int)x->reason - (int)y->reason;
+}
+
 void gather_service(const struct state *st, struct slot_gen at, struct service_sums *ret)
 {
-	*ret = (struct service_sums){ 0 };
-	for (unsigned w = 0; w < st->workers && at.slot < BOARD_SERVICES; w++) {
-		const struct board_service *s = &st->board->worker[w].service[at.slot];
+	memset(ret, 0, sizeof *ret);
+	for (unsigned w = 0; w < st->workers; w++) {
+		const struct board_service *s = board_service_seen(st->board, w, at.slot, at.gen);
 
-		if (board_get(&s->gen) != at.gen)
+		if (!s)
 			continue;
 		for (unsigned i = 0; i < SCS; i++)
 			ret->c[i] += board_get(&s->c[i]);
-		for (unsigned i = 0; i < BOARD_BUCKETS; i++)
-			ret->bucket[i] += board_get(&s->bucket[i]);
+		for (unsigned i = 0; i < SHS; i++)
+			hist_gather(&ret->hist[i], &s->hist[i]);
+		for (unsigned i = 0; i < OUTCOME_SLOTS; i++) {
+			uint64_t key = __atomic_load_n(&s->outcomes.slot[i].key, __ATOMIC_ACQUIRE);
+			struct outcome o;
+
+			if (key && outcome_of_key(key, &o))
+				add_outcome(ret, &o, board_get(&s->outcomes.slot[i].n));
+		}
+		for (unsigned i = 0; i < OUTCOME_CLASSES; i++) {
+			uint64_t n = board_get(&s->outcomes.other[i]);
+
+			ret->other[i] += n;
+			ret->class[i] += n;
+		}
 	}
-	for (unsigned i = 0; i < BOARD_BUCKETS; i++)
-		ret->finished += ret->bucket[i];
-	for (unsigned i = SC_requests_1xx; i <= SC_requests_none; i++)
-		ret->requests += ret->c[i];
+	qsort(ret->outcome, ret->outcomes, sizeof ret->outcome[0], by_outcome);
+	for (unsigned i = 0; i < OUTCOME_flow; i++)
+		ret->requests += ret->class[i];
 }
 
 void gather_tenant(const struct state *st, struct slot_gen at, struct tenant_sums *ret)

@@ -9,11 +9,20 @@
 #include "admin/state.h"
 #include "admin/text.h"
 
+/* Of one worker at most OUTCOME_SLOTS; the same ones on all of them, but for a few. */
+#define OUTCOMES_TOLD (4 * OUTCOME_SLOTS)
+
 struct service_sums {
 	uint64_t c[SCS];
-	uint64_t bucket[BOARD_BUCKETS];	/* not cumulative */
-	uint64_t finished;		/* sum of bucket */
-	uint64_t requests;		/* sum of the requests_ counters */
+	struct hist hist[SHS];
+	uint64_t class[OUTCOME_CLASSES];
+	uint64_t requests;		/* the sum of all classes but flow */
+	struct outcome_sum {
+		struct outcome what;
+		uint64_t n;
+	} outcome[OUTCOMES_TOLD];	/* requests first, by status and reason */
+	unsigned outcomes;
+	uint64_t other[OUTCOME_CLASSES];	/* of class: those whose reason is not known */
 };
 
 struct tenant_sums {
@@ -28,6 +37,7 @@ struct endpoint_sums {
 	int64_t last_failure_ms;	/* ago; -1: never */
 };
 
+/* In one step; ret is 5 KiB. */
 void gather_service(const struct state *, struct slot_gen, struct service_sums *);
 void gather_tenant(const struct state *, struct slot_gen, struct tenant_sums *);
 /* Of the listener with this name; one that is gone and still has connections counts too. */

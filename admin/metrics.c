@@ -4,11 +4,31 @@
 /* See metrics.h. */
 #include "admin/metrics.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+
+enum metric {
+#define METRIC(id, name, type, labels, help) M_##id,
+#include "admin/metrics.def"
+};
+
+static const struct { const char *name, *type, *help; } metrics[] = {
+#define GAUGE	"gauge"
+#define COUNTER "counter"
+#define METRIC(id, name, type, labels, help) [M_##id] = { name, type, help },
+#include "admin/metrics.def"
+};
 
 static void family(struct text *t, const char *name, const char *type, const char *help)
 {
 	text_printf(t, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+/* The head of a family that has its row; its name, for the samples. */
+static const char *begin(struct text *t, enum metric m)
+{
+	family(t, metrics[m].name, metrics[m].type, metrics[m].help);
+	return metrics[m].name;
 }
 
 /* A label value: backslash, quote and newline escaped, other control bytes and what is not UTF-8
@@ -38,22 +58,80 @@ static void value(struct text *t, uint64_t v)
 	text_addc(t, '\n');
 }
 
-static void plain(struct text *t, const char *name, const char *type, const char *help, uint64_t v)
+static void plain(struct text *t, enum metric m, uint64_t v)
 {
-	family(t, name, type, help);
-	text_printf(t, "%s %llu\n", name, (unsigned long long)v);
+	text_printf(t, "%s %llu\n", begin(t, m), (unsigned long long)v);
+}
+
+/* Prometheus counts in seconds; nothing is lost on the way. */
+static void seconds(struct text *t, uint64_t ns)
+{
+	text_printf(t, " %llu.%09llu\n", (unsigned long long)(ns / NS_PER_S),
+		    (unsigned long long)(ns % NS_PER_S));
+}
+
+static bool ends_with(const char *s, const char *end)
+{
+	size_t n = strlen(s), m = strlen(end);
+
+	return n >= m && strcmp(s + n - m, end) == 0;
+}
+
+/* A value of a row of counters.def behind its labels, in the unit of its name. */
+static void row_value(struct text *t, const struct counter_row *row, uint64_t v)
+{
+	text_addc(t, '}');
+	if (ends_with(row->name, "_ns") || ends_with(row->name, "_ns_gauge")) {
+		seconds(t, v);
+	} else {
+		text_addc(t, ' ');
+		text_u64(t, v);
+		text_addc(t, '\n');
+	}
 }
 
 static const char *type_of(const struct counter_row *row)
 {
-	size_t n = strlen(row->name);
-
-	return n > 6 && strcmp(row->name + n - 6, "_gauge") == 0 ? "gauge" : "counter";
+	return ends_with(row->name, "_gauge") ? "gauge" : "counter";
 }
 
-static void by_worker(struct text *t, const char *name, unsigned worker, uint64_t v)
+/* How long ago it was, on the clock of all our processes. */
+static uint64_t ns_since(const struct state *st, uint64_t mono_ms)
 {
-	text_printf(t, "%s{worker=\"%u\"} %llu\n", name, worker, (unsigned long long)v);
+	uint64_t now = (uint64_t)max_of(st->now_mono_ms, (int64_t)0);
+
+	return mono_ms && mono_ms < now ? (now - mono_ms) * NS_PER_MS : 0;
+}
+
+static void worker_ages(const struct state *st, struct text *t, enum metric m)
+{
+	const char *name = begin(t, m);
+
+	for (unsigned w = 0; w < st->workers; w++) {
+		const struct proc *p = gather_proc(st, ROLE_WORKER, w);
+		uint64_t beat = gather_worker(st, w, WC_beat_ms_gauge);
+
+		if (!p || (m == M_beat_age && beat == 0))
+			continue;	/* nobody is there, or has not begun */
+		text_printf(t, "%s{worker=\"%u\"}", name, w);
+		seconds(t, ns_since(st, m == M_beat_age ? beat : p->behind_mono_ms));
+	}
+}
+
+static void log_series(const struct state *st, struct text *t)
+{
+	const char *name = begin(t, M_log_dropped);
+
+	for (unsigned w = 0; w < st->workers; w++) {
+		text_printf(t, "%s{worker=\"%u\",at=\"ring\"} %llu\n", name, w,
+			    (unsigned long long)st->losses[w].ring);
+		text_printf(t, "%s{worker=\"%u\",at=\"sink\"} %llu\n", name, w,
+			    (unsigned long long)st->losses[w].sink);
+	}
+	name = begin(t, M_log_lost);
+	text_printf(t, "%s{process=\"master\"} %llu\n", name,
+		    st->has_procs ? (unsigned long long)st->procs.log_lost : 0);
+	text_printf(t, "%s{process=\"admind\"} %llu\n", name, (unsigned long long)log_lost());
 }
 
 static void worker_series(const struct state *st, struct text *t)
@@ -64,33 +142,23 @@ static void worker_series(const struct state *st, struct text *t)
 		if (!row.prom[0])
 			continue;
 		family(t, row.prom, type_of(&row), row.help);
-		for (unsigned w = 0; w < st->workers; w++)
-			by_worker(t, row.prom, w, gather_worker(st, w, (enum worker_counter)i));
+		for (unsigned w = 0; w < st->workers; w++) {
+			text_printf(t, "%s{worker=\"%u\"", row.prom, w);
+			row_value(t, &row, gather_worker(st, w, (enum worker_counter)i));
+		}
 	}
-	family(t, "nodeproxy_log_dropped_records_total", "counter",
-	       "log records lost: ring (it was full), sink (the file did not take them)");
-	for (unsigned w = 0; w < st->workers; w++) {
-		text_printf(t, "nodeproxy_log_dropped_records_total{worker=\"%u\",at=\"ring\"} %llu\n",
-			    w, (unsigned long long)st->losses[w].ring);
-		text_printf(t, "nodeproxy_log_dropped_records_total{worker=\"%u\",at=\"sink\"} %llu\n",
-			    w, (unsigned long long)st->losses[w].sink);
-	}
-	family(t, "nodeproxy_log_lines_lost_total", "counter",
-	       "event lines of a process that standard error did not take");
-	text_printf(t, "nodeproxy_log_lines_lost_total{process=\"master\"} %llu\n",
-		    st->has_procs ? (unsigned long long)st->procs.log_lost : 0);
-	text_printf(t, "nodeproxy_log_lines_lost_total{process=\"admind\"} %llu\n",
-		    (unsigned long long)log_lost());
+	worker_ages(st, t, M_view_lag);
+	worker_ages(st, t, M_beat_age);
 }
 
 static void reason_series(const struct state *st, struct text *t)
 {
-	family(t, "nodeproxy_reasons_total", "counter",
-	       "how connections and exchanges ended, who was at fault, Envoy's response flag");
+	const char *name = begin(t, M_reasons);
+
 	for (unsigned i = REASON_NONE + 1; i < REASONS; i++) {
 		const struct reason_row *r = reason_row((enum reason)i);
 
-		text_adds(t, "nodeproxy_reasons_total");
+		text_adds(t, name);
 		label(t, '{', "reason", slice_str(r->name));
 		label(t, ',', "fault", slice_str(fault_name(r->fault)));
 		label(t, ',', "flag", slice_str(r->flag));
@@ -98,34 +166,65 @@ static void reason_series(const struct state *st, struct text *t)
 	}
 }
 
+/* Of a process; what is not known (-1) is not told. */
+static void process_line(struct text *t, enum metric m, enum role role, uint32_t id, int64_t v)
+{
+	if (v < 0)
+		return;
+	text_adds(t, metrics[m].name);
+	label(t, '{', "role", slice_str(role_name(role)));
+	text_printf(t, ",id=\"%u\"", id);
+	if (m == M_process_cpu) {
+		text_addc(t, '}');
+		seconds(t, (uint64_t)v);
+	} else {
+		value(t, (uint64_t)v);
+	}
+}
+
+static int64_t process_value(const struct proc *p, enum metric m)
+{
+	switch ((int)m) {
+	case M_process_up: return p->state == PROC_READY;
+	case M_process_restarts: return p->restarts;
+	case M_process_panics: return p->panics;
+	case M_process_cpu: return p->usage.cpu_ns;
+	case M_process_resident: return p->usage.resident_bytes;
+	case M_process_private: return p->usage.private_bytes;
+	}
+	return -1;
+}
+
+static int64_t master_value(const struct usage *u, enum metric m)
+{
+	switch ((int)m) {
+	case M_process_cpu: return u->cpu_ns;
+	case M_process_resident: return u->resident_bytes;
+	case M_process_private: return u->private_bytes;
+	}
+	return -1;
+}
+
 static void process_series(const struct state *st, struct text *t)
 {
-	static const struct { const char *name, *type, *help; } rows[] = {
-		{ "nodeproxy_process_up", "gauge", "1: the process is ready" },
-		{ "nodeproxy_process_restarts_total", "counter", "starts after the first" },
-		{ "nodeproxy_process_panics_total", "counter", "panic pages it left" },
-	};
-
-	for (unsigned k = 0; k < countof(rows); k++) {
-		family(t, rows[k].name, rows[k].type, rows[k].help);
+	for (enum metric m = M_process_up; m <= M_process_private; m++) {
+		begin(t, m);
 		for (uint32_t i = 0; st->has_procs && i < st->procs.count; i++) {
 			const struct proc *p = &st->procs.proc[i];
 
-			if (p->state == PROC_NONE || p->role >= ROLES ||
-			    gather_proc(st, (enum role)p->role, p->id) != p)
-				continue;
-			text_adds(t, rows[k].name);
-			label(t, '{', "role", slice_str(role_name((enum role)p->role)));
-			text_printf(t, ",id=\"%u\"", p->id);
-			value(t, k == 0 ? p->state == PROC_READY : k == 1 ? p->restarts : p->panics);
+			if (p->state != PROC_NONE && p->role < ROLES &&
+			    gather_proc(st, (enum role)p->role, p->id) == p)
+				process_line(t, m, (enum role)p->role, p->id, process_value(p, m));
 		}
+		if (st->has_procs)
+			process_line(t, m, ROLE_MASTER, 0, master_value(&st->procs.master, m));
 	}
 }
 
 /* The Services that have a slot of their own, and once the shared one if anybody is in it. */
 struct named {
 	struct slice ns, name;
-	struct service_sums sums;
+	struct slot_gen at;
 };
 
 static size_t services(const struct state *st, struct named **ret)
@@ -138,16 +237,14 @@ static size_t services(const struct state *st, struct named **ret)
 
 	*ret = all;
 	for (uint32_t i = 0; all && i < n && view_service_nth(st->view, i, &s); i++) {
-		if (slot_is_shared(vservice_slot(&s), BOARD_SERVICES)) {
+		if (slot_is_shared(vservice_slot(&s), BOARD_SERVICES))
 			shared = true;
-			continue;
-		}
-		all[got].ns = vservice_ns(&s);
-		all[got].name = vservice_name(&s);
-		gather_service(st, vservice_slot(&s), &all[got++].sums);
+		else
+			all[got++] = (struct named){ vservice_ns(&s), vservice_name(&s),
+						     vservice_slot(&s) };
 	}
 	if (shared && all)
-		gather_service(st, (struct slot_gen){ 0, 0 }, &all[got++].sums);
+		got++;
 	return got;
 }
 
@@ -158,63 +255,104 @@ static void service_labels(struct text *t, const char *metric, const struct name
 	label(t, ',', "service", s->name);
 }
 
-static void duration_series(const struct named *all, size_t n, struct text *t)
+/* Of the buckets one bound per octave is told, from 66 µs on (below lives nothing but the proxy). */
+#define SERVICE_BOUND_FIRST 15
+#define SERVICE_BOUND_STEP  4
+
+static void bucket_end(struct text *t, unsigned i, uint64_t sum)
 {
-	static const char name[] = "nodeproxy_service_request_duration_seconds";
-
-	family(t, name, "histogram", "from the first byte of a request to the last of its response");
-	for (size_t i = 0; i < n; i++) {
-		const struct service_sums *s = &all[i].sums;
-		uint64_t sum = 0, us = s->c[SC_duration_us];
-
-		for (unsigned b = 0; b < BOARD_BUCKETS; b++) {
-			uint64_t le = board_bucket_us[b];
-
-			sum += s->bucket[b];
-			text_adds(t, name);
-			service_labels(t, "_bucket", &all[i]);
-			if (le == UINT64_MAX)
-				text_adds(t, ",le=\"+Inf\"");
-			else
-				text_printf(t, ",le=\"%g\"", (double)le / 1e6);
-			value(t, sum);
-		}
-		text_adds(t, name);
-		service_labels(t, "_sum", &all[i]);
-		text_printf(t, "} %llu.%06llu\n", (unsigned long long)(us / 1000000),
-			    (unsigned long long)(us % 1000000));
-		text_adds(t, name);
-		service_labels(t, "_count", &all[i]);
-		value(t, sum);
-	}
+	if (i == HIST_BUCKETS - 1)
+		text_adds(t, ",le=\"+Inf\"");
+	else
+		text_printf(t, ",le=\"%.10g\"", (double)hist_until_ns(i) / 1e9);
+	value(t, sum);
 }
 
+static void service_hist(struct text *t, const char *name, const struct named *s, const struct hist *h)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < HIST_BUCKETS; i++) {
+		sum += h->n[i];
+		if (i != HIST_BUCKETS - 1 &&
+		    (i < SERVICE_BOUND_FIRST || i % SERVICE_BOUND_STEP != SERVICE_BOUND_STEP - 1))
+			continue;
+		text_adds(t, name);
+		service_labels(t, "_bucket", s);
+		bucket_end(t, i, sum);
+	}
+	text_adds(t, name);
+	service_labels(t, "_sum", s);
+	text_addc(t, '}');
+	seconds(t, h->sum_ns);
+	text_adds(t, name);
+	service_labels(t, "_count", s);
+	value(t, sum);
+}
+
+static void outcome_line(struct text *t, const struct named *s, bool is_http, const char *code,
+			 const char *reason, const char *flag, uint64_t n)
+{
+	service_labels(t, metrics[is_http ? M_requests : M_flows].name, s);
+	if (is_http)
+		label(t, ',', "code", slice_str(code));
+	label(t, ',', "reason", slice_str(reason));
+	label(t, ',', "flag", slice_str(flag));
+	value(t, n);
+}
+
+/* Of one family: requests or flows. */
+static void outcomes(struct text *t, const struct named *s, const struct service_sums *n, bool is_http)
+{
+	for (unsigned i = 0; i < n->outcomes; i++) {
+		const struct outcome *o = &n->outcome[i].what;
+		const struct reason_row *r = reason_row(o->reason);
+		char code[16];
+
+		snprintf(code, sizeof code, "%u", o->status);
+		if (o->is_http == is_http)
+			outcome_line(t, s, is_http, code, r->name, r->flag, n->outcome[i].n);
+	}
+	for (unsigned i = 0; i < OUTCOME_CLASSES; i++)
+		if (n->other[i] && (i != OUTCOME_flow) == is_http)
+			outcome_line(t, s, is_http,
+				     i == OUTCOME_none ? "0" : outcome_class_name((enum outcome_class)i),
+				     "OTHER", "-", n->other[i]);
+}
+
+/* What was never used has no series of outcomes and times: there would be nothing to see. */
 static void service_series(const struct state *st, struct text *t)
 {
-	static const char *const classes[] = { "1xx", "2xx", "3xx", "4xx", "5xx", "none" };
-	static const char requests[] = "nodeproxy_service_requests_total";
+	struct service_sums n;
 	struct counter_row row;
 	struct named *all;
-	size_t n = services(st, &all);
+	size_t count = services(st, &all);
 
-	family(t, requests, "counter",
-	       "requests by class of the status the caller saw; none: no response");
-	for (size_t i = 0; i < n; i++)
-		for (unsigned k = 0; k < countof(classes); k++) {
-			service_labels(t, requests, &all[i]);
-			label(t, ',', "code_class", slice_str(classes[k]));
-			value(t, all[i].sums.c[SC_requests_1xx + k]);
+	for (unsigned k = 0; k < 2; k++) {
+		begin(t, k == 0 ? M_requests : M_flows);
+		for (size_t i = 0; i < count; i++) {
+			gather_service(st, all[i].at, &n);
+			outcomes(t, &all[i], &n, k == 0);
 		}
+	}
 	for (unsigned k = 0; service_counter_row(k, &row); k++) {
 		if (!row.prom[0])
 			continue;
 		family(t, row.prom, type_of(&row), row.help);
-		for (size_t i = 0; i < n; i++) {
+		for (size_t i = 0; i < count; i++) {
+			gather_service(st, all[i].at, &n);
 			service_labels(t, row.prom, &all[i]);
-			value(t, all[i].sums.c[k]);
+			value(t, n.c[k]);
 		}
 	}
-	duration_series(all, n, t);
+	for (unsigned k = 0; service_histogram_row(k, &row); k++) {
+		family(t, row.prom, "histogram", row.help);
+		for (size_t i = 0; i < count; i++) {
+			gather_service(st, all[i].at, &n);
+			if (hist_count(&n.hist[k]))
+				service_hist(t, row.prom, &all[i], &n.hist[k]);
+		}
+	}
 	free(all);
 }
 
@@ -235,10 +373,10 @@ static void tenant_line(void *arg, const struct vnamespace *ten)
 		return;
 	text_adds(a->t, a->row->prom);
 	label(a->t, '{', "tenant", ten->tenant);
-	value(a->t, n.c[a->counter]);
+	row_value(a->t, a->row, n.c[a->counter]);
 }
 
-/* Of the 81 buckets every eighth bound is told: two octaves. */
+/* Of a tenant every eighth bound is told: two octaves. */
 #define HIST_TOLD 8
 
 static void tenant_hist(void *arg, const struct vnamespace *ten)
@@ -259,16 +397,12 @@ static void tenant_hist(void *arg, const struct vnamespace *ten)
 		text_adds(a->t, a->row->prom);
 		text_adds(a->t, "_bucket");
 		label(a->t, '{', "tenant", ten->tenant);
-		if (i == HIST_BUCKETS - 1)
-			text_adds(a->t, ",le=\"+Inf\"");
-		else
-			text_printf(a->t, ",le=\"%.10g\"", (double)hist_until_ns(i) / 1e9);
-		value(a->t, sum);
+		bucket_end(a->t, i, sum);
 	}
 	text_printf(a->t, "%s_sum", a->row->prom);
 	label(a->t, '{', "tenant", ten->tenant);
-	text_printf(a->t, "} %llu.%09llu\n", (unsigned long long)(h->sum_ns / NS_PER_S),
-		    (unsigned long long)(h->sum_ns % NS_PER_S));
+	text_addc(a->t, '}');
+	seconds(a->t, h->sum_ns);
 	text_printf(a->t, "%s_count", a->row->prom);
 	label(a->t, '{', "tenant", ten->tenant);
 	value(a->t, sum);
@@ -312,27 +446,23 @@ static void listener_series(const struct state *st, struct text *t)
 	}
 }
 
-enum endpoint_metric { EM_IN_FLIGHT, EM_EXCHANGES, EM_CONNECTS, EM_CONNECT_FAILURES, EM_FAILURES,
-		       EM_WAITING, EM_OUT, EMS };
-
-static uint64_t endpoint_value(const struct endpoint_sums *n, enum endpoint_metric m)
+static uint64_t endpoint_value(const struct endpoint_sums *n, enum metric m)
 {
-	switch (m) {
-	case EM_IN_FLIGHT: return n->in_flight;
-	case EM_EXCHANGES: return n->exchanges;
-	case EM_CONNECTS: return n->connects;
-	case EM_CONNECT_FAILURES: return n->connect_failures;
-	case EM_FAILURES: return n->failures;
-	case EM_WAITING: return n->waiting;
-	case EM_OUT: return n->out_ms > 0;
-	case EMS: break;
+	switch ((int)m) {
+	case M_ep_in_flight: return n->in_flight;
+	case M_ep_exchanges: return n->exchanges;
+	case M_ep_connects: return n->connects;
+	case M_ep_connect_failures: return n->connect_failures;
+	case M_ep_failures: return n->failures;
+	case M_ep_waiting: return n->waiting;
+	case M_ep_out: return n->out_ms > 0;
 	}
 	return 0;
 }
 
 /* One line per endpoint slot: an address that several ports or Services name has one slot, and is
  * shown under the first that names it.  Returns how many there were. */
-static uint32_t endpoint_lines(const struct state *st, const char *metric, enum endpoint_metric m,
+static uint32_t endpoint_lines(const struct state *st, const char *metric, enum metric m,
 			       uint8_t *seen, struct text *t)
 {
 	uint32_t lines = 0;
@@ -370,114 +500,85 @@ static uint32_t endpoint_lines(const struct state *st, const char *metric, enum 
 
 static void endpoint_series(const struct state *st, struct text *t)
 {
-	static const struct { const char *name, *type, *help; } rows[EMS] = {
-		[EM_IN_FLIGHT] = { "nodeproxy_endpoint_in_flight", "gauge",
-				   "exchanges and opaque flows now" },
-		[EM_EXCHANGES] = { "nodeproxy_endpoint_exchanges_total", "counter",
-				   "exchanges and opaque flows" },
-		[EM_CONNECTS] = { "nodeproxy_endpoint_connects_total", "counter",
-				  "connections opened" },
-		[EM_CONNECT_FAILURES] = { "nodeproxy_endpoint_connect_failures_total", "counter",
-					  "connections that could not be opened" },
-		[EM_FAILURES] = { "nodeproxy_endpoint_failures_total", "counter",
-				  "5xx answers, cuts and timeouts" },
-		[EM_WAITING] = { "nodeproxy_endpoint_waiting", "gauge",
-				 "exchanges now that the endpoint has not answered yet" },
-		[EM_OUT] = { "nodeproxy_endpoint_ejected", "gauge",
-			     "1: passed over because it failed in a row" },
-	};
 	uint8_t *seen = malloc(BOARD_ENDPOINTS / 8);
-	uint32_t n = seen ? endpoint_lines(st, NULL, EM_IN_FLIGHT, seen, t) : 0;
+	uint32_t n = seen ? endpoint_lines(st, NULL, M_ep_in_flight, seen, t) : 0;
 
-	for (unsigned m = 0; seen && n && m < EMS; m++) {
-		family(t, rows[m].name, rows[m].type, rows[m].help);
-		endpoint_lines(st, rows[m].name, (enum endpoint_metric)m, seen, t);
-	}
+	for (enum metric m = M_ep_in_flight; seen && n && m <= M_ep_out; m++)
+		endpoint_lines(st, begin(t, m), m, seen, t);
 	free(seen);
-	plain(t, "nodeproxy_endpoints_without_series", "gauge",
-	      "endpoints left out of this scrape because there are too many",
-	      n > METRICS_ENDPOINTS ? n - METRICS_ENDPOINTS : 0);
+	plain(t, M_ep_without, n > METRICS_ENDPOINTS ? n - METRICS_ENDPOINTS : 0);
+}
+
+static void sync_steps(const json_t *timings, struct text *t)
+{
+	static const char *const steps[] = { "change", "snapshot", "store_to_view", "store_write",
+					     "store_step", "report_step" };
+	static const char *const of[] = { "last", "max" };
+	const char *name = begin(t, M_sync_step);
+
+	for (size_t k = 0; k < countof(steps); k++) {
+		const json_t *step = json_object_get(timings, steps[k]);
+
+		for (size_t i = 0; i < countof(of) && jget_u64(step, "count"); i++)
+			text_printf(t, "%s{step=\"%s\",of=\"%s\"} %.6f\n", name, steps[k], of[i],
+				    json_number_value(json_object_get(step, of[i])) / 1000);
+	}
 }
 
 static void sync_series(struct state *st, struct text *t)
 {
-	static const char *const steps[] = { "change", "snapshot", "store_to_view", "store_write",
-					 "store_step", "report_step" };
 	const json_t *report = report_brief(&st->report), *o;
+	const char *name;
 	size_t i;
 
-	plain(t, "nodeproxy_report_present", "gauge", "1: the sync process has reported", report != NULL);
+	plain(t, M_report_present, report != NULL);
 	if (!report)
 		return;
-	plain(t, "nodeproxy_store_rev", "gauge", "revision of the store", jget_u64(report, "rev"));
+	plain(t, M_store_rev, jget_u64(report, "rev"));
 	if (json_is_boolean(json_object_get(report, "durable")))
-		plain(t, "nodeproxy_durable", "gauge", "1: the store is written, 0: it cannot be",
-		      jget_bool(report, "durable"));
+		plain(t, M_durable, jget_bool(report, "durable"));
 	o = json_object_get(report, "store");
-	plain(t, "nodeproxy_not_durable_seconds", "gauge", "for how long the store could not be written",
-	      json_is_false(json_object_get(report, "durable"))
-		      ? (uint64_t)gather_age_s(st, jget_u64(o, "since_mono_ms")) : 0);
-	plain(t, "nodeproxy_store_write_failures_total", "counter",
-	      "writes of the store that failed and were tried again", jget_u64(o, "failures"));
-	plain(t, "nodeproxy_store_moved_aside_total", "counter",
-	      "stores that were damaged, moved aside and written anew", jget_u64(o, "asides"));
-	plain(t, "nodeproxy_refused_documents", "gauge", "documents refused now",
-	      json_array_size(jget_array(report, "refused")));
-	family(t, "nodeproxy_source_synced", "gauge", "1: the source is there and read");
+	plain(t, M_not_durable, json_is_false(json_object_get(report, "durable"))
+					? (uint64_t)gather_age_s(st, jget_u64(o, "since_mono_ms")) : 0);
+	plain(t, M_store_failures, jget_u64(o, "failures"));
+	plain(t, M_store_asides, jget_u64(o, "asides"));
+	plain(t, M_refused_documents, json_array_size(jget_array(report, "refused")));
+	name = begin(t, M_source_synced);
 	json_array_foreach(jget_array(report, "sources"), i, o) {
-		text_adds(t, "nodeproxy_source_synced");
+		text_adds(t, name);
 		label(t, '{', "kind", slice_str(jget_str(o, "kind")));
 		text_printf(t, ",source=\"%zu\"", i);
 		value(t, strcmp(jget_str(o, "state"), "synced") == 0);
 	}
-	family(t, "nodeproxy_sync_step_milliseconds", "gauge",
-	       "the last time and the longest that a step took: change (event to view), snapshot, "
-	       "store_to_view (at the start), store_write; store_step and report_step are the slices "
-	       "in which nothing else could be done");
-	for (size_t k = 0; k < countof(steps); k++) {
-		const json_t *step = json_object_get(json_object_get(report, "timings_ms"), steps[k]);
+	sync_steps(json_object_get(report, "timings_ms"), t);
+}
 
-		if (jget_u64(step, "count") == 0)
-			continue;
-		text_printf(t, "nodeproxy_sync_step_milliseconds{step=\"%s\",of=\"last\"} %.3f\n", steps[k],
-			    json_number_value(json_object_get(step, "last")));
-		text_printf(t, "nodeproxy_sync_step_milliseconds{step=\"%s\",of=\"max\"} %.3f\n", steps[k],
-			    json_number_value(json_object_get(step, "max")));
-	}
+static void master_series(const struct state *st, struct text *t)
+{
+	const struct procs *p = &st->procs;
+
+	plain(t, M_view_rev, p->rev);
+	plain(t, M_view_failed_rev, p->failed_rev);
+	plain(t, M_master_starts, p->master_starts);
+	plain(t, M_config_generation, p->config_generation);
+	plain(t, M_reload_ok, p->reload.at_unix_ms == 0 || p->reload.ok);
+	plain(t, M_reload_at, p->reload.at_unix_ms / 1000);
+	plain(t, M_stalls, p->stalls);
+	plain(t, M_bad_messages, p->bad_messages);
 }
 
 void metrics_text(struct state *st, struct text *t)
 {
 	struct text why = text_of(2048);
 
-	family(t, "nodeproxy_build_info", "gauge", "version of this build");
-	text_adds(t, "nodeproxy_build_info{version=\"" PACKAGE_VERSION "\"} 1\n");
-	plain(t, "nodeproxy_ready", "gauge", "1: as /healthz/ready", gather_ready(st, &why));
+	text_printf(t, "%s{version=\"%s\"} 1\n", begin(t, M_build_info), PACKAGE_VERSION);
+	plain(t, M_ready, gather_ready(st, &why));
 	text_fini(&why);
-	plain(t, "nodeproxy_start_time_seconds", "gauge", "when the instance was started, Unix time",
-	      st->started_unix_ms / 1000);
-	if (st->has_procs) {
-		plain(t, "nodeproxy_view_rev", "gauge", "newest view the master holds", st->procs.rev);
-		plain(t, "nodeproxy_view_failed_rev", "gauge",
-		      "newest view that all workers refused", st->procs.failed_rev);
-		plain(t, "nodeproxy_master_starts_total", "counter", "masters started by the keeper",
-		      st->procs.master_starts);
-		plain(t, "nodeproxy_config_generation", "gauge",
-		      "times that settings came into use, 1 since the start",
-		      st->procs.config_generation);
-		plain(t, "nodeproxy_config_last_reload_successful", "gauge",
-		      "0: the last reload was refused", st->procs.reload.at_unix_ms == 0 ||
-							       st->procs.reload.ok);
-		plain(t, "nodeproxy_config_last_reload_timestamp_seconds", "gauge",
-		      "when the last reload ended, Unix time; 0: there was none",
-		      st->procs.reload.at_unix_ms / 1000);
-		plain(t, "nodeproxy_worker_stalls_total", "counter",
-		      "times a worker gave no sign of life for two seconds", st->procs.stalls);
-		plain(t, "nodeproxy_bad_messages_total", "counter",
-		      "messages between our processes that broke the rules", st->procs.bad_messages);
-	}
-	plain(t, "nodeproxy_log_lines_total", "counter", "lines written to the access log",
-	      st->log_lines);
+	plain(t, M_start_time, st->started_unix_ms / 1000);
+	if (st->has_procs)
+		master_series(st, t);
+	plain(t, M_log_lines, st->log_lines);
+	log_series(st, t);
 	process_series(st, t);
 	sync_series(st, t);
 	worker_series(st, t);

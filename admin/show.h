@@ -47,8 +47,14 @@ void show_end(struct answer *);		/* closes the object, adds the newline */
 void show_worker(const struct state *, uint32_t id, bool counters, struct text *);
 /* Counters of a Service, into an open object. */
 void show_service_counters(const struct state *, struct slot_gen, struct text *);
+/* {"reasons": {NAME: count}}: how exchanges of a Service ended. */
+void show_service_reasons(const struct service_sums *, struct text *);
+/* A histogram as one object: quantiles for people, buckets that are not empty for programs. */
+void show_hist(struct text *, const char *key, const struct hist *);
 /* The histograms of a tenant, into an open object. */
 void show_tenant_times(struct text *, const struct tenant_sums *);
+/* ready, ejected, terminating or not-ready. */
+const char *show_endpoint_state(const struct vendpoint *, const struct endpoint_sums *);
 /* An endpoint with its live counters, as one object. */
 void show_endpoint(const struct state *, const struct vservice *, const struct vport *,
 		   const struct vendpoint *, struct text *);

@@ -132,17 +132,39 @@ static void check_sources(struct state *st, struct findings *f)
 		      (unsigned long long)jget_u64(json_object_get(report, "slots"), "exhausted"));
 }
 
+static uint32_t endpoints_out(const struct state *st, const struct vport *p)
+{
+	struct endpoint_sums n;
+	struct vendpoint e;
+	uint32_t out = 0;
+
+	for (uint32_t i = 0; i < p->endpoints && vport_endpoint(p, i, &e); i++) {
+		if (!e.ready || slot_is_shared(e.slot, BOARD_ENDPOINTS))
+			continue;
+		gather_endpoint(st, e.slot, &n);
+		out += n.out_ms > 0;
+	}
+	return out;
+}
+
 static void check_services(const struct state *st, struct findings *f)
 {
 	struct vservice s;
-	unsigned empty = 0;
+	unsigned empty = 0, failing = 0;
 
 	for (uint32_t i = 0; st->view && view_service_nth(st->view, i, &s); i++) {
 		struct vport p;
 
 		for (uint32_t k = 0; vservice_port_at(&s, k, &p); k++) {
 			struct slice ns = vservice_ns(&s), name = vservice_name(&s);
+			uint32_t out = endpoints_out(st, &p);
 
+			if (out && failing++ < 10)
+				found(f, CHECK_endpoints_out, NULL,
+				      "Service %.*s/%.*s:%u: %u of %u ready endpoints failed in a row and "
+				      "are passed over", (int)min_of(ns.n, (size_t)64),
+				      (const char *)ns.p, (int)min_of(name.n, (size_t)200),
+				      (const char *)name.p, p.port, out, vport_ready(&p));
 			/* Routes lead elsewhere: the Service's own endpoints do not matter. */
 			if (vport_ready(&p) || vport_rules(&p) || empty++ >= 10)
 				continue;
@@ -155,6 +177,9 @@ static void check_services(const struct state *st, struct findings *f)
 	if (empty > 10)
 		found(f, CHECK_no_endpoint, NULL,
 		      "%u more ports of Services have no ready endpoint", empty - 10);
+	if (failing > 10)
+		found(f, CHECK_endpoints_out, NULL,
+		      "%u more ports of Services have endpoints that failed in a row", failing - 10);
 	for (uint32_t i = 0; st->view && i < st->knobs->n_listeners && i < KNOBS_LISTENERS; i++) {
 		const struct knobs_listener *l = &st->knobs->listener[i];
 		struct vport p;

@@ -37,6 +37,15 @@ static bool wanted(const struct call *c, const char *arg, struct slice name)
 	return !only || slice_eq(slice_str(only), name);
 }
 
+/* 0: not known. */
+static void known(struct text *t, const char *key, uint64_t v)
+{
+	if (v)
+		js_u64(t, key, v);
+	else
+		js_null(t, key);
+}
+
 static void addr_field(struct text *t, const char *key, const struct addr *a)
 {
 	char buf[ADDR_TEXT];
@@ -44,32 +53,76 @@ static void addr_field(struct text *t, const char *key, const struct addr *a)
 	js_str(t, key, addr_text(a, true, buf));
 }
 
-static void js_ms(struct text *t, const char *key, int64_t us)
+static void outcome(struct text *t, const char *protocol, unsigned status, const char *class,
+		    const char *reason, uint64_t n)
 {
-	/* Three digits after the point, without floating point. */
-	if (t->comma)
-		text_addc(t, ',');
-	t->comma = true;
-	text_printf(t, "\"%s\":%lld.%03lld", key, (long long)(us / 1000), (long long)(us % 1000));
+	js_open(t, NULL, '{');
+	js_str(t, "protocol", protocol);
+	if (status)
+		js_u64(t, "status", status);
+	else
+		js_null(t, "status");
+	js_str(t, "class", class);
+	js_str(t, "reason", reason);
+	js_u64(t, "count", n);
+	js_close(t, '}');
+}
+
+/* Those for whom there was no room on the board are told by their class, with reason OTHER. */
+static void show_outcomes(const struct service_sums *s, struct text *t)
+{
+	js_open(t, "outcomes", '[');
+	for (unsigned i = 0; i < s->outcomes; i++) {
+		const struct outcome *o = &s->outcome[i].what;
+
+		outcome(t, o->is_http ? "http" : "opaque", o->status, outcome_class_name(outcome_class(o)),
+			reason_row(o->reason)->name, s->outcome[i].n);
+	}
+	for (unsigned i = 0; i < OUTCOME_CLASSES; i++)
+		if (s->other[i])
+			outcome(t, i == OUTCOME_flow ? "opaque" : "http", 0,
+				outcome_class_name((enum outcome_class)i), "OTHER", s->other[i]);
+	js_close(t, ']');
+}
+
+void show_service_reasons(const struct service_sums *s, struct text *t)
+{
+	uint64_t n[REASONS] = { 0 }, other = 0;
+
+	for (unsigned i = 0; i < s->outcomes; i++)
+		n[s->outcome[i].what.reason] += s->outcome[i].n;
+	for (unsigned i = 0; i < OUTCOME_CLASSES; i++)
+		other += s->other[i];
+	js_open(t, "reasons", '{');
+	for (unsigned i = 0; i < REASONS; i++)
+		if (n[i])
+			js_u64(t, reason_row((enum reason)i)->name, n[i]);
+	if (other)
+		js_u64(t, "OTHER", other);
+	js_close(t, '}');
 }
 
 void show_service_counters(const struct state *st, struct slot_gen at, struct text *t)
 {
-	static const char *const classes[] = { "1xx", "2xx", "3xx", "4xx", "5xx", "none" };
 	struct service_sums s;
 
 	gather_service(st, at, &s);
 	js_bool(t, "counters_shared", slot_is_shared(at, BOARD_SERVICES));
 	js_open(t, "requests", '{');
 	js_u64(t, "total", s.requests);
-	for (unsigned i = 0; i < countof(classes); i++)
-		js_u64(t, classes[i], s.c[SC_requests_1xx + i]);
+	for (unsigned i = 0; i < OUTCOME_flow; i++)
+		js_u64(t, outcome_class_name((enum outcome_class)i), s.class[i]);
 	js_close(t, '}');
-	js_u64(t, "flows", s.c[SC_flows]);
+	js_u64(t, "flows", s.class[OUTCOME_flow]);
+	show_outcomes(&s, t);
+	show_service_reasons(&s, t);
 	js_u64(t, "received_bytes", s.c[SC_bytes_in]);
 	js_u64(t, "sent_bytes", s.c[SC_bytes_out]);
-	js_ms(t, "mean_duration_ms",
-	      (int64_t)((s.finished ? s.c[SC_duration_us] / s.finished : 0) & INT64_MAX));
+	js_u64(t, "retries", s.c[SC_retries]);
+	js_u64(t, "retries_refused", s.c[SC_retries_refused]);
+	js_u64(t, "ejections", s.c[SC_ejections]);
+	show_hist(t, "duration", &s.hist[SH_duration]);
+	show_hist(t, "response", &s.hist[SH_response]);
 }
 
 void show_services(struct state *st, const struct call *c, struct answer *ret)
@@ -113,6 +166,11 @@ void show_services(struct state *st, const struct call *c, struct answer *ret)
 	show_end(ret);
 }
 
+const char *show_endpoint_state(const struct vendpoint *e, const struct endpoint_sums *n)
+{
+	return n->out_ms ? "ejected" : e->ready ? "ready" : e->terminating ? "terminating" : "not-ready";
+}
+
 void show_endpoint(const struct state *st, const struct vservice *s, const struct vport *p,
 		   const struct vendpoint *e, struct text *t)
 {
@@ -126,7 +184,7 @@ void show_endpoint(const struct state *st, const struct vservice *s, const struc
 	}
 	js_u64(t, "port", p->port);
 	addr_field(t, "address", &e->addr);
-	js_str(t, "state", n.out_ms ? "ejected" : e->ready ? "ready" : e->terminating ? "terminating" : "not-ready");
+	js_str(t, "state", show_endpoint_state(e, &n));
 	js_bool(t, "ready", e->ready);
 	js_bool(t, "serving", e->serving);
 	js_bool(t, "terminating", e->terminating);
@@ -135,7 +193,7 @@ void show_endpoint(const struct state *st, const struct vservice *s, const struc
 	js_bool(t, "counters_shared", slot_is_shared(e->slot, BOARD_ENDPOINTS));
 	js_u64(t, "in_flight", n.in_flight);
 	js_u64(t, "waiting", n.waiting);
-	js_u64(t, "response_time_ns", n.rtt_us * 1000ull);
+	known(t, "response_time_ns", n.rtt_us * 1000ull);
 	js_u64(t, "ejected_for_ms", n.out_ms);
 	js_u64(t, "exchanges", n.exchanges);
 	js_u64(t, "connects", n.connects);
@@ -357,31 +415,41 @@ void show_namespaces(struct state *st, const struct call *c, struct answer *ret)
 	show_end(ret);
 }
 
-/* Quantiles for people, buckets that are not empty for programs. */
+static void quantile(struct text *t, const char *key, const struct hist *h, unsigned permille)
+{
+	known(t, key, hist_quantile_ns(h, permille));
+}
+
+void show_hist(struct text *t, const char *key, const struct hist *h)
+{
+	js_open(t, key, '{');
+	js_u64(t, "count", hist_count(h));
+	js_u64(t, "sum_ns", h->sum_ns);
+	quantile(t, "p50_ns", h, 500);
+	quantile(t, "p90_ns", h, 900);
+	quantile(t, "p99_ns", h, 990);
+	js_open(t, "buckets", '[');
+	for (unsigned b = 0; b < HIST_BUCKETS; b++) {
+		if (h->n[b] == 0)
+			continue;
+		js_open(t, NULL, '{');
+		if (b == HIST_BUCKETS - 1)
+			js_null(t, "until_ns");
+		else
+			js_u64(t, "until_ns", hist_until_ns(b));
+		js_u64(t, "count", h->n[b]);
+		js_close(t, '}');
+	}
+	js_close(t, ']');
+	js_close(t, '}');
+}
+
 void show_tenant_times(struct text *t, const struct tenant_sums *n)
 {
 	struct counter_row row;
 
-	for (unsigned i = 0; tenant_histogram_row(i, &row); i++) {
-		const struct hist *h = &n->hist[i];
-
-		js_open(t, row.name, '{');
-		js_u64(t, "count", hist_count(h));
-		js_u64(t, "sum_ns", h->sum_ns);
-		js_u64(t, "p50_ns", hist_quantile_ns(h, 500));
-		js_u64(t, "p99_ns", hist_quantile_ns(h, 990));
-		js_open(t, "buckets", '[');
-		for (unsigned b = 0; b < HIST_BUCKETS; b++) {
-			if (h->n[b] == 0)
-				continue;
-			js_open(t, NULL, '{');
-			js_u64(t, "until_ns", hist_until_ns(b));
-			js_u64(t, "count", h->n[b]);
-			js_close(t, '}');
-		}
-		js_close(t, ']');
-		js_close(t, '}');
-	}
+	for (unsigned i = 0; tenant_histogram_row(i, &row); i++)
+		show_hist(t, row.name, &n->hist[i]);
 }
 
 struct tenants_arg {

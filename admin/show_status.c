@@ -70,6 +70,21 @@ static void last_exit(const struct proc *p, struct text *t)
 	js_str(t, "last_exit", words);
 }
 
+static void known(struct text *t, const char *key, int64_t v)
+{
+	if (v < 0)
+		js_null(t, key);
+	else
+		js_i64(t, key, v);
+}
+
+static void usage(const struct usage *u, struct text *t)
+{
+	known(t, "cpu_ns", u->cpu_ns);
+	known(t, "resident_bytes", u->resident_bytes);
+	known(t, "private_bytes", u->private_bytes);
+}
+
 void show_worker(const struct state *st, uint32_t id, bool counters, struct text *t)
 {
 	const struct proc *p = gather_proc(st, ROLE_WORKER, id);
@@ -87,10 +102,12 @@ void show_worker(const struct state *st, uint32_t id, bool counters, struct text
 	js_str(t, "state", proc_word(p));
 	js_u64(t, "rev", p->rev);
 	js_u64(t, "refused_rev", p->refused_rev);
+	js_i64(t, "behind_seconds", p->behind_mono_ms ? gather_age_s(st, p->behind_mono_ms) : 0);
 	js_u64(t, "restarts", p->restarts);
 	js_u64(t, "panics", p->panics);
 	uptime(st, "uptime_seconds", p->state == PROC_WAITING ? 0 : p->started_mono_ms, t);
 	last_exit(p, t);
+	usage(&p->usage, t);
 	js_u64(t, "connections", gather_worker(st, id, WC_conns_gauge));
 	js_u64(t, "back_connections", gather_worker(st, id, WC_backs_gauge));
 	js_u64(t, "pooled_connections", gather_worker(st, id, WC_pooled_gauge));
@@ -144,6 +161,7 @@ static void processes(const struct state *st, struct text *t)
 		js_u64(t, "panics", p->panics);
 		uptime(st, "uptime_seconds", p->started_mono_ms, t);
 		last_exit(p, t);
+		usage(&p->usage, t);
 		js_close(t, '}');
 	}
 	js_close(t, ']');

@@ -16,12 +16,68 @@ struct rows {
 };
 
 struct totals {
-	const char *name;
-	uint64_t exchanges, failed, now;
-	bool has_bytes, has_busy, has_time;
-	uint64_t in, out, busy_ns;
-	uint64_t time_ns, time_of;	/* sum and number of durations */
+	const char *name, *state;	/* state NULL: it has none */
+	uint64_t exchanges, now;
+	bool has_bytes, has_busy;
+	uint64_t in, out, busy_ns, memory_bytes;
+	uint64_t response_ns;		/* 0: not known, or not of this kind */
+	uint64_t failed;		/* the sum of failures, and what has no reason of its own */
+	uint64_t reason[REASONS];
+	uint64_t other, connect_failures;
+	const struct service_sums *statuses;	/* NULL: none */
+	const struct hist *time;	/* NULL: none */
 };
+
+/* An end that somebody should look into; what callers do and what policy wants is none. */
+static bool is_failure(enum reason r)
+{
+	enum fault f = reason_row(r)->fault;
+
+	return f == FAULT_BACK || f == FAULT_TENANT || f == FAULT_OPERATOR || f == FAULT_US;
+}
+
+/* An endpoint that answers 5xx fails with reason DONE: its status is what tells. */
+static bool is_failed_status(const struct outcome *o)
+{
+	return o->is_http && o->status >= 500 && !is_failure(o->reason);
+}
+
+/* {"BACK_CUT": n, "503": n}: what failed, by reason, or by the status that the endpoint gave. */
+static void failures(struct text *t, const struct totals *s)
+{
+	uint64_t status[1000] = { 0 };
+
+	js_open(t, "failures", '{');
+	for (unsigned i = 0; i < REASONS; i++)
+		if (s->reason[i] && is_failure((enum reason)i))
+			js_u64(t, reason_row((enum reason)i)->name, s->reason[i]);
+	for (unsigned i = 0; s->statuses && i < s->statuses->outcomes; i++) {
+		const struct outcome *o = &s->statuses->outcome[i].what;
+
+		if (is_failed_status(o))
+			status[o->status] += s->statuses->outcome[i].n;
+	}
+	for (unsigned i = 0; i < countof(status); i++) {
+		char name[8];
+
+		snprintf(name, sizeof name, "%u", i);
+		if (status[i])
+			js_u64(t, name, status[i]);
+	}
+	if (s->other)
+		js_u64(t, "OTHER", s->other);
+	if (s->connect_failures)
+		js_u64(t, "connect", s->connect_failures);
+	js_close(t, '}');
+}
+
+static void number_or_null(struct text *t, const char *key, bool has, uint64_t v)
+{
+	if (has)
+		js_u64(t, key, v);
+	else
+		js_null(t, key);
+}
 
 static void row(struct rows *r, const struct totals *s)
 {
@@ -31,27 +87,20 @@ static void row(struct rows *r, const struct totals *s)
 		return;
 	js_open(t, NULL, '{');
 	js_str(t, "name", s->name);
+	js_str(t, "state", s->state);
 	js_u64(t, "exchanges_total", s->exchanges);
 	js_u64(t, "failed_total", s->failed);
+	failures(t, s);
 	js_u64(t, "now", s->now);
-	if (s->has_bytes) {
-		js_u64(t, "received_bytes", s->in);
-		js_u64(t, "sent_bytes", s->out);
-	} else {
-		js_null(t, "received_bytes");
-		js_null(t, "sent_bytes");
-	}
-	if (s->has_busy)
-		js_u64(t, "busy_ns", s->busy_ns);
+	number_or_null(t, "received_bytes", s->has_bytes, s->in);
+	number_or_null(t, "sent_bytes", s->has_bytes, s->out);
+	number_or_null(t, "busy_ns", s->has_busy, s->busy_ns);
+	number_or_null(t, "memory_bytes", s->has_busy, s->memory_bytes);
+	number_or_null(t, "response_ns", s->response_ns > 0, s->response_ns);
+	if (s->time)
+		show_hist(t, "time", s->time);
 	else
-		js_null(t, "busy_ns");
-	if (s->has_time) {
-		js_u64(t, "time_ns", s->time_ns);
-		js_u64(t, "time_of", s->time_of);
-	} else {
-		js_null(t, "time_ns");
-		js_null(t, "time_of");
-	}
+		js_null(t, "time");
 	js_close(t, '}');
 }
 
@@ -59,22 +108,51 @@ static void tenant_row(void *arg, const struct vnamespace *ns)
 {
 	struct rows *r = arg;
 	struct tenant_sums n;
+	struct totals s = { .has_bytes = true, .has_busy = true };
 	char name[256];
 
 	gather_tenant(r->st, ns->tenant_slot, &n);
+	if (ns->tenant.n == 0 && n.c[TC_conns] == 0)
+		return;
 	snprintf(name, sizeof name, "%.*s", (int)min_of(ns->tenant.n, sizeof name - 1),
 		 (const char *)ns->tenant.p);
-	row(r, &(struct totals){
-		.name = name[0] ? name : "(all others)",
-		.exchanges = n.c[TC_exchanges], .failed = n.c[TC_refused],
-		.now = n.c[TC_conns_gauge], .has_bytes = true, .in = n.c[TC_bytes_in],
-		.out = n.c[TC_bytes_out], .has_busy = true, .busy_ns = n.c[TC_busy_ns],
-	});
+	s.name = name[0] ? name : "(others)";
+	s.exchanges = n.c[TC_exchanges];
+	s.now = n.c[TC_conns_gauge];
+	s.in = n.c[TC_bytes_in];
+	s.out = n.c[TC_bytes_out];
+	s.busy_ns = n.c[TC_busy_ns];
+	s.memory_bytes = n.c[TC_memory_gauge];
+	s.time = &n.hist[TH_inside];
+	for (unsigned i = 0; i < REASONS; i++) {
+		s.reason[i] = n.reasons[i];
+		s.failed += is_failure((enum reason)i) ? n.reasons[i] : 0;
+	}
+	row(r, &s);
+}
+
+/* What its endpoints have now: a Service has no gauge of its own. */
+static uint64_t in_flight(const struct state *st, const struct vservice *s)
+{
+	struct endpoint_sums n;
+	struct vendpoint e;
+	uint64_t sum = 0;
+	struct vport p;
+
+	for (uint32_t k = 0; vservice_port_at(s, k, &p); k++)
+		for (uint32_t i = 0; i < p.endpoints && vport_endpoint(&p, i, &e); i++) {
+			if (slot_is_shared(e.slot, BOARD_ENDPOINTS))
+				continue;
+			gather_endpoint(st, e.slot, &n);
+			sum += n.in_flight;
+		}
+	return sum;
 }
 
 static void service_row(struct rows *r, const struct vservice *s)
 {
 	struct slice ns = vservice_ns(s), name = vservice_name(s);
+	struct totals row_of = { .has_bytes = true };
 	struct service_sums n;
 	char text[400];
 
@@ -83,12 +161,23 @@ static void service_row(struct rows *r, const struct vservice *s)
 	gather_service(r->st, vservice_slot(s), &n);
 	snprintf(text, sizeof text, "%.*s/%.*s", (int)min_of(ns.n, (size_t)63), (const char *)ns.p,
 		 (int)min_of(name.n, (size_t)253), (const char *)name.p);
-	row(r, &(struct totals){
-		.name = text, .exchanges = n.requests + n.c[SC_flows],
-		.failed = n.c[SC_requests_5xx] + n.c[SC_requests_none], .has_bytes = true,
-		.in = n.c[SC_bytes_in], .out = n.c[SC_bytes_out], .has_time = true,
-		.time_ns = n.c[SC_duration_us] * 1000, .time_of = n.finished,
-	});
+	row_of.name = text;
+	row_of.exchanges = n.requests + n.class[OUTCOME_flow];
+	row_of.now = in_flight(r->st, s);
+	row_of.in = n.c[SC_bytes_in];
+	row_of.out = n.c[SC_bytes_out];
+	row_of.statuses = &n;
+	row_of.time = &n.hist[SH_duration];
+	for (unsigned i = 0; i < n.outcomes; i++) {
+		const struct outcome *o = &n.outcome[i].what;
+
+		row_of.reason[o->reason] += n.outcome[i].n;
+		if (is_failure(o->reason) || is_failed_status(o))
+			row_of.failed += n.outcome[i].n;
+	}
+	row_of.other = n.other[OUTCOME_5xx] + n.other[OUTCOME_none];
+	row_of.failed += row_of.other;
+	row(r, &row_of);
 }
 
 static void endpoint_rows(struct rows *r, const struct vservice *s)
@@ -110,9 +199,11 @@ static void endpoint_rows(struct rows *r, const struct vservice *s)
 				 (const char *)ns.p, (int)min_of(name.n, (size_t)253),
 				 (const char *)name.p, addr_text(&e.addr, true, addr));
 			row(r, &(struct totals){
-				.name = text, .exchanges = n.exchanges, .failed = n.failures,
-				.now = n.in_flight, .has_time = n.rtt_us > 0,
-				.time_ns = n.rtt_us * 1000ull, .time_of = n.rtt_us > 0,
+				.name = text, .state = show_endpoint_state(&e, &n),
+				.exchanges = n.exchanges, .now = n.in_flight,
+				.failed = n.failures + n.connect_failures,
+				.connect_failures = n.connect_failures,
+				.response_ns = n.rtt_us * 1000ull,
 			});
 		}
 	}

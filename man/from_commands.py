@@ -33,7 +33,7 @@ def usage(c):
     for a in c["args"]:
         if not a["option"]:
             out += f" \\fI{esc(a['value'])}\\fR"
-        elif a["kind"] == "FLAG":
+        elif a["kind"].endswith("FLAG"):
             out += f" [\\fB{esc(a['option'])}\\fR]"
         else:
             out += f" [\\fB{esc(a['option'])}\\fR \\fI{esc(a['value'])}\\fR]"
@@ -121,7 +121,7 @@ def api(commands, version):
         path = esc(c["path"]) + (f"\\fI{rest}\\fR" if rest else "")
         out += f".TP\n\\fB{c['method']} {path}\\fR ({c['permission']})\n{esc(c['help'][0].upper() + c['help'][1:])}.\n"
         for a in c["args"]:
-            if (rest and not a["option"]) or a["kind"] == "LOCAL":
+            if (rest and not a["option"]) or a["kind"].startswith("LOCAL"):
                 continue
             out += f".RS\n.TP\n\\fI{esc(a['name'])}\\fR ({a['kind'].lower()})\n{esc(a['help'])}\n.RE\n"
         if c["list"]:
@@ -222,7 +222,7 @@ def bash(commands, version):
         values = [a["value"].split()[0] for a in c["args"] if not a["option"]]
         for a in c["args"]:
             if a["option"] and a["option"] != "-s":
-                (flags if a["kind"] == "FLAG" else valued).add(a["option"])
+                (flags if a["kind"].endswith("FLAG") else valued).add(a["option"])
             # "a, b or c" in the help of these lists all there are
             said[a["value"]] = " ".join(re.findall(r"[a-z]+(?:-[a-z]+)*", a["help"].replace(" or ", " ")))
         lines.append("|".join((c["words"], " ".join(options), " ".join(values) + " ")))
@@ -253,4 +253,5 @@ def main():
     sys.stdout.write(text)
 
 
-main()
+if __name__ == "__main__":
+    main()

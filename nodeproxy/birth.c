@@ -191,7 +191,8 @@ void child_start(struct child *c)
 	c->generation++;
 	c->started = c->beat_at = clock_now();
 	c->started_mono_ms = (uint64_t)(c->started.ns / NS_PER_MS);
-	c->rev = c->refused_rev = c->beat = 0;
+	c->rev = c->refused_rev = c->behind_mono_ms = c->beat = 0;
+	c->usage = USAGE_UNKNOWN;
 	c->told = c->retired = c->pinged = c->stalled = false;
 	if (child_is_worker(c))
 		m->slots = max_of(m->slots, c->id + 1);

@@ -19,6 +19,15 @@
 
 /* ---- the procs page ---- */
 
+/* Since when somebody whose job is to serve the newest view does not. */
+static void compare_revs(struct child *c, uint64_t newest)
+{
+	if (!child_is_worker(c) || !child_is_alive(c) || c->state == PROC_DRAINING || c->rev >= newest)
+		c->behind_mono_ms = 0;
+	else if (c->behind_mono_ms == 0)
+		c->behind_mono_ms = (uint64_t)(clock_now().ns / NS_PER_MS);
+}
+
 /* Readers retry while the number is odd, so a master that died in here left it odd for its
  * successor to put right. */
 void procs_write(struct master *m)
@@ -41,10 +50,11 @@ void procs_write(struct master *m)
 	p->config_unix_ms = m->reload.since_unix_ms;
 	p->reload = m->reload.last;
 	for (unsigned i = 0; i < CHILDREN; i++) {
-		const struct child *c = &m->child[i];
+		struct child *c = &m->child[i];
 
 		if (c->state == PROC_NONE)
 			continue;
+		compare_revs(c, p->rev);
 		p->proc[n++] = (struct proc){
 			.role = c->role,
 			.id = c->id,
@@ -58,6 +68,8 @@ void procs_write(struct master *m)
 			.last_status = c->last_status,
 			.panics = c->panics,
 			.fails = c->fails,
+			.behind_mono_ms = c->behind_mono_ms,
+			.usage = child_is_alive(c) ? c->usage : USAGE_UNKNOWN,
 		};
 	}
 	p->count = n;
@@ -119,6 +131,8 @@ static void adopt(struct master *m, struct child *c)
 		c->panics = p->panics;
 		c->rev = p->rev;
 		c->refused_rev = p->refused_rev;
+		c->behind_mono_ms = p->behind_mono_ms;
+		c->usage = USAGE_UNKNOWN;
 		c->last_status = p->last_status;
 		c->started_mono_ms = p->started_mono_ms;
 		c->cpu = p->cpu;

@@ -54,6 +54,8 @@ struct child {
 	struct mono started, ready_at;
 	uint64_t started_mono_ms;	/* also of one that was adopted */
 	uint64_t rev, refused_rev;
+	uint64_t behind_mono_ms;	/* since when rev is not the newest; 0: it is */
+	struct usage usage;
 	bool view_late;			/* its channel was full: send the newest view again */
 	struct loop_timer again;	/* back-off, or the end of draining, or of stopping */
 	uint64_t beat;			/* last seen */

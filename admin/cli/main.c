@@ -8,6 +8,7 @@
  * 2 usage, 3 the daemon cannot be reached. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -49,20 +50,23 @@ static void command_usage(enum cmd c)
 {
 	const struct cmd_row *row = cmd_row(c);
 	const struct arg_row *a;
+	size_t wide = 0;
 
 	printf("usage: nodeproxyctl %s", row->words);
 	for (unsigned i = 0; (a = cmd_arg(c, i)); i++)
 		if (a->option[0])
-			printf(a->kind == ARG_FLAG ? " [%s]" : " [%s %s]", a->option, a->value);
+			printf(arg_is_flag(a) ? " [%s]" : " [%s %s]", a->option, a->value);
 		else
 			printf(" %s", a->value);
 	printf("\n\n%s\n", row->help);
+	for (unsigned i = 0; (a = cmd_arg(c, i)); i++)
+		wide = max_of(wide, strlen(a->option) + 1 + strlen(a->value));
 	for (unsigned i = 0; (a = cmd_arg(c, i)); i++) {
 		char left[64];
 
 		snprintf(left, sizeof left, "%s%s%s", a->option, a->option[0] && a->value[0] ? " " : "",
 			 a->value);
-		printf("%s  %-20s  %s\n", i == 0 ? "\n" : "", left, a->help);
+		printf("%s  %-*s  %s\n", i == 0 ? "\n" : "", (int)wide, left, a->help);
 	}
 	printf("\n%s; API: %s %s\n", row->permission == PERMISSION_LOOK ? "may be asked by whoever may "
 	       "connect to the socket" : "only by root", row->method == CMD_GET ? "GET" : "POST",
@@ -142,16 +146,30 @@ struct option_seen {
 	const char *name, *value;
 };
 
+/* An option of any command: which ones this command has is looked at later. */
+static bool any_option(int argc, char **argv, int *i, struct option_seen *ret)
+{
+	const struct arg_row *a;
+
+	for (unsigned c = 0; c < CMDS; c++)
+		for (unsigned k = 0; (a = cmd_arg((enum cmd)c, k)); k++) {
+			if (!a->option[0])
+				continue;
+			ret->name = a->option;
+			ret->value = arg_is_flag(a) ? strcmp(argv[*i], a->option) == 0 ? "1" : NULL
+						    : option_value(argv, argc, i, a->option);
+			if (ret->value)
+				return true;
+		}
+	return false;
+}
+
 /* Splits argv into words and options.  -1, or an exit code. */
 static int split(int argc, char **argv, struct asked *a, char **words, int *n_words,
 		 struct option_seen *options, int *n_options)
 {
-	static const char *const valued[] = { "-n", "--service", "--worker", "--deadline", "--method",
-					      "--interval", "--count", "--process", "--tenant" };
-
 	for (int i = 1; i < argc; i++) {
 		const char *v, *was = argv[i];
-		bool known = false;
 
 		if (argv[i][0] != '-' || argv[i][1] == 0) {
 			words[(*n_words)++] = argv[i];
@@ -165,10 +183,6 @@ static int split(int argc, char **argv, struct asked *a, char **words, int *n_wo
 			printf("nodeproxyctl %s\n", PACKAGE_VERSION);
 			return EXIT_DONE;
 		}
-		if (strcmp(was, "--all") == 0) {
-			options[(*n_options)++] = (struct option_seen){ "--all", "1" };
-			continue;
-		}
 		if ((v = option_value(argv, argc, &i, "-s"))) {
 			a->socket = v;
 			continue;
@@ -178,13 +192,9 @@ static int split(int argc, char **argv, struct asked *a, char **words, int *n_wo
 				return wrong("the format is table, json or yaml, not %s", v);
 			continue;
 		}
-		for (unsigned k = 0; k < countof(valued) && !known; k++)
-			if ((v = option_value(argv, argc, &i, valued[k]))) {
-				options[(*n_options)++] = (struct option_seen){ valued[k], v };
-				known = true;
-			}
-		if (!known)
+		if (!any_option(argc, argv, &i, &options[*n_options]))
 			return wrong("unknown option, or one without its value: %s", was);
+		(*n_options)++;
 	}
 	return -1;
 }
@@ -210,8 +220,9 @@ static int take_arguments(struct asked *a, char **words, int n_words,
 		}
 		if (k < 0)
 			return wrong("this command has no %s", options[i].name);
-		if ((cmd_arg(a->cmd, (unsigned)k)->kind == ARG_NUMBER ||
-		     cmd_arg(a->cmd, (unsigned)k)->kind == ARG_LOCAL) && !is_number(options[i].value))
+		row = cmd_arg(a->cmd, (unsigned)k);
+		if ((row->kind == ARG_NUMBER || row->kind == ARG_LOCAL_NUMBER) &&
+		    !is_number(options[i].value))
 			return wrong("not a whole number: %s", options[i].value);
 		a->value[k] = options[i].value;
 	}
@@ -266,7 +277,7 @@ static int make_target(const struct asked *a, const char *namespace, struct text
 		return -1;
 	}
 	for (unsigned i = 0; i < CMD_ARGS && (row = cmd_arg(a->cmd, i)); i++) {
-		if (!a->value[i] || row->kind == ARG_LOCAL)
+		if (!a->value[i] || arg_is_local(row))
 			continue;
 		text_addc(t, before);
 		text_adds(t, row->name);
@@ -313,10 +324,7 @@ static void table_of(const struct asked *a, const json_t *o, int64_t now, struct
 		print_status(o, now, out);
 		return;
 	case CMD_check:
-		if (json_array_size(json_object_get(o, "findings")) == 0)
-			text_adds(out, "nothing to complain about\n");
-		else
-			print_table(a->cmd, json_object_get(o, "findings"), now, out);
+		print_findings(json_object_get(o, "findings"), out);
 		return;
 	case CMD_panic:
 		for (s = string_at(o, "text"); s && *s; s++)	/* lines of cleaned text */
@@ -452,25 +460,75 @@ static int check_from_here(const struct asked *a)
 	return EXIT_AWAY;
 }
 
-static uint64_t local_number(const struct asked *a, const char *name, uint64_t otherwise)
+/* The value of an argument; NULL: it was not given. */
+static const char *value_of(const struct asked *a, const char *name)
 {
 	const struct arg_row *row;
 
 	for (unsigned i = 0; i < CMD_ARGS && (row = cmd_arg(a->cmd, i)); i++)
-		if (strcmp(row->name, name) == 0 && a->value[i])
-			(void)slice_u64(slice_str(a->value[i]), UINT32_MAX, &otherwise);
+		if (strcmp(row->name, name) == 0)
+			return a->value[i];
+	return NULL;
+}
+
+static uint64_t number_of(const struct asked *a, const char *name, uint64_t otherwise)
+{
+	const char *v = value_of(a, name);
+
+	if (v)
+		(void)slice_u64(slice_str(v), UINT32_MAX, &otherwise);
 	return otherwise;
+}
+
+/* The column of this heading; NULL: there is none. */
+static const struct col_row *column_of(enum cmd c, const char *heading)
+{
+	const struct col_row *col;
+
+	for (unsigned i = 0; (col = cmd_col(c, i)); i++)
+		if (strcasecmp(col->heading, heading) == 0)
+			return col;
+	return NULL;
+}
+
+/* As much as the terminal shows, so that nothing wraps or scrolls away: the idlest are left out. */
+static int show_screen(const struct asked *a, const json_t *rates, const struct col_row *sort)
+{
+	struct text all = text_of(CALL_ANSWER_BYTES * 2), fits = text_of(CALL_ANSWER_BYTES * 2);
+	struct winsize w = { .ws_col = 80, .ws_row = 24 };
+	const json_t *rows = json_object_get(rates, "rows");
+	bool ok;
+
+	(void)ioctl(STDOUT_FILENO, TIOCGWINSZ, &w);
+	if (w.ws_row < 4 || w.ws_col < 20)
+		w = (struct winsize){ .ws_col = 80, .ws_row = 24 };
+	text_printf(&all, "%zu ", json_array_size(rows));
+	print_clean(&all, string_at(rates, "by") ? string_at(rates, "by") : "rows");
+	text_printf(&all, ", the last %.1f s, sorted by %s\n",
+		    json_number_value(json_object_get(rates, "seconds")),
+		    sort ? sort->heading : "CPU%, REQ/S");
+	print_table(a->cmd, rows, clock_unix_ms(), &all);
+	text_adds(&fits, "\033[H\033[J");
+	print_fit(text_slice(&all), w.ws_col, w.ws_row - 1u, &fits);
+	ok = fwrite(fits.p, 1, fits.n, stdout) == fits.n && fflush(stdout) == 0;
+	text_fini(&all);
+	text_fini(&fits);
+	return ok ? EXIT_DONE : EXIT_REFUSED;
 }
 
 /* top: looks again and again and shows what happened in between. */
 static int watch(const struct asked *a, const char *target)
 {
-	bool screen = isatty(STDOUT_FILENO) && a->format == TABLE;
-	uint64_t left = local_number(a, "count", screen ? UINT64_MAX : 1);
-	struct timespec interval = { .tv_sec = (time_t)max_of(local_number(a, "interval", 2), 1ull) };
+	bool screen = isatty(STDOUT_FILENO) && a->format == TABLE && !value_of(a, "once");
+	uint64_t left = value_of(a, "once") ? 1 : number_of(a, "count", screen ? UINT64_MAX : 1);
+	struct timespec interval = { .tv_sec = (time_t)max_of(number_of(a, "interval", 2), 1ull) };
+	const char *heading = value_of(a, "sort");
+	const struct col_row *sort = heading ? column_of(a->cmd, heading) : NULL;
 	json_t *before = NULL;
 	int code = EXIT_DONE;
 
+	if (heading && !sort)
+		return wrong("there is no column %s: use a heading of the table, such as REQ/S or P99", heading);
 	while (code == EXIT_DONE && (left || !before)) {
 		struct response r;
 		json_t *now, *rates;
@@ -480,11 +538,9 @@ static int watch(const struct asked *a, const char *target)
 			break;
 		now = object_of(&r, &code);
 		text_fini(&r.body);
-		rates = code == EXIT_DONE && before ? top_rates(before, now) : NULL;
+		rates = code == EXIT_DONE && before ? top_rates(before, now, sort ? sort->path : NULL) : NULL;
 		if (rates) {
-			if (screen)
-				fputs("\033[H\033[J", stdout);
-			code = show_object(a, rates, code);
+			code = screen ? show_screen(a, rates, sort) : show_object(a, rates, code);
 			left--;
 		}
 		json_decref(rates);

@@ -122,6 +122,32 @@ static void pad(struct text *t, size_t n)
 		text_addc(t, ' ');
 }
 
+/* For programs: people have the quantiles. */
+static bool is_for_programs(const char *key)
+{
+	return strcmp(key, "buckets") == 0;
+}
+
+/* The length of a key without the unit that its value is shown with. */
+static size_t without_unit(const char *key)
+{
+	static const char *const units[] = { "_bytes", "_seconds", "_unix_ms", "_ns" };
+	size_t n = strlen(key);
+
+	for (unsigned i = 0; i < countof(units); i++)
+		if (ends_with(key, units[i]) && n > strlen(units[i]))
+			return n - strlen(units[i]);
+	return n;
+}
+
+static void name_of_key(const char *key, struct text *t)
+{
+	char name[64];
+
+	snprintf(name, sizeof name, "%.*s", (int)min_of(without_unit(key), sizeof name - 1), key);
+	print_clean(t, name);
+}
+
 /* A value as people read it, by the unit that its key names. */
 static void human(const char *key, const json_t *v, int64_t now_unix_ms, struct text *t)
 {
@@ -165,10 +191,12 @@ static void human(const char *key, const json_t *v, int64_t now_unix_ms, struct 
 		bool first = true;
 
 		json_object_foreach((json_t *)(uintptr_t)v, k, item) {
+			if (is_for_programs(k))
+				continue;
 			if (!first)
 				text_addc(t, ' ');
 			first = false;
-			print_clean(t, k);
+			name_of_key(k, t);
 			text_addc(t, '=');
 			human(k, item, now_unix_ms, t);
 		}
@@ -214,6 +242,7 @@ static void cell_at(const json_t *v, const char *path, int64_t now_unix_ms, stru
 
 struct table {
 	unsigned cols;
+	bool dense;			/* leaves columns out in which nobody has a value */
 	const char *heading[COLS], *path[COLS];
 };
 
@@ -235,7 +264,7 @@ static void table_out(const struct table *tab, const json_t *list, int64_t now, 
 {
 	size_t rows = json_array_size(list), wide[COLS];
 	char (*cells)[CELL] = calloc(rows * tab->cols + 1, CELL);
-	bool left[COLS] = { false };
+	bool left[COLS] = { false }, told[COLS] = { false };
 
 	if (!cells)
 		return;
@@ -253,26 +282,48 @@ static void table_out(const struct table *tab, const json_t *list, int64_t now, 
 			text_fini(&t);
 			wide[c] = max_of(wide[c], width(cell));
 			left[c] |= !numeric(cell);
+			told[c] |= strcmp(cell, "-") != 0;
 		}
 	for (size_t r = 0; r <= rows; r++) {
+		size_t before = 0;	/* blanks owed to the column before */
+
 		for (unsigned c = 0; c < tab->cols; c++) {
 			const char *cell = r ? cells[(r - 1) * tab->cols + c] : tab->heading[c];
 			size_t gap = wide[c] - width(cell);
 
-			if (!left[c])
-				pad(out, gap);
+			if (tab->dense && !told[c])
+				continue;
+			pad(out, before + (left[c] ? 0 : gap));
 			text_adds(out, cell);
-			if (c + 1 < tab->cols)
-				pad(out, (left[c] ? gap : 0) + 2);
+			before = 2 + (left[c] ? gap : 0);
 		}
 		text_addc(out, '\n');
 	}
 	free(cells);
 }
 
+void print_fit(struct slice s, size_t columns, size_t lines, struct text *out)
+{
+	size_t line = 0, at = 0;
+
+	for (size_t i = 0; i < s.n && line < lines; i++) {
+		uint8_t c = s.p[i];
+
+		if (c == '\n') {
+			text_addc(out, '\n');
+			line++;
+			at = 0;
+		} else {
+			at += (c & 0xc0) != 0x80;
+			if (at <= columns)
+				text_addc(out, (char)c);
+		}
+	}
+}
+
 void print_table(enum cmd cmd, const json_t *list, int64_t now_unix_ms, struct text *out)
 {
-	struct table tab = { 0 };
+	struct table tab = { .dense = cmd == CMD_top };	/* three kinds of rows in one */
 	const struct col_row *col;
 
 	while (tab.cols < COLS && (col = cmd_col(cmd, tab.cols))) {
@@ -312,7 +363,7 @@ static void free_table(const json_t *list, int64_t now, struct text *out)
 		}
 		if (!tells || tab.cols == COLS)
 			continue;
-		snprintf(headings[tab.cols], sizeof headings[0], "%s", key);
+		snprintf(headings[tab.cols], sizeof headings[0], "%.*s", (int)without_unit(key), key);
 		for (char *p = headings[tab.cols]; *p; p++)
 			*p = *p == '_' ? '-' : *p >= 'a' && *p <= 'z' ? (char)(*p - 32) : *p;
 		tab.heading[tab.cols] = headings[tab.cols];
@@ -324,12 +375,8 @@ static void free_table(const json_t *list, int64_t now, struct text *out)
 /* "received_bytes" -> "Received": the unit is in the value. */
 static void title(const char *key, struct text *out)
 {
-	static const char *const units[] = { "_bytes", "_seconds", "_unix_ms", "_ns" };
-	size_t n = strlen(key);
+	size_t n = without_unit(key);
 
-	for (unsigned i = 0; i < countof(units); i++)
-		if (ends_with(key, units[i]) && n > strlen(units[i]))
-			n -= strlen(units[i]);
 	for (size_t i = 0; i < n && key[i]; i++) {
 		char c = key[i] == '_' ? ' ' : key[i];
 
@@ -345,7 +392,7 @@ static bool has_table(const json_t *o)
 	json_t *v;
 
 	json_object_foreach((json_t *)(uintptr_t)o, key, v)
-		if (is_table(v))
+		if (is_table(v) && !is_for_programs(key))
 			return true;
 	return false;
 }
@@ -439,6 +486,25 @@ void print_refused(const json_t *list, int64_t now_unix_ms, struct text *out)
 		return;
 	text_addc(out, '\n');
 	table_out(&refused, list, now_unix_ms, out);
+}
+
+void print_findings(const json_t *list, struct text *out)
+{
+	const json_t *f;
+	size_t i;
+
+	if (json_array_size(list) == 0)
+		text_adds(out, "nothing to complain about\n");
+	json_array_foreach(list, i, f) {
+		size_t at = out->n;
+
+		print_clean(out, text_at(f, "severity"));
+		pad(out, 9 - min_of(out->n - at, (size_t)8));
+		print_clean(out, text_at(f, "what"));
+		text_adds(out, "\n         do: ");
+		print_clean(out, text_at(f, "do"));
+		text_addc(out, '\n');
+	}
 }
 
 static void print_config(const json_t *config, int64_t now_unix_ms, struct text *out)

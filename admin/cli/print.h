@@ -16,8 +16,13 @@ void print_table(enum cmd, const json_t *list, int64_t now_unix_ms, struct text 
 /* Any object as "Key: value" lines, lists of objects as tables below. */
 void print_object(const json_t *, int64_t now_unix_ms, struct text *out);
 void print_refused(const json_t *list, int64_t now_unix_ms, struct text *out);
+/* Two lines each, for they are sentences: what is wrong, and what to do. */
+void print_findings(const json_t *list, struct text *out);
 void print_status(const json_t *, int64_t now_unix_ms, struct text *out);
 void print_yaml(const json_t *, struct text *out);
+
+/* What fits on a terminal: the first lines, each cut to so many columns. */
+void print_fit(struct slice, size_t columns, size_t lines, struct text *out);
 
 /* "1.5M", "3d4h", "12.3s": for tables only.  Returns out. */
 const char *human_bytes(uint64_t, char out[32]);

@@ -47,18 +47,32 @@ void admin_state_report(struct state *st, const char *json)
 	report_put(&st->report, &fd);
 }
 
-static void numbers(struct board *b)
+void admin_state_requests(struct admin_pages *p, unsigned worker, struct slot_gen at, unsigned status,
+			  enum reason reason, uint64_t ns, unsigned times)
 {
+	struct board_service *s = board_service(p->board, worker, at.slot, at.gen);
+
+	board_add(&s->c[SC_exchanges], times);
+	hist_add(&s->hist[SH_duration], ns, times);
+	hist_add(&s->hist[SH_response], ns / 2, times);
+	while (times--)
+		outcome_add(&s->outcomes, outcome_key(true, status, reason));
+}
+
+static void numbers(struct admin_pages *p)
+{
+	static const struct slot_gen web = { 4, 1 }, other_generation = { 5, 9 };
+	struct board *b = p->board;
+
 	for (unsigned w = 0; w < WORKERS; w++) {
-		struct board_service *s = board_service(b, w, 4, 1);
+		struct board_service *s = board_service(b, w, web.slot, web.gen);
 		struct board_tenant *t = board_tenant(b, w, 3, 1);
 
-		board_add(&s->c[SC_requests_2xx], 10);
-		board_add(&s->c[SC_requests_5xx], w);
+		admin_state_requests(p, w, web, 200, REASON_DONE, 2000000, 10);
+		admin_state_requests(p, w, web, 503, REASON_DONE, 80000000000, 1);
+		admin_state_requests(p, w, web, 503, REASON_BACK_REFUSED, 1000000, w);
 		board_add(&s->c[SC_bytes_in], 1000);
-		board_add(&s->c[SC_duration_us], 30000);
-		board_add(&s->bucket[board_bucket(2000)], 10);
-		board_add(&s->bucket[BOARD_BUCKETS - 1], 1);
+		board_add(&s->c[SC_retries], 3);
 		board_add(&t->c[TC_conns], 3);
 		board_add(&t->c[TC_conns_gauge], 2);
 		board_add(&t->reasons[REASON_BACK_CUT], 1);
@@ -75,7 +89,7 @@ static void numbers(struct board *b)
 		snprintf(b->worker[w].listener[9].name, 64, "frontier");
 		b->worker[w].listener[9].c[LC_refused] = 100;
 		/* another generation: what the view does not name does not count */
-		board_add(&board_service(b, w, 5, 9)->c[SC_requests_2xx], 77);
+		admin_state_requests(p, w, other_generation, 200, REASON_DONE, 1, 77);
 	}
 	board_endpoint(b, 100 + 8080, 7)->exchanges = 20;
 	board_endpoint(b, 100 + 8080, 7)->load = 1;
@@ -94,7 +108,7 @@ struct admin_pages *admin_state_new(struct state *st)
 			MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	must(p->board != MAP_FAILED);
 	board_format(p->board, WORKERS + 1);
-	numbers(p->board);
+	numbers(p);
 	p->procs = (struct procs){ .magic = PROCS_MAGIC, .started_unix_ms = 1000, .master_starts = 1,
 				   .rev = 7, .count = 4, .slots = WORKERS + 1,
 				   .workers = WORKERS };
@@ -103,7 +117,8 @@ struct admin_pages *admin_state_new(struct state *st)
 										       : ROLE_ADMIND,
 						  .id = i < 2 ? i : 0, .state = PROC_READY,
 						  .pid = 100 + i, .cpu = i < 2 ? (int32_t)i : -1,
-						  .started_mono_ms = 1000, .rev = 7 };
+						  .started_mono_ms = 1000, .rev = 7,
+						  .usage = { 1500000000, 3 << 20, 1 << 20 } };
 	memcpy(page.role, "worker", 7);
 	memcpy(page.what, "must(x)", 8);
 	memcpy(p->panics.entry[3].page, &page, sizeof page);

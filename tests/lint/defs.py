@@ -23,6 +23,58 @@ def rows(path, macro):
     return [m.group(1) for m in re.finditer(r"^%s\((.*)\)\s*$" % macro, text, re.M)]
 
 
+# Units that are no base units, and words of which Prometheus' conventions think the same.
+NO_UNITS = r"_(ns|us|ms|milliseconds|microseconds|nanoseconds|minutes|hours|kib|mib|kilobytes|megabytes|percent)(_|$)"
+
+
+def metric(bad, where, name, kind, labels, help_, page, seen):
+    if not help_ or help_.endswith(".") or "\\n" in help_:
+        bad.append(f"{where}: {name}: no help, or one that is not a phrase")
+    if not re.fullmatch(r"nodeproxy(_[a-z0-9]+)+", name):
+        bad.append(f"{where}: {name}: not nodeproxy_ and lower case words")
+    if re.search(NO_UNITS, name):
+        bad.append(f"{where}: {name}: base units are seconds and bytes, without prefixes")
+    if (kind == "counter") != name.endswith("_total"):
+        bad.append(f"{where}: {name}: counters end in _total, and nothing else does")
+    if kind == "histogram" and not name.endswith("_seconds"):
+        bad.append(f"{where}: {name}: a histogram of durations ends in _seconds")
+    if re.search(r"_(bucket|sum|count|info_total)$", name):
+        bad.append(f"{where}: {name}: this ending belongs to the samples of a histogram")
+    for label in filter(None, labels.split(",")):
+        if not re.fullmatch(r"[a-z]+", label) or label in ("le", "quantile", "job", "instance"):
+            bad.append(f"{where}: {name}: no such label: {label}")
+    if name in seen:
+        bad.append(f"{where}: {name}: twice")
+    seen.add(name)
+    if page is not None and not re.search(r"\\fB%s\\fR" % name, page):
+        bad.append(f"man/nodeproxy-metrics.7 does not name {name}")
+
+
+def metrics(bad):
+    """Names, units and help of all metrics, each in the manual page; none outside the tables."""
+    page, seen, n = read("man/nodeproxy-metrics.7"), set(), 0
+    page = page and page.replace("\\-", "-")
+    for macro in ("C", "H"):
+        for row in rows("workers/obs/counters.def", macro):
+            n += 1
+            name, prom, help_ = re.match(r'(\w+), "([^"]*)", "([^"]*)"', row).groups()
+            kind = "histogram" if macro == "H" else "gauge" if name.endswith("_gauge") else "counter"
+            if prom:
+                metric(bad, "counters.def", prom, kind, "", help_, page, seen)
+            if name.endswith("_ns") != bool(re.search("_seconds(_total)?$", prom)) and macro == "C":
+                bad.append(f"counters.def: {name}: metrics tell seconds of rows that end in _ns, and of no others")
+    for row in rows("admin/metrics.def", "METRIC"):
+        n += 1
+        cells = re.fullmatch(r'(\w+), "([^"]*)", (GAUGE|COUNTER), "([^"]*)", "([^"]*)"', row)
+        if not cells:
+            bad.append(f"metrics.def: METRIC({row[:60]}: not a row")
+            continue
+        metric(bad, "metrics.def", cells[2], cells[3].lower(), cells[4], cells[5], page, seen)
+    if '"nodeproxy_' in re.sub(r"/\*.*?\*/", "", read("admin/metrics.c") or "", flags=re.S):
+        bad.append("admin/metrics.c: a metric that has no row")
+    return n
+
+
 def main():
     bad, n = [], 0
     page = (read("man/nodeproxy.yaml.5") or "").replace("\\-", "-").replace("\\&", "")
@@ -55,20 +107,7 @@ def main():
         n += 1
         if not re.search(r'"[^"]+"$', row):
             bad.append(f"reasons.def: {row.split(',')[0]}: no words")
-    for row in rows("workers/obs/counters.def", "C"):
-        n += 1
-        name, prom, help_ = re.match(r'(\w+), "([^"]*)", "([^"]*)"', row).groups()
-        if prom and not help_:
-            bad.append(f"counters.def: {name}: a metric without help")
-        if prom and not prom.startswith("nodeproxy_"):
-            bad.append(f"counters.def: {name}: {prom} does not start with nodeproxy_")
-        if prom and name.endswith("_gauge") == prom.endswith("_total"):
-            bad.append(f"counters.def: {name}: gauges have no _total, counters do")
-    for row in rows("workers/obs/counters.def", "H"):
-        n += 1
-        name, prom, help_ = re.match(r'(\w+), "([^"]*)", "([^"]*)"', row).groups()
-        if not help_ or not re.match("nodeproxy_.*_seconds$", prom):
-            bad.append(f"counters.def: {name}: a histogram without help, or not named nodeproxy_..._seconds")
+    n += metrics(bad)
     # Every command and argument has help, a permission and its lines in both manual pages.
     text = re.sub(r"/\*.*?\*/", "", read("admin/commands.def") or "", flags=re.S)
     pages = {p: (read("man/" + p) or "").replace("\\-", "-").replace("\\&", "")

@@ -41,7 +41,8 @@ spec: {ports: [{port: 99999}]}
 COMMANDS = ["status", "check", "get services", "get endpoints", "get endpoints -n shop --service web", "get routes",
             "get namespaces", "get tenants", "get listeners", "get workers", "get sources", "get config", "get reasons",
             "get reasons --all", "get panics", "version", "describe service shop/web", "describe service web -n shop",
-            "describe httproute shop/split", "explain web.shop/a", "top", "top services", "top endpoints --interval 1 --count 1", "describe namespace shop", "describe tenant shop"]
+            "describe httproute shop/split", "explain web.shop/a", "top --once --interval 1", "top services --interval 1 --sort p99",
+            "top endpoints --interval 1 --count 1 --sort REQ/S", "describe namespace shop", "describe tenant shop"]
 
 
 def lines(path):
@@ -138,21 +139,33 @@ def a_member_of_the_group_may_look_and_nothing_else(host):
 
 
 def metrics_are_the_traffic(host):
-    before = host.metric("nodeproxy_service_requests_total", service="web", code_class="2xx")
+    def requests(**labels):
+        return host.metric("nodeproxy_service_requests_total", namespace="shop", service="web", **labels)
+    before = requests(code="200", reason="DONE", flag="-")
     for i in range(40):
         assert host.get(f"/a/{i}").status == 200
     for _ in range(7):
         assert host.get("/nowhere").status == 404
 
     def counted():
-        return (host.metric("nodeproxy_service_requests_total", service="web", code_class="2xx") == before + 40 and
-                host.metric("nodeproxy_service_requests_total", service="web", code_class="4xx") == 7)
+        return (requests(code="200", reason="DONE") == before + 40 and
+                requests(code="404", reason="NO_ROUTE", flag="NR") == 7)
     np.until("the requests to be counted", counted)
+    assert requests() == before + 47
     assert host.metric("nodeproxy_reasons_total", reason="NO_ROUTE") == 7
     assert host.metric("nodeproxy_endpoint_exchanges_total", service="web") == before + 40
     assert host.metric("nodeproxy_process_up", role="worker") == 2
     assert host.metric("nodeproxy_tenant_exchanges_total", tenant="shop") >= before + 47
-    assert host.metric("nodeproxy_service_request_duration_seconds_count", service="web") > 0
+    assert host.metric("nodeproxy_service_request_duration_seconds_count", service="web") == before + 47
+    assert host.metric("nodeproxy_service_response_seconds_count", service="web") == before + 40
+    assert host.metric("nodeproxy_service_response_seconds_bucket", service="web", le="+Inf") == before + 40
+    for role in ("master", "worker", "syncd", "admind"):
+        np.until(f"what {role} costs", lambda role=role:
+                 host.metric("nodeproxy_process_cpu_seconds_total", role=role) > 0 and
+                 host.metric("nodeproxy_process_resident_memory_bytes", role=role) >
+                 host.metric("nodeproxy_process_private_memory_bytes", role=role) > 0)
+    assert host.metric("nodeproxy_worker_view_lag_seconds") == 0
+    assert 0 < host.metric("nodeproxy_worker_beat_age_seconds", worker="0") < np.DEADLINE
     assert host.metric("nodeproxy_ready") == 1 and host.metric("nodeproxy_durable") == 1
     status, body = metrics_http(host, "/metrics", "HEAD")
     assert status == 200 and body == ""
@@ -162,6 +175,7 @@ def metrics_are_the_traffic(host):
     assert metrics_http(host, "/metrics", "POST")[0] == 405
     shown = host.ctl_json("get", "services", "-n", "shop")["services"][0]
     assert shown["requests"]["2xx"] == before + 40 and shown["requests"]["4xx"] == 7, shown
+    assert shown["reasons"]["NO_ROUTE"] == 7 and shown["duration"]["p99_ns"] > 0, shown
 
 
 def refused_documents_are_named_and_forgotten(host):

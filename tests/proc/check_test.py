@@ -61,8 +61,15 @@ def resources(host):
     host.service("shop/web", 80, [])
     goes(host, "listener_port")
     appears(host, "no_endpoint")
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))       # and does not listen: whoever connects is refused
+        host.service("shop/web", 80, [nobody.getsockname()[1]])
+        goes(host, "no_endpoint")
+        for _ in range(5):
+            np.until("a refusal", lambda: host.get("/x").status == 503)
+        appears(host, "endpoints_out")
     host.service("shop/web", 80, [one.port])
-    goes(host, "no_endpoint")
+    goes(host, "endpoints_out")
     np.until("ready", lambda: host.status()["ready"])
     assert "not_ready" not in names(host)
     np.until("an answer", lambda: host.get("/x").status == 200)

@@ -8,12 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Istio's and Prometheus' usual spread, finer at the bottom where a proxy on the host lives. */
-const uint64_t board_bucket_us[BOARD_BUCKETS] = {
-	250, 500, 1000, 2500, 5000, 10000, 25000, 50000, 100000, 250000, 1000000, 5000000, 30000000,
-	UINT64_MAX,
-};
-
 size_t board_bytes(unsigned workers)
 {
 	return sizeof(struct board) + (size_t)workers * sizeof(struct board_worker);
@@ -76,14 +70,27 @@ static void use(struct board *b, unsigned worker)
 
 struct board_service *board_service(struct board *b, unsigned worker, uint32_t slot, uint32_t gen)
 {
-	struct board_service *s = &b->worker[worker].service[slot < BOARD_SERVICES ? slot : 0];
+	struct board_worker *w = &b->worker[worker];
+	struct board_service *s;
 
-	if (unlikely(s->gen != gen)) {
+	slot = slot < BOARD_SERVICES ? slot : 0;
+	s = &w->service[slot];
+	if (unlikely(w->service_gen[slot] != gen)) {
 		memset(s, 0, sizeof *s);
-		s->gen = gen;
+		__atomic_store_n(&w->service_gen[slot], gen, __ATOMIC_RELEASE);
 		use(b, worker);
 	}
 	return s;
+}
+
+const struct board_service *board_service_seen(const struct board *b, unsigned worker, uint32_t slot,
+					       uint32_t gen)
+{
+	const struct board_worker *w = &b->worker[worker];
+
+	if (slot >= BOARD_SERVICES || __atomic_load_n(&w->service_gen[slot], __ATOMIC_ACQUIRE) != gen)
+		return NULL;
+	return &w->service[slot];
 }
 
 /* A worker whose view is a little older must not take a slot back.  A generation far from the other
@@ -269,15 +276,6 @@ unsigned board_bury(struct board *b, int fd, unsigned worker)
 	return returned;
 }
 
-unsigned board_bucket(uint64_t us)
-{
-	unsigned i = 0;
-
-	while (us > board_bucket_us[i])
-		i++;
-	return i;
-}
-
 static const struct counter_row worker_rows[] = {
 #define WORKER_COUNTERS
 #define C(name, prom, help) { #name, prom, help },
@@ -307,6 +305,12 @@ static const struct counter_row service_rows[] = {
 #define C(name, prom, help) { #name, prom, help },
 #include "workers/obs/counters.def"
 #undef SERVICE_COUNTERS
+};
+static const struct counter_row service_hist_rows[] = {
+#define SERVICE_HISTOGRAMS
+#define H(name, prom, help) { #name, prom, help },
+#include "workers/obs/counters.def"
+#undef SERVICE_HISTOGRAMS
 };
 
 static bool row(const struct counter_row *rows, size_t n, unsigned i, struct counter_row *ret)
@@ -340,4 +344,9 @@ bool service_counter_row(unsigned i, struct counter_row *ret)
 bool listener_counter_row(unsigned i, struct counter_row *ret)
 {
 	return row(listener_rows, countof(listener_rows), i, ret);
+}
+
+bool service_histogram_row(unsigned i, struct counter_row *ret)
+{
+	return row(service_hist_rows, countof(service_hist_rows), i, ret);
 }

@@ -18,6 +18,7 @@
 #include "nodeproxy/lib/base/must.h"
 #include "nodeproxy/lib/base/reason.h"
 #include "workers/obs/hist.h"
+#include "workers/obs/outcome.h"
 
 #define BOARD_MAGIC	0x4e504244u	/* "NPBD" */
 #define BOARD_VERSION	3u
@@ -27,7 +28,6 @@
 #define BOARD_LISTENERS 512		/* of the settings, and those whose last connections go on */
 #define BOARD_ENDPOINTS 131072		/* slot 0 likewise */
 #define BOARD_CLAIMS	65536		/* backs per worker */
-#define BOARD_BUCKETS	14		/* of request durations: see board_bucket_us */
 
 enum worker_counter {
 #define WORKER_COUNTERS
@@ -64,6 +64,13 @@ enum service_counter {
 #undef SERVICE_COUNTERS
 	SCS
 };
+enum service_histogram {
+#define SERVICE_HISTOGRAMS
+#define H(name, prom, help) SH_##name,
+#include "workers/obs/counters.def"
+#undef SERVICE_HISTOGRAMS
+	SHS
+};
 
 struct board_tenant {		/* per worker */
 	uint64_t gen;
@@ -77,10 +84,12 @@ struct board_listener {		/* per worker; where it lies means nothing: it is found
 	uint64_t c[LCS];
 };
 
-struct board_service {		/* per worker */
-	uint64_t gen;
+/* Per worker; 2.2 KiB of a Service that the worker has served, nothing of others: their generations
+ * stand apart, so that a reader need not touch the slot. */
+struct board_service {
 	uint64_t c[SCS];
-	uint64_t bucket[BOARD_BUCKETS];	/* not cumulative; the last is +Inf */
+	struct outcomes outcomes;
+	struct hist hist[SHS];
 };
 
 struct board_endpoint {		/* shared by all workers: one cache line */
@@ -113,6 +122,7 @@ struct board_worker {
 	uint64_t c[WCS];
 	uint64_t reasons[REASONS];
 	struct board_tenant tenant[BOARD_TENANTS];
+	uint32_t service_gen[BOARD_SERVICES];
 	struct board_service service[BOARD_SERVICES];
 	struct board_claim claim[BOARD_CLAIMS];
 	uint64_t listeners;		/* entries of listener that were ever used; readers clamp it */
@@ -161,6 +171,9 @@ static inline uint64_t board_get(const uint64_t *c)
 struct board_tenant *board_tenant(struct board *, unsigned worker, uint32_t slot, uint32_t gen);
 struct board_service *board_service(struct board *, unsigned worker, uint32_t slot, uint32_t gen);
 struct board_endpoint *board_endpoint(struct board *, uint32_t slot, uint32_t gen);
+/* For readers: NULL when the worker has counted nothing for this generation. */
+const struct board_service *board_service_seen(const struct board *, unsigned worker, uint32_t slot,
+					       uint32_t gen);
 
 /* Holds one exchange or flow on the endpoint for back number claim (< BOARD_CLAIMS); a claim that
  * already holds something returns that first.  waits: and it waits for an answer; true: the
@@ -175,10 +188,6 @@ void board_unclaim(struct board *, unsigned worker, uint32_t claim);
  * they stay unmade; -1: all of it.  Returns how many claims were returned. */
 unsigned board_bury(struct board *, int fd, unsigned worker);
 
-/* Upper bounds of the duration buckets, in µs; the last is UINT64_MAX. */
-extern const uint64_t board_bucket_us[BOARD_BUCKETS];
-unsigned board_bucket(uint64_t us);
-
 /* Rows of counters.def, for readers: false after the last. */
 struct counter_row { const char *name, *prom, *help; };
 bool worker_counter_row(unsigned i, struct counter_row *ret);
@@ -186,5 +195,6 @@ bool tenant_counter_row(unsigned i, struct counter_row *ret);
 bool tenant_histogram_row(unsigned i, struct counter_row *ret);
 bool service_counter_row(unsigned i, struct counter_row *ret);
 bool listener_counter_row(unsigned i, struct counter_row *ret);
+bool service_histogram_row(unsigned i, struct counter_row *ret);
 
 #endif

@@ -4,7 +4,7 @@
 /* Histograms of durations on the board: log-linear, four buckets per octave.
  *
  * A bucket is at most a quarter as wide as its lower bound; the unit is 1.024 µs (2^10 ns), the last
- * bucket takes everything from 2.1 s on.  Bounds are powers of two so that counting is a shift and no
+ * bucket takes everything from 69 s on.  Bounds are powers of two so that counting is a shift and no
  * search (~10 instructions).  One writer, any number of readers (relaxed atomics, see board.h). */
 #ifndef NODEPROXY_WORKERS_OBS_HIST_H
 #define NODEPROXY_WORKERS_OBS_HIST_H
@@ -12,7 +12,7 @@
 #include "nodeproxy/lib/base/must.h"
 
 #define HIST_SHIFT   10			/* ns of a unit, as a power of two */
-#define HIST_OCTAVES 21			/* units of the last bucket's lower bound, likewise */
+#define HIST_OCTAVES 26			/* units of the last bucket's lower bound, likewise */
 /* 4 for 0..3 units, 4 for each octave from 4 units on, and the last. */
 #define HIST_BUCKETS (4 + 4 * (HIST_OCTAVES - 2) + 1)
 

@@ -51,8 +51,30 @@ static uint32_t us_since(struct mono t)
 				(int64_t)UINT32_MAX);
 }
 
-static void count(struct exchange *ex, const struct reason_row *row, int64_t us)
+static uint64_t ns_between(struct mono from, struct mono to)
 {
+	return to.ns > from.ns ? (uint64_t)(to.ns - from.ns) : 0;
+}
+
+static void count_service(struct exchange *ex, bool answered, struct mono now)
+{
+	struct path *p = ex->conn->path;
+	struct board_service *s = board_service(p->board, p->worker, ex->service.slot, ex->service.gen);
+
+	board_add(&s->c[SC_exchanges], 1);
+	board_add(&s->c[SC_bytes_in], ex->bytes_in);
+	board_add(&s->c[SC_bytes_out], ex->bytes_out);
+	outcome_add(&s->outcomes, outcome_key(ex->is_http, ex->status, (enum reason)ex->reason));
+	if (!ex->is_http || ex->is_tunnel)	/* as long as somebody likes: says nothing of the Service */
+		return;
+	hist_add(&s->hist[SH_duration], ns_between(ex->began, now), 1);
+	if (answered)
+		hist_add(&s->hist[SH_response], ns_between(ex->sent, ex->head_at), 1);
+}
+
+static void count(struct exchange *ex, const struct reason_row *row, struct mono now)
+{
+	bool answered = ex->answer != ANSWER_NONE;
 	struct path *p = ex->conn->path;
 	struct board_tenant *t = ex->tenant->board;
 
@@ -64,33 +86,19 @@ static void count(struct exchange *ex, const struct reason_row *row, int64_t us)
 		board_add(&t->c[TC_refused], 1);
 	if (ex->reason == REASON_OUR_BUG)
 		board_add(&p->mine->c[WC_bugs], 1);
-	if (ex->service_text.n) {
-		struct board_service *s = board_service(p->board, p->worker, ex->service.slot,
-							ex->service.gen);
-		enum service_counter k = SC_flows;
-
-		if (ex->is_http)
-			k = ex->status >= 100 && ex->status < 600
-				    ? (enum service_counter)(SC_requests_1xx + ex->status / 100 - 1)
-				    : SC_requests_none;
-		board_add(&s->c[k], 1);
-		board_add(&s->c[SC_bytes_in], ex->bytes_in);
-		board_add(&s->c[SC_bytes_out], ex->bytes_out);
-		board_add(&s->c[SC_duration_us], (uint64_t)us);
-		board_add(&s->bucket[board_bucket((uint64_t)us)], 1);
-	}
+	if (ex->service_text.n)
+		count_service(ex, answered, now);
 	if (ex->endpoint_text.n) {
 		struct board_endpoint *e = exchange_endpoint(ex);
-		bool answered = ex->answer != ANSWER_NONE;
 
 		__atomic_fetch_add(&e->exchanges, 1, __ATOMIC_RELAXED);
 		if (row->fault == FAULT_BACK || (answered && ex->status >= 500)) {
 			__atomic_fetch_add(&e->failures, 1, __ATOMIC_RELAXED);
 			exchange_back_failed(ex);
 		} else if (answered) {
-			endpoint_succeeded(e, clock_now());
+			endpoint_succeeded(e, now);
 		} else if (ex->sent_head) {
-			endpoint_abandoned(e, us_since(ex->sent), clock_now());
+			endpoint_abandoned(e, us_since(ex->sent), now);
 		}
 	}
 }
@@ -100,7 +108,7 @@ enum step stage_account(struct exchange *ex)
 	struct conn *c = ex->conn;
 	struct path *p = c->path;
 	const struct reason_row *row = reason_row((enum reason)ex->reason);
-	int64_t us = mono_diff_us(clock_now(), ex->began);
+	struct mono now = clock_now();
 	struct access_line line;
 
 	ex->bytes_in += ex->up.took;
@@ -108,7 +116,7 @@ enum step stage_account(struct exchange *ex)
 	decide(ex, row);
 	if (ex->back && ex->holds_claim)
 		ex->endpoint_text = exchange_text(ex, slice_of(ex->back->text, ex->back->text_len));
-	count(ex, row, us);
+	count(ex, row, now);
 	line = (struct access_line){
 		.who = slice_of(c->gate->who, c->gate->who_n),
 		.service = ex->service_text,
@@ -121,7 +129,7 @@ enum step stage_account(struct exchange *ex)
 		.reason = (enum reason)ex->reason,
 		.bytes_in = ex->bytes_in,
 		.bytes_out = ex->bytes_out,
-		.duration_us = us,
+		.duration_us = mono_diff_us(now, ex->began),
 		.connect_us = mono_diff_us(ex->connected, ex->connect_began),
 		.response_us = mono_diff_us(ex->head_at, ex->sent),
 		.rev = ex->rev,

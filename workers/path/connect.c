@@ -49,12 +49,12 @@ static enum step failed(struct exchange *ex, enum reason why)
 	    ex->tried.n == BALANCE_TRIED)
 		return end(ex, why);
 	if (!retry_take(p->board, ex->service.slot, ex->service.gen, clock_now())) {
-		board_add(&p->mine->c[WC_retries_refused], 1);
+		exchange_event(ex, WC_retries_refused, SC_retries_refused);
 		return end(ex, why);
 	}
 	ex->tried.addr[ex->tried.n++] = ex->endpoint;
 	ex->reason = (uint8_t)why;	/* should there be no other endpoint */
-	board_add(&p->mine->c[WC_retries], 1);
+	exchange_event(ex, WC_retries, SC_retries);
 	ex->at = STAGE_pick - 1;
 	return NEXT;
 }

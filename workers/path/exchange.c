@@ -97,14 +97,21 @@ struct board_endpoint *exchange_endpoint(const struct exchange *ex)
 			      ex->endpoint_slot.gen);
 }
 
+void exchange_event(const struct exchange *ex, enum worker_counter w, enum service_counter s)
+{
+	struct path *p = ex->conn->path;
+
+	board_add(&p->mine->c[w], 1);
+	board_add(&board_service(p->board, p->worker, ex->service.slot, ex->service.gen)->c[s], 1);
+}
+
 void exchange_back_failed(struct exchange *ex)
 {
 	struct board_endpoint *e = exchange_endpoint(ex);
-	struct path *p = ex->conn->path;
 
 	board_set(&e->last_failure_ms, (uint64_t)(clock_now().ns / NS_PER_MS));
 	if (endpoint_failed(e, clock_now()))
-		board_add(&p->mine->c[WC_ejections], 1);
+		exchange_event(ex, WC_ejections, SC_ejections);
 }
 
 /* Nothing has come after the response, and nothing waits to go.  Bytes that were spliced, or that

@@ -110,6 +110,8 @@ void exchange_keep_id(struct exchange *, const struct head *);
 void exchange_release_view(struct exchange *);
 /* The picked endpoint on the board. */
 struct board_endpoint *exchange_endpoint(const struct exchange *);
+/* Something rare has happened: the worker and the exchange's Service count it. */
+void exchange_event(const struct exchange *, enum worker_counter, enum service_counter);
 /* It is at fault: noted on the board. */
 void exchange_back_failed(struct exchange *);
 /* Lets go of the back: into the pool when it may be used again, else closed. */

@@ -22,8 +22,6 @@
 /* The endpoint failed before any byte of an answer. */
 static enum step back_failed(struct exchange *ex)
 {
-	struct conn *c = ex->conn;
-	struct path *p = c->path;
 	bool reused = ex->back->uses > 0;
 	bool nothing_sent = ex->back->leg.sent == ex->sent_before;
 	bool again = reused && !ex->fresh_only && ex->replay.bytes &&
@@ -37,7 +35,7 @@ static enum step back_failed(struct exchange *ex)
 	exchange_release_back(ex, false, false);
 	ex->fresh_only = true;
 	ex->sent_head = false;
-	board_add(&p->mine->c[WC_retries], 1);
+	exchange_event(ex, WC_retries, SC_retries);
 	ex->at = STAGE_connect - 1;
 	return NEXT;
 }

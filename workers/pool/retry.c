@@ -16,10 +16,10 @@ static uint64_t requests_of(const struct board *b, uint32_t slot, uint32_t gen)
 	uint64_t sum = 0;
 
 	for (unsigned w = 0; w < used && w < BOARD_WORKERS; w++) {
-		const struct board_service *s = &b->worker[w].service[slot];
+		const struct board_service *s = board_service_seen(b, w, slot, gen);
 
-		for (unsigned i = SC_requests_1xx; board_get(&s->gen) == gen && i <= SC_flows; i++)
-			sum += board_get(&s->c[i]);
+		if (s)
+			sum += board_get(&s->c[SC_exchanges]);
 	}
 	return sum;
 }

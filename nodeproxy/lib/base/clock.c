@@ -15,7 +15,8 @@ static int64_t read_ns(clockid_t id)
 {
 	struct timespec ts;
 
-	clock_gettime(id, &ts);
+	if (clock_gettime(id, &ts) < 0)
+		return -1;	/* of a process that has just died */
 	return ts.tv_sec * NS_PER_S + ts.tv_nsec;
 }
 
@@ -38,6 +39,13 @@ int64_t clock_unix_ms(void)
 int64_t clock_cpu_ns(void)
 {
 	return read_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
+int64_t clock_process_cpu_ns(pid_t pid)
+{
+	clockid_t id;
+
+	return clock_getcpuclockid(pid, &id) == 0 ? read_ns(id) : -1;
 }
 
 void clock_simulate(int64_t (*mono_ns)(void), int64_t (*unix_ms)(void))

@@ -9,6 +9,7 @@
 #define NODEPROXY_LIB_BASE_CLOCK_H
 
 #include <stdint.h>
+#include <sys/types.h>
 
 struct mono {
 	int64_t ns;
@@ -26,6 +27,9 @@ struct mono clock_now(void);
 int64_t clock_unix_ms(void);
 /* CPU time of the calling thread, for accounting in tests and turn measures. */
 int64_t clock_cpu_ns(void);
+
+/* That of another process, user and system; -1: there is none. */
+int64_t clock_process_cpu_ns(pid_t pid);
 
 static inline struct mono mono_after_ms(struct mono t, int64_t ms)
 {

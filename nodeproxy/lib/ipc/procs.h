@@ -17,6 +17,14 @@
 enum proc_state { PROC_NONE, PROC_STARTING, PROC_READY, PROC_DRAINING, PROC_WAITING /* back-off */,
 		  PROC_STALLED /* only told: ready, but without a sign of life */, PROC_STATES };
 
+/* Of a process that runs, looked at every second.  -1: not known. */
+struct usage {
+	int64_t cpu_ns;			/* user and system */
+	int64_t resident_bytes;
+	int64_t private_bytes;		/* of them: shared with nobody */
+};
+#define USAGE_UNKNOWN ((struct usage){ -1, -1, -1 })
+
 struct proc {
 	uint32_t role, id;
 	uint32_t state, pid;
@@ -29,6 +37,8 @@ struct proc {
 	uint32_t panics;
 	uint32_t fails;			/* deaths in a row, each soon after its start */
 	uint32_t zero;
+	uint64_t behind_mono_ms;	/* worker: since when its view has been an old one; 0: it is not */
+	struct usage usage;
 };
 
 #define PROC_LOOPS 3	/* so many fails are called a crash loop */
@@ -47,6 +57,7 @@ struct procs {
 	uint32_t zero;
 	uint64_t bad_messages;		/* from children that broke msg.def */
 	uint64_t stalls;		/* workers that said nothing for two seconds */
+	struct usage master;
 	uint64_t log_lost;		/* lines of the master that standard error did not take */
 	uint32_t slots;			/* slots of the board that workers were started in: 0..slots-1 */
 	uint32_t workers;		/* that should serve */

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "tests/lib/admin_state.h"
+#include "workers/obs/endpoint.h"
 #include "workers/obs/grade.h"
 
 static struct state st;
@@ -254,8 +255,19 @@ START_TEST(lists_come_from_the_view_and_count_only_its_generation)
 	ck_assert_json_u64(item(s, "ports", 0), "port", 80);
 	ck_assert_json_u64(item(s, "ports", 0), "ready", 1);
 	ck_assert_json_u64(item(s, "ports", 0), "endpoints", 2);
-	ck_assert_json_u64(json_object_get(s, "requests"), "total", 21);
-	ck_assert_json_u64(json_object_get(s, "requests"), "5xx", 1);
+	ck_assert_json_u64(json_object_get(s, "requests"), "total", 23);
+	ck_assert_json_u64(json_object_get(s, "requests"), "5xx", 3);
+	ck_assert_json_u64(json_object_get(s, "reasons"), "DONE", 22);
+	ck_assert_json_u64(json_object_get(s, "reasons"), "BACK_REFUSED", 1);
+	ck_assert_uint_eq(json_array_size(json_object_get(s, "outcomes")), 3);
+	ck_assert_json_u64(item(s, "outcomes", 2), "status", 503);
+	ck_assert_json_str(item(s, "outcomes", 2), "class", "5xx");
+	ck_assert_json_str(item(s, "outcomes", 2), "reason", "BACK_REFUSED");
+	ck_assert_json_u64(s, "retries", 6);
+	ck_assert_json_u64(json_object_get(s, "duration"), "count", 23);
+	ck_assert_json_u64(json_object_get(s, "duration"), "p50_ns", hist_until_ns(hist_at(2000000)));
+	ck_assert_json_u64(json_object_get(s, "response"), "p50_ns", hist_until_ns(hist_at(1000000)));
+	ck_assert(json_is_null(json_object_get(item(json_object_get(s, "duration"), "buckets", 2), "until_ns")));
 	ck_assert_json_str(item(o, "services", 0), "name", "api");
 	ck_assert_json_u64(json_object_get(item(o, "services", 0), "requests"), "total", 0);
 	json_decref(o);
@@ -475,6 +487,12 @@ START_TEST(a_finding_comes_with_its_number_and_goes_with_it)
 	COMES_AND_GOES(syscalls, c[WC_unknown_syscalls], 1, 0);
 	COMES_AND_GOES(memory_short, c[WC_memory_grade_gauge], GRADE_slow - 1, GRADE_calm);
 	COMES_AND_GOES(memory_out, c[WC_memory_grade_gauge], GRADE_slow, GRADE_calm);
+	ck_assert(!has_check("endpoints_out"));
+	for (unsigned i = 0; i < ENDPOINT_STREAK; i++)
+		endpoint_failed(board_endpoint(pages->board, 100 + 8080, 7), clock_tick());
+	ck_assert(has_check("endpoints_out"));
+	board_endpoint(pages->board, 100 + 8080, 7)->health = 0;
+	ck_assert(!has_check("endpoints_out"));
 	c[WC_fds_limit_gauge] = 10000;
 	COMES_AND_GOES(fds_many, c[WC_fds_gauge], 9000, 100);
 	COMES_AND_GOES(fds_out, c[WC_fds_gauge], 9800, 100);
@@ -597,10 +615,17 @@ START_TEST(top_has_totals_of_tenants_services_and_endpoints)
 	o = get("/v1/top", 200);
 	ck_assert_json_str(item(o, "rows", 0), "name", "acme");
 	ck_assert_json_u64(item(o, "rows", 0), "now", 4);
+	ck_assert_json_u64(item(o, "rows", 0), "failed_total", 2);
+	ck_assert_json_u64(json_object_get(item(o, "rows", 0), "failures"), "BACK_CUT", 2);
 	json_decref(o);
 	o = get("/v1/top?by=services", 200);
 	ck_assert_json_str(item(o, "rows", 1), "name", "shop/web");
-	ck_assert_json_u64(item(o, "rows", 1), "exchanges_total", 21);
+	ck_assert_json_u64(item(o, "rows", 1), "exchanges_total", 23);
+	ck_assert_json_u64(item(o, "rows", 1), "failed_total", 3);
+	ck_assert_json_u64(item(o, "rows", 1), "now", 1);
+	ck_assert_json_u64(json_object_get(item(o, "rows", 1), "failures"), "BACK_REFUSED", 1);
+	ck_assert_json_u64(json_object_get(item(o, "rows", 1), "failures"), "503", 2);
+	ck_assert_json_u64(json_object_get(item(o, "rows", 1), "time"), "count", 23);
 	json_decref(o);
 	o = get("/v1/top?by=endpoints", 200);
 	ck_assert_json_str(item(o, "rows", 0), "name", "shop/web 10.0.0.1:8080");

@@ -126,14 +126,19 @@ END_TEST
 START_TEST(numbers_are_summed_over_workers_and_histograms_add_up)
 {
 	static const char *const lines[] = {
-		"nodeproxy_service_requests_total{namespace=\"shop\",service=\"web\",code_class=\"2xx\"} 20\n",
-		"nodeproxy_service_requests_total{namespace=\"shop\",service=\"web\",code_class=\"5xx\"} 1\n",
-		"nodeproxy_service_requests_total{namespace=\"shop\",service=\"api\",code_class=\"2xx\"} 0\n",
-		"nodeproxy_service_request_duration_seconds_bucket{namespace=\"shop\",service=\"web\",le=\"0.001\"} 0\n",
-		"nodeproxy_service_request_duration_seconds_bucket{namespace=\"shop\",service=\"web\",le=\"0.0025\"} 20\n",
-		"nodeproxy_service_request_duration_seconds_bucket{namespace=\"shop\",service=\"web\",le=\"+Inf\"} 22\n",
-		"nodeproxy_service_request_duration_seconds_sum{namespace=\"shop\",service=\"web\"} 0.060000\n",
-		"nodeproxy_service_request_duration_seconds_count{namespace=\"shop\",service=\"web\"} 22\n",
+		"nodeproxy_service_requests_total{namespace=\"shop\",service=\"web\",code=\"200\",reason=\"DONE\",flag=\"-\"} 20\n",
+		"nodeproxy_service_requests_total{namespace=\"shop\",service=\"web\",code=\"503\",reason=\"DONE\",flag=\"-\"} 2\n",
+		"nodeproxy_service_requests_total{namespace=\"shop\",service=\"web\",code=\"503\",reason=\"BACK_REFUSED\",flag=\"UF\"} 1\n",
+		"nodeproxy_service_retries_total{namespace=\"shop\",service=\"web\"} 6\n",
+		"nodeproxy_service_retries_total{namespace=\"shop\",service=\"api\"} 0\n",
+		"nodeproxy_service_request_duration_seconds_bucket{namespace=\"shop\",service=\"web\",le=\"6.5536e-05\"} 0\n",
+		"nodeproxy_service_request_duration_seconds_bucket{namespace=\"shop\",service=\"web\",le=\"0.001048576\"} 1\n",
+		"nodeproxy_service_request_duration_seconds_bucket{namespace=\"shop\",service=\"web\",le=\"0.002097152\"} 21\n",
+		"nodeproxy_service_request_duration_seconds_bucket{namespace=\"shop\",service=\"web\",le=\"68.71947674\"} 21\n",
+		"nodeproxy_service_request_duration_seconds_bucket{namespace=\"shop\",service=\"web\",le=\"+Inf\"} 23\n",
+		"nodeproxy_service_request_duration_seconds_sum{namespace=\"shop\",service=\"web\"} 160.041000000\n",
+		"nodeproxy_service_request_duration_seconds_count{namespace=\"shop\",service=\"web\"} 23\n",
+		"nodeproxy_service_response_seconds_count{namespace=\"shop\",service=\"web\"} 23\n",
 		"nodeproxy_reasons_total{reason=\"BACK_CUT\",fault=\"back\",flag=\"UC\"} 2\n",
 		"nodeproxy_tenant_connections{tenant=\"acme\"} 4\n",
 		"nodeproxy_listener_requests{listener=\"front\"} 2\n",
@@ -141,11 +146,19 @@ START_TEST(numbers_are_summed_over_workers_and_histograms_add_up)
 		"nodeproxy_tenant_wait_seconds_bucket{tenant=\"acme\",le=\"8.192e-06\"} 0\n",
 		"nodeproxy_tenant_wait_seconds_bucket{tenant=\"acme\",le=\"0.002097152\"} 6\n",
 		"nodeproxy_tenant_wait_seconds_bucket{tenant=\"acme\",le=\"2.147483648\"} 6\n",
+		"nodeproxy_tenant_wait_seconds_bucket{tenant=\"acme\",le=\"8.589934592\"} 8\n",
 		"nodeproxy_tenant_wait_seconds_bucket{tenant=\"acme\",le=\"+Inf\"} 8\n",
 		"nodeproxy_tenant_wait_seconds_sum{tenant=\"acme\"} 8.006000000\n",
 		"nodeproxy_tenant_wait_seconds_count{tenant=\"acme\"} 8\n",
 		"nodeproxy_endpoint_in_flight{namespace=\"shop\",service=\"web\",endpoint=\"10.0.0.1:8080\"} 1\n",
 		"nodeproxy_process_up{role=\"worker\",id=\"1\"} 1\n",
+		"nodeproxy_process_cpu_seconds_total{role=\"worker\",id=\"1\"} 1.500000000\n",
+		"nodeproxy_process_private_memory_bytes{role=\"syncd\",id=\"0\"} 1048576\n",
+		"nodeproxy_process_resident_memory_bytes{role=\"master\",id=\"0\"} 8192\n",
+		"nodeproxy_worker_busy_seconds_total{worker=\"1\"} 1.000000002\n",
+		"nodeproxy_worker_view_lag_seconds{worker=\"0\"} 0.000000000\n",
+		"nodeproxy_worker_view_lag_seconds{worker=\"1\"} 2.500000000\n",
+		"nodeproxy_worker_beat_age_seconds{worker=\"1\"} 0.250000000\n",
 		"nodeproxy_refused_documents 1\n", "nodeproxy_durable 1\n", "nodeproxy_ready 1\n",
 		"nodeproxy_worker_connections{worker=\"0\"} 2\n",
 		"nodeproxy_log_dropped_records_total{worker=\"1\",at=\"sink\"} 4\n",
@@ -156,7 +169,16 @@ START_TEST(numbers_are_summed_over_workers_and_histograms_add_up)
 	snprintf(pages->knobs.listener[0].name, 64, "front");
 	pages->knobs.n_listeners = 1;
 	st.losses[1].sink = 4;
+	pages->procs.master = (struct usage){ -1, 8192, -1 };
+	pages->procs.proc[1].behind_mono_ms = 10000;
+	state_refresh(&st);
+	st.now_mono_ms = 12500;
+	board_set(&pages->board->worker[1].c[WC_busy_ns], 1000000002);
+	board_set(&pages->board->worker[1].c[WC_beat_ms_gauge], 12250);
 	t = scrape();
+	ck_assert_ptr_null(strstr(t.p, "cpu_seconds_total{role=\"master\""));	/* not known */
+	ck_assert_ptr_null(strstr(t.p, "beat_age_seconds{worker=\"0\""));
+	ck_assert_ptr_null(strstr(t.p, "service=\"api\",code="));	/* never used */
 	for (size_t i = 0; i < countof(lines); i++)
 		ck_assert_msg(strstr(t.p, lines[i]) != NULL, "missing: %s", lines[i]);
 	text_fini(&t);
@@ -178,6 +200,38 @@ START_TEST(hostile_words_stay_inside_their_label)
 }
 END_TEST
 
+/* An endpoint that answers with everything, and a worker that writes anything. */
+START_TEST(outcomes_are_bounded_and_only_what_can_be_is_told)
+{
+	static const struct slot_gen api = { 5, 1 };
+	struct outcomes *o;
+	struct text t;
+	unsigned lines = 0;
+
+	pages = admin_state_new(&st);
+	for (unsigned status = 100; status < 600; status++)
+		admin_state_requests(pages, 1, api, status, REASON_DONE, 1000, 1);
+	t = scrape();
+	check_format(t.p);
+	text_fini(&t);
+	t = scrape();
+	ck_assert_ptr_nonnull(strstr(t.p, "service=\"api\",code=\"5xx\",reason=\"OTHER\",flag=\"-\"} "));
+	for (const char *p = t.p; (p = strstr(p, "service=\"api\",code=")); p++)
+		lines++;
+	ck_assert_uint_le(lines, OUTCOME_SLOTS + OUTCOME_CLASSES);
+	text_fini(&t);
+
+	o = &board_service(pages->board, 0, 4, 1)->outcomes;
+	memset(o, 0xff, sizeof *o);
+	for (unsigned i = 0; i < OUTCOME_SLOTS; i += 2)
+		o->slot[i].key = outcome_key(true, 200, REASON_DONE);
+	t = scrape();
+	check_format(t.p);
+	text_fini(&t);
+	admin_state_free(&st, &pages);
+}
+END_TEST
+
 START_TEST(who_shares_a_slot_is_one_series)
 {
 	struct text t;
@@ -185,10 +239,10 @@ START_TEST(who_shares_a_slot_is_one_series)
 	pages = admin_state_new(&st);
 	view_unref(st.view);
 	st.view = view_from("service shop/one port=80\nservice shop/two port=80\n");
-	board_add(&board_service(pages->board, 0, 0, 0)->c[SC_requests_2xx], 3);
+	admin_state_requests(pages, 0, (struct slot_gen){ 0, 0 }, 201, REASON_DONE, 1, 3);
 	t = scrape();
 	ck_assert_ptr_nonnull(strstr(t.p, "nodeproxy_service_requests_total{namespace=\"\",service=\"\","
-					  "code_class=\"2xx\"} 3\n"));
+					  "code=\"201\",reason=\"DONE\",flag=\"-\"} 3\n"));
 	ck_assert_ptr_null(strstr(t.p, "service=\"one\""));
 	check_format(t.p);
 	text_fini(&t);
@@ -233,5 +287,6 @@ END_TEST
 
 UNIT_TESTS("metrics", every_line_is_one_that_prometheus_reads,
 	   numbers_are_summed_over_workers_and_histograms_add_up,
-	   hostile_words_stay_inside_their_label, who_shares_a_slot_is_one_series,
+	   hostile_words_stay_inside_their_label,
+	   outcomes_are_bounded_and_only_what_can_be_is_told, who_shares_a_slot_is_one_series,
 	   health_is_200_only_when_all_workers_serve_a_view)

@@ -39,13 +39,37 @@ START_TEST(units_of_keys_are_humanised)
 	json_t *list = json("[{\"namespace\":\"shop\",\"name\":\"web\",\"tenant\":\"shop\","
 			    "\"ports\":[{\"port\":80,\"endpoints\":3,\"ready\":2},{\"port\":443,"
 			    "\"endpoints\":3,\"ready\":3}],\"requests\":{\"total\":7,\"4xx\":1,\"5xx\":0},"
-			    "\"flows\":0,\"received_bytes\":1536,\"sent_bytes\":10737418240}]");
+			    "\"flows\":0,\"retries\":2,\"duration\":{\"p50_ns\":999,\"p90_ns\":2500000,"
+			    "\"p99_ns\":1500000000},\"received_bytes\":1536,\"sent_bytes\":10737418240}]");
 	struct text t = text_of(65536);
 
 	print_table(CMD_services, list, NOW, &t);
 	ck_assert_str_eq(t.p,
-		"NAMESPACE  NAME  PORTS   ENDPOINTS  READY  TENANT  REQUESTS  4XX  5XX  FLOWS    IN  OUT\n"
-		"shop       web   80,443  3,3        2,3    shop           7    1    0      0  1.5K  10G\n");
+		"NAMESPACE  NAME  PORTS   ENDPOINTS  READY  REQUESTS  4XX  5XX  FLOWS  RETRIES  P50    P90   P99    IN  OUT  TENANT\n"
+		"shop       web   80,443  3,3        2,3           7    1    0      0        2  0us  2.5ms  1.5s  1.5K  10G  shop\n");
+	text_fini(&t);
+	json_decref(list);
+}
+END_TEST
+
+/* Tenants have a CPU share and no state, endpoints the other way round: one set of columns for both. */
+START_TEST(top_leaves_out_what_nobody_has_and_fits_the_terminal)
+{
+	json_t *list = json("[{\"name\":\"shop/web\",\"cpu_percent\":null,\"memory_bytes\":null,"
+			    "\"exchanges_per_second\":12.5,\"failed_per_second\":2.0,"
+			    "\"failures_per_second\":{\"BACK_CUT\":1.5,\"503\":0.5},"
+			    "\"time\":{\"p50_ns\":1000000,\"p99_ns\":null},\"now\":3},"
+			    "{\"name\":\"shop/api\",\"exchanges_per_second\":0.0,\"failed_per_second\":0.0,"
+			    "\"failures_per_second\":{},\"time\":{\"p50_ns\":null},\"now\":0}]");
+	struct text t = text_of(65536), fits = text_of(65536);
+
+	print_table(CMD_top, list, NOW, &t);
+	ck_assert_str_eq(t.p, "NAME      REQ/S  FAIL/S    P50  NOW  FAILURES/S\n"
+			      "shop/web   12.5       2  1.0ms    3  BACK_CUT=1.5 503=0.5\n"
+			      "shop/api      0       0      -    0  -\n");
+	print_fit(text_slice(&t), 12, 2, &fits);
+	ck_assert_str_eq(fits.p, "NAME      RE\nshop/web   1\n");
+	text_fini(&fits);
 	text_fini(&t);
 	json_decref(list);
 }
@@ -116,5 +140,6 @@ START_TEST(human_numbers_round_down_and_stay_short)
 END_TEST
 
 UNIT_TESTS("print", a_table_is_aligned_and_numbers_stand_right, units_of_keys_are_humanised,
+	   top_leaves_out_what_nobody_has_and_fits_the_terminal,
 	   no_control_byte_reaches_the_terminal, an_empty_list_says_so, yaml_reads_back_as_the_same,
 	   human_numbers_round_down_and_stay_short)

@@ -58,8 +58,8 @@ START_TEST(a_new_generation_starts_from_zero_and_old_claims_do_not_touch_it)
 	ck_assert_uint_eq(endpoint_in_flight(board_endpoint(b, 7, 2)), 1);
 	board_tenant(b, 0, 3, 1)->c[TC_conns] = 4;
 	ck_assert_uint_eq(board_tenant(b, 0, 3, 2)->c[TC_conns], 0);
-	board_service(b, 0, 3, 1)->c[SC_flows] = 4;
-	ck_assert_uint_eq(board_service(b, 0, 3, 2)->c[SC_flows], 0);
+	board_service(b, 0, 3, 1)->c[SC_exchanges] = 4;
+	ck_assert_uint_eq(board_service(b, 0, 3, 2)->c[SC_exchanges], 0);
 	munmap(b, board_bytes(1));
 }
 END_TEST
@@ -159,14 +159,30 @@ START_TEST(a_burial_returns_what_was_claimed_and_makes_no_page)
 }
 END_TEST
 
-START_TEST(durations_fall_into_the_first_bucket_that_holds_them)
+/* A page of shared memory is made by the look at it: what no worker has served costs nothing. */
+START_TEST(who_reads_a_service_makes_no_page_of_those_without_traffic)
 {
-	ck_assert_uint_eq(board_bucket(0), 0);
-	ck_assert_uint_eq(board_bucket(250), 0);
-	ck_assert_uint_eq(board_bucket(251), 1);
-	ck_assert_uint_eq(board_bucket(UINT64_MAX), BOARD_BUCKETS - 1);
-	for (unsigned i = 1; i < BOARD_BUCKETS; i++)
-		ck_assert_uint_gt(board_bucket_us[i], board_bucket_us[i - 1]);
+	struct board *b;
+	struct stat before, after;
+	struct fd fd;
+	void *p;
+
+	ck_assert_int_eq(memfd_shared("board", board_bytes(2), &fd), 0);
+	ck_assert_int_eq(memfd_map_shared(fd, board_bytes(2), true, &p), 0);
+	b = p;
+	board_format(b, 2);
+	board_add(&board_service(b, 0, 9, 1)->c[SC_exchanges], 5);
+	ck_assert_ptr_null(board_service_seen(b, 1, 9, 1));
+	fstat(fd.v, &before);
+	for (uint32_t slot = 1; slot < 1000; slot++)
+		ck_assert((board_service_seen(b, 0, slot, 1) != NULL) == (slot == 9));
+	ck_assert_ptr_null(board_service_seen(b, 0, BOARD_SERVICES, 1));
+	ck_assert_ptr_null(board_service_seen(b, 0, UINT32_MAX, 0));
+	fstat(fd.v, &after);
+	ck_assert_int_le(after.st_blocks, before.st_blocks + 2 * 4096 / 512);	/* of generations */
+	ck_assert_uint_le(sizeof(struct board_service), 2304);	/* what board.h promises, and a little */
+	munmap(p, board_bytes(2));
+	fd_close(&fd);
 }
 END_TEST
 
@@ -181,8 +197,11 @@ START_TEST(every_counter_row_matches_its_number)
 	ck_assert(tenant_histogram_row(TH_inside, &r));
 	ck_assert_str_eq(r.name, "inside");
 	ck_assert(!tenant_histogram_row(THS, &r));
-	ck_assert(service_counter_row(SC_flows, &r));
-	ck_assert_str_eq(r.name, "flows");
+	ck_assert(service_counter_row(SC_exchanges, &r));
+	ck_assert_str_eq(r.name, "exchanges");
+	ck_assert(service_histogram_row(SH_response, &r));
+	ck_assert_str_eq(r.name, "response");
+	ck_assert(!service_histogram_row(SHS, &r));
 	ck_assert(!worker_counter_row(WCS, &r));
 }
 END_TEST
@@ -192,4 +211,4 @@ UNIT_TESTS("board", a_numbering_that_began_anew_is_not_taken_for_an_old_view, cl
 	   what_a_hostile_worker_wrote_never_leads_outside,
 	   a_spoiled_header_is_mended_and_takes_no_count_with_it,
 	   a_burial_returns_what_was_claimed_and_makes_no_page,
-	   durations_fall_into_the_first_bucket_that_holds_them, every_counter_row_matches_its_number)
+	   who_reads_a_service_makes_no_page_of_those_without_traffic, every_counter_row_matches_its_number)

@@ -54,7 +54,7 @@ START_TEST(a_fifth_of_the_requests_of_all_workers_together)
 
 	(void)taken(b, 1000, 0);
 	for (int64_t ms = 1; ms <= 20000; ms++) {	/* 1,000 requests/s, each wants a retry */
-		board_add(&board_service(b, (unsigned)ms % 4, 3, 1)->c[SC_requests_5xx], 1);
+		board_add(&board_service(b, (unsigned)ms % 4, 3, 1)->c[SC_exchanges], 1);
 		n += taken(b, 1, ms);
 	}
 	ck_assert_uint_ge(n, 4000);
@@ -68,7 +68,7 @@ START_TEST(a_look_makes_no_memory_for_workers_that_never_were)
 	struct board *b = fresh(BOARD_WORKERS);
 	unsigned made = 0;
 
-	board_add(&board_service(b, 1, 3, 1)->c[SC_requests_5xx], 1);
+	board_add(&board_service(b, 1, 3, 1)->c[SC_exchanges], 1);
 	(void)taken(b, 10, 0);
 	for (unsigned w = 0; w < BOARD_WORKERS; w++) {
 		uintptr_t page = (uintptr_t)&b->worker[w].service[3] & ~(uintptr_t)4095;
@@ -89,7 +89,7 @@ START_TEST(what_a_sibling_wrote_is_survived)
 	b->retries[3] = (struct board_retries){ UINT64_MAX, UINT64_MAX };
 	(void)taken(b, 10, 0);
 	b->retries[3] = (struct board_retries){ 1, 0 };
-	board_add(&board_service(b, 0, 3, 1)->c[SC_requests_5xx], UINT64_MAX);
+	board_add(&board_service(b, 0, 3, 1)->c[SC_exchanges], UINT64_MAX);
 	(void)taken(b, 10, 0);
 	ck_assert(retry_take(b, UINT32_MAX, 1, at(0)));
 	munmap(b, board_bytes(1));
