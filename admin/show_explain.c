@@ -3,20 +3,35 @@
 
 /* explain: where a request would go, step by step, with the functions that the workers use on the
  * view that they serve.  Nothing is sent and no dice are thrown: of backends and endpoints all are
- * shown with what speaks for each. */
+ * shown with what speaks for each, and with the chance of each to get the next request. */
 #include "admin/show.h"
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+
+#include "workers/obs/endpoint.h"
+
+#define RULES_TOLD     32
+#define ENDPOINTS_TOLD 64
 
 struct asked {
 	struct slice authority, path, method;
 	struct slice ns;
-	const struct knobs_listener *listener;	/* whose namespace that is; NULL: given */
+	const struct knobs_listener *listener;	/* that the caller comes through; NULL: one that goes by host */
+	bool given;				/* who asks was said */
 };
 
 static void step(struct text *t, const char *name, const char *what, const char *why, ...)
 	printf_like(4, 5);
+
+static void step_open(struct text *t, const char *name, const char *what, const char *why)
+{
+	js_open(t, NULL, '{');
+	js_str(t, "step", name);
+	js_str(t, "what", what);
+	js_str(t, "why", why);
+}
 
 static void step(struct text *t, const char *name, const char *what, const char *why, ...)
 {
@@ -26,10 +41,7 @@ static void step(struct text *t, const char *name, const char *what, const char 
 	va_start(ap, why);
 	vsnprintf(words, sizeof words, why, ap);
 	va_end(ap);
-	js_open(t, NULL, '{');
-	js_str(t, "step", name);
-	js_str(t, "what", what);
-	js_str(t, "why", words);
+	step_open(t, name, what, words);
 	js_close(t, '}');
 }
 
@@ -51,10 +63,33 @@ static const char *name_of(struct slice ns, struct slice name, unsigned port, ch
 	return out;
 }
 
+/* NAMESPACE, NAMESPACE/LISTENER, or nothing: the first listener. */
+static bool who(const struct state *st, const char *from, struct asked *a, struct answer *error)
+{
+	const char *slash = from ? strchr(from, '/') : NULL;
+
+	a->given = from != NULL;
+	a->listener = from || st->knobs->n_listeners == 0 ? NULL : &st->knobs->listener[0];
+	if (!from) {
+		a->ns = slice_str(a->listener ? a->listener->ns : "default");
+		return true;
+	}
+	a->ns = slice_of(from, slash ? (size_t)(slash - from) : strlen(from));
+	if (!slash)
+		return true;
+	for (uint32_t i = 0; i < st->knobs->n_listeners && !a->listener; i++)
+		if (strcmp(st->knobs->listener[i].name, slash + 1) == 0 &&
+		    slice_eq(slice_str(st->knobs->listener[i].ns), a->ns))
+			a->listener = &st->knobs->listener[i];
+	if (!a->listener)
+		answer_error(error, 404, "no listener of that namespace has this name", from,
+			     "list them with `nodeproxyctl get config`");
+	return a->listener != NULL;
+}
+
 static bool parse(struct state *st, const struct call *c, struct asked *a, struct answer *error)
 {
-	const char *url = call_text(c, "url"), *ns = call_text(c, "namespace");
-	const char *method = call_text(c, "method"), *slash;
+	const char *url = call_text(c, "url"), *method = call_text(c, "method"), *slash;
 
 	if (!url || !url[0]) {
 		answer_error(error, 400, "what is asked for is missing", "url",
@@ -67,49 +102,155 @@ static bool parse(struct state *st, const struct call *c, struct asked *a, struc
 	a->authority = slice_of(url, slash ? (size_t)(slash - url) : strlen(url));
 	a->path = slash && *slash == '/' ? slice_of(slash, strcspn(slash, "?")) : SLICE("/");
 	a->method = method ? slice_str(method) : SLICE("GET");
-	a->listener = ns || st->knobs->n_listeners == 0 ? NULL : &st->knobs->listener[0];
-	a->ns = slice_str(ns ? ns : a->listener ? a->listener->ns : "default");
-	return true;
+	return who(st, call_text(c, "from"), a, error);
 }
 
-static void endpoint_step(const struct state *st, const struct vendpoint *e, bool takes, struct text *t)
+/* What the balancers draw from, and what each costs: see workers/pool/balance.h. */
+struct candidates {
+	uint32_t n, eligible;
+	struct candidate {
+		uint64_t load;
+		bool takes, out;
+	} *all;
+	uint64_t *sorted;		/* loads of the eligible */
+	bool in_turn;			/* nobody is ready: those that still serve, one after the other */
+};
+
+static void candidates_free(struct candidates *c)
 {
+	free(c->all);
+	free(c->sorted);
+}
+
+static int by_load(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+static bool candidates_of(const struct state *st, const struct vport *p, bool is_http,
+			  struct candidates *c)
+{
+	struct mono now = { st->now_mono_ms * NS_PER_MS };
+	uint32_t ready = vport_ready(p), out = 0;
+	struct vendpoint e;
+
+	*c = (struct candidates){ .in_turn = ready == 0,
+				  .all = calloc((size_t)p->endpoints + 1, sizeof *c->all),
+				  .sorted = calloc((size_t)p->endpoints + 1, sizeof *c->sorted) };
+	for (uint32_t i = 0; c->all && c->sorted && i < p->endpoints && vport_endpoint(p, i, &e); i++) {
+		struct candidate *k = &c->all[c->n++];
+		const struct board_endpoint *l;
+
+		k->takes = ready ? e.ready : e.serving;
+		if (st->workers == 0 || slot_is_shared(e.slot, BOARD_ENDPOINTS))
+			continue;
+		l = &st->board->endpoint[e.slot.slot];
+		if (__atomic_load_n(&l->gen, __ATOMIC_RELAXED) != e.slot.gen)
+			continue;
+		k->load = is_http ? endpoint_load(l, now) : endpoint_in_flight(l);
+		k->out = endpoint_is_out(l, now);
+		out += k->takes && k->out;
+	}
+	for (uint32_t i = 0; i < c->n; i++) {
+		struct candidate *k = &c->all[i];
+
+		/* Of more than half that are out the trouble is a common one: then it counts for nothing. */
+		k->out &= !c->in_turn && out <= ready / 2;
+		if (k->takes && !k->out)
+			c->sorted[c->eligible++] = k->load;
+	}
+	qsort(c->sorted, c->eligible, sizeof *c->sorted, by_load);
+	return c->all && c->sorted;
+}
+
+/* How many of the eligible have less than so much. */
+static uint32_t below(const struct candidates *c, uint64_t load)
+{
+	uint32_t from = 0, to = c->eligible;
+
+	while (from < to) {
+		uint32_t at = from + (to - from) / 2;
+
+		if (c->sorted[at] < load)
+			from = at + 1;
+		else
+			to = at;
+	}
+	return from;
+}
+
+/* The chance to be picked for the next request: of all pairs that can be drawn those that it wins.
+ * Equal ones share; who is out loses to everybody, and a pair of such is drawn again. */
+static double chance(const struct candidates *c, uint32_t ready, const struct candidate *k)
+{
+	double n = ready, out = n - c->eligible, pairs = n * (n - 1) / 2 - out * (out - 1) / 2;
+	double less, same;
+
+	if (!k->takes || k->out || c->eligible == 0)
+		return 0;
+	if (c->in_turn || c->eligible == 1)
+		return 1.0 / c->eligible;
+	less = below(c, k->load);
+	same = (k->load == UINT64_MAX ? c->eligible : below(c, k->load + 1)) - less - 1;
+	return (out + (c->eligible - less - same - 1) + same / 2) / pairs;
+}
+
+static void endpoint_step(const struct state *st, const struct vendpoint *e, const struct candidate *k,
+			  double odds, struct text *t)
+{
+	char addr[ADDR_TEXT], why[160], times[64] = "has not answered lately";
 	struct endpoint_sums n;
-	char addr[ADDR_TEXT];
 
 	gather_endpoint(st, e->slot, &n);
-	addr_text(&e->addr, true, addr);
-	if (!takes)
-		step(t, "endpoint", addr, e->terminating ? "terminating: takes nothing new" :
-							   "not ready: takes nothing");
-	else if (n.out_ms)
-		step(t, "endpoint", addr, "ejected for %u.%u s: failed in a row", n.out_ms / 1000,
-		     n.out_ms / 100 % 10);
-	else if (n.rtt_us)
-		step(t, "endpoint", addr, "answers within %u.%03u ms, %llu in flight", n.rtt_us / 1000,
-		     n.rtt_us % 1000, (unsigned long long)n.in_flight);
+	if (n.rtt_us)
+		snprintf(times, sizeof times, "likely to answer within %u.%03u ms", n.rtt_us / 1000, n.rtt_us % 1000);
+	if (!k->takes)
+		snprintf(why, sizeof why, e->terminating ? "terminating: takes nothing new"
+							 : "not ready: takes nothing");
+	else if (k->out)
+		snprintf(why, sizeof why, "ejected for %u.%u s: failed in a row", n.out_ms / 1000,
+			 n.out_ms / 100 % 10);
 	else
-		step(t, "endpoint", addr, "has not answered lately, %llu in flight",
-		     (unsigned long long)n.in_flight);
+		snprintf(why, sizeof why, "%.3g%% now: %s, %llu in flight%s", odds * 100, times,
+			 (unsigned long long)n.in_flight,
+			 n.out_ms ? "; failed in a row, as more than half have" : "");
+	step_open(t, "endpoint", addr_text(&e->addr, true, addr), why);
+	if (t->comma)
+		text_addc(t, ',');
+	text_printf(t, "\"probability\":%.6f", odds);
+	js_u64(t, "in_flight", n.in_flight);
+	js_u64(t, "response_time_ns", n.rtt_us * 1000ull);
+	js_u64(t, "ejected_for_ms", n.out_ms);
+	js_close(t, '}');
 }
 
-/* True: somebody could take it. */
-static bool endpoints(const struct state *st, const struct vport *p, struct text *t)
+/* share: of the requests that come as far as this.  True: somebody could take it. */
+static bool endpoints(const struct state *st, const struct vport *p, bool is_http, double share,
+		      struct text *t)
 {
 	uint32_t ready = vport_ready(p);
+	struct candidates c;
 	struct vendpoint e;
-	bool any = false;
+	bool any;
 
-	step(t, "balancer", p->protocol == APP_TCP ? "least request" : "peak EWMA",
-	     p->protocol == APP_TCP ? "of two ready endpoints at random the one with less in flight" :
-	     "of two ready endpoints at random the one that is likely to be done first");
-	for (uint32_t i = 0; i < p->endpoints && vport_endpoint(p, i, &e); i++) {
-		/* without any ready one, those that still serve while they terminate */
-		bool takes = ready ? e.ready : e.serving;
-
-		any |= takes;
-		endpoint_step(st, &e, takes, t);
+	if (!candidates_of(st, p, is_http, &c)) {
+		candidates_free(&c);
+		nowhere(t, REASON_NO_MEMORY);
+		return false;
 	}
+	step(t, "balancer", is_http ? "peak EWMA" : "least request",
+	     c.in_turn ? "none is ready: those that still serve while they terminate, in turn" :
+	     is_http   ? "of two ready endpoints at random the one that is likely to be done first" :
+			 "of two ready endpoints at random the one with less in flight");
+	for (uint32_t i = 0; i < min_of(c.n, (uint32_t)ENDPOINTS_TOLD) && vport_endpoint(p, i, &e); i++)
+		endpoint_step(st, &e, &c.all[i], share * chance(&c, ready, &c.all[i]), t);
+	if (c.n > ENDPOINTS_TOLD)
+		step(t, "endpoint", "...", "and %u more: see `nodeproxyctl get endpoints`",
+		     c.n - ENDPOINTS_TOLD);
+	any = c.eligible > 0;
+	candidates_free(&c);
 	if (!any)
 		nowhere(t, REASON_NO_ENDPOINT);
 	return any;
@@ -132,36 +273,60 @@ static bool backends(const struct state *st, const struct vrule *r, struct text 
 			step(t, "backend", name, "weight 0: gets nothing");
 			continue;
 		}
-		step(t, "backend", name, "weight %u of %u", b.weight, r->total_weight);
+		step(t, "backend", name, "weight %u of %u: %.3g%%", b.weight, r->total_weight,
+		     100.0 * b.weight / r->total_weight);
 		if (!b.valid) {
 			nowhere(t, REASON_NO_BACKEND);
 			all = false;
 			continue;
 		}
-		all &= endpoints(st, &b.port, t);
+		all &= endpoints(st, &b.port, true, (double)b.weight / r->total_weight, t);
 	}
 	return all;
+}
+
+/* Why the others did not win: the first that matches does, in order of precedence. */
+static void other_rules(const struct vport *p, const struct vrule *won, struct text *t)
+{
+	uint32_t n = vport_rules(p);
+	struct vrule r;
+
+	for (uint32_t i = 0; i < min_of(n, (uint32_t)RULES_TOLD) && vport_rule_at(p, i, &r); i++) {
+		char words[512], name[400];
+
+		if (won && r.index == won->index)
+			continue;
+		vrule_words(&r, words, sizeof words);
+		step(t, "other-rule", name_of(r.route_ns, r.route_name, 0, name), "%u: %s: %s", r.index + 1,
+		     words, !won || r.index < won->index ? "does not match"
+							 : "comes later in order of precedence");
+	}
+	if (n > RULES_TOLD)
+		step(t, "other-rule", "...", "and %u more: see `nodeproxyctl get routes`", n - RULES_TOLD);
 }
 
 /* From the port on.  True: it would arrive. */
 static bool from_port(const struct state *st, const struct asked *a, const struct vport *p,
 		      struct text *t)
 {
+	bool is_http = p->protocol != APP_TCP;
 	struct vrule r;
 	char words[512], name[400];
 
-	if (!p->has_routes || p->protocol == APP_TCP) {
+	if (!p->has_routes || !is_http) {
 		step(t, "route", "none", p->has_routes ? "routes are not looked at for TCP" :
 							 "no HTTPRoute is attached: its own endpoints serve");
-		return endpoints(st, p, t);
+		return endpoints(st, p, is_http, 1, t);
 	}
 	switch (vport_match(p, a->method, a->path, &r)) {
 	case MATCH_DIRECT:
 		step(t, "route", "none", "its own endpoints serve");
-		return endpoints(st, p, t);
+		return endpoints(st, p, is_http, 1, t);
 	case MATCH_NOTHING:
-		step(t, "route", "none", "of %u rules none matches %.*s", vport_rules(p),
+		step(t, "route", "none", "of %u rules none matches %.*s %.*s", vport_rules(p),
+		     (int)min_of(a->method.n, (size_t)32), (const char *)a->method.p,
 		     (int)min_of(a->path.n, (size_t)256), (const char *)a->path.p);
+		other_rules(p, NULL, t);
 		nowhere(t, REASON_NO_ROUTE);
 		return false;
 	case MATCH_RULE:
@@ -170,24 +335,72 @@ static bool from_port(const struct state *st, const struct asked *a, const struc
 	vrule_words(&r, words, sizeof words);
 	step(t, "route", name_of(r.route_ns, r.route_name, 0, name),
 	     "rule %u of %u in order of precedence: %s", r.index + 1, vport_rules(p), words);
+	other_rules(p, &r, t);
 	return backends(st, &r, t);
 }
 
-static bool from_host(const struct state *st, const struct asked *a, struct text *t)
+static void caller(const struct state *st, const struct asked *a, struct text *t)
 {
-	char name[400], number[16];
+	static const char *const routes[] = {
+		[LISTEN_SERVICE] = ", which leads to one Service",
+		[LISTEN_HOST] = ", which goes by host",
+		[LISTEN_ORIGINAL] = ", which goes by the address that was dialled",
+	};
+	const struct knobs_listener *l = a->listener;
 	struct vnamespace tenant;
-	struct vservice s;
-	struct vport p;
-	struct slice host;
-	uint16_t port;
+	char name[400];
 
 	view_namespace(st->view, a->ns, &tenant);
 	snprintf(name, sizeof name, "%.*s", (int)min_of(a->ns.n, (size_t)63), (const char *)a->ns.p);
-	step(t, "caller", name, "%s%s; pays as tenant %.*s of weight %u",
-	     a->listener ? "namespace of listener " : "as asked",
-	     a->listener ? a->listener->name : "", (int)min_of(tenant.tenant.n, (size_t)253),
-	     (const char *)tenant.tenant.p, tenant.weight);
+	step(t, "caller", name, "%s%s%s; pays as tenant %.*s of weight %u",
+	     l ? "through listener " : a->given ? "as asked, by host" : "there is no listener: by host",
+	     l ? l->name : "", l && l->route < countof(routes) ? routes[l->route] : "",
+	     (int)min_of(tenant.tenant.n, (size_t)253), (const char *)tenant.tenant.p, tenant.weight);
+}
+
+/* The Service of a listener that always leads to that one. */
+static bool of_listener(const struct state *st, const struct knobs_listener *l, struct vport *ret,
+			struct text *t)
+{
+	char name[400];
+	struct vservice s;
+
+	name_of(slice_str(l->service_ns), slice_str(l->service_name), l->service_port, name);
+	if (view_service_by_name(st->view, slice_str(l->service_ns), slice_str(l->service_name), &s) &&
+	    vservice_port(&s, (uint16_t)l->service_port, ret)) {
+		step(t, "service", name, "the listener names it; host and port of the request do not count");
+		return true;
+	}
+	step(t, "service", "none", "the listener names %s, which does not exist", name);
+	nowhere(t, REASON_NO_LISTENER_SERVICE);
+	return false;
+}
+
+static bool of_address(const struct state *st, const struct asked *a, struct vport *ret, struct text *t)
+{
+	char name[400];
+	struct vservice s;
+	struct addr dialled;
+
+	if (addr_parse(a->authority, &dialled) == 0 && view_service_by_vip(st->view, &dialled, &s) &&
+	    vservice_port(&s, dialled.port, ret)) {
+		step(t, "service", name_of(vservice_ns(&s), vservice_name(&s), ret->port, name),
+		     "its clusterIP was dialled");
+		return true;
+	}
+	step(t, "service", "none", "%.*s is no address and port of a Service: ask for CLUSTERIP:PORT",
+	     (int)min_of(a->authority.n, (size_t)253), (const char *)a->authority.p);
+	nowhere(t, REASON_NO_SERVICE);
+	return false;
+}
+
+static bool of_host(const struct state *st, const struct asked *a, struct vport *ret, struct text *t)
+{
+	char name[400], number[16];
+	struct vservice s;
+	struct slice host;
+	uint16_t port;
+
 	if (!authority_split(a->authority, &host, &port) ||
 	    !view_service_by_host(st->view, host, a->ns, &s)) {
 		step(t, "service", "none", "no Service is called %.*s; forms: NAME, NAME.NAMESPACE, "
@@ -197,15 +410,31 @@ static bool from_host(const struct state *st, const struct asked *a, struct text
 		return false;
 	}
 	step(t, "service", name_of(vservice_ns(&s), vservice_name(&s), 0, name), "the host names it");
-	if (!vservice_port_of_host(&s, port, &p)) {
+	if (!vservice_port_of_host(&s, port, ret)) {
 		step(t, "port", "none", "it has neither port %u nor 80, nor only one", port);
 		nowhere(t, REASON_NO_SERVICE);
 		return false;
 	}
-	snprintf(number, sizeof number, "%u", p.port);
-	step(t, "port", number, "%s", p.port == port ? "as asked" :
+	snprintf(number, sizeof number, "%u", ret->port);
+	step(t, "port", number, "%s", ret->port == port ? "as asked" :
 	     port ? "the Service does not have the one that was asked for" : "no port was asked for");
-	return from_port(st, a, &p, t);
+	return true;
+}
+
+static bool from_caller(const struct state *st, const struct asked *a, struct text *t)
+{
+	const struct knobs_listener *l = a->listener;
+	struct vport p;
+	bool found;
+
+	caller(st, a, t);
+	if (l && l->route == LISTEN_SERVICE)
+		found = of_listener(st, l, &p, t);
+	else if (l && l->route == LISTEN_ORIGINAL)
+		found = of_address(st, a, &p, t);
+	else
+		found = of_host(st, a, &p, t);
+	return found && from_port(st, a, &p, t);
 }
 
 void show_explain(struct state *st, const struct call *c, struct answer *ret)
@@ -217,7 +446,7 @@ void show_explain(struct state *st, const struct call *c, struct answer *ret)
 		return;
 	*ret = show_ok();
 	js_open(&ret->body, "steps", '[');
-	ok = from_host(st, &a, &ret->body);
+	ok = from_caller(st, &a, &ret->body);
 	js_close(&ret->body, ']');
 	js_bool(&ret->body, "ok", ok);
 	js_u64(&ret->body, "rev", view_rev(st->view));

@@ -41,7 +41,8 @@ spec: {ports: [{port: 99999}]}
 COMMANDS = ["status", "check", "get services", "get endpoints", "get endpoints -n shop --service web", "get routes",
             "get namespaces", "get tenants", "get listeners", "get workers", "get sources", "get config", "get reasons",
             "get reasons --all", "get panics", "version", "describe service shop/web", "describe service web -n shop",
-            "describe httproute shop/split", "explain web.shop/a", "top --once --interval 1", "top services --interval 1 --sort p99",
+            "describe httproute shop/split", "explain web.shop/a", "explain --from shop web.shop/a",
+            "explain --from shop/front web.shop/a", "top --once --interval 1", "top services --interval 1 --sort p99",
             "top endpoints --interval 1 --count 1 --sort REQ/S", "describe namespace shop", "describe tenant shop"]
 
 
