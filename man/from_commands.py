@@ -3,9 +3,9 @@
 # Copyright the nodeproxy authors
 """admin/commands.def -> nodeproxyctl(1), nodeproxy-api(7) or bash completion, on standard output.
 
-    from_commands.py commands.def VERSION nodeproxyctl.1|nodeproxy-api.7|nodeproxyctl.bash [debug.def ...]
-
-Other tables give sections of nodeproxyctl(1)."""
+    from_commands.py commands.def VERSION nodeproxyctl.1 checks.def debug.def
+    from_commands.py commands.def VERSION nodeproxy-api.7 fields.def
+    from_commands.py commands.def VERSION nodeproxyctl.bash"""
 import re
 import sys
 
@@ -98,11 +98,61 @@ def ctl(commands, version):
             ".SH EXAMPLES\n.nf\nnodeproxyctl status\nnodeproxyctl check\nnodeproxyctl get endpoints \\-n shop\n"
             "nodeproxyctl describe httproute shop/web \\-o json\nnodeproxyctl explain web.shop/cart\nnodeproxyctl drain \\-\\-worker 1 \\-\\-deadline 10\n.fi\n"
             ".SH SEE ALSO\n.BR nodeproxy (8),\n.BR nodeproxy\\-api (7),\n.BR nodeproxy.yaml (5),\n"
-            ".BR nodeproxy\\-resources (5)\n")
+            ".BR nodeproxy\\-resources (5),\n.BR nodeproxy\\-metrics (7)\n")
+    return out
+
+
+def fields(path):
+    """fields.def: {object: (help, [(key, type, help)])}; commands are objects by themselves."""
+    out, text = {}, re.sub(r"/\*.*?\*/", "", open(path, encoding="utf-8").read(), flags=re.S)
+    for macro, rest in re.findall(r"^(OBJECT|FIELD)\((.*)\)$", text, re.M):
+        cells = re.findall(r'"((?:[^"\\]|\\.)*)"', rest)
+        if macro == "OBJECT":
+            out.setdefault(cells[0], [cells[1], []])[0] = cells[1]
+        else:
+            out.setdefault(cells[0], ["", []])[1].append(tuple(cells[1:]))
+    return out
+
+
+def type_words(kind):
+    kind, null = kind.rstrip("?"), kind.endswith("?")
+    plain = kind in ("text", "number", "real", "flag", "texts", "map", "any")
+    out = {"texts": "list of texts", "numbers": "list of numbers", "map": "object of numbers"}.get(kind, kind)
+    if kind.startswith("["):
+        out = f"list of \\fI{esc(kind[1:-1])}\\fR"
+    elif not plain:
+        out = f"\\fI{esc(kind)}\\fR"
+    return out + (", null or absent" if null else "")
+
+
+def field_lines(rows_):
+    out = ""
+    for key, kind, words in rows_:
+        name = kind.rstrip("?")
+        left = f"\\fB{esc(key)}\\fR ({type_words(kind)})" if key else f"all fields of \\fI{esc(name)}\\fR"
+        out += f".br\n{left}" + (f": {esc(words)}\n" if words else "\n")
+    return out
+
+
+def answer_of(c, objects):
+    rows_ = objects.get(c["name"], ("", []))[1]
+    if not rows_:
+        return ""
+    return ".RS\n.PP\nThe answer:\n" + field_lines(rows_) + ".RE\n"
+
+
+def object_section(objects, commands):
+    out = (".SH OBJECTS\nFields of the objects in answers. A number is whole and at least 0 unless it is called real; a flag is "
+           "true or false. What may be null or absent is said.\n")
+    for name, (words, rows_) in objects.items():
+        if any(c["name"] == name for c in commands):
+            continue
+        out += f".SS {esc(name)}\n" + (esc(words[0].upper() + words[1:]) + ".\n" if words else "") + field_lines(rows_)
     return out
 
 
 def api(commands, version):
+    objects = fields(sys.argv[4])
     out = heading("nodeproxy-api", "7", version, "nodeproxy")
     out += (".SH NAME\nnodeproxy\\-api \\- HTTP and JSON on the admin socket and the metrics listener of nodeproxy\n"
             ".SH SYNOPSIS\n.nf\ncurl \\-\\-unix\\-socket /run/nodeproxy/admin.sock http://localhost/v1/status\n"
@@ -124,19 +174,17 @@ def api(commands, version):
             if (rest and not a["option"]) or a["kind"].startswith("LOCAL"):
                 continue
             out += f".RS\n.TP\n\\fI{esc(a['name'])}\\fR ({a['kind'].lower()})\n{esc(a['help'])}\n.RE\n"
-        if c["list"]:
-            out += f".RS\n.PP\nA list under \\fI{esc(c['list'])}\\fR"
-            if c["cols"]:
-                out += "; among its fields: " + ", ".join(f"\\fI{esc(p)}\\fR" for p in c["cols"])
-            out += ".\n.RE\n"
+        out += answer_of(c, objects)
     out += (".PP\nFor kinds that are in no namespace (Namespace, Tenant) the path is \\fIKIND/NAME\\fR; \\fISERIAL\\fR may be "
             "\\fBlatest\\fR.\n"
+            "%(objects)s"
             ".SH METRICS LISTENER\nAt the address of \\fIadmin.metrics\\fR, for everybody who can connect to it; GET and HEAD.\n"
-            ".TP\n.B /metrics\nPrometheus text format 0.0.4.\n"
+            ".TP\n.B /metrics\nPrometheus text format 0.0.4: nodeproxy\\-metrics(7).\n"
             ".TP\n.B /healthz/ready\n200 when as many workers as there should be serve a view; else 503 and why.\n"
             ".TP\n.B /healthz/live\n200 while the admin process answers.\n"
-            ".SH SEE ALSO\n.BR nodeproxyctl (1),\n.BR nodeproxy (8),\n.BR nodeproxy.yaml (5)\n")
-    return out
+            ".SH SEE ALSO\n.BR nodeproxyctl (1),\n.BR nodeproxy\\-metrics (7),\n.BR nodeproxy (8),\n"
+            ".BR nodeproxy.yaml (5)\n")
+    return out.replace("%(objects)s", object_section(objects, commands))
 
 
 BASH = """# SPDX-License-Identifier: Apache-2.0

@@ -27,6 +27,36 @@ def rows(path, macro):
 NO_UNITS = r"_(ns|us|ms|milliseconds|microseconds|nanoseconds|minutes|hours|kib|mib|kilobytes|megabytes|percent)(_|$)"
 
 
+TYPES = ("text", "number", "real", "flag", "texts", "numbers", "map", "any")
+
+
+def fields(bad):
+    """Rows of answers: of a command or an object that there is, with a type that there is, once."""
+    objects, known, n = set(), set(), 0
+    commands = set(re.findall(r"^CMD\((\w+), ", read("admin/commands.def") or "", re.M))
+    for row in rows("admin/fields.def", "OBJECT"):
+        objects.add(re.match(r'"(\w+)", "[^"]*"$', row)[1])
+    for row in rows("admin/fields.def", "FIELD"):
+        n += 1
+        cells = re.fullmatch(r'"(\w+)", "(\w*)", "(\[?\w+\]?)\??", "([^"]*)"', row)
+        if not cells:
+            bad.append(f"fields.def: FIELD({row[:60]}: not a row")
+            continue
+        of, key, kind, _ = cells.groups()
+        if of not in commands | objects:
+            bad.append(f"fields.def: {of} is neither a command nor an OBJECT")
+        if kind.strip("[]") not in objects and kind not in TYPES:
+            bad.append(f"fields.def: {of}.{key}: no such type: {kind}")
+        if key and (of, key) in known:
+            bad.append(f"fields.def: {of}.{key}: twice")
+        known.add((of, key))
+    for name in objects & commands:
+        bad.append(f"fields.def: {name} is a command: an OBJECT needs another name")
+    for name in commands - {of for of, _ in known}:
+        bad.append(f"fields.def: what the command {name} answers is not said")
+    return n
+
+
 def metric(bad, where, name, kind, labels, help_, page, seen):
     if not help_ or help_.endswith(".") or "\\n" in help_:
         bad.append(f"{where}: {name}: no help, or one that is not a phrase")
@@ -124,6 +154,7 @@ def main():
         n += 1
         if not m.group(5):
             bad.append(f"commands.def: {m.group(1)}: {m.group(2)}: empty help")
+    n += fields(bad)
     for b in bad:
         print(b)
     print(f"defs: {n} rows, {len(bad)} problems")
