@@ -201,7 +201,10 @@ _nodeproxyctl_ask() {
 _nodeproxyctl_values() {
 	case $1 in
 	-o) echo table json yaml ;;
-	-n | NAMESPACE) _nodeproxyctl_ask "get namespaces" ;;
+	-n | --from | NAMESPACE) _nodeproxyctl_ask "get namespaces" ;;
+	--sort) echo %(sort)s ;;
+	--method) echo GET HEAD POST PUT PATCH DELETE OPTIONS ;;
+	"[tenants|"*) echo tenants services endpoints ;;
 	--service) nodeproxyctl ${_np_socket:+-s "$_np_socket"} get services 2>/dev/null |
 		awk 'NR > 1 { print $2 }' | sort -u ;;
 	--worker) _nodeproxyctl_ask "get workers" ;;
@@ -274,7 +277,8 @@ def bash(commands, version):
             # "a, b or c" in the help of these lists all there are
             said[a["value"]] = " ".join(re.findall(r"[a-z]+(?:-[a-z]+)*", a["help"].replace(" or ", " ")))
         lines.append("|".join((c["words"], " ".join(options), " ".join(values) + " ")))
-    return BASH % {"rows": "\n".join(lines), "valued": " | ".join(sorted(valued)), "flags": " ".join(sorted(flags)),
+    headings = next(c["headings"] for c in commands if c["name"] == "top")
+    return BASH % {"sort": " ".join(h.lower() for h in headings), "rows": "\n".join(lines), "valued": " | ".join(sorted(valued)), "flags": " ".join(sorted(flags)),
                    "debug": said["WHAT"], "kinds": said["KIND"]}
 
 
@@ -287,11 +291,11 @@ def main():
     for macro, a in rows(open(source, encoding="utf-8").read()):
         if macro == "CMD":
             commands[a[0]] = dict(zip(("name", "words", "method", "path", "permission", "answers", "list", "help"), a),
-                                  args=[], cols=[])
+                                  args=[], headings=[])
         elif macro == "ARG":
             commands[a[0]]["args"].append(dict(zip(("cmd", "name", "kind", "option", "value", "help"), a)))
         else:
-            commands[a[0]]["cols"].append(a[2])
+            commands[a[0]]["headings"].append(a[1])
     for c in commands.values():
         if not c["help"] or not c["permission"]:
             sys.exit(f"{source}: {c['name']}: no help or no permission")

@@ -36,4 +36,9 @@ offers "0 1" nodeproxyctl drain --worker ""
 offers "--worker --deadline --help" nodeproxyctl drain --
 offers "warn" nodeproxyctl log-level w
 offers "show" nodeproxyctl panic s
+offers "services" nodeproxyctl top s
+offers "p50 p99" nodeproxyctl top services --sort p
+offers "shop" nodeproxyctl explain --from s
+offers "POST PUT PATCH" nodeproxyctl explain web --method P
+offers "--once" nodeproxyctl top --on
 exit $failed
