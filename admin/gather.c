@@ -73,6 +73,14 @@ static int by_outcome(const void *a, const void *b)
 	return (int)x->reason - (int)y->reason;
 }
 
+bool gather_service_used(const struct state *st, struct slot_gen at)
+{
+	for (unsigned w = 0; w < st->workers; w++)
+		if (board_service_seen(st->board, w, at.slot, at.gen))
+			return true;
+	return false;
+}
+
 void gather_service(const struct state *st, struct slot_gen at, struct service_sums *ret)
 {
 	memset(ret, 0, sizeof *ret);

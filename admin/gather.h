@@ -39,6 +39,8 @@ struct endpoint_sums {
 
 /* In one step; ret is 5 KiB. */
 void gather_service(const struct state *, struct slot_gen, struct service_sums *);
+/* False: no worker has counted anything for it, and the sums are zero. */
+bool gather_service_used(const struct state *, struct slot_gen);
 void gather_tenant(const struct state *, struct slot_gen, struct tenant_sums *);
 /* Of the listener with this name; one that is gone and still has connections counts too. */
 void gather_listener(const struct state *, const char *name, uint64_t ret[LCS]);

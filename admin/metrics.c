@@ -225,26 +225,29 @@ static void process_series(const struct state *st, struct text *t)
 struct named {
 	struct slice ns, name;
 	struct slot_gen at;
+	bool used;		/* most are not, and cost nothing then */
 };
 
 static size_t services(const struct state *st, struct named **ret)
 {
 	uint32_t n = st->view ? view_service_count(st->view) : 0;
 	struct named *all = calloc((size_t)n + 1, sizeof *all);
+	struct slot_gen at;
 	bool shared = false;
 	struct vservice s;
 	size_t got = 0;
 
 	*ret = all;
 	for (uint32_t i = 0; all && i < n && view_service_nth(st->view, i, &s); i++) {
-		if (slot_is_shared(vservice_slot(&s), BOARD_SERVICES))
+		at = vservice_slot(&s);
+		if (slot_is_shared(at, BOARD_SERVICES))
 			shared = true;
 		else
-			all[got++] = (struct named){ vservice_ns(&s), vservice_name(&s),
-						     vservice_slot(&s) };
+			all[got++] = (struct named){ vservice_ns(&s), vservice_name(&s), at,
+						     gather_service_used(st, at) };
 	}
 	if (shared && all)
-		got++;
+		all[got++].used = true;
 	return got;
 }
 
@@ -331,6 +334,8 @@ static void service_series(const struct state *st, struct text *t)
 	for (unsigned k = 0; k < 2; k++) {
 		begin(t, k == 0 ? M_requests : M_flows);
 		for (size_t i = 0; i < count; i++) {
+			if (!all[i].used)
+				continue;
 			gather_service(st, all[i].at, &n);
 			outcomes(t, &all[i], &n, k == 0);
 		}
@@ -340,14 +345,17 @@ static void service_series(const struct state *st, struct text *t)
 			continue;
 		family(t, row.prom, type_of(&row), row.help);
 		for (size_t i = 0; i < count; i++) {
-			gather_service(st, all[i].at, &n);
+			if (all[i].used)
+				gather_service(st, all[i].at, &n);
 			service_labels(t, row.prom, &all[i]);
-			value(t, n.c[k]);
+			value(t, all[i].used ? n.c[k] : 0);
 		}
 	}
 	for (unsigned k = 0; service_histogram_row(k, &row); k++) {
 		family(t, row.prom, "histogram", row.help);
 		for (size_t i = 0; i < count; i++) {
+			if (!all[i].used)
+				continue;
 			gather_service(st, all[i].at, &n);
 			if (hist_count(&n.hist[k]))
 				service_hist(t, row.prom, &all[i], &n.hist[k]);
