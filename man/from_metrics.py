@@ -13,7 +13,7 @@ from from_commands import esc, heading, table   # noqa: E402
 # Scopes of counters.def: their macro guard, the labels, and a title.
 SCOPES = (("WORKER_COUNTERS", "worker", "WORKERS"), ("TENANT_COUNTERS", "tenant", "TENANTS"),
           ("TENANT_HISTOGRAMS", "tenant", None), ("SERVICE_COUNTERS", "namespace,service", "SERVICES"),
-          ("SERVICE_HISTOGRAMS", "namespace,service", None))
+          ("SERVICE_HISTOGRAMS", "namespace,service", None), ("LISTENER_COUNTERS", "listener", "LISTENERS"))
 # Which rows of metrics.def go under which title, by the beginning of their names.
 HERE = (("PROCESSES", ("nodeproxy_process_", "nodeproxy_worker_stalls", "nodeproxy_master_", "nodeproxy_bad_")),
         ("WORKERS", ("nodeproxy_worker_",)), ("SERVICES", ("nodeproxy_service_",)),
@@ -21,7 +21,7 @@ HERE = (("PROCESSES", ("nodeproxy_process_", "nodeproxy_worker_stalls", "nodepro
         ("RESOURCES AND STORE", ("nodeproxy_report", "nodeproxy_store", "nodeproxy_durable", "nodeproxy_not_durable",
                                  "nodeproxy_refused", "nodeproxy_source", "nodeproxy_sync")),
         ("LOGS", ("nodeproxy_log",)), ("HOST", ("nodeproxy_",)))
-ORDER = ("HOST", "PROCESSES", "WORKERS", "TENANTS", "SERVICES", "ENDPOINTS", "REASONS", "RESOURCES AND STORE", "LOGS")
+ORDER = ("HOST", "PROCESSES", "WORKERS", "LISTENERS", "TENANTS", "SERVICES", "ENDPOINTS", "REASONS", "RESOURCES AND STORE", "LOGS")
 
 
 def metrics(metrics_def, counters_def):
