@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* What the parts of an HTTP/2 session (h2.c, h2_stream.c, h2_window.c, h2_wire.c) share; nobody else
+ * includes it. */
+#ifndef NODEPROXY_LIB_NET_H2_INNER_H
+#define NODEPROXY_LIB_NET_H2_INNER_H
+
+#include <nghttp2/nghttp2.h>
+
+#include "nodeproxy/lib/net/h2.h"
+#include "nodeproxy/lib/net/h2_guard.h"
+
+#define H2_MAGIC 0x4e504832u		/* "NPH2" */
+#define H2_STREAM_MAGIC 0x4e504853u	/* "NPHS" */
+#define H2_GOAWAY_BYTES 17u		/* frame header + last stream + code */
+
+/* PINGs of ours, by the first byte of what they carry; a number follows. */
+enum h2_ping { H2_PING_ALIVE, H2_PING_DRAIN, H2_PING_BDP, H2_PINGS };
+
+struct h2 {
+	uint32_t magic;
+	uint8_t state;			/* enum h2_state */
+	uint8_t offence;		/* enum h2_offence */
+	uint8_t fatal;			/* enum h2_offence found inside a callback: to be acted on */
+	uint8_t suspect;		/* enum h2_offence that would explain nghttp2's verdict */
+	bool server;
+	bool is_begun;			/* the frame at hand has not been understood yet */
+	bool begun_is_data;
+	bool peer_leaves;
+	bool is_asked;			/* whether it lives: no answer yet */
+	struct h2_stock *stock;
+	const struct h2_limits *lim;
+	struct stream *below;
+	struct budget *budget;
+	nghttp2_session *ng;
+	nghttp2_mem mem;
+	size_t bytes;			/* allocated by ng */
+	size_t charged;			/* of them, in steps; less only when the session must end */
+	struct h2_guard guard;
+	struct chunkq held;		/* input that has to wait */
+	struct chunkq out;		/* frames that wait to be written */
+	const uint8_t *packed;		/* a frame of nghttp2 that found no room in out */
+	size_t packed_n;
+	uint8_t bye[H2_GOAWAY_BYTES];
+	uint8_t bye_at, bye_n;
+	struct node streams, ready;
+	uint32_t wired;			/* streams that nghttp2 knows */
+	uint32_t wanting;		/* streams that want room */
+	uint32_t block_size;		/* of the block at hand, decoded */
+	size_t kept;			/* body bytes in streams */
+	struct mono heard;		/* the last bytes came */
+	struct mono asked;		/* since when is_asked */
+	struct mono drained;		/* the first GOAWAY was queued */
+	struct mono unread;		/* since when out waits without progress; 0: it does not */
+	/* windows */
+	uint32_t window, window_conn, window_limit;
+	bool bdp_runs;
+	uint64_t bdp_bytes;
+	struct mono bdp_sent, bdp_next;
+	int64_t rtt_ns;
+	uint32_t pings;			/* numbers */
+};
+
+/* h2.c */
+void h2_fail(struct h2 *, enum h2_offence, enum h2_code);
+void h2_ping(struct h2 *, enum h2_ping);
+void h2_news(struct h2_stream *, unsigned news);
+
+/* h2_stream.c */
+struct h2_stream *h2_stream_new(struct h2 *, int32_t id, struct budget *, enum h2_held);
+/* The wire forgets it. */
+void h2_stream_unwired(struct h2_stream *, uint32_t code);
+/* Adds a line to the block that is received; false: no memory. */
+must_use bool h2_block_begin(struct h2_stream *);
+must_use bool h2_block_add(struct h2_stream *, struct slice name, struct slice value);
+/* It is whole; false: it may not come here. */
+must_use bool h2_block_end(struct h2_stream *, bool end);
+void h2_wants_room(struct h2 *);
+/* Resets it for an offence of the peer. */
+void h2_stream_offends(struct h2_stream *, enum h2_offence);
+ssize_t h2_stream_pack(nghttp2_session *, int32_t id, uint8_t *, size_t length, uint32_t *flags,
+		       nghttp2_data_source *, void *h);
+int h2_stream_send(nghttp2_session *, nghttp2_frame *, const uint8_t *head, size_t length,
+		   nghttp2_data_source *, void *h);
+/* Body bytes that came in: they are kept, or thrown away and given back to the windows. */
+void h2_stream_got(struct h2_stream *, struct slice);
+
+/* h2_window.c */
+void h2_window_init(struct h2 *);
+void h2_window_got(struct h2 *, size_t n);
+void h2_window_ping_sent(struct h2 *);
+void h2_window_ping_answered(struct h2 *);
+
+/* h2_wire.c: what nghttp2 calls */
+must_use int h2_wire_callbacks(nghttp2_session_callbacks **, nghttp2_option **);
+
+#endif
