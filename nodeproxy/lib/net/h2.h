@@ -37,6 +37,7 @@
 
 #include "nodeproxy/lib/base/chunks.h"
 #include "nodeproxy/lib/base/clock.h"
+#include "nodeproxy/lib/net/h2_block.h"
 #include "nodeproxy/lib/net/stream.h"
 
 struct nghttp2_session_callbacks;
@@ -185,28 +186,8 @@ struct h2_stream {
 	struct mono born, stalled;	/* stalled: since when something waits; 0: nothing does */
 };
 
-/* A line to send.  Names need not be lower-case; nothing else is changed or checked. */
-struct h2_field {
-	const uint8_t *name, *value;
-	size_t name_n, value_n;
-	uint8_t is_secret;		/* 1: never put into a compression table */
-};
-
-/* A header block as it was received, valid until h2_block_take(). */
-enum h2_block_kind { H2_REQUEST, H2_RESPONSE, H2_INTERIM, H2_TRAILERS };
-struct h2_block {
-	uint8_t kind;			/* enum h2_block_kind */
-	bool is_too_large;		/* a request over the limit: its lines are not all here */
-	bool is_end;			/* no body follows */
-	uint16_t lines;
-	uint32_t size;			/* as RFC 9113 section 6.5.2 counts it */
-	uint32_t used;			/* bytes of lines behind this struct */
-};
-
-/* The oldest header block that waits; NULL: none. */
+/* The oldest header block that waits, valid until h2_block_take(); NULL: none. */
 const struct h2_block *h2_block(const struct h2_stream *);
-/* Its lines, one after the other; *at is 0 at first. */
-bool h2_block_line(const struct h2_block *, uint32_t *at, struct slice *ret_name, struct slice *ret_value);
 void h2_block_take(struct h2_stream *);
 
 /* All of them: 0 or -errno; -ENOTCONN: the stream or session is broken; -EPROTO: not now.

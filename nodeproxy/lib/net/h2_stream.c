@@ -16,11 +16,6 @@
 /* DATA up to this is copied behind its frame header: a chunk of its own would cost more. */
 #define COPY_MOST 1024u
 
-/* Lines are stored as two lengths and their bytes. */
-struct line_head {
-	uint32_t name_n, value_n;
-};
-
 static_must(offsetof(struct h2_field, name) == offsetof(nghttp2_nv, name));
 static_must(offsetof(struct h2_field, value) == offsetof(nghttp2_nv, value));
 static_must(offsetof(struct h2_field, name_n) == offsetof(nghttp2_nv, namelen));
@@ -194,6 +189,11 @@ static struct h2_block *block_of(struct chunk *c)
 	return (struct h2_block *)(void *)c->data;
 }
 
+static void block_clear(struct chunk *c, enum h2_block_kind kind)
+{
+	h2_block_init(block_of(c), kind, c->room - sizeof(struct h2_block));
+}
+
 bool h2_block_begin(struct h2_stream *st)
 {
 	must(st->block == NULL);
@@ -202,45 +202,41 @@ bool h2_block_begin(struct h2_stream *st)
 	st->block = chunk_take(st->stock->chunks, st->budget, false);
 	if (st->block == NULL)
 		return false;
-	*block_of(st->block) = (struct h2_block){ 0 };
+	block_clear(st->block, H2_REQUEST);
 	return true;
+}
+
+/* Into a small chunk, or all of it into a large one. */
+static bool block_add(struct chunk_pool *pool, struct budget *budget, struct chunk **cp, struct slice name,
+		      struct slice value)
+{
+	struct chunk *c;
+
+	if (likely(h2_block_put(block_of(*cp), name, value)))
+		return true;
+	if ((*cp)->large)
+		return false;
+	c = chunk_take(pool, budget, true);
+	if (c == NULL)
+		return false;
+	block_clear(c, H2_REQUEST);
+	h2_block_copy(block_of(c), block_of(*cp));
+	chunk_give(pool, cp);
+	*cp = c;
+	return h2_block_put(block_of(c), name, value);
 }
 
 bool h2_block_add(struct h2_stream *st, struct slice name, struct slice value)
 {
-	struct line_head lh = { (uint32_t)name.n, (uint32_t)value.n };
-	struct h2_block *b = block_of(st->block);
-	size_t at = sizeof *b + b->used, n = sizeof lh + name.n + value.n;
-	uint8_t *p;
-
-	if (at + n > st->block->room) {
-		struct chunk *c = NULL;
-
-		if (!st->block->large && at + n <= CHUNK_LARGE_BYTES - sizeof *c)
-			c = chunk_take(st->stock->chunks, st->budget, true);
-		if (c == NULL)
-			return false;
-		memcpy(c->data, st->block->data, at);
-		chunk_give(st->stock->chunks, &st->block);
-		st->block = c;
-		b = block_of(c);
-	}
-	p = st->block->data + at;
-	memcpy(p, &lh, sizeof lh);
-	memcpy(p + sizeof lh, name.p, name.n);
-	memcpy(p + sizeof lh + name.n, value.p, value.n);
-	b->used += (uint32_t)n;
-	b->lines++;
-	return true;
+	return block_add(st->stock->chunks, st->budget, &st->block, name, value);
 }
 
 /* Of a response: ":status" is its first line or nghttp2 would have refused it. */
 static bool is_interim(const struct h2_block *b)
 {
 	struct slice name, value;
-	uint32_t at = 0;
 
-	while (h2_block_line(b, &at, &name, &value))
+	for (uint32_t i = 0; h2_block_line(b, i, &name, &value); i++)
 		if (slice_eq(name, SLICE(":status")))
 			return value.n == 3 && value.p[0] == '1';
 	return false;
@@ -275,21 +271,6 @@ const struct h2_block *h2_block(const struct h2_stream *st)
 	struct node *n = list_first(&st->blocks);
 
 	return n ? block_of(list_entry(n, struct chunk, node)) : NULL;
-}
-
-bool h2_block_line(const struct h2_block *b, uint32_t *at, struct slice *name, struct slice *value)
-{
-	const uint8_t *p = (const uint8_t *)(b + 1) + *at;
-	struct line_head lh;
-
-	if (*at >= b->used)
-		return false;
-	memcpy(&lh, p, sizeof lh);
-	p += sizeof lh;
-	*name = slice_of(p, lh.name_n);
-	*value = slice_of(p + lh.name_n, lh.value_n);
-	*at += (uint32_t)(sizeof lh + lh.name_n + lh.value_n);
-	return true;
 }
 
 void h2_block_take(struct h2_stream *st)
@@ -525,13 +506,12 @@ ssize_t h2_stream_pack(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t len
 		struct h2_block *b = block_of(st->trailers);
 		nghttp2_nv nv[TRAILERS_MOST];
 		struct slice name, value;
-		uint32_t at = 0;
-		size_t lines = 0;
+		uint32_t lines = 0;
 		int r;
 
 		*flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
-		while (h2_block_line(b, &at, &name, &value))
-			nv[lines++] = (nghttp2_nv){ (uint8_t *)(uintptr_t)name.p,
+		for (; h2_block_line(b, lines, &name, &value); lines++)
+			nv[lines] = (nghttp2_nv){ (uint8_t *)(uintptr_t)name.p,
 						    (uint8_t *)(uintptr_t)value.p, name.n, value.n, 0 };
 		r = nghttp2_submit_trailer(ng, id, nv, lines);
 		chunk_give(st->stock->chunks, &st->trailers);
@@ -700,28 +680,23 @@ int h2_interim(struct h2_stream *st, const struct h2_field *f, size_t n)
 int h2_trailers(struct h2_stream *st, const struct h2_field *f, size_t n)
 {
 	nghttp2_session *ng = wire(st);
-	struct chunk *block;
+	struct chunk *c;
 
 	if (ng == NULL || st->was_reset)
 		return -ENOTCONN;
 	if (st->sends != H2_SENDS_BODY || n == 0 || n > TRAILERS_MOST)
 		return -EPROTO;
-	/* The block being received has the same form: its place is borrowed. */
-	block = st->block;
-	st->block = chunk_take(st->stock->chunks, st->budget, false);
-	if (st->block) {
-		*block_of(st->block) = (struct h2_block){ .kind = H2_TRAILERS };
-		for (size_t i = 0; i < n; i++) {
-			if (h2_block_add(st, slice_of(f[i].name, f[i].name_n),
-					 slice_of(f[i].value, f[i].value_n)))
-				continue;
-			chunk_give(st->stock->chunks, &st->block);
-			break;
+	c = chunk_take(st->stock->chunks, st->budget, false);
+	if (c == NULL)
+		return -ENOBUFS;
+	block_clear(c, H2_TRAILERS);
+	for (size_t i = 0; i < n; i++) {
+		if (!block_add(st->stock->chunks, st->budget, &c, slice_of(f[i].name, f[i].name_n),
+			       slice_of(f[i].value, f[i].value_n))) {
+			chunk_give(st->stock->chunks, &c);
+			return -ENOBUFS;
 		}
 	}
-	st->trailers = st->block;
-	st->block = block;
-	if (st->trailers == NULL)
-		return -ENOBUFS;
+	st->trailers = c;
 	return stream_finish(&st->s);
 }

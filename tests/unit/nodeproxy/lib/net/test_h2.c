@@ -58,9 +58,8 @@ static bool is_quiet(int side)
 static bool has_line(const struct h2_block *b, const char *name, const char *value)
 {
 	struct slice n, v;
-	uint32_t at = 0;
 
-	while (h2_block_line(b, &at, &n, &v))
+	for (uint32_t i = 0; h2_block_line(b, i, &n, &v); i++)
 		if (slice_eq(n, slice_str(name)) && slice_eq(v, slice_str(value)))
 			return true;
 	return false;
@@ -138,7 +137,7 @@ struct flow {
 static bool pump(struct flow *f, bool reads)
 {
 	uint8_t buf[30000];
-	bool moved = false;
+	bool moved = false, wrong = false;
 	ssize_t k;
 
 	while (f->sent < f->n) {
@@ -163,7 +162,8 @@ static bool pump(struct flow *f, bool reads)
 			break;
 		ck_assert_int_ge(k, 0);
 		for (ssize_t i = 0; i < k; i++)
-			ck_assert_uint_eq(buf[i], byte_at(f->seed, f->got + (size_t)i));
+			wrong |= buf[i] != byte_at(f->seed, f->got + (size_t)i);
+		ck_assert(!wrong);
 		f->got += (size_t)k;
 		f->ended = k == 0;
 		moved = true;
