@@ -28,7 +28,7 @@ enum header_name {
 #define HN_BIT(id) (1u << (id))
 
 struct header {
-	struct slice line;	/* whole, with CRLF, as it came; n 0: not from HTTP/1 */
+	struct slice line;	/* whole, with CRLF, as it came; behind the last lies the empty line */
 	struct slice name, value;	/* value without outer blanks */
 	uint8_t id;		/* enum header_name */
 	bool drop;		/* hop-by-hop: not passed on */

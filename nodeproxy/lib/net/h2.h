@@ -187,7 +187,7 @@ struct h2_stream {
 };
 
 /* The oldest header block that waits, valid until h2_block_take(); NULL: none. */
-const struct h2_block *h2_block(const struct h2_stream *);
+struct h2_block *h2_block(const struct h2_stream *);
 void h2_block_take(struct h2_stream *);
 
 /* All of them: 0 or -errno; -ENOTCONN: the stream or session is broken; -EPROTO: not now.

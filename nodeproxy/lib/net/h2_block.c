@@ -18,7 +18,8 @@ bool h2_block_put(struct h2_block *b, struct slice name, struct slice value)
 	size_t n = name.n + value.n + H2_LINE_EXTRA;
 	uint8_t *p = (uint8_t *)(b + 1) + b->used;
 
-	if (b->used + n + (b->lines + 1u) * sizeof(struct mark) > b->room || b->lines == UINT16_MAX)
+	/* 2: the empty line behind the last one, written over by the next. */
+	if (b->used + n + 2 + (b->lines + 1u) * sizeof(struct mark) > b->room || b->lines == UINT16_MAX)
 		return false;
 	*mark_of(b, b->lines++) = (struct mark){ b->used, (uint32_t)name.n, (uint32_t)value.n };
 	b->used += (uint32_t)n;
@@ -29,9 +30,7 @@ bool h2_block_put(struct h2_block *b, struct slice name, struct slice value)
 	*p++ = ' ';
 	if (value.n)
 		memcpy(p, value.p, value.n);
-	p += value.n;
-	*p++ = '\r';
-	*p = '\n';
+	memcpy(p + value.n, "\r\n\r\n", 4);
 	return true;
 }
 
@@ -41,10 +40,11 @@ void h2_block_copy(struct h2_block *to, const struct h2_block *from)
 
 	*to = *from;
 	to->room = room;
-	memcpy(to + 1, from + 1, from->used);
-	if (from->lines)
-		memcpy(mark_of(to, from->lines - 1u), mark_of(from, from->lines - 1u),
-		       from->lines * sizeof(struct mark));
+	if (from->lines == 0)
+		return;
+	memcpy(to + 1, from + 1, from->used + 2);
+	memcpy(mark_of(to, from->lines - 1u), mark_of(from, from->lines - 1u),
+	       from->lines * sizeof(struct mark));
 }
 
 bool h2_block_line(const struct h2_block *b, uint32_t i, struct slice *name, struct slice *value)

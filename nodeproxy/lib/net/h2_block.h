@@ -4,8 +4,9 @@
 /* Header blocks of HTTP/2: lists of lines as they were received, and lines to send.  No session is
  * needed to read or make one.
  *
- * The lines of a block lie behind each other in one piece, each with ": " and CRLF, as whoever passes
- * them on to HTTP/1 needs them; marks of where they are grow towards them from the other end. */
+ * The lines of a block lie behind each other in one piece, each with ": " and CRLF and an empty line
+ * behind the last, as whoever passes them on to HTTP/1 needs them; marks of where they are grow
+ * towards them from the other end. */
 #ifndef NODEPROXY_LIB_NET_H2_BLOCK_H
 #define NODEPROXY_LIB_NET_H2_BLOCK_H
 

@@ -266,7 +266,7 @@ bool h2_block_end(struct h2_stream *st, bool end)
 	return true;
 }
 
-const struct h2_block *h2_block(const struct h2_stream *st)
+struct h2_block *h2_block(const struct h2_stream *st)
 {
 	struct node *n = list_first(&st->blocks);
 
