@@ -91,8 +91,8 @@ def metrics(bad):
             kind = "histogram" if macro == "H" else "gauge" if name.endswith("_gauge") else "counter"
             if prom:
                 metric(bad, "counters.def", prom, kind, "", help_, page, seen)
-            if name.endswith("_ns") != bool(re.search("_seconds(_total)?$", prom)) and macro == "C":
-                bad.append(f"counters.def: {name}: metrics tell seconds of rows that end in _ns, and of no others")
+            if bool(re.search("_ns(_gauge)?$", name)) != bool(re.search("_seconds(_total)?$", prom)) and macro == "C":
+                bad.append(f"counters.def: {name}: metrics tell seconds of rows that end in _ns (or _ns_gauge), and of no others")
     for row in rows("admin/metrics.def", "METRIC"):
         n += 1
         cells = re.fullmatch(r'(\w+), "([^"]*)", (GAUGE|COUNTER), "([^"]*)", "([^"]*)"', row)

@@ -293,7 +293,7 @@ static void write_request(struct caller *c, unsigned id)
 		buf_body(n, b, id, false, p->request_bytes, p->request == PLAN_CHUNKED);
 }
 
-static void caller_done(struct caller *c, enum outcome rest)
+static void caller_done(struct caller *c, enum fate rest)
 {
 	if (c->done)
 		return;

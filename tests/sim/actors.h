@@ -16,7 +16,7 @@
 #define PLANS_MAX 512
 
 enum plan_body { PLAN_EMPTY, PLAN_LENGTH, PLAN_CHUNKED, PLAN_UNTIL_CLOSE };
-enum outcome {
+enum fate {
 	OUT_PENDING,
 	OUT_OK,			/* answered as planned, every byte */
 	OUT_LOCAL,		/* a local answer of the proxy's */
@@ -36,7 +36,7 @@ struct plan {
 	unsigned status;
 	uint32_t request_bytes, response_bytes;
 	/* what became of it */
-	uint8_t outcome;		/* enum outcome */
+	uint8_t outcome;		/* enum fate */
 	unsigned local_status;
 	uint32_t seen;			/* times an endpoint saw its head */
 	uint32_t answered;		/* times an endpoint began to answer */

@@ -61,6 +61,16 @@ struct head {
 	uint16_t at[HNS];		/* the last line of each name that it has; else not set */
 };
 
+/* A line was added to h: the head has its name. */
+static inline void head_has(struct head *m, const struct header *h)
+{
+	if (h->id == HN_OTHER)
+		return;
+	m->twice |= m->has & HN_BIT(h->id);
+	m->has |= HN_BIT(h->id);
+	m->at[h->id] = (uint16_t)(h - m->h);
+}
+
 /* The last line of a name that the head has. */
 static inline const struct header *head_line(const struct head *m, enum header_name id)
 {

@@ -182,9 +182,7 @@ static int parse_lines(const uint8_t **pp, const uint8_t *end, const struct http
 		h->id = header_name_of(h->name);
 		h->drop = false;
 		if (h->id != HN_OTHER) {
-			ret->twice |= ret->has & HN_BIT(h->id);
-			ret->has |= HN_BIT(h->id);
-			ret->at[h->id] = (uint16_t)(h - ret->h);
+			head_has(ret, h);
 			h->drop = said_line(s, h->id, h->value);
 		}
 	}

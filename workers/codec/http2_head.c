@@ -139,6 +139,7 @@ static int parse_lines(const struct h2_block *b, uint32_t most, struct head *ret
 		h->id = (uint8_t)header_name_of(name);
 		if (h->id != HN_OTHER && !said_line(s, h->id, value, &drop))
 			return LINES_BAD;
+		head_has(ret, h);
 		h->drop = drop;
 		if (is_cookie(h)) {
 			s->cookies++;
