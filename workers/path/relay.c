@@ -58,13 +58,13 @@ static int64_t ms_for(const struct exchange *ex)
 	return ex->slow_since.ns ? min_of(k->stall_ms, k->body_rate_ms) : k->stall_ms;
 }
 
-/* Nothing but the caller is waited for: not the endpoint, which has taken all that came (and has said
- * that it wants it, where the caller may wait for that), and not memory. */
+/* Nothing but the caller is waited for.  Its flow wants more of it only when the endpoint has taken
+ * all that came, and there is memory; and the endpoint has said that it wants the body, where the
+ * caller may wait for that. */
 static bool waits_for_body(const struct exchange *ex)
 {
-	return !ex->up.done && ex->answer == ANSWER_NONE && ex->sent_head && !ex->is_tunnel &&
-	       !ex->back_deaf && ex->conn->front.want & READY_IN && ex->back->leg.out.bytes == 0 &&
-	       ex->up.pipe == NULL && !(ex->expects_continue && ex->up.body.passed == 0);
+	return ex->conn->front.want & READY_IN && ex->answer == ANSWER_NONE && !ex->is_tunnel &&
+	       !(ex->expects_continue && ex->up.body.passed == 0);
 }
 
 /* Time is up: whose fault is it? */
@@ -450,9 +450,8 @@ enum step stage_relay(struct exchange *ex)
 		opaque_init(&ex->down.body);
 	}
 	s = go_up(ex);
-	if (s != NEXT || ex->back == NULL)
-		return s;
-	s = ex->answer == ANSWER_NONE && !ex->is_tunnel ? answer(ex) : go_down(ex, NULL);
+	if (s == NEXT && ex->back)
+		s = ex->answer == ANSWER_NONE && !ex->is_tunnel ? answer(ex) : go_down(ex, NULL);
 	if (s != WAIT)
 		return s;
 	if ((!ex->up.done || slow) && is_too_slow(ex))

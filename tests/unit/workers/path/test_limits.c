@@ -134,7 +134,7 @@ static int post(struct rig *r, int *ret_back, const char *lines)
 {
 	int c = rig_dial(r);
 
-	rig_say(r, c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n");
+	rig_say(r, c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n");
 	rig_say(r, c, lines);
 	rig_say(r, c, "\r\n");
 	*ret_back = rig_accept(r, 1);
@@ -228,6 +228,29 @@ START_TEST(an_endpoint_that_does_not_read_is_not_the_callers_fault)
 	ck_assert_uint_eq(ended(r, REASON_FRONT_BODY_SLOW), 0);
 	ck_assert_uint_eq(ended(r, REASON_BACK_STALLED), 1);
 	free(much);
+	end_timed(&r, c, b);
+}
+END_TEST
+
+START_TEST(want_of_memory_is_not_the_callers_fault)
+{
+	struct rig *r = timed(hundred);
+	int b, c = post(r, &b, "");
+	struct budget *m = &r->path.tenants.at[3]->memory;
+	size_t most = m->limit - m->used;
+
+	ck_assert_int_eq(budget_charge(m, most), 0);
+	rig_say(r, c, "12345");		/* which nobody reads now */
+	rig_until_quiet(r);
+	wait_ms(r, 3000);
+	ck_assert_uint_eq(ended(r, REASON_FRONT_BODY_SLOW), 0);
+	ck_assert_uint_eq(ended(r, REASON_FRONT_BODY_TIMEOUT), 0);
+	budget_return(m, most);
+	wait_ms(r, 900);
+	rig_hear(r, b, "12345");
+	ck_assert_uint_eq(ended(r, REASON_FRONT_BODY_SLOW), 0);
+	wait_ms(r, 1000 + LATE);	/* now it is waited for again */
+	ck_assert_uint_eq(ended(r, REASON_FRONT_BODY_SLOW), 1);
 	end_timed(&r, c, b);
 }
 END_TEST
@@ -427,7 +450,7 @@ END_TEST
 UNIT_TESTS("limits", an_announced_body_is_refused_unread, a_chunked_body_ends_with_the_chunk_that_goes_beyond,
 	   a_body_that_trickles_is_a_408, a_body_at_its_rate_may_take_as_long_as_it_wants,
 	   who_waits_for_100_continue_is_not_slow, an_endpoint_that_does_not_read_is_not_the_callers_fault,
-	   once_an_answer_has_begun_no_rate_is_asked, without_a_rate_silence_is_what_counts,
+	   want_of_memory_is_not_the_callers_fault, once_an_answer_has_begun_no_rate_is_asked, without_a_rate_silence_is_what_counts,
 	   a_tenant_has_so_many_requests_at_a_time, a_listener_has_so_many_requests_at_a_time,
 	   a_quota_of_the_tenant_is_stronger_than_the_knob, an_opaque_flow_counts_as_one_request,
 	   a_listener_has_so_many_connections)
