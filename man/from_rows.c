@@ -167,6 +167,7 @@ static void yaml_page(void)
 	     "(RFC 7239), our element\n.Ql for=ADDRESS;proto=http\nis written behind it.\n"
 	     "With\n.Cm forwarded : replace\nall four are dropped, and ours are written: the caller's\n"
 	     "address, http, the host that it asked for, and our element alone.\n"
+	     "A value that is empty, or whose quotes are not closed, is left out of a list that we add to.\n"
 	     "Append for callers that are proxies of yours; replace for all whose word is not to be\n"
 	     "believed.\n"
 	     ".It Via\nGoes on; with\n.Cm headers.via : on ,\n"

@@ -146,6 +146,19 @@ bool is_authority(struct slice s, bool port_required)
 	return s.n <= 5 && slice_u64(s, 65535, &port);
 }
 
+bool quotes_are_closed(struct slice s)
+{
+	bool in = false;
+
+	for (size_t i = 0; i < s.n; i++) {
+		if (s.p[i] == '"')
+			in = !in;
+		else if (in && s.p[i] == '\\' && ++i == s.n)
+			return false;
+	}
+	return !in;
+}
+
 bool list_next(struct slice *rest, struct slice *ret)
 {
 	while (rest->n) {

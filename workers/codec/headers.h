@@ -39,6 +39,8 @@ bool is_token(struct slice);
  * legal, an empty host is not. */
 bool is_authority(struct slice, bool port_required);
 
+/* Quoted strings that begin in s end in it: what is written behind s stands outside of them. */
+bool quotes_are_closed(struct slice);
 /* Next element of a comma list, without blanks around it, empty ones skipped; false at the end. */
 bool list_next(struct slice *rest, struct slice *ret);
 

@@ -84,8 +84,9 @@ void http1_body_init(struct http1_body *, const struct head *, bool encode);
  * most 24 + 64 bytes of it per call: the arena may be reset once the iovecs are written or copied).
  * Input may be split anywhere; all of it is taken unless the body ends in it or iovecs ran out
  * (then call again).  Returns their number, 0 also when only framing came, or -1: bad framing (the
- * caller knows the side; state BODY_BAD), a chunk that goes beyond most (BODY_OVER), or no room in
- * the arena.  state BODY_DONE: the body is complete, the rest of in is the next message's.  in_end: the sender has closed; ends BODY_UNTIL_CLOSE, else it is a cut (caller). */
+ * caller knows the side) or no room in the arena (state BODY_BAD), or a chunk that goes beyond most
+ * (BODY_OVER).  state BODY_DONE: the body is complete, the rest of in is the next message's.  in_end:
+ * the sender has closed; ends BODY_UNTIL_CLOSE, else it is a cut (caller). */
 int http1_body_pass(struct http1_body *, struct slice in, bool in_end, struct arena *,
 		    struct iovec *, int max, size_t *used);
 /* Bytes that may be moved without looking (splice): left of a LENGTH body, or UINT64_MAX for

@@ -7,6 +7,7 @@
  * made (Date), what a request is called (X-Request-Id, traceparent).  The parser has noted which of
  * these a head has (head.has), so lines are looked at only when there are any; what is the same for all
  * requests of a conn was written when it began.  Lists get ours behind what is there, in one line. */
+#include "workers/codec/headers.h"
 #include "workers/codec/ids.h"
 #include "workers/path/exchange.h"
 
@@ -58,7 +59,8 @@ static size_t values_room(const struct head *h, uint32_t names)
 	return n;
 }
 
-/* The values of a name, in order and each with ", " behind it; its lines do not go on. */
+/* The values of a name, in order and each with ", " behind it; its lines do not go on.  One with a
+ * quoted string that does not end would take what follows it into that string: it is left out. */
 static char *put_values(char *q, struct head *h, enum header_name id)
 {
 	if (!(h->has & HN_BIT(id)))
@@ -67,6 +69,8 @@ static char *put_values(char *q, struct head *h, enum header_name id)
 		if (h->h[i].id != id)
 			continue;
 		h->h[i].drop = true;
+		if (h->h[i].value.n == 0 || !quotes_are_closed(h->h[i].value))
+			continue;
 		q = put_slice(q, h->h[i].value);
 		q = PUT(q, ", ");
 	}
@@ -130,7 +134,8 @@ static char *put_ids(char *q, struct exchange *ex, struct head *h)
 	if (id) {
 		drop_lines(h, HN_BIT(HN_X_REQUEST_ID));
 		q = PUT(q, REQUEST_ID);
-		ex->request_id = exchange_text(ex, slice_of(q, (size_t)(ids_put_request_id(&ids, q) - q)));
+		ids_put_request_id(&ids, q);
+		ex->request_id = exchange_text(ex, slice_of(q, REQUEST_ID_TEXT));
 		q += REQUEST_ID_TEXT;
 		q = PUT(q, "\r\n");
 	}

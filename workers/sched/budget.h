@@ -5,7 +5,8 @@
  *
  * A tenant has a slot and a generation, both from the view.  struct tenant is this worker's half:
  * weight and quotas (its terms), the memory budget that chunks are charged to, the number of its
- * conns and exchanges, and the scheduler's bookkeeping.  Slot 0 belongs to everybody who has no slot of their own.
+ * conns and exchanges, and the scheduler's bookkeeping.  Slot 0 belongs to everybody who has no slot
+ * of their own.
  *
  *   phase       how
  *   current     tenant_take() made it or found it; it keeps its slot even without conns, so that

@@ -116,8 +116,25 @@ START_TEST(a_list_skips_blanks_and_empty_elements)
 }
 END_TEST
 
+START_TEST(a_quoted_string_ends_where_its_quote_says)
+{
+	static const struct {
+		const char *text;
+		bool closed;
+	} row[] = {
+		{ "", true }, { "a", true }, { "\"\"", true }, { "a=\"b\";c=\"d,\"", true }, { "\"\\\"\"", true },
+		{ "\"\\\\\"", true }, { "\\", true }, { "\\\"a\"", true }, { "\"", false }, { "a\"b", false },
+		{ "\"\\\"", false }, { "\"\\", false }, { "\"a\"\"", false }, { "\"\\\\\"\"", false },
+	};
+
+	for (size_t i = 0; i < countof(row); i++)
+		ck_assert_msg(quotes_are_closed(slice_str(row[i].text)) == row[i].closed, "%s", row[i].text);
+}
+END_TEST
+
 UNIT_TESTS("headers", byte_classes_are_those_of_the_rfc,
 	   a_value_ends_at_the_first_control_byte_wherever_it_stands,
 	   names_are_found_in_any_case_and_only_whole,
 	   trailers_cannot_carry_what_frames_routes_or_authorizes,
-	   an_authority_is_a_host_and_at_most_a_port, a_list_skips_blanks_and_empty_elements)
+	   an_authority_is_a_host_and_at_most_a_port, a_list_skips_blanks_and_empty_elements,
+	   a_quoted_string_ends_where_its_quote_says)

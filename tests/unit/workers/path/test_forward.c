@@ -62,6 +62,10 @@ START_TEST(a_caller_is_written_behind_what_it_said)
 		{ "Forwarded: for=a\r\nA: b\r\nForwarded: for=\"[::1]\";by=c, for=d\r\n",
 		  FOR PROTO "Forwarded: for=a, for=\"[::1]\";by=c, for=d, for=127.0.0.1;proto=http\r\n"
 		  "A: b\r\n\r\n" },
+		/* What would take ours into a quoted string of theirs, and what says nothing. */
+		{ "Forwarded: for=a\r\nForwarded: for=\"b\r\nForwarded: for=\"c\\\"\r\nForwarded:\r\n"
+		  "X-Forwarded-For:\r\nX-Forwarded-For: \"\r\n",
+		  PROTO "X-Forwarded-For: 127.0.0.1\r\nForwarded: for=a, for=127.0.0.1;proto=http\r\n\r\n" },
 		/* Not his to take away from the next hop. */
 		{ "Connection: x-forwarded-for, forwarded\r\nX-Forwarded-For: a\r\nForwarded: for=a\r\n",
 		  PROTO "X-Forwarded-For: a, 127.0.0.1\r\nForwarded: for=a, for=127.0.0.1;proto=http\r\n\r\n" },

@@ -450,7 +450,8 @@ END_TEST
 UNIT_TESTS("limits", an_announced_body_is_refused_unread, a_chunked_body_ends_with_the_chunk_that_goes_beyond,
 	   a_body_that_trickles_is_a_408, a_body_at_its_rate_may_take_as_long_as_it_wants,
 	   who_waits_for_100_continue_is_not_slow, an_endpoint_that_does_not_read_is_not_the_callers_fault,
-	   want_of_memory_is_not_the_callers_fault, once_an_answer_has_begun_no_rate_is_asked, without_a_rate_silence_is_what_counts,
+	   want_of_memory_is_not_the_callers_fault, once_an_answer_has_begun_no_rate_is_asked,
+	   without_a_rate_silence_is_what_counts,
 	   a_tenant_has_so_many_requests_at_a_time, a_listener_has_so_many_requests_at_a_time,
 	   a_quota_of_the_tenant_is_stronger_than_the_knob, an_opaque_flow_counts_as_one_request,
 	   a_listener_has_so_many_connections)
