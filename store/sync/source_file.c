@@ -330,6 +330,7 @@ static int list(struct source_file *s)
 			f->listed = s->listing;
 			found++;
 			f->look |= node_is_linked(&f->dirty);
+			f->moved = false;	/* events since may be lost */
 			if (f->wait_until.ns > clock_now().ns)
 				s->on.same(s->on.arg, f->name);	/* stays dirty, comes later */
 			else
