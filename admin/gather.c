@@ -42,7 +42,7 @@ int64_t gather_age_s(const struct state *st, uint64_t since_mono_ms)
 	return (st->now_mono_ms - (int64_t)since_mono_ms) / 1000;
 }
 
-static void add_outcome(struct service_sums *to, const struct outcome *o, uint64_t n)
+static void add_outcome(struct service_sums *to, const struct outcome_id *o, uint64_t n)
 {
 	enum outcome_class class = outcome_class(o);
 
@@ -64,7 +64,7 @@ static void add_outcome(struct service_sums *to, const struct outcome *o, uint64
 
 static int by_outcome(const void *a, const void *b)
 {
-	const struct outcome *x = a, *y = b;	/* the first member */
+	const struct outcome_id *x = a, *y = b;	/* the first member */
 
 	if (x->is_http != y->is_http)
 		return x->is_http ? -1 : 1;
@@ -95,7 +95,7 @@ void gather_service(const struct state *st, struct slot_gen at, struct service_s
 			hist_gather(&ret->hist[i], &s->hist[i]);
 		for (unsigned i = 0; i < OUTCOME_SLOTS; i++) {
 			uint64_t key = __atomic_load_n(&s->outcomes.slot[i].key, __ATOMIC_ACQUIRE);
-			struct outcome o;
+			struct outcome_id o;
 
 			if (key && outcome_of_key(key, &o))
 				add_outcome(ret, &o, board_get(&s->outcomes.slot[i].n));

@@ -18,7 +18,7 @@ struct service_sums {
 	uint64_t class[OUTCOME_CLASSES];
 	uint64_t requests;		/* the sum of all classes but flow */
 	struct outcome_sum {
-		struct outcome what;
+		struct outcome_id what;
 		uint64_t n;
 	} outcome[OUTCOMES_TOLD];	/* requests first, by status and reason */
 	unsigned outcomes;

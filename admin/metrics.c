@@ -271,7 +271,8 @@ static void bucket_end(struct text *t, unsigned i, uint64_t sum)
 	value(t, sum);
 }
 
-static void service_hist(struct text *t, const char *name, const struct named *s, const struct hist *h)
+static void service_hist(struct text *t, const char *name, const struct named *s,
+			 const struct hist *h)
 {
 	uint64_t sum = 0;
 
@@ -305,10 +306,11 @@ static void outcome_line(struct text *t, const struct named *s, bool is_http, co
 }
 
 /* Of one family: requests or flows. */
-static void outcomes(struct text *t, const struct named *s, const struct service_sums *n, bool is_http)
+static void outcomes(struct text *t, const struct named *s, const struct service_sums *n,
+		     bool is_http)
 {
 	for (unsigned i = 0; i < n->outcomes; i++) {
-		const struct outcome *o = &n->outcome[i].what;
+		const struct outcome_id *o = &n->outcome[i].what;
 		const struct reason_row *r = reason_row(o->reason);
 		char code[16];
 
@@ -318,9 +320,8 @@ static void outcomes(struct text *t, const struct named *s, const struct service
 	}
 	for (unsigned i = 0; i < OUTCOME_CLASSES; i++)
 		if (n->other[i] && (i != OUTCOME_flow) == is_http)
-			outcome_line(t, s, is_http,
-				     i == OUTCOME_none ? "0" : outcome_class_name((enum outcome_class)i),
-				     "OTHER", "-", n->other[i]);
+			outcome_line(t, s, is_http, i == OUTCOME_none ? "0" : outcome_class_name(
+				     (enum outcome_class)i), "OTHER", "-", n->other[i]);
 }
 
 /* What was never used has no series of outcomes and times: there would be nothing to see. */

@@ -161,8 +161,8 @@ static void check_services(const struct state *st, struct findings *f)
 
 			if (out && failing++ < 10)
 				found(f, CHECK_endpoints_out, NULL,
-				      "Service %.*s/%.*s:%u: %u of %u ready endpoints failed in a row and "
-				      "are passed over", (int)min_of(ns.n, (size_t)64),
+				      "Service %.*s/%.*s:%u: %u of %u ready endpoints failed in a row "
+				      "and are passed over", (int)min_of(ns.n, (size_t)64),
 				      (const char *)ns.p, (int)min_of(name.n, (size_t)200),
 				      (const char *)name.p, p.port, out, vport_ready(&p));
 			/* Routes lead elsewhere: the Service's own endpoints do not matter. */

@@ -18,7 +18,7 @@
 struct asked {
 	struct slice authority, path, method;
 	struct slice ns;
-	const struct knobs_listener *listener;	/* that the caller comes through; NULL: one that goes by host */
+	const struct knobs_listener *listener;	/* the caller's; NULL: one that goes by host */
 	bool given;				/* who asks was said */
 };
 
@@ -113,7 +113,7 @@ struct candidates {
 		bool takes, out;
 	} *all;
 	uint64_t *sorted;		/* loads of the eligible */
-	bool in_turn;			/* nobody is ready: those that still serve, one after the other */
+	bool in_turn;			/* nobody is ready: those that still serve, in turn */
 };
 
 static void candidates_free(struct candidates *c)
@@ -139,7 +139,9 @@ static bool candidates_of(const struct state *st, const struct vport *p, bool is
 	*c = (struct candidates){ .in_turn = ready == 0,
 				  .all = calloc((size_t)p->endpoints + 1, sizeof *c->all),
 				  .sorted = calloc((size_t)p->endpoints + 1, sizeof *c->sorted) };
-	for (uint32_t i = 0; c->all && c->sorted && i < p->endpoints && vport_endpoint(p, i, &e); i++) {
+	if (!c->all || !c->sorted)
+		return false;
+	for (uint32_t i = 0; i < p->endpoints && vport_endpoint(p, i, &e); i++) {
 		struct candidate *k = &c->all[c->n++];
 		const struct board_endpoint *l;
 
@@ -156,13 +158,13 @@ static bool candidates_of(const struct state *st, const struct vport *p, bool is
 	for (uint32_t i = 0; i < c->n; i++) {
 		struct candidate *k = &c->all[i];
 
-		/* Of more than half that are out the trouble is a common one: then it counts for nothing. */
+		/* When more than half are out the trouble is a common one: it counts for nothing. */
 		k->out &= !c->in_turn && out <= ready / 2;
 		if (k->takes && !k->out)
 			c->sorted[c->eligible++] = k->load;
 	}
 	qsort(c->sorted, c->eligible, sizeof *c->sorted, by_load);
-	return c->all && c->sorted;
+	return true;
 }
 
 /* How many of the eligible have less than so much. */
@@ -197,15 +199,16 @@ static double chance(const struct candidates *c, uint32_t ready, const struct ca
 	return (out + (c->eligible - less - same - 1) + same / 2) / pairs;
 }
 
-static void endpoint_step(const struct state *st, const struct vendpoint *e, const struct candidate *k,
-			  double odds, struct text *t)
+static void endpoint_step(const struct state *st, const struct vendpoint *e,
+			  const struct candidate *k, double odds, struct text *t)
 {
 	char addr[ADDR_TEXT], why[160], times[64] = "has not answered lately";
 	struct endpoint_sums n;
 
 	gather_endpoint(st, e->slot, &n);
 	if (n.rtt_us)
-		snprintf(times, sizeof times, "likely to answer within %u.%03u ms", n.rtt_us / 1000, n.rtt_us % 1000);
+		snprintf(times, sizeof times, "likely to answer within %u.%03u ms", n.rtt_us / 1000,
+			 n.rtt_us % 1000);
 	if (!k->takes)
 		snprintf(why, sizeof why, e->terminating ? "terminating: takes nothing new"
 							 : "not ready: takes nothing");
@@ -244,7 +247,7 @@ static bool endpoints(const struct state *st, const struct vport *p, bool is_htt
 	     c.in_turn ? "none is ready: those that still serve while they terminate, in turn" :
 	     is_http   ? "of two ready endpoints at random the one that is likely to be done first" :
 			 "of two ready endpoints at random the one with less in flight");
-	for (uint32_t i = 0; i < min_of(c.n, (uint32_t)ENDPOINTS_TOLD) && vport_endpoint(p, i, &e); i++)
+	for (uint32_t i = 0; i < c.n && i < ENDPOINTS_TOLD && vport_endpoint(p, i, &e); i++)
 		endpoint_step(st, &e, &c.all[i], share * chance(&c, ready, &c.all[i]), t);
 	if (c.n > ENDPOINTS_TOLD)
 		step(t, "endpoint", "...", "and %u more: see `nodeproxyctl get endpoints`",
@@ -297,12 +300,13 @@ static void other_rules(const struct vport *p, const struct vrule *won, struct t
 		if (won && r.index == won->index)
 			continue;
 		vrule_words(&r, words, sizeof words);
-		step(t, "other-rule", name_of(r.route_ns, r.route_name, 0, name), "%u: %s: %s", r.index + 1,
-		     words, !won || r.index < won->index ? "does not match"
+		step(t, "other-rule", name_of(r.route_ns, r.route_name, 0, name), "%u: %s: %s",
+		     r.index + 1, words, !won || r.index < won->index ? "does not match"
 							 : "comes later in order of precedence");
 	}
 	if (n > RULES_TOLD)
-		step(t, "other-rule", "...", "and %u more: see `nodeproxyctl get routes`", n - RULES_TOLD);
+		step(t, "other-rule", "...", "and %u more: see `nodeproxyctl get routes`",
+		     n - RULES_TOLD);
 }
 
 /* From the port on.  True: it would arrive. */
@@ -366,9 +370,11 @@ static bool of_listener(const struct state *st, const struct knobs_listener *l, 
 	struct vservice s;
 
 	name_of(slice_str(l->service_ns), slice_str(l->service_name), l->service_port, name);
-	if (view_service_by_name(st->view, slice_str(l->service_ns), slice_str(l->service_name), &s) &&
+	if (view_service_by_name(st->view, slice_str(l->service_ns), slice_str(l->service_name),
+				 &s) &&
 	    vservice_port(&s, (uint16_t)l->service_port, ret)) {
-		step(t, "service", name, "the listener names it; host and port of the request do not count");
+		step(t, "service", name,
+		     "the listener names it; host and port of the request do not count");
 		return true;
 	}
 	step(t, "service", "none", "the listener names %s, which does not exist", name);
@@ -376,7 +382,8 @@ static bool of_listener(const struct state *st, const struct knobs_listener *l, 
 	return false;
 }
 
-static bool of_address(const struct state *st, const struct asked *a, struct vport *ret, struct text *t)
+static bool of_address(const struct state *st, const struct asked *a, struct vport *ret,
+		       struct text *t)
 {
 	char name[400];
 	struct vservice s;

@@ -73,10 +73,10 @@ static void show_outcomes(const struct service_sums *s, struct text *t)
 {
 	js_open(t, "outcomes", '[');
 	for (unsigned i = 0; i < s->outcomes; i++) {
-		const struct outcome *o = &s->outcome[i].what;
+		const struct outcome_id *o = &s->outcome[i].what;
 
-		outcome(t, o->is_http ? "http" : "opaque", o->status, outcome_class_name(outcome_class(o)),
-			reason_row(o->reason)->name, s->outcome[i].n);
+		outcome(t, o->is_http ? "http" : "opaque", o->status,
+			outcome_class_name(outcome_class(o)), reason_row(o->reason)->name, s->outcome[i].n);
 	}
 	for (unsigned i = 0; i < OUTCOME_CLASSES; i++)
 		if (s->other[i])
@@ -168,7 +168,9 @@ void show_services(struct state *st, const struct call *c, struct answer *ret)
 
 const char *show_endpoint_state(const struct vendpoint *e, const struct endpoint_sums *n)
 {
-	return n->out_ms ? "ejected" : e->ready ? "ready" : e->terminating ? "terminating" : "not-ready";
+	if (n->out_ms)
+		return "ejected";
+	return e->ready ? "ready" : e->terminating ? "terminating" : "not-ready";
 }
 
 void show_endpoint(const struct state *st, const struct vservice *s, const struct vport *p,

@@ -37,7 +37,7 @@ static bool is_failure(enum reason r)
 }
 
 /* An endpoint that answers 5xx fails with reason DONE: its status is what tells. */
-static bool is_failed_status(const struct outcome *o)
+static bool is_failed_status(const struct outcome_id *o)
 {
 	return o->is_http && o->status >= 500 && !is_failure(o->reason);
 }
@@ -52,7 +52,7 @@ static void failures(struct text *t, const struct totals *s)
 		if (s->reason[i] && is_failure((enum reason)i))
 			js_u64(t, reason_row((enum reason)i)->name, s->reason[i]);
 	for (unsigned i = 0; s->statuses && i < s->statuses->outcomes; i++) {
-		const struct outcome *o = &s->statuses->outcome[i].what;
+		const struct outcome_id *o = &s->statuses->outcome[i].what;
 
 		if (is_failed_status(o))
 			status[o->status] += s->statuses->outcome[i].n;
@@ -169,7 +169,7 @@ static void service_row(struct rows *r, const struct vservice *s)
 	row_of.statuses = &n;
 	row_of.time = &n.hist[SH_duration];
 	for (unsigned i = 0; i < n.outcomes; i++) {
-		const struct outcome *o = &n.outcome[i].what;
+		const struct outcome_id *o = &n.outcome[i].what;
 
 		row_of.reason[o->reason] += n.outcome[i].n;
 		if (is_failure(o->reason) || is_failed_status(o))

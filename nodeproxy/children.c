@@ -22,7 +22,9 @@
 /* Since when somebody whose job is to serve the newest view does not. */
 static void compare_revs(struct child *c, uint64_t newest)
 {
-	if (!child_is_worker(c) || !child_is_alive(c) || c->state == PROC_DRAINING || c->rev >= newest)
+	bool should = child_is_worker(c) && child_is_alive(c) && c->state != PROC_DRAINING;
+
+	if (!should || c->rev >= newest)
 		c->behind_mono_ms = 0;
 	else if (c->behind_mono_ms == 0)
 		c->behind_mono_ms = (uint64_t)(clock_now().ns / NS_PER_MS);

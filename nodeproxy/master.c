@@ -167,6 +167,7 @@ static int shared_pages(struct master *m)
 	m->started_unix_ms = m->kept.started_unix_ms;
 	m->started_mono_ms = m->kept.started_mono_ms;
 	page->master_starts++;
+	page->master = USAGE_UNKNOWN;
 	m->slots = min_of(page->slots, (uint32_t)BOARD_WORKERS);
 	reload_open(m);
 	return 0;

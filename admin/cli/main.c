@@ -528,7 +528,8 @@ static int watch(const struct asked *a, const char *target)
 	int code = EXIT_DONE;
 
 	if (heading && !sort)
-		return wrong("there is no column %s: use a heading of the table, such as REQ/S or P99", heading);
+		return wrong("there is no column %s: use a heading of the table, as REQ/S or P99",
+			     heading);
 	while (code == EXIT_DONE && (left || !before)) {
 		struct response r;
 		json_t *now, *rates;
@@ -538,7 +539,8 @@ static int watch(const struct asked *a, const char *target)
 			break;
 		now = object_of(&r, &code);
 		text_fini(&r.body);
-		rates = code == EXIT_DONE && before ? top_rates(before, now, sort ? sort->path : NULL) : NULL;
+		rates = code == EXIT_DONE && before
+				? top_rates(before, now, sort ? sort->path : NULL) : NULL;
 		if (rates) {
 			code = screen ? show_screen(a, rates, sort) : show_object(a, rates, code);
 			left--;

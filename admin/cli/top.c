@@ -64,7 +64,7 @@ static json_int_t count_of(const json_t *buckets, json_int_t at)
 	return n;
 }
 
-/* The bound below which permille of what was added are; buckets are sorted, as the daemon tells them. */
+/* The bound below which permille of what was added are; buckets are in order. */
 static json_t *quantile(const json_t *was, const json_t *is, json_int_t all, unsigned permille)
 {
 	json_int_t seen = 0;
@@ -128,7 +128,8 @@ static json_t *rates_of(const json_t *was, const json_t *is, double s)
 	json_object_set_new(o, "exchanges_per_second", per_second(was, is, "exchanges_total", s));
 	json_object_set_new(o, "failed_per_second", per_second(was, is, "failed_total", s));
 	json_object_set_new(o, "failures_per_second",
-			    failures(json_object_get(was, "failures"), json_object_get(is, "failures"), s));
+			    failures(json_object_get(was, "failures"),
+				     json_object_get(is, "failures"), s));
 	json_object_set_new(o, "received_per_second_bytes",
 			    bytes_per_second(was, is, "received_bytes", s));
 	json_object_set_new(o, "sent_per_second_bytes", bytes_per_second(was, is, "sent_bytes", s));
@@ -137,7 +138,8 @@ static json_t *rates_of(const json_t *was, const json_t *is, double s)
 				   json_null());
 	json_object_set_new(o, "memory_bytes", copy_of(is, "memory_bytes"));
 	json_object_set_new(o, "response_ns", copy_of(is, "response_ns"));
-	json_object_set_new(o, "time", times(json_object_get(was, "time"), json_object_get(is, "time")));
+	json_object_set_new(o, "time",
+			    times(json_object_get(was, "time"), json_object_get(is, "time")));
 	json_object_set_new(o, "now", json_integer(number(is, "now")));
 	return o;
 }
@@ -162,7 +164,8 @@ static double value_at(const json_t *row, const char *path)
 /* The largest first; then who does most; then by name. */
 static int compare(const void *a, const void *b, void *sort)
 {
-	const char *keys[] = { sort ? sort : "cpu_percent", "cpu_percent", "exchanges_per_second", "now" };
+	const char *keys[] = { sort ? sort : "cpu_percent", "cpu_percent", "exchanges_per_second",
+			       "now" };
 	const json_t *const *x = a, *const *y = b;
 
 	for (size_t i = 0; i < sizeof keys / sizeof keys[0] && strcmp(keys[i], "name") != 0; i++) {

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* A host as admind sees it, made up: two workers (and the spare
- * slot), two Services with a route, a tenant, numbers on
- * the board (per worker ten requests of 2 ms that ended well, and one that the endpoint answered
- * with 503 in 80 s; on the second also one whose endpoint refused), a report with one refused document, one panic.  Everything may be changed by the
- * test; admin_state_free() undoes it. */
+/* A host as admind sees it, made up: two workers (and the spare slot), two Services with a route, a
+ * tenant, numbers on the board (per worker ten requests of 2 ms that ended well, and one that the
+ * endpoint answered with 503 in 80 s; on the second also one whose endpoint refused), a report with one
+ * refused document, one panic.  Everything may be changed by the test; admin_state_free() undoes it. */
 #ifndef TESTS_LIB_ADMIN_STATE_H
 #define TESTS_LIB_ADMIN_STATE_H
 

@@ -3,10 +3,12 @@
 # Copyright the nodeproxy authors
 """Every field of every answer is a row of admin/fields.def, of which nodeproxy-api(7) is made, with the
 type that stands there; and every row is answered by something."""
+import contextlib
 import json
 import os
 import socket
 import sys
+import threading
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.environ.get("top_srcdir", "."), "tests/lib"))
@@ -93,7 +95,7 @@ def one(kind, v, where, row):
             wrong.append(f"{where}: not {kind}: {v!r:.80}")
     elif kind == "map":
         for k, n in v.items():
-            one("number", n, f"{where}.{k}", row)
+            one("real" if type(n) is float else "number", n, f"{where}.{k}", row)
     elif kind == "texts":
         for x in v:
             one("text", x, where, row)
@@ -135,6 +137,21 @@ def world(host, nobody):
     np.until("what the processes cost", lambda: all(p["cpu_ns"] is not None for p in host.status()["processes"]))
 
 
+@contextlib.contextmanager
+def busy(host):
+    """One request after the other, while something else is done."""
+    done = threading.Event()
+
+    def ask_on():
+        while not done.is_set():
+            host.get("/a")
+    t = threading.Thread(target=ask_on, daemon=True)
+    t.start()
+    yield
+    done.set()
+    t.join()
+
+
 def answers(host):
     for name in ("status", "check", "services", "endpoints", "routes", "namespaces", "tenants", "workers", "sources",
                  "config", "version"):
@@ -148,6 +165,8 @@ def answers(host):
             ask(host, "explain", f"/v1/explain?url={url}{more}")
     for by in ("tenants", "services", "endpoints"):
         ask(host, "top", f"/v1/top?by={by}")
+        with busy(host):
+            compare("top_rates", host.ctl_json("top", by, "--once", "--interval", "1"), f"nodeproxyctl top {by}")
 
 
 def orders(host):
@@ -170,7 +189,8 @@ def a_panic(host):
     worker = str(host.status()["workers"][0]["id"])
     if SANITIZED or host.ctl("debug", "panic", "--worker", worker).returncode == 2:
         print("not tried: a panic on purpose (sanitized build, or one without debug commands)")
-        RARE.update((n, k) for n in ("panic_page", "panic", "debug") for k, _, _ in ROWS[n])
+        RARE.update((n, k) for n in ("panic_page", "panic", "panics", "debug") for k, _, _ in ROWS[n])
+        RARE.add(("process", "last_exit"))
         return
     serial = np.until("the panic", lambda: host.ctl_json("get", "panics")["panics"])[0]["serial"]
     ask(host, "panics", "/v1/panics")

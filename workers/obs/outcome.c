@@ -11,7 +11,7 @@ static void one_more(uint64_t *n)
 
 void outcome_add_slowly(struct outcomes *o, uint32_t key, unsigned at)
 {
-	struct outcome what = { .is_http = key >> 31, .status = key >> 8 & 0x3ff };
+	struct outcome_id what = { .is_http = key >> 31, .status = key >> 8 & 0x3ff };
 
 	for (unsigned i = 0; i < OUTCOME_PROBES; i++, at = (at + 1) % OUTCOME_SLOTS) {
 		struct outcome_slot *s = &o->slot[at];
@@ -27,9 +27,9 @@ void outcome_add_slowly(struct outcomes *o, uint32_t key, unsigned at)
 	one_more(&o->other[outcome_class(&what)]);
 }
 
-bool outcome_of_key(uint64_t key, struct outcome *ret)
+bool outcome_of_key(uint64_t key, struct outcome_id *ret)
 {
-	struct outcome o = {
+	struct outcome_id o = {
 		.is_http = key >> 31 & 1,
 		.status = (unsigned)(key >> 8 & 0x3ff),
 		.reason = (enum reason)(key & 0xff),
@@ -43,7 +43,7 @@ bool outcome_of_key(uint64_t key, struct outcome *ret)
 	return true;
 }
 
-enum outcome_class outcome_class(const struct outcome *o)
+enum outcome_class outcome_class(const struct outcome_id *o)
 {
 	if (!o->is_http)
 		return OUTCOME_flow;

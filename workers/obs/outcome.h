@@ -29,7 +29,7 @@ struct outcomes {
 	uint64_t other[OUTCOME_CLASSES];	/* those without a slot */
 };
 
-struct outcome {
+struct outcome_id {
 	bool is_http;		/* false: an opaque flow */
 	unsigned status;	/* 0: no response */
 	enum reason reason;
@@ -58,8 +58,8 @@ static inline void outcome_add(struct outcomes *o, uint32_t key)
 }
 
 /* False: not one that anybody would have written. */
-bool outcome_of_key(uint64_t key, struct outcome *ret);
-enum outcome_class outcome_class(const struct outcome *);
+bool outcome_of_key(uint64_t key, struct outcome_id *ret);
+enum outcome_class outcome_class(const struct outcome_id *);
 /* "2xx", "none", "flow". */
 const char *outcome_class_name(enum outcome_class);
 

@@ -37,7 +37,7 @@ struct proc {
 	uint32_t panics;
 	uint32_t fails;			/* deaths in a row, each soon after its start */
 	uint32_t zero;
-	uint64_t behind_mono_ms;	/* worker: since when its view has been an old one; 0: it is not */
+	uint64_t behind_mono_ms;	/* worker: since when its view has been an old one, 0: it is not */
 	struct usage usage;
 };
 

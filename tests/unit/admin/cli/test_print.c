@@ -77,13 +77,19 @@ END_TEST
 
 START_TEST(no_control_byte_reaches_the_terminal)
 {
-	json_t *list = json("[{\"severity\":\"error\",\"what\":\"a\\u001b[31m\\u009bb\\u007f\\n\","
-			    "\"do\":\"\\u00e9\"}]");
+	json_t *list = json("[{\"severity\":\"error\",\"step\":\"error\","
+			    "\"what\":\"a\\u001b[31m\\u009bb\\u007f\\n\","
+			    "\"do\":\"\\u00e9\",\"why\":\"\\u00e9\"}]");
 	struct text t = text_of(65536);
 
-	print_table(CMD_check, list, NOW, &t);
-	ck_assert_str_eq(t.p, "SEVERITY  WHAT         DO\n"
-			      "error     a?[31m??b??  \xc3\xa9\n");
+	print_table(CMD_explain, list, NOW, &t);
+	ck_assert_str_eq(t.p, "STEP   WHAT         WHY\n"
+			      "error  a?[31m??b??  \xc3\xa9\n");
+	text_fini(&t);
+	t = text_of(65536);
+	print_findings(list, &t);
+	ck_assert_str_eq(t.p, "error    a?[31m??b??\n"
+			      "         do: \xc3\xa9\n");
 	text_fini(&t);
 	json_decref(list);
 }

@@ -50,7 +50,7 @@ START_TEST(a_full_table_counts_by_class_and_loses_nothing)
 		for (unsigned status = 100; status < 1000; status++)
 			outcome_add(&o, outcome_key(true, status, REASON_DONE));
 	for (unsigned i = 0; i < OUTCOME_SLOTS; i++) {
-		struct outcome what;
+		struct outcome_id what;
 
 		if (o.slot[i].key == 0)
 			continue;
@@ -74,7 +74,7 @@ START_TEST(a_key_that_nobody_would_write_is_none)
 		0x80000000u | 99 << 8 | REASON_DONE, 0x80000000u | 1000 << 8 | REASON_DONE,
 		200 << 8 | REASON_DONE /* a flow with a status */, 1u << 20 | REASON_DONE,
 	};
-	struct outcome what = { .status = 7 };
+	struct outcome_id what = { .status = 7 };
 
 	for (size_t i = 0; i < countof(bad); i++)
 		ck_assert_msg(!outcome_of_key(bad[i], &what), "%zu", i);
