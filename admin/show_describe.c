@@ -243,7 +243,7 @@ static void tenant_now(void *arg, const struct vnamespace *ten)
 	js_u64(a->t, "requests_quota",
 	       ten->requests ? ten->requests : (uint64_t)a->st->knobs->tenant_requests);
 	js_u64(a->t, "connections", n.c[TC_conns_gauge]);
-	js_u64(a->t, "requests", n.c[TC_requests_gauge]);
+	js_u64(a->t, "requests_now", n.c[TC_requests_gauge]);
 	js_u64(a->t, "exchanges_total", n.c[TC_exchanges]);
 	js_u64(a->t, "busy_ns", n.c[TC_busy_ns]);
 	js_u64(a->t, "received_bytes", n.c[TC_bytes_in]);

@@ -479,7 +479,7 @@ static void tenant_row(void *arg, const struct vnamespace *ten)
 	js_u64(t, "connections_quota", ten->connections);
 	js_u64(t, "requests_quota", ten->requests);
 	js_u64(t, "connections", n.c[TC_conns_gauge]);
-	js_u64(t, "requests", n.c[TC_requests_gauge]);
+	js_u64(t, "requests_now", n.c[TC_requests_gauge]);
 	js_u64(t, "connections_total", n.c[TC_conns]);
 	js_u64(t, "exchanges_total", n.c[TC_exchanges]);
 	js_u64(t, "busy_ns", n.c[TC_busy_ns]);

@@ -33,7 +33,7 @@ void show_listeners(struct state *st, const struct call *c, struct answer *ret)
 		js_u64(t, "connections_quota", (uint64_t)l->connections);
 		js_u64(t, "requests_quota", (uint64_t)l->requests);
 		js_u64(t, "connections", n[LC_conns_gauge]);
-		js_u64(t, "requests", n[LC_requests_gauge]);
+		js_u64(t, "requests_now", n[LC_requests_gauge]);
 		js_u64(t, "connections_total", n[LC_conns]);
 		js_u64(t, "refused_total", n[LC_refused]);
 		js_close(t, '}');

@@ -153,7 +153,7 @@ def busy(host):
 
 
 def answers(host):
-    for name in ("status", "check", "services", "endpoints", "routes", "namespaces", "tenants", "workers", "sources",
+    for name in ("status", "check", "services", "endpoints", "routes", "namespaces", "tenants", "listeners", "workers", "sources",
                  "config", "version"):
         ask(host, name, f"/v1/{name}")
     ask(host, "reasons", "/v1/reasons?all=1")

@@ -310,7 +310,7 @@ START_TEST(lists_come_from_the_view_and_count_only_its_generation)
 	s = item(o, "listeners", 0);
 	ck_assert_json_str(s, "name", "front");
 	ck_assert_json_u64(s, "requests_quota", 9);
-	ck_assert_json_u64(s, "requests", 2);		/* of two workers */
+	ck_assert_json_u64(s, "requests_now", 2);		/* of two workers */
 	ck_assert_json_u64(s, "connections", 6);
 	ck_assert_json_u64(s, "refused_total", 8);
 	json_decref(o);
