@@ -238,6 +238,14 @@ static void bounds(const struct schema_field *f)
 		printf("A quantity (k, M, G, T, Ki, Mi, Gi, Ti) from %lld to %lld bytes.\n",
 		       (long long)f->min, (long long)f->max);
 		break;
+	case SCHEMA_DURATION: {
+		char least[SCHEMA_DURATION_TEXT], most[SCHEMA_DURATION_TEXT];
+
+		printf("A duration (h, m, s, ms) from %s to %s.\n",
+		       schema_duration_text((uint32_t)f->min, least),
+		       schema_duration_text((uint32_t)f->max, most));
+		break;
+	}
 	case SCHEMA_CHOICE:
 		puts(strchr(f->values, '|') ? "One of" : "Only");
 		words(f->values, strchr(f->values, '|') ? " ." : "");
@@ -363,7 +371,14 @@ static void resources_page(void)
 			     "nodeproxy.io/same\\-host.");
 		if (k->row == ROW_SLICE)
 			puts(".It Cm metadata.labels[kubernetes.io/service\\-name]\nRequired.\n"
-			     "The Service whose endpoints these are.");
+			     "The Service whose endpoints these are.\n"
+			     ".It Cm metadata.annotations[nodeproxy.io/weight]\n"
+			     "Weight of each of these endpoints against those of other slices of the Service,\n"
+			     "a whole number from 1 to 1000, in quotes; default 100.\n"
+			     "RoundRobin: of twice the weight, twice the turns.\n"
+			     "LeastRequest: drawn by weight, and what is in flight counts in proportion to it.\n"
+			     "PeakEWMA: drawn by weight; another one drawn is preferred when it would take less\n"
+			     "than half the time, in flight counting in proportion to the weight.");
 		puts(".El");
 	}
 	puts(".Sh EXAMPLES\n"
@@ -413,7 +428,19 @@ static void resources_page(void)
 	     "  weight: 2\n"
 	     "  quotas: {memory: 128Mi, connections: 10000}\n"
 	     ".Ed\n"
-	     ".Sh DIAGNOSTICS\n"
+	     ".Pp\n"
+	     "Requests in turn, answers within 15 seconds, and no more than the endpoints can bear:\n"
+	     ".Bd -literal -offset indent\n"
+	     "apiVersion: nodeproxy.io/v1alpha1\n"
+	     "kind: TrafficPolicy\n"
+	     "metadata: {name: web, namespace: shop}\n"
+	     "spec:\n"
+	     "  targetRefs: [{group: \"\", kind: Service, name: web}]\n"
+	     "  loadBalancer: {type: RoundRobin}\n"
+	     "  timeouts: {connect: 500ms, response: 15s}\n"
+	     "  limits: {connections: 100, requests: 500}\n"
+	     "  ejection: {consecutiveFailures: 3}\n"
+	     ".Ed\n"	     ".Sh DIAGNOSTICS\n"
 	     ".Bd -literal -offset indent\n"
 	     "web.yaml:7: spec.port: unknown field (did you mean ports?)\n"
 	     "cart.yaml:12: spec.rules[0].filters: not supported by this release\n"

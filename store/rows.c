@@ -11,7 +11,7 @@ const char *row_kind_name(enum row_kind k)
 	static const char *const name[ROW_KINDS] = {
 		[ROW_NAMESPACE] = "Namespace", [ROW_TENANT] = "Tenant",
 		[ROW_SERVICE] = "Service",     [ROW_SLICE] = "EndpointSlice",
-		[ROW_HTTPROUTE] = "HTTPRoute",
+		[ROW_HTTPROUTE] = "HTTPRoute", [ROW_POLICY] = "TrafficPolicy",
 	};
 
 	return (unsigned)k < ROW_KINDS ? name[k] : "?";
@@ -74,6 +74,15 @@ static void route_fini(struct row_route *r)
 	free(r->rules);
 }
 
+static void policy_fini(struct row_policy *p)
+{
+	for (uint32_t i = 0; p->targets && i < p->n_targets; i++) {
+		free(p->targets[i].name);
+		free(p->targets[i].section);
+	}
+	free(p->targets);
+}
+
 void row_free(struct row **pr)
 {
 	struct row *r = *pr;
@@ -93,6 +102,9 @@ void row_free(struct row **pr)
 		break;
 	case ROW_HTTPROUTE:
 		route_fini(&r->route);
+		break;
+	case ROW_POLICY:
+		policy_fini(&r->policy);
 		break;
 	case ROW_NAMESPACE:
 	case ROW_KINDS:

@@ -16,7 +16,7 @@
 #include "nodeproxy/lib/base/hash.h"
 #include "nodeproxy/lib/net/addr.h"
 
-enum row_kind { ROW_NAMESPACE, ROW_TENANT, ROW_SERVICE, ROW_SLICE, ROW_HTTPROUTE, ROW_KINDS };
+enum row_kind { ROW_NAMESPACE, ROW_TENANT, ROW_SERVICE, ROW_SLICE, ROW_HTTPROUTE, ROW_POLICY, ROW_KINDS };
 
 struct row_namespace {
 	uint32_t unused_labels;	/* number of labels that are not ours: allowed, no effect */
@@ -64,9 +64,13 @@ struct row_endpoint {
 	char *zone, *node, *target;	/* "" when absent; target: targetRef "Kind/name" */
 };
 
+#define ROW_WEIGHT     100	/* of an endpoint of which nobody said it */
+#define ROW_WEIGHT_MAX 1000
+
 struct row_slice {
 	char *service;			/* label kubernetes.io/service-name */
 	uint8_t family;			/* 4 or 6 */
+	uint16_t weight;		/* of each of its endpoints, 1..ROW_WEIGHT_MAX */
 	uint32_t n_ports, n_endpoints;
 	struct row_slice_port *ports;
 	struct row_endpoint *endpoints;
@@ -104,6 +108,24 @@ struct row_route {
 	struct row_rule *rules;
 };
 
+struct row_target {
+	char *name;			/* of a core Service in the policy's namespace */
+	char *section;			/* sectionName: name of a port; "" when absent */
+};
+
+enum row_balancer { ROW_BALANCER_NONE, ROW_PEAK_EWMA, ROW_LEAST_REQUEST, ROW_ROUND_ROBIN };
+
+struct row_policy {			/* TrafficPolicy */
+	uint32_t n_targets;
+	struct row_target *targets;
+	enum row_balancer balancer;	/* NONE: none was written */
+	uint32_t connect_ms, response_ms, stall_ms, tcp_idle_ms;	/* 0: the knob */
+	uint32_t connections, requests;					/* 0: no limit */
+	uint8_t eject_failures;		/* in a row; 0: never; defaults are filled in */
+	uint8_t eject_percent;		/* 1..100 */
+	uint32_t eject_base_ms, eject_max_ms;
+};
+
 struct row {
 	enum row_kind kind;
 	char *ns;			/* "" for cluster-scoped kinds */
@@ -121,6 +143,7 @@ struct row {
 		struct row_service service;
 		struct row_slice slice;
 		struct row_route route;
+		struct row_policy policy;
 	};
 };
 

@@ -28,7 +28,7 @@ CREATE TABLE resource (
 
 -- Slots of the board, so that counters outlive a restart of the sync process.
 CREATE TABLE slot (
-	scope      TEXT NOT NULL,          -- tenant, service, endpoint
+	scope      TEXT NOT NULL,          -- tenant, service, endpoint, limit
 	key        TEXT NOT NULL,
 	slot       INTEGER NOT NULL CHECK (slot > 0),
 	gen        INTEGER NOT NULL CHECK (gen > 0),

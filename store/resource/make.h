@@ -14,11 +14,16 @@ must_use int make_tenant(struct judge *, const struct doc_node *root, struct row
 must_use int make_service(struct judge *, const struct doc_node *root, struct row *);
 must_use int make_slice(struct judge *, const struct doc_node *root, struct row *);
 must_use int make_route(struct judge *, const struct doc_node *root, struct row *);
+must_use int make_policy(struct judge *, const struct doc_node *root, struct row *);
 
+/* group and kind of a reference must name a Service, which absent ones do. */
+must_use int make_must_be_service(struct judge *, const struct doc_node *ref, const char *where);
 /* A malloced copy of the text of a field of map, or of def when it is absent; NULL: no memory. */
 char *make_text(const struct doc_node *map, const char *field, const char *def);
 /* The number of a field of map, or def when it is absent. */
 int64_t make_number(const struct doc_node *map, const char *field, int64_t def);
+/* The ms of a duration of map, or def when it is absent. */
+uint32_t make_duration(const struct doc_node *map, const char *field, uint32_t def);
 /* The flag of a field of map, or def when it is absent. */
 bool make_flag(const struct doc_node *map, const char *field, bool def);
 /* The text of a field of map, empty when it is absent. */

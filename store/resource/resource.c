@@ -53,6 +53,14 @@ int64_t make_number(const struct doc_node *map, const char *field, int64_t def)
 	return n ? n->number : def;
 }
 
+uint32_t make_duration(const struct doc_node *map, const char *field, uint32_t def)
+{
+	const struct doc_node *n = doc_get(map, field);
+	uint32_t ms;
+
+	return n && schema_duration(n->text, &ms) ? ms : def;
+}
+
 bool make_flag(const struct doc_node *map, const char *field, bool def)
 {
 	const struct doc_node *n = doc_get(map, field);
@@ -65,6 +73,22 @@ struct slice make_slice_of(const struct doc_node *map, const char *field)
 	const struct doc_node *n = doc_get(map, field);
 
 	return n ? n->text : (struct slice){ 0 };
+}
+
+int make_must_be_service(struct judge *j, const struct doc_node *ref, const char *where)
+{
+	const struct doc_node *group = doc_get(ref, "group"), *kind = doc_get(ref, "kind");
+	char seen[64];
+
+	judge_field(j, "%s.kind", where);
+	if (kind && !slice_eq(kind->text, SLICE("Service")))
+		return judge_refuse(j, kind->line, "%s is not supported by this release: only Service",
+				    doc_clean(kind->text, seen, sizeof seen));
+	judge_field(j, "%s.group", where);
+	if (group && group->text.n)
+		return judge_refuse(j, group->line, "must be \"\", the group of Service, not \"%s\"",
+				    doc_clean(group->text, seen, sizeof seen));
+	return 0;
 }
 
 enum row_protocol make_protocol(const struct doc_node *map)
@@ -131,6 +155,8 @@ static int make(struct judge *j, const struct doc_node *root, struct row *r)
 		return make_slice(j, root, r);
 	case ROW_HTTPROUTE:
 		return make_route(j, root, r);
+	case ROW_POLICY:
+		return make_policy(j, root, r);
 	case ROW_KINDS:
 		break;
 	}

@@ -11,23 +11,6 @@
 
 #define MATCHES_MAX 128		/* in a route */
 
-/* group and kind must name a Service; absent means what the Gateway API's default is. */
-static int must_be_service(struct judge *j, const struct doc_node *ref, const char *where)
-{
-	const struct doc_node *group = doc_get(ref, "group"), *kind = doc_get(ref, "kind");
-	char seen[64];
-
-	judge_field(j, "%s.kind", where);
-	if (kind && !slice_eq(kind->text, SLICE("Service")))
-		return judge_refuse(j, kind->line, "%s is not supported by this release: only Service",
-				    doc_clean(kind->text, seen, sizeof seen));
-	judge_field(j, "%s.group", where);
-	if (group && group->text.n)
-		return judge_refuse(j, group->line, "must be \"\", the group of Service, not \"%s\"",
-				    doc_clean(group->text, seen, sizeof seen));
-	return 0;
-}
-
 static int parent(struct judge *j, const struct doc_node *m, const char *ns, struct row_route *r)
 {
 	struct row_parent *p = &r->parents[r->n_parents++];
@@ -36,7 +19,7 @@ static int parent(struct judge *j, const struct doc_node *m, const char *ns, str
 	int e;
 
 	snprintf(where, sizeof where, "spec.parentRefs[%u]", at);
-	e = must_be_service(j, m, where);
+	e = make_must_be_service(j, m, where);
 	if (e < 0)
 		return e;
 	p->ns = make_text(m, "namespace", ns);
@@ -82,7 +65,7 @@ static int backend(struct judge *j, const struct doc_node *m, const char *ns, ui
 	int e;
 
 	snprintf(where, sizeof where, "spec.rules[%u].backendRefs[%u]", rule_at, r->n_backends - 1);
-	e = must_be_service(j, m, where);
+	e = make_must_be_service(j, m, where);
 	if (e < 0)
 		return e;
 	b->ns = make_text(m, "namespace", ns);

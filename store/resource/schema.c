@@ -16,6 +16,7 @@
 #define FLAG		 .type = SCHEMA_FLAG
 #define TIME		 .type = SCHEMA_TIME
 #define QUANTITY(lo, hi) .type = SCHEMA_QUANTITY, .min = lo, .max = hi
+#define DURATION(lo, hi) .type = SCHEMA_DURATION, .min = lo, .max = hi
 #define PORTREF		 .type = SCHEMA_PORTREF
 #define OBJ(o)		 .type = SCHEMA_OBJ, .of = SCHEMA_##o
 #define OBJS(o, lo, hi)	 .type = SCHEMA_OBJS, .of = SCHEMA_##o, .min = lo, .max = hi
@@ -349,6 +350,53 @@ bool schema_quantity(struct slice s, uint64_t *ret)
 	return false;
 }
 
+static const struct {
+	const char *name;
+	uint32_t ms;
+} duration_unit[] = { { "h", 3600000 }, { "m", 60000 }, { "s", 1000 }, { "ms", 1 } };
+
+bool schema_duration(struct slice s, uint32_t *ret_ms)
+{
+	uint64_t sum = 0;
+
+	/* ^([0-9]{1,5}(h|m|s|ms)){1,4}$; any order, any unit twice */
+	for (unsigned parts = 0; parts == 0 || s.n; parts++) {
+		size_t digits = 0, letters = 0, u = 0;
+		uint64_t n = 0;
+
+		while (digits < s.n && s.p[digits] >= '0' && s.p[digits] <= '9')
+			n = digits < 5 ? n * 10 + (s.p[digits++] - '0') : (digits++, n);
+		while (digits + letters < s.n && s.p[digits + letters] >= 'a' &&
+		       s.p[digits + letters] <= 'z')
+			letters++;
+		while (u < countof(duration_unit) &&
+		       !slice_eq(slice_of(s.p + digits, letters), slice_str(duration_unit[u].name)))
+			u++;
+		if (digits < 1 || digits > 5 || u == countof(duration_unit) || parts == 4)
+			return false;
+		sum += n * duration_unit[u].ms;	/* at most 4 * 99999 h: 2^41 ms */
+		s = slice_from(s, digits + letters);
+	}
+	*ret_ms = (uint32_t)min_of(sum, (uint64_t)UINT32_MAX);	/* 49 days: over every bound */
+	return true;
+}
+
+const char *schema_duration_text(uint32_t ms, char out[SCHEMA_DURATION_TEXT])
+{
+	size_t n = 0;
+
+	if (ms == 0)
+		snprintf(out, SCHEMA_DURATION_TEXT, "0s");
+	for (size_t u = 0; u < countof(duration_unit); u++) {
+		if (ms < duration_unit[u].ms)
+			continue;
+		n += (size_t)snprintf(out + n, SCHEMA_DURATION_TEXT - n, "%u%s",
+				      ms / duration_unit[u].ms, duration_unit[u].name);
+		ms %= duration_unit[u].ms;
+	}
+	return out;
+}
+
 /* ---- the walk ---- */
 
 /* Where we are, from the leaf to the root; index -1: name is a field; name NULL: key of a map. */
@@ -578,6 +626,8 @@ static int check_field(struct judge *j, const struct at *at, const struct schema
 		       struct doc_node *n)
 {
 	char seen[64];
+	char least[SCHEMA_DURATION_TEXT], most[SCHEMA_DURATION_TEXT];
+	uint32_t ms;
 	uint64_t v;
 	int64_t t;
 
@@ -620,6 +670,15 @@ static int check_field(struct judge *j, const struct at *at, const struct schema
 		if (v < (uint64_t)f->min || v > (uint64_t)f->max)
 			return refuse(j, at, n->line, "must be from %lld to %lld bytes, not %s",
 				      (long long)f->min, (long long)f->max, seen);
+		return 0;
+	case SCHEMA_DURATION:
+		if (n->type != DOC_STR || !schema_duration(n->text, &ms))
+			return wrong_type(j, at, n, "a duration like 500ms, 30s or 1h30m (at most four "
+					  "whole numbers of five digits, each with h, m, s or ms)");
+		if (ms < f->min || ms > f->max)
+			return refuse(j, at, n->line, "must be from %s to %s, not %s",
+				      schema_duration_text((uint32_t)f->min, least),
+				      schema_duration_text((uint32_t)f->max, most), seen);
 		return 0;
 	case SCHEMA_PORTREF:
 		if (n->type == DOC_INT && n->number >= 1 && n->number <= 65535)
@@ -700,7 +759,8 @@ int schema_kind_of(struct judge *j, const struct doc_node *root, const struct sc
 }
 
 /* Our own labels and annotations are checked by name: one that is ignored would look obeyed. */
-static int check_ours(struct judge *j, const struct doc_node *meta, const char *map)
+static int check_ours(struct judge *j, enum row_kind kind, const struct doc_node *meta,
+		      const char *map)
 {
 	static const char *const later[] = { "unknown-destination", "mtls", "when-away", "same-host" };
 	const struct doc_node *m = doc_get(meta, map);
@@ -714,6 +774,11 @@ static int check_ours(struct judge *j, const struct doc_node *meta, const char *
 		for (size_t i = 0; labels && i < countof(later); i++)
 			if (slice_eq(slice_from(m->key, 13), slice_str(later[i])))
 				return judge_refuse(j, m->line, "not supported by this release");
+		if (!labels && slice_eq(m->key, SLICE("nodeproxy.io/weight"))) {
+			if (kind == ROW_SLICE)
+				continue;
+			return judge_refuse(j, m->line, "is for EndpointSlices only");
+		}
 		return judge_refuse(j, m->line, "unknown %s of nodeproxy.io",
 				    labels ? "label" : "annotation");
 	}
@@ -740,6 +805,6 @@ int schema_check(struct judge *j, const struct schema_kind *k, struct doc_node *
 		return judge_refuse(j, n->line, "must be at most 63 lower-case letters, digits and -, "
 				    "starting and ending with a letter or digit, not \"%s\"",
 				    doc_clean(n->text, seen, sizeof seen));
-	e = check_ours(j, meta, "labels");
-	return e < 0 ? e : check_ours(j, meta, "annotations");
+	e = check_ours(j, k->row, meta, "labels");
+	return e < 0 ? e : check_ours(j, k->row, meta, "annotations");
 }

@@ -14,7 +14,7 @@
 
 enum schema_type {
 	SCHEMA_TEXT, SCHEMA_CHOICE, SCHEMA_NUMBER, SCHEMA_FLAG, SCHEMA_TIME, SCHEMA_QUANTITY,
-	SCHEMA_PORTREF, SCHEMA_OBJ, SCHEMA_OBJS, SCHEMA_TEXTS, SCHEMA_MAP, SCHEMA_ANY,
+	SCHEMA_DURATION, SCHEMA_PORTREF, SCHEMA_OBJ, SCHEMA_OBJS, SCHEMA_TEXTS, SCHEMA_MAP, SCHEMA_ANY,
 };
 
 /* What a text must look like. */
@@ -48,7 +48,7 @@ struct schema_field {
 	enum schema_object of;		/* OBJ, OBJS */
 	enum schema_word word;
 	bool required;
-	int64_t min, max;		/* NUMBER, QUANTITY: value; TEXT: bytes; lists: members */
+	int64_t min, max;		/* NUMBER, QUANTITY: value; DURATION: ms; TEXT: bytes; lists: members */
 	const char *values, *later;	/* CHOICE: "a|b" */
 	const char *help;
 };
@@ -92,6 +92,10 @@ must_use int schema_check(struct judge *, const struct schema_kind *, struct doc
 /* Readers of checked texts. */
 must_use bool schema_time(struct slice, int64_t *ret_unix_ms);		/* RFC 3339 */
 must_use bool schema_quantity(struct slice, uint64_t *ret);		/* 64Mi, 1.5G, 100k … rounded up */
+must_use bool schema_duration(struct slice, uint32_t *ret_ms);	/* GEP-2257: 1h30m, 500ms */
+/* As GEP-2257 wants it written: "1h30m", "0s"; returns out. */
+#define SCHEMA_DURATION_TEXT 32
+const char *schema_duration_text(uint32_t ms, char out[SCHEMA_DURATION_TEXT]);
 bool schema_is_dns_label(struct slice);
 bool schema_is_dns_name(struct slice);
 

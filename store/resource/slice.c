@@ -64,6 +64,23 @@ static int endpoint(struct judge *j, const struct doc_node *m, struct row_slice 
 	return ep->zone && ep->node && ep->target ? 0 : -ENOMEM;
 }
 
+static int weight(struct judge *j, const struct doc_node *meta, struct row_slice *s)
+{
+	const struct doc_node *w = doc_get(doc_get(meta, "annotations"), "nodeproxy.io/weight");
+	char seen[64];
+	uint64_t n;
+
+	s->weight = ROW_WEIGHT;
+	if (w == NULL)
+		return 0;
+	judge_field(j, "metadata.annotations[nodeproxy.io/weight]");
+	if (!slice_u64(w->text, ROW_WEIGHT_MAX, &n) || n == 0)
+		return judge_refuse(j, w->line, "must be a whole number from 1 to %d, not \"%s\"",
+				    ROW_WEIGHT_MAX, doc_clean(w->text, seen, sizeof seen));
+	s->weight = (uint16_t)n;
+	return 0;
+}
+
 int make_slice(struct judge *j, const struct doc_node *root, struct row *r)
 {
 	const struct doc_node *meta = doc_get(root, "metadata"), *labels = doc_get(meta, "labels");
@@ -81,6 +98,9 @@ int make_slice(struct judge *j, const struct doc_node *root, struct row *r)
 		return -ENOMEM;
 	if (!schema_is_dns_label(service->text))
 		return judge_refuse(j, service->line, "must be the name of a Service, not \"%s\"", s->service);
+	e = weight(j, meta, s);
+	if (e < 0)
+		return e;
 	s->family = slice_eq(make_slice_of(root, "addressType"), SLICE("IPv4")) ? 4 : 6;
 	list = doc_get(root, "ports");
 	if (make_array(list ? list->n : 0, &s->ports) < 0)

@@ -38,7 +38,8 @@ void held_unref(struct held **p)
 struct slice slot_scope_name(enum slot_scope s)
 {
 	static const char *const name[SLOT_SCOPES] = {
-		[SLOT_TENANT] = "tenant", [SLOT_SERVICE] = "service", [SLOT_ENDPOINT] = "endpoint"
+		[SLOT_TENANT] = "tenant", [SLOT_SERVICE] = "service", [SLOT_ENDPOINT] = "endpoint",
+		[SLOT_LIMIT] = "limit",
 	};
 
 	return slice_str(name[s]);

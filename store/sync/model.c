@@ -47,6 +47,7 @@ int model_init(struct model *m, const char *domain, const char *cidr)
 		[SLOT_TENANT] = BOARD_TENANTS,
 		[SLOT_SERVICE] = BOARD_SERVICES,
 		[SLOT_ENDPOINT] = BOARD_ENDPOINTS,
+		[SLOT_LIMIT] = BOARD_LIMITS,
 	};
 	int r;
 

@@ -43,7 +43,7 @@ struct refused {
 };
 
 /* What a served row is linked to. */
-enum link_kind { LINK_SLICE, LINK_PARENT, LINK_TENANT };
+enum link_kind { LINK_SLICE, LINK_PARENT, LINK_POLICY, LINK_TENANT };
 
 struct link {
 	enum link_kind kind;
@@ -98,11 +98,17 @@ struct endpoint_slot {
 	uint32_t round;		/* of service.round when it was compiled last */
 };
 
+struct limit_slot {		/* of a port that has limits */
+	uint16_t port;
+	struct slot_gen slot;
+	uint32_t round;		/* of service.round when it was compiled last */
+};
+
 struct service {
 	struct hash_node by_name;
 	struct node touched;		/* in model.touched_services */
 	struct resource *resource;	/* the Service, NULL while nobody wrote it */
-	struct node links[LINK_TENANT];	/* its slices; routes attached to it */
+	struct node links[LINK_TENANT];	/* its slices; routes and policies attached to it */
 	struct vip_claim vip[2];
 	struct addr ip[2];		/* addresses it asks for: written, or hashed */
 	bool hashed;
@@ -110,6 +116,8 @@ struct service {
 	struct slot_gen slot;
 	struct endpoint_slot *endpoint;	/* open addressing; room is a power of two or 0 */
 	uint32_t endpoints, room, round;
+	struct limit_slot *limit;
+	uint32_t limits;
 	const char *ns, *name;
 	char text[];
 };
@@ -195,6 +203,8 @@ uint64_t key_hash(unsigned kind, struct slice ns, struct slice name);
 struct service *service_find(const struct model *, struct slice ns, struct slice name);
 /* Links and touches hubs as the served row of r goes from was to r->served (either may be NULL). */
 void units_served(struct model *, struct resource *r, const struct held *was);
+/* The served rows at the other end of a hub's links; free() it; NULL: no memory. */
+const struct row **units_linked(const struct node *links, uint32_t *ret_n);
 /* Settles addresses and tenants, then gives the builder every touched unit. */
 void units_settle(struct model *);
 void units_fini(struct model *);

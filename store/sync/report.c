@@ -159,11 +159,11 @@ static void resource_json_out(FILE *f, const struct model *m, struct resource *r
 	fputc('}', f);
 }
 
-/* Routes first: they are what has conditions worth asking for.  Works until the deadline, whole
+/* Routes and policies first: they are what has conditions worth asking for.  Works until the deadline, whole
  * buckets of the table at a time: no resource is remembered over a pause.  True: all said. */
 static bool resources_json(FILE *f, struct model *m, struct report_job *j, struct mono end)
 {
-	static const enum row_kind order[] = { ROW_HTTPROUTE, ROW_TENANT, ROW_NAMESPACE,
+	static const enum row_kind order[] = { ROW_HTTPROUTE, ROW_POLICY, ROW_TENANT, ROW_NAMESPACE,
 					       ROW_SERVICE };
 
 	for (; j->kind < countof(order); j->kind++, j->bucket = 0) {
@@ -264,11 +264,12 @@ static int brief_json(FILE *f, struct model *m, const struct keep *k, const stru
 	fprintf(f, ",\"views\":{\"made\":%llu,\"bases\":%llu,\"failed\":%llu,\"failed_rev\":%llu},",
 		(unsigned long long)r->views, (unsigned long long)r->bases,
 		(unsigned long long)r->failed_views, (unsigned long long)r->failed_rev);
-	fprintf(f, "\"slots\":{\"tenants\":%u,\"services\":%u,\"endpoints\":%u,\"exhausted\":%llu},",
+	fprintf(f, "\"slots\":{\"tenants\":%u,\"services\":%u,\"endpoints\":%u,\"limits\":%u,\"exhausted\":%llu},",
 		m->slot[SLOT_TENANT].taken, m->slot[SLOT_SERVICE].taken,
-		m->slot[SLOT_ENDPOINT].taken,
+		m->slot[SLOT_ENDPOINT].taken, m->slot[SLOT_LIMIT].taken,
 		(unsigned long long)(m->slot[SLOT_TENANT].exhausted + m->slot[SLOT_SERVICE].exhausted +
-				     m->slot[SLOT_ENDPOINT].exhausted));
+				     m->slot[SLOT_ENDPOINT].exhausted +
+				     m->slot[SLOT_LIMIT].exhausted));
 	fprintf(f, "\"shortages\":%llu,\"timings_ms\":{", (unsigned long long)m->shortages);
 	timing_json(f, "store_to_view", &r->load, true);
 	timing_json(f, "snapshot", &r->snapshot, false);

@@ -54,6 +54,11 @@ static int write_service(struct db *db, const struct service *s, unsigned *puts)
 		r = put_slot(db, SLOT_ENDPOINT, slice_of(key, (size_t)n), e->slot);
 		++*puts;
 	}
+	for (uint32_t i = 0; r == 0 && i < s->limits; i++) {
+		n = snprintf(key, sizeof key, "%s/%s/%u", s->ns, s->name, s->limit[i].port);
+		r = put_slot(db, SLOT_LIMIT, slice_of(key, (size_t)n), s->limit[i].slot);
+		++*puts;
+	}
 	return r;
 }
 

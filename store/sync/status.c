@@ -5,6 +5,7 @@
 #include "store/sync/status.h"
 
 #include <stdarg.h>
+#include <stdlib.h>
 #include <time.h>
 
 #include "nodeproxy/lib/base/clock.h"
@@ -41,6 +42,18 @@ struct verdict {
 static struct verdict yes(const char *reason)
 {
 	return (struct verdict){ .yes = true, .reason = reason };
+}
+
+static struct verdict yes_but(const char *reason, const char *fmt, ...) printf_like(2, 3);
+static struct verdict yes_but(const char *reason, const char *fmt, ...)
+{
+	struct verdict v = { .yes = true, .reason = reason };
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(v.message, sizeof v.message, fmt, ap);
+	va_end(ap);
+	return v;
 }
 
 static struct verdict no(const char *reason, const char *fmt, ...) printf_like(2, 3);
@@ -177,6 +190,67 @@ static struct verdict backends_verdict(const struct model *m, const struct row *
 	return yes("ResolvedRefs");
 }
 
+/* ---- policies ---- */
+
+/* What becomes of a target port by port.  Policies of a Service are linked to its hub. */
+static struct verdict ports_verdict(const struct row *policy, const struct row_target *t,
+				    const struct service *s, const struct row *const *policies,
+				    uint32_t n)
+{
+	const struct row *service = s->resource->served->row, *winner = NULL;
+	char others[256] = "";
+	bool any = false, no_slot = false;
+
+	for (uint32_t i = 0; i < service->service.n_ports; i++) {
+		const struct row_service_port *p = &service->service.ports[i];
+		const struct row *best;
+		size_t at = strlen(others);
+
+		if (p->protocol != ROW_TCP || (t->section[0] && strcmp(p->name, t->section) != 0))
+			continue;
+		best = policy_of_port(policies, n, service, p);
+		if (best == policy) {
+			any = true;
+			for (uint32_t k = 0; k < s->limits; k++)
+				no_slot |= s->limit[k].port == p->port && s->limit[k].slot.slot == 0;
+			continue;
+		}
+		winner = best;
+		if (best)
+			snprintf(others + at, sizeof others - at, "%sport %u: TrafficPolicy %s/%s",
+				 at ? ", " : "", p->port, best->ns, best->name);
+	}
+	if (!any && winner)
+		return no("Conflicted", "another policy counts instead: %s", others);
+	if (no_slot)
+		return no("Pending", "the limits are not kept: the host has too many Service ports with limits");
+	return winner ? yes_but("Accepted", "another policy counts for %s", others) : yes("Accepted");
+}
+
+static struct verdict target_verdict(const struct model *m, const struct row *policy,
+				     const struct row_target *t)
+{
+	const struct row *service, **policies;
+	const struct service *s;
+	struct verdict v;
+	char words[400];
+	uint32_t n = 0;
+
+	service = service_row(m, policy->ns, t->name, words);
+	if (service == NULL)
+		return no("TargetNotFound", "%s", words);
+	if (port_of(service, 0, t->section) == NULL)
+		return no("TargetNotFound", "Service %s/%s has no TCP port%s%s", policy->ns, t->name,
+			  t->section[0] ? " named " : "", t->section);
+	s = service_find(m, slice_str(policy->ns), slice_str(t->name));
+	policies = units_linked(&s->links[LINK_POLICY], &n);
+	if (policies == NULL)
+		return no("Pending", "out of memory");
+	v = ports_verdict(policy, t, s, policies, n);
+	free(policies);
+	return v;
+}
+
 /* True when the refusal is about what kind of thing a backend is. */
 static bool is_backend_kind(const struct refusal *r)
 {
@@ -258,6 +332,40 @@ static void route_json(FILE *f, const struct model *m, struct resource *r)
 	fputs("]}", f);
 }
 
+static void policy_json(FILE *f, const struct model *m, struct resource *r)
+{
+	const struct row *row = r->served ? r->served->row : NULL;
+	const struct refusal *why = status_refusal(r);
+	int64_t generation = row ? row->generation : 0;
+
+	fputs("{\"ancestors\":[", f);
+	for (uint32_t i = 0; row && i < row->policy.n_targets; i++) {
+		const struct row_target *t = &row->policy.targets[i];
+		struct verdict v = why ? refused_verdict(r, why) : target_verdict(m, row, t);
+
+		fprintf(f, "%s{\"ancestorRef\":{\"group\":\"\",\"kind\":\"Service\",\"namespace\":",
+			i ? "," : "");
+		json_text(f, row->ns);
+		fputs(",\"name\":", f);
+		json_text(f, t->name);
+		if (t->section[0]) {
+			fputs(",\"sectionName\":", f);
+			json_text(f, t->section);
+		}
+		fputs("},\"controllerName\":\"" CONTROLLER "\",\"conditions\":[", f);
+		condition(f, r, "Accepted", &v, generation, true);
+		fputs("]}", f);
+	}
+	if (row == NULL && why) {
+		struct verdict v = refused_verdict(r, why);
+
+		fputs("{\"ancestorRef\":{},\"controllerName\":\"" CONTROLLER "\",\"conditions\":[", f);
+		condition(f, r, "Accepted", &v, generation, true);
+		fputs("]}", f);
+	}
+	fputs("]}", f);
+}
+
 static void other_json(FILE *f, const struct model *m, struct resource *r)
 {
 	const struct refusal *why = status_refusal(r);
@@ -292,6 +400,8 @@ void status_json(FILE *f, const struct model *m, struct resource *r)
 		r->status_now = 1;
 		if (r->kind == ROW_HTTPROUTE)
 			route_json(f, m, r);
+		else if (r->kind == ROW_POLICY)
+			policy_json(f, m, r);
 		else
 			other_json(f, m, r);
 		if (r->status_now == was)

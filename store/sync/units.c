@@ -196,6 +196,11 @@ void units_served(struct model *m, struct resource *r, const struct held *was)
 				 service_make(m, slice_str(now->route.parents[i].ns),
 					      slice_str(now->route.parents[i].name)), NULL);
 		break;
+	case ROW_POLICY:
+		for (uint32_t i = 0; now && i < now->policy.n_targets; i++)
+			link_add(m, r, LINK_POLICY,
+				 service_make(m, ns, slice_str(now->policy.targets[i].name)), NULL);
+		break;
 	case ROW_TENANT:
 		m->tenants_touched = true;
 		for (uint32_t i = 0; now && i < now->tenant.n_namespaces; i++)
@@ -533,6 +538,75 @@ static void endpoints_sweep(struct model *m, struct service *s)
 		m->shortages++;		/* they stay in the table, without a slot */
 }
 
+/* ---- limits' slots ---- */
+
+static struct slice limit_key(const struct service *s, uint16_t port, char buf[600])
+{
+	int n = snprintf(buf, 600, "%s/%s/%u", s->ns, s->name, port);
+
+	return slice_of(buf, min_of((size_t)n, (size_t)599));
+}
+
+static struct limit_slot *limit_make(struct service *s, uint16_t port)
+{
+	struct limit_slot *l;
+
+	for (uint32_t i = 0; i < s->limits; i++)
+		if (s->limit[i].port == port)
+			return &s->limit[i];
+	l = realloc(s->limit, (s->limits + 1) * sizeof *l);
+	if (l == NULL)
+		return NULL;
+	s->limit = l;
+	l += s->limits++;
+	*l = (struct limit_slot){ .port = port };
+	return l;
+}
+
+static struct slot_gen ask_limit(void *arg, uint16_t port)
+{
+	struct slot_ask *ask = arg;
+	struct limit_slot *l = limit_make(ask->s, port);
+	char key[600];
+
+	if (l == NULL) {
+		ask->m->shortages++;
+		return (struct slot_gen){ 0, 0 };
+	}
+	l->round = ask->s->round;
+	if (l->slot.slot == 0) {
+		l->slot = slots_take(&ask->m->slot[SLOT_LIMIT]);
+		if (l->slot.slot)
+			journal_slot(&ask->m->journal, SLOT_LIMIT, limit_key(ask->s, port, key),
+				     l->slot);
+	}
+	return l->slot;
+}
+
+/* Gives back the slots of ports that had no limits in the last compilation. */
+static void limits_sweep(struct model *m, struct service *s)
+{
+	uint32_t kept = 0;
+	char key[600];
+
+	for (uint32_t i = 0; i < s->limits; i++) {
+		struct limit_slot *l = &s->limit[i];
+
+		if (l->round == s->round) {
+			s->limit[kept++] = *l;
+			continue;
+		}
+		if (l->slot.slot)
+			journal_slot_gone(&m->journal, SLOT_LIMIT, limit_key(s, l->port, key));
+		slots_give(&m->slot[SLOT_LIMIT], l->slot);
+	}
+	s->limits = kept;
+	if (kept == 0) {
+		free(s->limit);
+		s->limit = NULL;
+	}
+}
+
 /* ---- units ---- */
 
 static void release_slots(struct model *m, struct service *s)
@@ -541,6 +615,7 @@ static void release_slots(struct model *m, struct service *s)
 
 	s->round++;
 	endpoints_sweep(m, s);
+	limits_sweep(m, s);
 	if (s->slot.slot) {
 		int n = snprintf(key, sizeof key, "%s/%s", s->ns, s->name);
 
@@ -550,8 +625,7 @@ static void release_slots(struct model *m, struct service *s)
 	s->slot = (struct slot_gen){ 0, 0 };
 }
 
-/* The served rows at the other end of a hub's links. */
-static const struct row **linked_rows(const struct node *links, uint32_t *ret_n)
+const struct row **units_linked(const struct node *links, uint32_t *ret_n)
 {
 	const struct row **rows;
 	uint32_t n = 0;
@@ -568,7 +642,8 @@ static const struct row **linked_rows(const struct node *links, uint32_t *ret_n)
 static int compile_unit(struct model *m, struct service *s)
 {
 	struct slot_ask ask = { m, s };
-	struct unit_service unit = { .endpoint_slot = ask_slot, .arg = &ask };
+	struct unit_service unit = { .endpoint_slot = ask_slot, .limit_slot = ask_limit,
+				     .arg = &ask };
 	struct row row = *s->resource->served->row;	/* with the address we gave it */
 	char key[600];
 	int r = -ENOMEM;
@@ -585,20 +660,24 @@ static int compile_unit(struct model *m, struct service *s)
 	}
 	unit.service = &row;
 	unit.slot = s->slot;
-	const struct row **slices = linked_rows(&s->links[LINK_SLICE], &unit.n_slices);
-	const struct row **routes = linked_rows(&s->links[LINK_PARENT], &unit.n_routes);
+	const struct row **slices = units_linked(&s->links[LINK_SLICE], &unit.n_slices);
+	const struct row **routes = units_linked(&s->links[LINK_PARENT], &unit.n_routes);
+	const struct row **policies = units_linked(&s->links[LINK_POLICY], &unit.n_policies);
 
 	unit.slices = slices;
 	unit.routes = routes;
+	unit.policies = policies;
 	s->round++;
-	if (slices && routes)
+	if (slices && routes && policies)
 		r = builder_set_service(m->builder, &unit);
 	if (r == 0) {
 		s->in_view = true;
 		endpoints_sweep(m, s);
+		limits_sweep(m, s);
 	}
 	free(slices);
 	free(routes);
+	free(policies);
 	return r;
 }
 
@@ -637,13 +716,18 @@ static void service_free(struct model *m, struct service *s)
 		vip_drop(m, &s->vip[i]);
 	hash_remove(&m->services, &s->by_name);
 	free(s->endpoint);
+	free(s->limit);
 	free(s);
 }
 
 static bool service_is_unused(const struct service *s)
 {
-	return s->resource == NULL && !s->in_view && list_is_empty(&s->links[LINK_SLICE]) &&
-	       list_is_empty(&s->links[LINK_PARENT]);
+	if (s->resource || s->in_view)
+		return false;
+	for (size_t i = 0; i < countof(s->links); i++)
+		if (!list_is_empty(&s->links[i]))
+			return false;
+	return true;
 }
 
 static bool settle_space(struct model *m, struct space *s)
@@ -781,6 +865,7 @@ void model_slot(struct model *m, enum slot_scope scope, struct slice key, struct
 	struct slice ns, rest;
 	struct service *s;
 	struct addr a;
+	uint64_t port;
 	char text[600];
 
 	if (slash == NULL || key.n >= sizeof text)
@@ -817,6 +902,20 @@ void model_slot(struct model *m, enum slot_scope scope, struct slice key, struct
 
 		if (e && e->slot.slot == 0 && slots_take_same(&m->slot[scope], slot))
 			e->slot = slot;
+		return;
+	case SLOT_LIMIT:
+		slash = rest.n ? memchr(rest.p, '/', rest.n) : NULL;
+		if (slash == NULL ||
+		    !slice_u64(slice_from(rest, (size_t)(slash - rest.p) + 1), 65535, &port))
+			return;
+		s = service_make(m, ns, slice_of(rest.p, (size_t)(slash - rest.p)));
+		if (s == NULL)
+			return;
+		touch_service(m, s);
+		struct limit_slot *l = limit_make(s, (uint16_t)port);
+
+		if (l && l->slot.slot == 0 && slots_take_same(&m->slot[scope], slot))
+			l->slot = slot;
 		return;
 	case SLOT_SCOPES:
 		return;

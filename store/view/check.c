@@ -18,6 +18,7 @@ enum part {
 	PART_ENTRIES,
 	PART_RULES,
 	PART_BACKENDS,
+	PART_POLICIES,
 	PARTS
 };
 
@@ -99,7 +100,10 @@ static int check_unit_head(struct check *c, struct slice u)
 			   4) ||
 		    !spans(s->rules, s->n_rules, sizeof(struct unit_rule), sizeof *s, u.n, 4) ||
 		    !spans(s->backends, s->n_backends, sizeof(struct unit_backend), sizeof *s, u.n,
-			   4))
+			   4) ||
+		    !spans(s->policies, s->n_policies, sizeof(struct unit_policy), sizeof *s, u.n,
+			   4) ||
+		    !spans(s->sums, s->n_sums, sizeof(uint32_t), sizeof *s, u.n, 4))
 			return bad(c, "arrays outside the unit");
 		for (int i = 0; i < 2; i++)
 			if (s->vip[i].family != 0 && s->vip[i].family != 4 && s->vip[i].family != 6)
@@ -150,7 +154,8 @@ static int check_port(struct check *c, const struct unit_svc *s, const struct un
 	if (p->port == 0 || p->protocol > APP_H2 || p->has_routes > 1 ||
 	    p->name >= s->head.n_texts || !run_fits(p->endpoint, p->n_endpoints, s->n_endpoints) ||
 	    p->n_ready > p->n_endpoints || !run_fits(p->entry, p->n_entries, s->n_entries) ||
-	    p->n_exact > p->n_entries)
+	    p->n_exact > p->n_entries || p->policy > s->n_policies ||
+	    (p->sum && !run_fits(p->sum - 1, p->n_endpoints, s->n_sums)))
 		return bad(c, "port with impossible values");
 	return 0;
 }
@@ -186,6 +191,19 @@ static int check_backend(struct check *c, const struct unit_svc *s, const struct
 {
 	if (b->ns >= s->head.n_texts || b->name >= s->head.n_texts || b->weight > 1000000)
 		return bad(c, "backend with impossible values");
+	return 0;
+}
+
+static int check_policy(struct check *c, const struct unit_svc *s, const struct unit_policy *p)
+{
+	static const uint32_t week_ms = 7 * 24 * 3600 * 1000u, hour_ms = 3600 * 1000;
+
+	if (p->name >= s->head.n_texts || p->balancer >= BALANCERS || p->zero ||
+	    p->connect_ms > week_ms || p->response_ms > week_ms || p->stall_ms > week_ms ||
+	    p->tcp_idle_ms > week_ms || p->connections > 1000000 || p->requests > 1000000 ||
+	    p->eject_percent < 1 || p->eject_percent > 100 || p->eject_base_ms < 1 ||
+	    p->eject_max_ms < p->eject_base_ms || p->eject_max_ms > hour_ms)
+		return bad(c, "policy with impossible values");
 	return 0;
 }
 
@@ -232,6 +250,12 @@ static int check_unit(struct check *c, struct slice f)
 		if (i < n)
 			r = check_backend(c, s,
 					  (const struct unit_backend *)(u.p + s->backends) + i);
+		break;
+	case PART_POLICIES:
+		n = s->n_policies;
+		if (i < n)
+			r = check_policy(c, s,
+					 (const struct unit_policy *)(u.p + s->policies) + i);
 		break;
 	case PARTS:
 		break;

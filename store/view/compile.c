@@ -201,6 +201,7 @@ int compile_namespace(const struct unit_namespace *ns, uint32_t id, struct unit_
 struct found { /* an endpoint before it is written */
 	struct addr addr;
 	uint8_t flags;
+	uint16_t weight;
 	const char *zone, *node;
 };
 
@@ -228,6 +229,8 @@ static int found_by_addr(const void *a, const void *b)
 	const struct found *x = a, *y = b;
 	int c = addr_cmp(&x->addr, &y->addr);
 
+	if (c == 0)
+		c = y->weight - x->weight;
 	if (c == 0)
 		c = str_cmp(x->zone, y->zone);
 	return c ? c : str_cmp(x->node, y->node);
@@ -261,7 +264,8 @@ static bool gather_slice(const struct row_slice *s, const struct row_service_por
 			if (!grow((void **)&f->p, &f->room, f->n + 1, sizeof *f->p))
 				return false;
 			x = &f->p[f->n++];
-			*x = (struct found){ .addr = e->addr, .zone = e->zone, .node = e->node };
+			*x = (struct found){ .addr = e->addr, .zone = e->zone, .node = e->node,
+					    .weight = s->weight ? s->weight : ROW_WEIGHT };
 			x->addr.port = number;
 			x->flags = (e->ready ? ENDPOINT_READY : 0) |
 				   (e->serving ? ENDPOINT_SERVING : 0) |
@@ -294,14 +298,39 @@ static void merge_founds(struct founds *f, uint8_t family)
 	qsort(f->p, f->n, sizeof *f->p, found_ready_first);
 }
 
+/* Weights of the endpoints of all ports that have different ones, added up per port. */
+struct sums {
+	uint32_t *p;
+	uint32_t n, room;
+};
+
+/* Adds those of a port; its first, + 1; 0: all weights are alike. */
+static uint32_t add_sums(struct out *o, struct sums *s, const struct founds *f)
+{
+	uint32_t first = s->n, sum = 0, i = 1;
+
+	while (i < f->n && f->p[i].weight == f->p[0].weight)
+		i++;
+	if (i >= f->n)
+		return 0;
+	if (!grow((void **)&s->p, &s->room, s->n + f->n, sizeof *s->p)) {
+		o->error = -ENOMEM;
+		return 0;
+	}
+	/* at most 1000 for each of 64 MiB / 36 endpoints: 2^31 */
+	for (i = 0; i < f->n; i++)
+		s->p[s->n++] = sum += f->p[i].weight;
+	return first + 1;
+}
+
 /* All endpoints of one port, appended to the buffer; the arrays of all ports lie back to back. */
 static void put_endpoints(struct out *o, const struct unit_service *in,
 			  const struct row_service_port *port, uint32_t unit_port_at,
-			  uint32_t first, uint32_t *total)
+			  uint32_t first, uint32_t *total, struct sums *sums)
 {
 	uint8_t family = in->service->service.cluster_ip[0].family;
 	struct founds f = { 0 };
-	uint32_t at, ready = 0;
+	uint32_t at, sum = 0, ready = 0;
 
 	for (uint32_t i = 0; i < in->n_slices && !o->error; i++)
 		if (in->slices[i]->kind == ROW_SLICE &&
@@ -309,6 +338,8 @@ static void put_endpoints(struct out *o, const struct unit_service *in,
 			o->error = -ENOMEM;
 	if (!o->error && f.n)
 		merge_founds(&f, family);
+	if (!o->error)
+		sum = add_sums(o, sums, &f);
 	at = out_room(o, (uint64_t)f.n * sizeof(struct unit_endpoint), 4);
 	for (uint32_t i = 0; i < f.n && !o->error; i++) {
 		const struct found *x = &f.p[i];
@@ -335,6 +366,7 @@ static void put_endpoints(struct out *o, const struct unit_service *in,
 		u->endpoint = first;
 		u->n_endpoints = f.n;
 		u->n_ready = ready;
+		u->sum = sum;
 		*total += f.n;
 	}
 	free(f.p);
@@ -551,6 +583,99 @@ static void put_entries(struct out *o, const struct row *service, const struct r
 	free(plan);
 }
 
+/* ---- policies ---- */
+
+/* 0: not about this port, 1: about all ports of the Service, 2: about this one. */
+static int policy_aim(const struct row *policy, const struct row *service,
+		      const struct row_service_port *port)
+{
+	int aim = 0;
+
+	if (policy->kind != ROW_POLICY || str_cmp(policy->ns, service->ns) != 0)
+		return 0;
+	for (uint32_t i = 0; i < policy->policy.n_targets; i++) {
+		const struct row_target *t = &policy->policy.targets[i];
+
+		if (str_cmp(t->name, service->name) != 0)
+			continue;
+		if (slice_str(t->section).n == 0)
+			aim = max_of(aim, 1);
+		else if (str_cmp(t->section, port->name) == 0)
+			aim = 2;
+	}
+	return aim;
+}
+
+const struct row *policy_of_port(const struct row *const *policies, uint32_t n,
+				 const struct row *service, const struct row_service_port *port)
+{
+	const struct row *best = NULL;
+	int best_aim = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		int aim = policy_aim(policies[i], service, port);
+
+		if (aim > best_aim ||
+		    (aim && aim == best_aim && row_by_age(&policies[i], &best) < 0)) {
+			best = policies[i];
+			best_aim = aim;
+		}
+	}
+	return best;
+}
+
+static enum balancer balancer_of(enum row_balancer b)
+{
+	switch (b) {
+	case ROW_PEAK_EWMA:
+		return BALANCER_PEAK_EWMA;
+	case ROW_LEAST_REQUEST:
+		return BALANCER_LEAST_REQUEST;
+	case ROW_ROUND_ROBIN:
+		return BALANCER_ROUND_ROBIN;
+	case ROW_BALANCER_NONE:
+		break;
+	}
+	return BALANCER_DEFAULT;
+}
+
+/* That of one port, if there is one, appended. */
+static void put_policy(struct out *o, const struct unit_service *in,
+		       const struct row_service_port *port, uint32_t unit_port_at, uint32_t *total)
+{
+	const struct row *row = policy_of_port(in->policies, in->n_policies, in->service, port);
+	const struct row_policy *p = row ? &row->policy : NULL;
+	struct slot_gen slot = { 0 };
+	uint32_t at;
+
+	if (p == NULL || o->error)
+		return;
+	if ((p->connections || p->requests) && in->limit_slot)
+		slot = in->limit_slot(in->arg, port->port);
+	at = out_room(o, sizeof(struct unit_policy), 4);
+	struct unit_policy u = {
+		.name = out_str(o, row->name),
+		.balancer = (uint8_t)balancer_of(p->balancer),
+		.eject_failures = p->eject_failures,
+		.eject_percent = p->eject_percent,
+		.connect_ms = p->connect_ms,
+		.response_ms = p->response_ms,
+		.stall_ms = p->stall_ms,
+		.tcp_idle_ms = p->tcp_idle_ms,
+		.connections = p->connections,
+		.requests = p->requests,
+		.slot = slot.slot,
+		.gen = slot.gen,
+		.eject_base_ms = p->eject_base_ms,
+		.eject_max_ms = p->eject_max_ms,
+	};
+
+	if (o->error)
+		return;
+	memcpy(o->b->p + at, &u, sizeof u);
+	((struct unit_port *)(o->b->p + unit_port_at))->policy = ++*total;
+}
+
 /* ---- the Service ---- */
 
 static enum app_protocol app_of(enum row_app a)
@@ -597,6 +722,7 @@ static void put_service(struct out *o, const struct unit_service *in,
 	const struct row_service *s = &in->service->service;
 	uint32_t head = out_room(o, sizeof(struct unit_svc), 8);
 	struct unit_svc u = { .slot = in->slot.slot, .gen = in->slot.gen, .n_ports = n_ports };
+	struct sums sums = { 0 };
 
 	for (int i = 0; i < 2 && !s->headless; i++) {
 		u.vip[i] = s->cluster_ip[i];
@@ -614,7 +740,7 @@ static void put_service(struct out *o, const struct unit_service *in,
 	u.endpoints = out_room(o, 0, 4);
 	for (uint32_t i = 0; i < n_ports && !o->error; i++)
 		put_endpoints(o, in, ports[i], u.ports + i * (uint32_t)sizeof(struct unit_port),
-			      u.n_endpoints, &u.n_endpoints);
+			      u.n_endpoints, &u.n_endpoints, &sums);
 	u.entries = out_room(o, 0, 4);
 	for (uint32_t i = 0; i < n_ports && !o->error; i++)
 		put_entries(o, in->service, routes, n_routes, ports[i],
@@ -622,6 +748,15 @@ static void put_service(struct out *o, const struct unit_service *in,
 			    &u.n_entries);
 	u.rules = put_rules(o, routes, n_routes, &u.n_rules);
 	u.backends = put_backends(o, routes, n_routes, id_of, arg, &u.n_backends);
+	u.policies = out_room(o, 0, 4);
+	for (uint32_t i = 0; i < n_ports && !o->error; i++)
+		put_policy(o, in, ports[i], u.ports + i * (uint32_t)sizeof(struct unit_port),
+			   &u.n_policies);
+	u.n_sums = sums.n;
+	u.sums = out_room(o, (uint64_t)sums.n * sizeof *sums.p, 4);
+	if (!o->error && sums.n)
+		memcpy(o->b->p + u.sums, sums.p, sums.n * sizeof *sums.p);
+	free(sums.p);
 	if (!o->error)
 		memcpy(o->b->p + head, &u, sizeof u);
 }

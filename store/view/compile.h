@@ -9,7 +9,8 @@
  * Endpoints: a slice's port belongs to the Service port of the same name, as in Kubernetes.  Of a
  * Service with a clusterIP only endpoints of that IP's family are used when there are any (a
  * dual-stack pod is listed twice).  An address listed twice (slices being rearranged) is one
- * endpoint, ready when either says so.  Ready endpoints come first, then by address and port.
+ * endpoint, ready when either says so, of the larger weight.  Ready endpoints come first, then by
+ * address and port.
  *
  * Routes: the rules of all routes given whose parentRefs name this Service and port, merged in
  * Gateway API precedence: Exact before PathPrefix, longer prefix before shorter, then the oldest
@@ -17,7 +18,9 @@
  * the Service's is a consumer route (GAMMA), which binds only its own namespace's callers: it is
  * left out.  A backend in another namespace than the route's needs a ReferenceGrant: it is kept,
  * marked refused, and answers 500 for its weight.  A route that has no parentRef for a port leaves
- * that port without routes: its own endpoints serve. */
+ * that port without routes: its own endpoints serve.
+ *
+ * Policies: see policy_of_port(). */
 #ifndef NODEPROXY_STORE_VIEW_COMPILE_H
 #define NODEPROXY_STORE_VIEW_COMPILE_H
 
@@ -35,10 +38,14 @@ struct unit_service {
 	const struct row *const
 		*routes; /* ROW_HTTPROUTE that name it as a parent; others are skipped */
 	uint32_t n_routes;
+	const struct row *const *policies; /* ROW_POLICY; those of other Services are skipped */
+	uint32_t n_policies;
 	struct slot_gen slot; /* of the Service on the board; {0, 0}: the shared slot */
 	/* The board slot of an address and port, asked once per endpoint of each port; {0, 0}:
 	 * shared. */
 	struct slot_gen (*endpoint_slot)(void *arg, const struct addr *);
+	/* The board slot of the limits of a port that has some; {0, 0}: none is left, no limits. */
+	struct slot_gen (*limit_slot)(void *arg, uint16_t port);
 	void *arg;
 };
 
@@ -67,5 +74,10 @@ must_use int compile_service(const struct unit_service *, uint32_t id, unit_id_f
 			     struct unit_bytes *ret);
 must_use int compile_namespace(const struct unit_namespace *, uint32_t id, struct unit_bytes *ret);
 void unit_bytes_fini(struct unit_bytes *);
+
+/* Which of these policies counts for a port of this Service: one that names the port by sectionName
+ * before one that does not, then the oldest, then the first by name; NULL: none is about it. */
+const struct row *policy_of_port(const struct row *const *policies, uint32_t n,
+				 const struct row *service, const struct row_service_port *);
 
 #endif

@@ -43,7 +43,8 @@ static const char *protocol(enum app_protocol p)
 	return (unsigned)p < countof(name) ? name[p] : "?";
 }
 
-static void dump_endpoint(struct dump *d, const struct vendpoint *e)
+static void dump_endpoint(struct dump *d, const struct vport *p, uint32_t i,
+			  const struct vendpoint *e)
 {
 	struct strbuf s = line(d);
 	char text[ADDR_TEXT];
@@ -52,6 +53,8 @@ static void dump_endpoint(struct dump *d, const struct vendpoint *e)
 		      e->ready ? " ready" : "", e->serving ? " serving" : "",
 		      e->terminating ? " terminating" : "");
 	add_slot(&s, e->slot);
+	if (p->weighted)
+		strbuf_printf(&s, " weight=%u", vport_weight(p, i));
 	if (e->zone.n)
 		add_name(&s, " zone=", e->zone);
 	if (e->node.n)
@@ -83,6 +86,24 @@ static void dump_rule(struct dump *d, const struct vrule *r)
 	}
 }
 
+static void dump_policy(struct dump *d, const struct vport *p)
+{
+	struct strbuf s = line(d);
+	struct vpolicy v;
+
+	if (!vport_policy(p, &v))
+		return;
+	add_name(&s, "    policy ", v.name);
+	strbuf_printf(&s, " balancer=%s connect=%u response=%u stall=%u tcp_idle=%u connections=%u requests=%u",
+		      balancer_name(v.balancer), v.connect_ms, v.response_ms, v.stall_ms,
+		      v.tcp_idle_ms, v.connections, v.requests);
+	if (v.connections || v.requests)
+		add_slot(&s, v.limit);
+	strbuf_printf(&s, " failures=%u base=%u max=%u percent=%u", v.eject_failures, v.eject_base_ms,
+		      v.eject_max_ms, v.eject_percent);
+	end(d, &s);
+}
+
 static void dump_port(struct dump *d, const struct vport *p)
 {
 	struct strbuf s = line(d);
@@ -95,10 +116,11 @@ static void dump_port(struct dump *d, const struct vport *p)
 	strbuf_printf(&s, " endpoints=%u ready=%u%s", p->endpoints, vport_ready(p),
 		      p->has_routes ? " routed" : "");
 	end(d, &s);
+	dump_policy(d, p);
 	for (uint32_t i = 0; vport_rule_at(p, i, &r); i++)
 		dump_rule(d, &r);
 	for (uint32_t i = 0; vport_endpoint(p, i, &e); i++)
-		dump_endpoint(d, &e);
+		dump_endpoint(d, p, i, &e);
 }
 
 static void dump_service(struct dump *d, const struct vservice *v)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* Ports of a Service and the endpoints behind each. */
+/* Ports of a Service, the endpoints behind each, and the policy of each. */
 #include "store/view/reader.h"
 
 static void port_at(const struct vservice *s, uint32_t i, const struct unit_port *p,
@@ -13,6 +13,8 @@ static void port_at(const struct vservice *s, uint32_t i, const struct unit_port
 		.port = p->port,
 		.protocol = (enum app_protocol)p->protocol,
 		.has_routes = p->has_routes,
+		.has_policy = p->policy != 0,
+		.weighted = p->sum != 0,
 		.endpoints = p->n_endpoints,
 	};
 }
@@ -92,4 +94,91 @@ uint32_t vport_ready_at(const struct vport *p, uint32_t n)
 {
 	(void)p;
 	return n; /* ready ones stand first */
+}
+
+/* ---- weights ---- */
+
+/* Of the endpoints up to i; 0: they are alike, or there are no more. */
+static uint32_t sum_at(const struct vport *p, uint32_t i)
+{
+	const struct unit_svc *s = vservice_svc(&p->service);
+	const struct unit_port *u = vport_unit(p);
+	const uint32_t *sum;
+
+	if (u == NULL || u->sum == 0 || i >= u->n_endpoints || u->sum > s->n_sums)
+		return 0;
+	sum = unit_item(vservice_unit(&p->service), s->sums, s->n_sums, sizeof *sum, u->sum - 1 + i);
+	return sum ? *sum : 0;
+}
+
+uint32_t vport_weight(const struct vport *p, uint32_t i)
+{
+	return p->weighted ? sum_at(p, i) - (i ? sum_at(p, i - 1) : 0) : VPORT_WEIGHT;
+}
+
+uint32_t vport_weights(const struct vport *p)
+{
+	uint32_t n = vport_ready(p);
+
+	return n ? sum_at(p, n - 1) : 0;
+}
+
+uint32_t vport_by_weight(const struct vport *p, uint32_t at)
+{
+	uint32_t lo = 0, hi = vport_ready(p);
+
+	/* The first whose sum is above. */
+	while (lo + 1 < hi) {
+		uint32_t mid = lo + (hi - lo - 1) / 2;
+
+		if (sum_at(p, mid) > at)
+			hi = mid + 1;
+		else
+			lo = mid + 1;
+	}
+	return lo;
+}
+
+/* ---- policies ---- */
+
+bool vport_policy(const struct vport *p, struct vpolicy *ret)
+{
+	struct slice unit = vservice_unit(&p->service);
+	const struct unit_svc *s = vservice_svc(&p->service);
+	const struct unit_port *port = vport_unit(p);
+	const struct unit_policy *u;
+
+	if (port == NULL || port->policy == 0)
+		return false;
+	u = unit_item(unit, s->policies, s->n_policies, sizeof *u, port->policy - 1);
+	if (u == NULL)
+		return false;
+	*ret = (struct vpolicy){
+		.name = unit_text(unit, u->name),
+		.balancer = (enum balancer)u->balancer,
+		.connect_ms = u->connect_ms,
+		.response_ms = u->response_ms,
+		.stall_ms = u->stall_ms,
+		.tcp_idle_ms = u->tcp_idle_ms,
+		.connections = u->connections,
+		.requests = u->requests,
+		.limit = { u->slot, u->gen },
+		.eject_failures = u->eject_failures,
+		.eject_percent = u->eject_percent,
+		.eject_base_ms = u->eject_base_ms,
+		.eject_max_ms = u->eject_max_ms,
+	};
+	return true;
+}
+
+const char *balancer_name(enum balancer b)
+{
+	static const char *const name[BALANCERS] = {
+		[BALANCER_DEFAULT] = "default",
+		[BALANCER_PEAK_EWMA] = "PeakEWMA",
+		[BALANCER_LEAST_REQUEST] = "LeastRequest",
+		[BALANCER_ROUND_ROBIN] = "RoundRobin",
+	};
+
+	return (unsigned)b < BALANCERS ? name[b] : "?";
 }

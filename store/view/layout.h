@@ -82,6 +82,8 @@ struct unit_svc {
 	uint32_t entries, n_entries;
 	uint32_t rules, n_rules;
 	uint32_t backends, n_backends;
+	uint32_t policies, n_policies;
+	uint32_t sums, n_sums; /* uint32_t[]: see unit_port.sum */
 };
 
 struct unit_port {
@@ -93,6 +95,9 @@ struct unit_port {
 	uint32_t n_ready;		/* the first n_ready of them */
 	uint32_t entry, n_entries;
 	uint32_t n_exact; /* the first n_exact of them */
+	uint32_t policy;  /* its number + 1; 0: none */
+	uint32_t sum;	  /* where sums of the weights of its endpoints begin, + 1: for each endpoint
+			   * that of all up to it; 0: they are all alike */
 };
 
 #define ENDPOINT_READY	     1u
@@ -131,6 +136,19 @@ struct unit_backend {
 	uint32_t weight;
 	uint16_t port;
 	uint16_t zero;
+};
+
+/* The TrafficPolicy of a port; 0 where it says nothing, but for ejection. */
+struct unit_policy {
+	uint32_t name; /* its namespace is the Service's */
+	uint8_t balancer; /* enum balancer */
+	uint8_t eject_failures;
+	uint8_t eject_percent;
+	uint8_t zero;
+	uint32_t connect_ms, response_ms, stall_ms, tcp_idle_ms;
+	uint32_t connections, requests;
+	uint32_t slot, gen; /* of the limits on the board */
+	uint32_t eject_base_ms, eject_max_ms;
 };
 
 struct unit_nspace {

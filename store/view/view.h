@@ -87,7 +87,8 @@ struct vport {
 	uint32_t index;
 	uint16_t port;
 	enum app_protocol protocol;
-	bool has_routes;
+	bool has_routes, has_policy;
+	bool weighted;			/* its endpoints have different weights */
 	uint32_t endpoints;		/* all of them, ready or not */
 };
 
@@ -110,6 +111,36 @@ bool vport_endpoint(const struct vport *, uint32_t i, struct vendpoint *ret);
 /* Position of the n-th ready endpoint (n < vport_ready): O(1). */
 uint32_t vport_ready(const struct vport *);
 uint32_t vport_ready_at(const struct vport *, uint32_t n);
+
+/* ---- weights ---- */
+
+#define VPORT_WEIGHT 100	/* of each, where they are alike */
+
+/* Of endpoint i. */
+uint32_t vport_weight(const struct vport *, uint32_t i);
+/* Of all ready ones together; 0: they are alike, and nobody needs the sum. */
+uint32_t vport_weights(const struct vport *);
+/* The ready one that at, of [0, vport_weights()), falls to: O(log n). */
+uint32_t vport_by_weight(const struct vport *, uint32_t at);
+
+/* ---- policies ---- */
+
+enum balancer { BALANCER_DEFAULT, BALANCER_PEAK_EWMA, BALANCER_LEAST_REQUEST, BALANCER_ROUND_ROBIN,
+		BALANCERS };
+
+struct vpolicy {			/* the TrafficPolicy of a port */
+	struct slice name;		/* its namespace is the Service's */
+	enum balancer balancer;
+	uint32_t connect_ms, response_ms, stall_ms, tcp_idle_ms;	/* 0: the knob */
+	uint32_t connections, requests;	/* 0: no limit */
+	struct slot_gen limit;		/* of the board; slot 0: no slot is left, so no limits */
+	uint32_t eject_failures;	/* in a row; 0: never */
+	uint32_t eject_percent, eject_base_ms, eject_max_ms;
+};
+
+/* false: none is about this port. */
+bool vport_policy(const struct vport *, struct vpolicy *ret);
+const char *balancer_name(enum balancer);	/* as a TrafficPolicy has it */
 
 /* ---- routes ---- */
 

@@ -39,10 +39,17 @@ static void read_all(const struct view *v)
 		if (vservice_vip(&s, 0, &vip))
 			view_service_by_vip(v, &vip, &s);
 		vservice_port(&s, 80, &p);
-		for (uint32_t k = 0; vservice_port_at(&s, k, &p); k++)
+		for (uint32_t k = 0; vservice_port_at(&s, k, &p); k++) {
+			struct vpolicy y;
+			uint32_t all = vport_weights(&p);
+
+			vport_policy(&p, &y);
+			if (vport_ready(&p))
+				must(vport_by_weight(&p, all / 2) < vport_ready(&p));
 			for (size_t m = 0; m < countof(paths); m++)
 				if (vport_match(&p, SLICE("GET"), paths[m], &r) == MATCH_RULE)
 					vrule_backend(&r, r.total_weight / 2, &b);
+		}
 	}
 }
 

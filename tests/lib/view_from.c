@@ -112,6 +112,12 @@ static struct slot_gen slot_of_endpoint(void *arg, const struct addr *a)
 	return (struct slot_gen){ 100u + a->port, 7 };
 }
 
+static struct slot_gen slot_of_limit(void *arg, uint16_t port)
+{
+	(void)arg;
+	return (struct slot_gen){ port, 9 };
+}
+
 /* ---- one line each ---- */
 
 static void say_namespace(struct world *w, const char *line, char **word, int n)
@@ -208,6 +214,7 @@ static void say_endpoint(struct world *w, const char *line, char **word, int n)
 	r->slice.ports->name = copy_of(port ? port + 1 : "", port ? strlen(port + 1) : 0);
 	r->slice.ports->port = e->addr.port;
 	r->slice.family = e->addr.family;
+	r->slice.weight = ROW_WEIGHT;
 	e->addr.port = 0;
 	e->n_addrs = 1;
 	e->ready = e->serving = true;
@@ -223,6 +230,8 @@ static void say_endpoint(struct world *w, const char *line, char **word, int n)
 			e->zone = copy_of(v, strlen(v));
 		else if ((v = value(word[i], "node")))
 			e->node = copy_of(v, strlen(v));
+		else if ((v = value(word[i], "weight")))
+			r->slice.weight = (uint16_t)atoi(v);
 		else
 			wrong(line, "what is %s?", word[i]);
 	}
@@ -255,6 +264,62 @@ static void say_route(struct world *w, const char *line, char **word, int n)
 			p->section = copy_of(rest, strlen(rest));
 		} else if ((v = value(word[i], "created"))) {
 			r->created_unix_ms = atoll(v);
+		} else {
+			wrong(line, "what is %s?", word[i]);
+		}
+	}
+}
+
+static void say_policy(struct world *w, const char *line, char **word, int n)
+{
+	static const char *const balancer[] = { "", "PeakEWMA", "LeastRequest", "RoundRobin" };
+	char *ns, *name;
+	struct row_policy *p;
+	struct row *r;
+
+	split_name(line, word[1], &ns, &name);
+	row_drop(w, ROW_POLICY, ns, name);
+	r = row_new(w, ROW_POLICY, ns, name);
+	p = &r->policy;
+	p->eject_failures = 5;
+	p->eject_percent = 50;
+	p->eject_base_ms = 1000;
+	p->eject_max_ms = 60000;
+	for (int i = 2; i < n; i++) {
+		const struct {
+			const char *key;
+			uint32_t *to;
+		} number[] = {
+			{ "connect", &p->connect_ms },	    { "response", &p->response_ms },
+			{ "stall", &p->stall_ms },	    { "tcp_idle", &p->tcp_idle_ms },
+			{ "connections", &p->connections }, { "requests", &p->requests },
+			{ "base", &p->eject_base_ms },	    { "max", &p->eject_max_ms },
+		};
+		const char *v = NULL;
+
+		for (size_t k = 0; k < countof(number) && !v; k++)
+			if ((v = value(word[i], number[k].key)))
+				*number[k].to = (uint32_t)atoi(v);
+		if (v)
+			continue;
+		if ((v = value(word[i], "target"))) {
+			struct row_target *t;
+			size_t at = strcspn(v, "#");
+
+			p->targets = more(p->targets, p->n_targets, sizeof *t);
+			t = &p->targets[p->n_targets++];
+			t->name = copy_of(v, at);
+			t->section = copy_of(v + at + (v[at] == '#'), strlen(v + at + (v[at] == '#')));
+		} else if ((v = value(word[i], "created"))) {
+			r->created_unix_ms = atoll(v);
+		} else if ((v = value(word[i], "failures"))) {
+			p->eject_failures = (uint8_t)atoi(v);
+		} else if ((v = value(word[i], "percent"))) {
+			p->eject_percent = (uint8_t)atoi(v);
+		} else if ((v = value(word[i], "balancer"))) {
+			for (size_t k = 1; k < countof(balancer); k++)
+				if (strcmp(v, balancer[k]) == 0)
+					p->balancer = (enum row_balancer)k;
 		} else {
 			wrong(line, "what is %s?", word[i]);
 		}
@@ -325,6 +390,8 @@ static void say_remove(struct world *w, const char *line, char **word, int n)
 		must(builder_remove_service(w->builder, slice_str(ns), slice_str(name)) == 0);
 	} else if (strcmp(word[1], "route") == 0) {
 		row_drop(w, ROW_HTTPROUTE, ns, name);
+	} else if (strcmp(word[1], "policy") == 0) {
+		row_drop(w, ROW_POLICY, ns, name);
 	} else if (strcmp(word[1], "endpoints") == 0) {
 		for (uint32_t i = 0; i < w->n_rows; i++)
 			if (w->rows[i]->kind == ROW_SLICE && strcmp(w->rows[i]->ns, ns) == 0 &&
@@ -360,6 +427,8 @@ static void say_line(struct world *w, const char *text, size_t len)
 		say_endpoint(w, line, word, n);
 	else if (n >= 2 && strcmp(word[0], "route") == 0)
 		say_route(w, line, word, n);
+	else if (n >= 2 && strcmp(word[0], "policy") == 0)
+		say_policy(w, line, word, n);
 	else if (strcmp(word[0], "rule") == 0)
 		say_rule(w, line, word, n);
 	else if (strcmp(word[0], "remove") == 0)
@@ -375,12 +444,16 @@ static void set_services(struct world *w)
 {
 	const struct row **slices = calloc(w->n_rows + 1, sizeof(struct row *));
 	const struct row **routes = calloc(w->n_rows + 1, sizeof(struct row *));
-	uint32_t n_routes = 0;
+	const struct row **policies = calloc(w->n_rows + 1, sizeof(struct row *));
+	uint32_t n_routes = 0, n_policies = 0;
 
+	must(policies != NULL);
 	must(slices != NULL && routes != NULL);
 	for (uint32_t i = 0; i < w->n_rows; i++)
 		if (w->rows[i]->kind == ROW_HTTPROUTE)
 			routes[n_routes++] = w->rows[i];
+		else if (w->rows[i]->kind == ROW_POLICY)
+			policies[n_policies++] = w->rows[i];
 	for (uint32_t i = 0; i < w->n_rows; i++) {
 		const struct row *s = w->rows[i];
 		uint32_t n_slices = 0;
@@ -400,11 +473,15 @@ static void set_services(struct world *w)
 						 .n_routes = n_routes,
 						 .slot = { (uint32_t)(s->generation >> 32),
 							   (uint32_t)s->generation },
+						 .policies = policies,
+						 .n_policies = n_policies,
 						 .endpoint_slot = slot_of_endpoint,
+						 .limit_slot = slot_of_limit,
 					 }) == 0);
 	}
 	free(slices);
 	free(routes);
+	free(policies);
 }
 
 /* What a worker does with a file. */

@@ -27,8 +27,6 @@
 #define BALANCE_SLOTS 4096
 #define BALANCE_TRIED 16
 
-enum balancer { BALANCER_PEAK_EWMA, BALANCER_LEAST_REQUEST, BALANCER_ROUND_ROBIN };
-
 struct balance {
 	struct board *board;	/* borrowed */
 	struct balance_port {

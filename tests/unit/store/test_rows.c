@@ -84,6 +84,15 @@ START_TEST(every_kind_is_freed_whole)
 					u->backends->name = strdup("f");
 				}
 				break;
+			case ROW_POLICY:
+				r->policy.n_targets = 2;
+				r->policy.targets =
+					full ? zeroed(2, sizeof *r->policy.targets) : NULL;
+				if (full) {
+					r->policy.targets[0].name = strdup("a");
+					r->policy.targets[1].section = strdup("b");
+				}
+				break;
 			case ROW_NAMESPACE:
 			case ROW_KINDS:
 				break;
@@ -98,7 +107,7 @@ END_TEST
 START_TEST(every_kind_has_the_name_of_its_resource)
 {
 	static const char *const want[ROW_KINDS] = { "Namespace", "Tenant", "Service",
-						     "EndpointSlice", "HTTPRoute" };
+						     "EndpointSlice", "HTTPRoute", "TrafficPolicy" };
 
 	for (int kind = 0; kind < ROW_KINDS; kind++)
 		ck_assert_str_eq(row_kind_name(kind), want[kind]);

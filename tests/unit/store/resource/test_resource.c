@@ -52,11 +52,16 @@ static void done(void)
 #define RULES  ROUTE PARENT "  rules:\n"
 #define TENANT                                                                                     \
 	"apiVersion: nodeproxy.io/v1alpha1\nkind: Tenant\nmetadata: {name: t}\nspec:\n"
+#define POLICY                                                                                     \
+	"apiVersion: nodeproxy.io/v1alpha1\nkind: TrafficPolicy\n"                                 \
+	"metadata: {name: p, namespace: shop}\nspec:\n"
+#define TARGET "  targetRefs: [{group: \"\", kind: Service, name: web}]\n"
 #define META "apiVersion: v1\nkind: Service\nspec: {clusterIP: None}\nmetadata:\n"
 #define NAMESPACE "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: shop\n"
 
 #define LABEL_RULE "must be at most 63 letters, digits, -, _ and ., the first and last a letter or digit"
 #define DNS_RULE   "must be at most 63 lower-case letters, digits and -, starting and ending with a letter or digit"
+#define DURATION_RULE "must be a duration like 500ms, 30s or 1h30m (at most four whole numbers of five digits, each with h, m, s or ms)"
 #define NOT_YET	   "not supported by this release"
 
 START_TEST(every_refusal_names_line_field_and_reason)
@@ -69,12 +74,12 @@ START_TEST(every_refusal_names_line_field_and_reason)
 		/* which kind */
 		{ "a text\n", 1, "", "must be a mapping with apiVersion, kind and metadata, not text" },
 		{ "- a\n", 1, "", "must be a mapping with apiVersion, kind and metadata, not a list" },
-		{ "\n{}\n", 2, "kind", "is required: one of Namespace, Tenant, Service, EndpointSlice, HTTPRoute" },
+		{ "\n{}\n", 2, "kind", "is required: one of Namespace, Tenant, Service, EndpointSlice, HTTPRoute, TrafficPolicy" },
 		{ "apiVersion: v1\nkind: Servce\n", 2, "kind", "\"Servce\" is not served by this release (did you mean Service?)" },
-		{ "apiVersion: apps/v1\nkind: Deployment\n", 2, "kind", "\"Deployment\" is not served by this release, only Namespace, Tenant, Service, EndpointSlice, HTTPRoute" },
-		{ "apiVersion: gateway.networking.k8s.io/v1\nkind: GRPCRoute\n", 2, "kind", "\"GRPCRoute\" is not served by this release, only Namespace, Tenant, Service, EndpointSlice, HTTPRoute" },
+		{ "apiVersion: apps/v1\nkind: Deployment\n", 2, "kind", "\"Deployment\" is not served by this release, only Namespace, Tenant, Service, EndpointSlice, HTTPRoute, TrafficPolicy" },
+		{ "apiVersion: gateway.networking.k8s.io/v1\nkind: GRPCRoute\n", 2, "kind", "\"GRPCRoute\" is not served by this release, only Namespace, Tenant, Service, EndpointSlice, HTTPRoute, TrafficPolicy" },
 		{ "apiVersion: v1\nkind: List\nitems: []\n", 2, "kind", "a List is not served: write each object as a document of its own, with --- lines between them" },
-		{ "apiVersion: v1\nkind: [a]\n", 2, "kind", "\"\" is not served by this release, only Namespace, Tenant, Service, EndpointSlice, HTTPRoute" },
+		{ "apiVersion: v1\nkind: [a]\n", 2, "kind", "\"\" is not served by this release, only Namespace, Tenant, Service, EndpointSlice, HTTPRoute, TrafficPolicy" },
 		{ "kind: Service\n", 1, "apiVersion", "is required: v1 for kind Service" },
 		{ "kind: Service\napiVersion: v2\n", 2, "apiVersion", "must be v1 for kind Service, not \"v2\"" },
 		{ "kind: HTTPRoute\napiVersion: gateway.networking.k8s.io/v1alpha2\n", 2, "apiVersion", "must be gateway.networking.k8s.io/v1 or gateway.networking.k8s.io/v1beta1 for kind HTTPRoute, not \"gateway.networking.k8s.io/v1alpha2\"" },
@@ -107,6 +112,37 @@ START_TEST(every_refusal_names_line_field_and_reason)
 		{ META "  name: a\n  generation: x\n", 6, "metadata.generation", "must be a whole number, not x" },
 		{ META "  name: a\n  generation: 017\n", 6, "metadata.generation", "must be a whole number, not 017" },
 		{ META "  name: a\n  uid: \"a\\nb\"\n", 6, "metadata.uid", "must not have control characters, not \"a?b\"" },
+
+		{ META "  name: a\n  annotations:\n    nodeproxy.io/weight: \"5\"\n", 7, "metadata.annotations[nodeproxy.io/weight]", "is for EndpointSlices only" },
+
+		/* TrafficPolicy */
+		{ POLICY "  loadBalancer: {type: RoundRobin}\n", 4, "spec.targetRefs", "is required: the Services it is about, of its own namespace" },
+		{ POLICY "  targetRefs: []\n", 5, "spec.targetRefs", "must have at least 1 entry" },
+		{ POLICY "  targetRefs:\n  - {kind: Service, name: web}\n", 6, "spec.targetRefs[0].group", "is required: must be \"\", the group of Service" },
+		{ POLICY "  targetRefs:\n  - {group: apps, kind: Service, name: web}\n", 6, "spec.targetRefs[0].group", "must be \"\", the group of Service, not \"apps\"" },
+		{ POLICY "  targetRefs:\n  - {group: \"\", kind: HTTPRoute, name: web}\n", 6, "spec.targetRefs[0].kind", "HTTPRoute is not supported by this release: only Service" },
+		{ POLICY "  targetRefs:\n  - {group: \"\", kind: Service, name: web, namespace: x}\n", 6, "spec.targetRefs[0].namespace", "unknown field" },
+		{ POLICY "  targetRefs:\n  - {group: \"\", kind: Service, name: web, sectionName: a}\n  - {group: \"\", kind: Service, name: web, sectionName: a}\n", 7, "spec.targetRefs[1]", "is the same as targetRefs[0]" },
+		{ POLICY TARGET "  loadBalancer: {}\n", 6, "spec.loadBalancer.type", "is required: PeakEWMA: of two at random the one that is likely to be done first; LeastRequest: of two at random the one with less in flight; RoundRobin: in turn. Without a policy HTTP is PeakEWMA, everything else LeastRequest" },
+		{ POLICY TARGET "  loadBalancer:\n    type: Maglev\n", 7, "spec.loadBalancer.type", "Maglev is not supported by this release: only PeakEWMA, LeastRequest or RoundRobin" },
+		{ POLICY TARGET "  loadBalancer:\n    type: Random\n", 7, "spec.loadBalancer.type", "Random is not supported by this release: only PeakEWMA, LeastRequest or RoundRobin" },
+		{ POLICY TARGET "  loadBalancer:\n    type: roundrobin\n", 7, "spec.loadBalancer.type", "must be PeakEWMA, LeastRequest or RoundRobin, not \"roundrobin\"" },
+		{ POLICY TARGET "  timeouts:\n    connect: 2\n", 7, "spec.timeouts.connect", DURATION_RULE ", not 2" },
+		{ POLICY TARGET "  timeouts:\n    connect: 1.5s\n", 7, "spec.timeouts.connect", DURATION_RULE ", not 1.5s" },
+		{ POLICY TARGET "  timeouts:\n    connect: 1m1\n", 7, "spec.timeouts.connect", DURATION_RULE ", not 1m1" },
+		{ POLICY TARGET "  timeouts:\n    connect: 0s\n", 7, "spec.timeouts.connect", "must be from 10ms to 10m, not 0s" },
+		{ POLICY TARGET "  timeouts:\n    connect: 10m1ms\n", 7, "spec.timeouts.connect", "must be from 10ms to 10m, not 10m1ms" },
+		{ POLICY TARGET "  timeouts:\n    response: 24h1s\n", 7, "spec.timeouts.response", "must be from 10ms to 24h, not 24h1s" },
+		{ POLICY TARGET "  timeouts:\n    stall: 9ms\n", 7, "spec.timeouts.stall", "must be from 10ms to 24h, not 9ms" },
+		{ POLICY TARGET "  timeouts:\n    tcpIdle: 99999h\n", 7, "spec.timeouts.tcpIdle", "must be from 10ms to 168h, not 99999h" },
+		{ POLICY TARGET "  timeouts:\n    idle: 1s\n", 7, "spec.timeouts.idle", "unknown field (did you mean tcpIdle?)" },
+		{ POLICY TARGET "  limits:\n    connections: 0\n", 7, "spec.limits.connections", "must be from 1 to 1000000, not 0" },
+		{ POLICY TARGET "  limits:\n    requests: 1000001\n", 7, "spec.limits.requests", "must be from 1 to 1000000, not 1000001" },
+		{ POLICY TARGET "  ejection:\n    consecutiveFailures: 256\n", 7, "spec.ejection.consecutiveFailures", "must be from 0 to 255, not 256" },
+		{ POLICY TARGET "  ejection:\n    maxPercent: 0\n", 7, "spec.ejection.maxPercent", "must be from 1 to 100, not 0" },
+		{ POLICY TARGET "  ejection:\n    baseTime: 2s\n    maxTime: 1s\n", 8, "spec.ejection.maxTime", "must be at least baseTime, 2s" },
+		{ POLICY TARGET "  ejection:\n    baseTime: 2h\n", 7, "spec.ejection.baseTime", "must be from 10ms to 1h, not 2h" },
+		{ POLICY TARGET "  retries: 3\n", 6, "spec.retries", "unknown field" },
 
 		/* Namespace */
 		{ NAMESPACE "  namespace: x\n", 5, "metadata.namespace", "a Namespace is in no namespace: leave it out" },
@@ -445,6 +481,74 @@ START_TEST(a_route_becomes_a_row)
 }
 END_TEST
 
+START_TEST(a_policy_becomes_a_row)
+{
+	const struct row_policy *p;
+
+	p = &accepted(POLICY
+		      "  targetRefs:\n  - {group: \"\", kind: Service, name: web, sectionName: a}\n"
+		      "  - {group: \"\", kind: Service, name: web}\n"
+		      "  loadBalancer: {type: LeastRequest}\n"
+		      "  timeouts: {connect: 2s, response: 1m30s, stall: 250ms, tcpIdle: 168h}\n"
+		      "  limits: {connections: 100, requests: 500}\n"
+		      "  ejection: {consecutiveFailures: 0, baseTime: 2m, maxTime: 2m, maxPercent: 100}\n")->policy;
+	ck_assert_uint_eq(p->n_targets, 2);
+	ck_assert_str_eq(p->targets[0].name, "web");
+	ck_assert_str_eq(p->targets[0].section, "a");
+	ck_assert_str_eq(p->targets[1].section, "");
+	ck_assert_int_eq(p->balancer, ROW_LEAST_REQUEST);
+	ck_assert_uint_eq(p->connect_ms, 2000);
+	ck_assert_uint_eq(p->response_ms, 90000);
+	ck_assert_uint_eq(p->stall_ms, 250);
+	ck_assert_uint_eq(p->tcp_idle_ms, 604800000);
+	ck_assert_uint_eq(p->connections, 100);
+	ck_assert_uint_eq(p->requests, 500);
+	ck_assert_uint_eq(p->eject_failures, 0);
+	ck_assert_uint_eq(p->eject_base_ms, 120000);
+	ck_assert_uint_eq(p->eject_max_ms, 120000);
+	ck_assert_uint_eq(p->eject_percent, 100);
+	/* What is not written is the knob's, or what holds without a policy. */
+	p = &accepted(POLICY TARGET)->policy;
+	ck_assert_int_eq(p->balancer, ROW_BALANCER_NONE);
+	ck_assert_uint_eq(p->connect_ms | p->response_ms | p->stall_ms | p->tcp_idle_ms, 0);
+	ck_assert_uint_eq(p->connections | p->requests, 0);
+	ck_assert_uint_eq(p->eject_failures, 5);
+	ck_assert_uint_eq(p->eject_base_ms, 1000);
+	ck_assert_uint_eq(p->eject_max_ms, 60000);
+	ck_assert_uint_eq(p->eject_percent, 50);
+	p = &accepted(POLICY TARGET "  ejection: {baseTime: 5m}\n")->policy;
+	ck_assert_uint_eq(p->eject_max_ms, 300000);
+	done();
+}
+END_TEST
+
+START_TEST(the_weight_of_a_slice_is_that_of_each_of_its_endpoints)
+{
+#define WEIGHT(w)                                                                                  \
+	"apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: IPv4\nmetadata:\n"      \
+	"  name: s\n  labels: {kubernetes.io/service-name: web}\n  annotations:\n"                  \
+	"    nodeproxy.io/weight: " w "\n"
+	static const char *const bad[] = { "\"0\"", "\"1001\"", "\"\"", "\" 5\"", "\"1.5\"", "a" };
+
+	ck_assert_uint_eq(accepted(SLICE_TOP)->slice.weight, 100);
+	ck_assert_uint_eq(accepted(WEIGHT("\"1\""))->slice.weight, 1);
+	ck_assert_uint_eq(accepted(WEIGHT("\"1000\""))->slice.weight, 1000);
+	ck_assert_int_eq(first(WEIGHT("5")), 1);
+	ck_assert_str_eq(no->reason, "must be text: write \"5\" in quotes");
+	for (size_t i = 0; i < countof(bad); i++) {
+		char yaml[512];
+
+		snprintf(yaml, sizeof yaml, WEIGHT("%s"), bad[i]);
+		ck_assert_int_eq(first(yaml), 1);
+		ck_assert_ptr_nonnull(no);
+		ck_assert_uint_eq(no->line, 8);
+		ck_assert_str_eq(no->field, "metadata.annotations[nodeproxy.io/weight]");
+		ck_assert_ptr_nonnull(strstr(no->reason, "must be a whole number from 1 to 1000, not "));
+	}
+	done();
+}
+END_TEST
+
 START_TEST(tenants_and_namespaces_become_rows)
 {
 	const struct row *r = accepted(TENANT "  namespaces: [a, b]\n  weight: 20\n"
@@ -552,6 +656,7 @@ END_TEST
 
 UNIT_TESTS("resource", every_refusal_names_line_field_and_reason,
 	   a_refusal_says_whose_document_it_was, limits_across_entries_hold, a_service_becomes_a_row,
-	   a_slice_becomes_a_row, a_route_becomes_a_row, tenants_and_namespaces_become_rows,
+	   a_slice_becomes_a_row, a_route_becomes_a_row,
+	   a_policy_becomes_a_row, the_weight_of_a_slice_is_that_of_each_of_its_endpoints, tenants_and_namespaces_become_rows,
 	   canonical_json_and_digest_name_what_was_asked_for, one_bad_document_blocks_no_other,
 	   a_file_that_is_too_large_is_one_refusal)

@@ -69,6 +69,45 @@ START_TEST(quantities_are_those_of_kubernetes_rounded_up)
 }
 END_TEST
 
+START_TEST(durations_are_those_of_gep_2257)
+{
+	static const struct {
+		const char *text;
+		bool ok;
+		uint32_t ms;
+		const char *again;
+	} row[] = {
+		{ "0h", true, 0, "0s" },	     { "0h0m0s", true, 0, "0s" },
+		{ "150m", true, 9000000, "2h30m" },  { "7230s", true, 7230000, "2h30s" },
+		{ "10s30m1h", true, 5410000, "1h30m10s" },
+		{ "100ms200ms300ms", true, 600, "600ms" },
+		{ "1h1m1s1ms", true, 3661001, "1h1m1s1ms" },
+		{ "00001s", true, 1000, "1s" },	     { "1s1s", true, 2000, "2s" },
+		{ "99999h", true, UINT32_MAX, "1193h2m47s295ms" },
+		{ "99999h99999h99999h99999h", true, UINT32_MAX, "1193h2m47s295ms" },
+		{ "1", false, 0, "" },		     { "1m1", false, 0, "" },
+		{ "1d", false, 0, "" },		     { "1h30m10s20ms50h", false, 0, "" },
+		{ "999999h", false, 0, "" },	     { "1.5h", false, 0, "" },
+		{ "-15m", false, 0, "" },	     { "", false, 0, "" },
+		{ "s", false, 0, "" },		     { "1 s", false, 0, "" },
+		{ "1S", false, 0, "" },		     { "1msm", false, 0, "" },
+		{ "1s ", false, 0, "" },	     { "+1s", false, 0, "" },
+		{ "18446744073709551616ms", false, 0, "" },
+	};
+
+	for (size_t i = 0; i < countof(row); i++) {
+		char text[SCHEMA_DURATION_TEXT];
+		uint32_t ms = 77;
+
+		ck_assert_msg(schema_duration(slice_str(row[i].text), &ms) == row[i].ok, "%s",
+			      row[i].text);
+		ck_assert_msg(ms == (row[i].ok ? row[i].ms : 77), "%s: %u", row[i].text, ms);
+		if (row[i].ok)
+			ck_assert_str_eq(schema_duration_text(ms, text), row[i].again);
+	}
+}
+END_TEST
+
 START_TEST(every_row_can_be_explained)
 {
 	const struct schema_field *f;
@@ -105,4 +144,5 @@ START_TEST(every_row_can_be_explained)
 END_TEST
 
 UNIT_TESTS("schema", times_are_rfc_3339, quantities_are_those_of_kubernetes_rounded_up,
+	   durations_are_those_of_gep_2257,
 	   every_row_can_be_explained)

@@ -339,6 +339,111 @@ START_TEST(a_route_is_in_the_unit_of_the_service_it_is_attached_to)
 }
 END_TEST
 
+#define POLICY(name, target, more)                                                                 \
+	"apiVersion: nodeproxy.io/v1alpha1\nkind: TrafficPolicy\n"                                 \
+	"metadata: {name: " name ", namespace: shop}\n"                                            \
+	"spec: {targetRefs: [" target "], " more "}\n---\n"
+#define TO(more) "{group: \"\", kind: Service, name: web" more "}"
+
+/* The condition of one policy, in the report. */
+static void assert_condition(struct world *w, const char *name, const char *want)
+{
+	char *text = report_text(w, NULL), key[128], *at, *end;
+
+	snprintf(key, sizeof key, "{\"kind\":\"TrafficPolicy\",\"namespace\":\"shop\",\"name\":\"%s\"",
+		 name);
+	at = strstr(text, key);
+	ck_assert_msg(at != NULL, "%s", text);
+	end = strchr(at, '\n');
+	if (end)
+		*end = 0;
+	ck_assert_msg(strstr(at, want) != NULL, "%s: %s", want, at);
+	free(text);
+}
+
+START_TEST(a_policy_says_for_which_ports_it_counts)
+{
+	struct world w;
+
+	world_init(&w, "");
+	tell(&w, "p.yaml", POLICY("old", TO(""), "timeouts: {connect: 1s}"));
+	ck_assert(settle(&w));
+	assert_condition(&w, "old", "\"status\":{\"ancestors\":[{\"ancestorRef\":{\"group\":\"\",\"kind\":\"Service\","
+				    "\"namespace\":\"shop\",\"name\":\"web\"},\"controllerName\":"
+				    "\"nodeproxy.io/nodeproxy\",\"conditions\":[{\"type\":\"Accepted\","
+				    "\"status\":\"False\",\"reason\":\"TargetNotFound\",\"message\":"
+				    "\"Service shop/web does not exist\"");
+	/* The Service comes; the policy was not written again. */
+	tell(&w, "a.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\n"
+			   "spec: {clusterIP: 10.0.0.1, ports: [{name: main, port: 80}, {name: more, port: 81}]}\n");
+	ck_assert(settle(&w));
+	assert_condition(&w, "old", "\"status\":\"True\",\"reason\":\"Accepted\",\"message\":\"\"");
+	ck_assert(serves(&w, "policy \"old\"") || serves(&w, "policy old"));
+	/* Another one for one of its ports: the first still counts for the other. */
+	tell(&w, "q.yaml", POLICY("port", TO(", sectionName: main"), "limits: {requests: 3}"));
+	ck_assert(settle(&w));
+	assert_condition(&w, "port", "\"status\":\"True\",\"reason\":\"Accepted\",\"message\":\"\"");
+	assert_condition(&w, "old", "\"status\":\"True\",\"reason\":\"Accepted\",\"message\":"
+				    "\"another policy counts for port 80: TrafficPolicy shop/port\"");
+	ck_assert_uint_eq(w.model.slot[SLOT_LIMIT].taken, 1);
+	/* A younger one of the same kind loses everywhere. */
+	tell(&w, "r.yaml", "apiVersion: nodeproxy.io/v1alpha1\nkind: TrafficPolicy\n"
+			   "metadata: {name: a, namespace: shop, creationTimestamp: 2026-01-01T00:00:00Z}\n"
+			   "spec: {targetRefs: [" TO("") "," TO(", sectionName: nothing") "]}\n");
+	ck_assert(settle(&w));
+	assert_condition(&w, "a", "\"status\":\"False\",\"reason\":\"Conflicted\",\"message\":\"another policy "
+				  "counts instead: port 80: TrafficPolicy shop/port, port 81: TrafficPolicy shop/old\"");
+	assert_condition(&w, "a", "\"reason\":\"TargetNotFound\",\"message\":\"Service shop/web has no TCP port named nothing\"");
+	/* They go: what is left counts. */
+	model_gone(&w.model, "p.yaml");
+	model_gone(&w.model, "q.yaml");
+	ck_assert(settle(&w));
+	assert_condition(&w, "a", "\"status\":\"True\",\"reason\":\"Accepted\",\"message\":\"\"");
+	ck_assert_uint_eq(w.model.slot[SLOT_LIMIT].taken, 0);
+	/* A wrong version leaves the last good one. */
+	tell(&w, "r.yaml", POLICY("a", TO(""), "timeouts: {connect: 0s}"));
+	(void)settle(&w);
+	assert_condition(&w, "a", "\"status\":\"False\",\"reason\":\"Invalid\"");
+	ck_assert(serves(&w, "connect=0 "));
+	world_fini(&w);
+}
+END_TEST
+
+START_TEST(limits_keep_their_slot_and_too_many_are_said)
+{
+	struct world w;
+	struct slot_gen was = { 0 };
+
+	world_init(&w, "");
+	tell(&w, "a.yaml", WEB);
+	tell(&w, "p.yaml", POLICY("p", TO(""), "limits: {connections: 1}"));
+	for (int i = 0; i < 2; i++) {
+		struct vservice s;
+		struct vport p;
+		struct vpolicy y;
+
+		ck_assert(settle(&w));
+		ck_assert(view_service_by_name(w.view, SLICE("shop"), SLICE("web"), &s));
+		ck_assert(vservice_port(&s, 80, &p) && vport_policy(&p, &y));
+		ck_assert_uint_ne(y.limit.slot, 0);
+		if (i)		/* another number, the same count */
+			ck_assert(y.limit.slot == was.slot && y.limit.gen == was.gen);
+		ck_assert_uint_eq(y.connections, (uint32_t)i + 1);
+		was = y.limit;
+		tell(&w, "p.yaml", POLICY("p", TO(""), "limits: {connections: 2}"));
+	}
+	world_fini(&w);
+	world_init(&w, "");
+	while (slots_take(&w.model.slot[SLOT_LIMIT]).slot)
+		;
+	tell(&w, "a.yaml", WEB);
+	tell(&w, "p.yaml", POLICY("p", TO(""), "limits: {connections: 1}"));
+	ck_assert(settle(&w));
+	assert_condition(&w, "p", "\"status\":\"False\",\"reason\":\"Pending\",\"message\":\"the limits are not kept");
+	world_fini(&w);
+}
+END_TEST
+
 START_TEST(a_namespace_belongs_to_the_first_tenant_that_lists_it)
 {
 	struct world w;
@@ -417,6 +522,9 @@ static void random_place(char *out, size_t n)
 		ROUTE("r", "a", "/x", "b"), ROUTE("r", "b", "/y", "c"), ROUTE("q", "a", "/x/y", "nil"),
 		TENANT("t", "shop"), TENANT("u", "shop, bank"), TENANT("v", "bank"),
 		"apiVersion: v1\nkind: Namespace\nmetadata: {name: bank}\n---\n",
+		POLICY("p", "{group: \"\", kind: Service, name: a}", "limits: {requests: 1}"),
+		POLICY("p", "{group: \"\", kind: Service, name: b}", "timeouts: {stall: 1s}"),
+		POLICY("q", "{group: \"\", kind: Service, name: a}", "limits: {connections: 2}"),
 	};
 	unsigned docs = rand_below(6);
 
@@ -484,5 +592,6 @@ UNIT_TESTS("model", two_documents_are_enough_to_serve,
 	   a_service_without_address_gets_one_in_the_range_and_always_the_same,
 	   of_two_services_that_collide_the_later_name_is_refused, routes_say_why_they_do_not_work,
 	   a_route_is_in_the_unit_of_the_service_it_is_attached_to,
+	   a_policy_says_for_which_ports_it_counts, limits_keep_their_slot_and_too_many_are_said,
 	   a_namespace_belongs_to_the_first_tenant_that_lists_it, a_rebuilt_view_is_the_same_view,
 	   any_history_gives_the_view_that_its_last_state_alone_gives)

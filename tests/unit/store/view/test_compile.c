@@ -183,8 +183,123 @@ START_TEST(texts_are_stored_once)
 }
 END_TEST
 
+static struct vport first_port(const struct view *v)
+{
+	struct vservice s;
+	struct vport p;
+
+	ck_assert(view_service_by_name(v, SLICE("shop"), SLICE("web"), &s));
+	ck_assert(vservice_port_at(&s, 0, &p));
+	return p;
+}
+
+START_TEST(endpoints_have_weights_where_they_differ)
+{
+	struct view *v = view_from("service shop/web port=80\n"
+				   "endpoint shop/web 10.0.0.1:80 weight=300\n"
+				   "endpoint shop/web 10.0.0.2:80\n"
+				   "endpoint shop/web 10.0.0.3:80 weight=1000 notready\n"
+				   "endpoint shop/web 10.0.0.4:80 weight=200\n"
+				   "endpoint shop/web 10.0.0.4:80 weight=50\n");
+	static const uint32_t weight[] = { 300, 100, 200, 1000 };
+	uint32_t seen[3] = { 0 };
+	struct vport p = first_port(v);
+
+	ck_assert(p.weighted);
+	for (uint32_t i = 0; i < countof(weight); i++)
+		ck_assert_uint_eq(vport_weight(&p, i), weight[i]);
+	ck_assert_uint_eq(vport_weights(&p), 600);	/* of those that are ready */
+	for (uint32_t at = 0; at < 600; at++) {
+		uint32_t n = vport_by_weight(&p, at);
+
+		ck_assert_uint_lt(n, 3);
+		seen[n]++;
+	}
+	for (uint32_t i = 0; i < 3; i++)
+		ck_assert_uint_eq(seen[i], weight[i]);
+	view_unref(v);
+	v = view_from("service shop/web port=80\n"
+		      "endpoint shop/web 10.0.0.1:80 weight=300\n"
+		      "endpoint shop/web 10.0.0.2:80 weight=300\n");
+	p = first_port(v);
+	ck_assert(!p.weighted);
+	ck_assert_uint_eq(vport_weights(&p), 0);
+	ck_assert_uint_eq(vport_weight(&p, 0), VPORT_WEIGHT);
+	view_unref(v);
+}
+END_TEST
+
+/* Name of the policy of port 80 (main) or 81 (more) of shop/web. */
+static void assert_policy(const char *policies, unsigned port, const char *want)
+{
+	struct world *w = world_new();
+	const struct view *v;
+	struct vservice s;
+	struct vport p;
+	struct vpolicy y;
+
+	world_say(w, "service shop/web port=80/main port=81/more\n");
+	v = world_say(w, policies);
+	ck_assert(view_service_by_name(v, SLICE("shop"), SLICE("web"), &s));
+	ck_assert(vservice_port(&s, (uint16_t)port, &p));
+	ck_assert_int_eq(vport_policy(&p, &y), want != NULL);
+	ck_assert_int_eq(p.has_policy, want != NULL);
+	if (want)
+		ck_assert_msg(slice_eq(y.name, slice_str(want)), "%s", policies);
+	world_free(&w);
+}
+
+START_TEST(of_policies_that_are_about_a_port_one_counts_as_a_whole)
+{
+	/* The name of the port, then age, then the name; never by the order they come in. */
+	static const char by_port[] = "policy shop/a target=web created=5\n"
+				      "policy shop/b target=web#main created=9\n"
+				      "policy shop/c target=web#main created=8\n";
+	static const char same_age[] = "policy shop/z target=web created=7\n"
+				       "policy shop/y target=web created=7\n";
+	struct world *w = world_new();
+	struct vpolicy y;
+	struct vport p;
+
+	assert_policy(by_port, 80, "c");
+	assert_policy(by_port, 81, "a");
+	assert_policy(same_age, 80, "y");
+	assert_policy("policy other/a target=web\n", 80, NULL);
+	assert_policy("policy shop/a target=webb\npolicy shop/b target=web#mai\n", 80, NULL);
+	assert_policy("policy shop/a target=web#main\n", 81, NULL);
+	assert_policy("policy shop/a target=web#main target=web\n", 81, "a");
+
+	/* The winner's values and nothing of the loser's. */
+	p = first_port(world_say(w, "service shop/web port=80/main\n"
+				    "policy shop/a target=web connect=10 requests=5\n"
+				    "policy shop/b target=web#main response=20 connections=3 "
+				    "balancer=RoundRobin failures=0 base=7 max=8 percent=9\n"));
+	ck_assert(vport_policy(&p, &y));
+	ck_assert_int_eq(y.balancer, BALANCER_ROUND_ROBIN);
+	ck_assert_uint_eq(y.connect_ms | y.stall_ms | y.tcp_idle_ms | y.requests, 0);
+	ck_assert_uint_eq(y.response_ms, 20);
+	ck_assert_uint_eq(y.connections, 3);
+	ck_assert_uint_eq(y.limit.slot, 80);
+	ck_assert_uint_eq(y.eject_failures, 0);
+	ck_assert_uint_eq(y.eject_base_ms, 7);
+	ck_assert_uint_eq(y.eject_max_ms, 8);
+	ck_assert_uint_eq(y.eject_percent, 9);
+	/* Gone: the other one, which has other limits; then none. */
+	p = first_port(world_say(w, "remove policy shop/b\n"));
+	ck_assert(vport_policy(&p, &y));
+	ck_assert_uint_eq(y.connect_ms, 10);
+	ck_assert_uint_eq(y.connections, 0);
+	ck_assert_uint_eq(y.requests, 5);
+	p = first_port(world_say(w, "remove policy shop/a\n"));
+	ck_assert(!vport_policy(&p, &y));
+	world_free(&w);
+}
+END_TEST
+
 UNIT_TESTS("compile", ready_endpoints_come_first_then_by_address,
 	   an_address_listed_twice_is_one_endpoint,
 	   a_slice_port_belongs_to_the_service_port_of_its_name, a_dual_stack_pod_is_one_endpoint,
 	   only_tcp_ports_are_in_the_view, the_order_of_rows_does_not_matter,
-	   a_row_of_another_kind_is_not_a_service, texts_are_stored_once)
+	   a_row_of_another_kind_is_not_a_service, texts_are_stored_once,
+	   endpoints_have_weights_where_they_differ,
+	   of_policies_that_are_about_a_port_one_counts_as_a_whole)

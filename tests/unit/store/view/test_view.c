@@ -227,6 +227,52 @@ START_TEST(a_spoiled_unit_refuses_the_base)
 }
 END_TEST
 
+START_TEST(a_spoiled_policy_refuses_the_base)
+{
+	size_t n;
+	uint8_t *p = base_bytes("service shop/web port=80\nendpoint shop/web 10.0.0.1:80\n"
+				"endpoint shop/web 10.0.0.2:80 weight=7\n"
+				"policy shop/p target=web connections=5 requests=6\n", &n);
+	const struct view_head *h = (const struct view_head *)p;
+	const struct view_dir *d = (const struct view_dir *)(p + h->dir);
+	struct unit_svc *s = (struct unit_svc *)(p + d[0].at);
+	struct unit_port *port = (struct unit_port *)(p + d[0].at + s->ports);
+	struct unit_policy *y = (struct unit_policy *)(p + d[0].at + s->policies);
+	uint32_t *spot[] = { &y->name, &y->connect_ms, &y->response_ms, &y->stall_ms,
+			     &y->tcp_idle_ms, &y->connections, &y->requests, &y->eject_base_ms,
+			     &y->eject_max_ms, &port->policy, &port->sum, &s->n_policies,
+			     &s->n_sums, &s->policies, &s->sums };
+	struct view *v;
+
+	ck_assert_uint_eq(s->n_policies, 1);
+	ck_assert_uint_eq(s->n_sums, 2);
+	for (size_t i = 0; i < countof(spot); i++) {
+		uint32_t keep = *spot[i];
+
+		*spot[i] = 0x7fffffff;
+		ck_assert_int_eq(open_bytes(p, n, 100, &v), 0);
+		ck_assert_msg(view_check_step(v, 1000000) == -EBADMSG, "spot %zu", i);
+		view_unref(v);
+		*spot[i] = keep;
+	}
+	for (int i = 0; i < 4; i++) {
+		struct unit_policy keep = *y;
+
+		y->balancer = i == 0 ? BALANCERS : y->balancer;
+		y->eject_percent = i == 1 ? 0 : i == 2 ? 101 : y->eject_percent;
+		y->zero = i == 3;
+		ck_assert_int_eq(open_bytes(p, n, 100, &v), 0);
+		ck_assert_msg(view_check_step(v, 1000000) == -EBADMSG, "byte %d", i);
+		view_unref(v);
+		*y = keep;
+	}
+	ck_assert_int_eq(open_bytes(p, n, 100, &v), 0);
+	ck_assert_int_eq(view_check_step(v, 1000000), 1);
+	view_unref(v);
+	free(p);
+}
+END_TEST
+
 START_TEST(a_directory_out_of_order_refuses_the_base)
 {
 	size_t n;
@@ -396,7 +442,8 @@ END_TEST
 UNIT_TESTS("view", a_view_shows_what_was_said, an_overlay_replaces_adds_and_removes,
 	   a_removed_service_can_come_back_in_an_overlay, an_unknown_namespace_is_its_own_tenant,
 	   an_unsealed_file_is_refused, a_file_that_was_not_announced_is_refused,
-	   a_spoiled_unit_refuses_the_base, a_directory_out_of_order_refuses_the_base,
+	   a_spoiled_unit_refuses_the_base, a_spoiled_policy_refuses_the_base,
+	   a_directory_out_of_order_refuses_the_base,
 	   a_full_index_refuses_the_base, a_base_is_checked_in_slices,
 	   an_overlay_waits_for_its_base, an_overlay_on_another_base_is_stale,
 	   an_overlay_that_would_take_long_to_verify_is_refused, a_large_base_is_unmapped_in_pieces)

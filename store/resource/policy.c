@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* TrafficPolicy, attached to Services of its own namespace (GEP-713, direct). */
+#include "store/resource/make.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define EJECT_FAILURES 5
+#define EJECT_BASE_MS  1000
+#define EJECT_MAX_MS   60000
+#define EJECT_PERCENT  50
+
+static int target(struct judge *j, const struct doc_node *m, struct row_policy *p)
+{
+	uint32_t at = p->n_targets++;
+	struct row_target *t = &p->targets[at];
+	char where[64];
+	int e;
+
+	snprintf(where, sizeof where, "spec.targetRefs[%u]", at);
+	e = make_must_be_service(j, m, where);
+	if (e < 0)
+		return e;
+	t->name = make_text(m, "name", "");
+	t->section = make_text(m, "sectionName", "");
+	if (t->name == NULL || t->section == NULL)
+		return -ENOMEM;
+	judge_field(j, "%s", where);
+	for (uint32_t i = 0; i < at; i++)
+		if (strcmp(t->name, p->targets[i].name) == 0 &&
+		    strcmp(t->section, p->targets[i].section) == 0)
+			return judge_refuse(j, m->line, "is the same as targetRefs[%u]", i);
+	return 0;
+}
+
+static enum row_balancer balancer(const struct doc_node *spec)
+{
+	struct slice type = make_slice_of(doc_get(spec, "loadBalancer"), "type");
+
+	return slice_eq(type, SLICE("PeakEWMA"))     ? ROW_PEAK_EWMA :
+	       slice_eq(type, SLICE("LeastRequest")) ? ROW_LEAST_REQUEST :
+	       slice_eq(type, SLICE("RoundRobin"))   ? ROW_ROUND_ROBIN :
+						       ROW_BALANCER_NONE;
+}
+
+static int ejection(struct judge *j, const struct doc_node *m, struct row_policy *p)
+{
+	char base[SCHEMA_DURATION_TEXT];
+
+	p->eject_failures = (uint8_t)make_number(m, "consecutiveFailures", EJECT_FAILURES);
+	p->eject_percent = (uint8_t)make_number(m, "maxPercent", EJECT_PERCENT);
+	p->eject_base_ms = make_duration(m, "baseTime", EJECT_BASE_MS);
+	p->eject_max_ms = make_duration(m, "maxTime",
+					max_of(p->eject_base_ms, (uint32_t)EJECT_MAX_MS));
+	judge_field(j, "spec.ejection.maxTime");
+	if (p->eject_max_ms < p->eject_base_ms)
+		return judge_refuse(j, doc_get(m, "maxTime")->line, "must be at least baseTime, %s",
+				    schema_duration_text(p->eject_base_ms, base));
+	return 0;
+}
+
+int make_policy(struct judge *j, const struct doc_node *root, struct row *r)
+{
+	const struct doc_node *spec = doc_get(root, "spec"), *list = doc_get(spec, "targetRefs");
+	const struct doc_node *times = doc_get(spec, "timeouts"), *limits = doc_get(spec, "limits");
+	struct row_policy *p = &r->policy;
+
+	if (make_array(list->n, &p->targets) < 0)
+		return -ENOMEM;
+	for (const struct doc_node *m = list->first; m; m = m->next) {
+		int e = target(j, m, p);
+
+		if (e < 0)
+			return e;
+	}
+	p->balancer = balancer(spec);
+	p->connect_ms = make_duration(times, "connect", 0);
+	p->response_ms = make_duration(times, "response", 0);
+	p->stall_ms = make_duration(times, "stall", 0);
+	p->tcp_idle_ms = make_duration(times, "tcpIdle", 0);
+	p->connections = (uint32_t)make_number(limits, "connections", 0);
+	p->requests = (uint32_t)make_number(limits, "requests", 0);
+	return ejection(j, doc_get(spec, "ejection"), p);
+}
