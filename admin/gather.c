@@ -149,8 +149,21 @@ void gather_listener(const struct state *st, const char *name, uint64_t ret[LCS]
 	}
 }
 
-void gather_endpoint(const struct state *st, struct slot_gen at, struct endpoint_sums *ret)
+static struct ejection ejection_of(const struct vport *p)
 {
+	struct vpolicy v;
+
+	if (!vport_policy(p, &v))
+		return ejection_default;
+	return (struct ejection){ v.eject_base_ms, v.eject_max_ms, (uint8_t)v.eject_failures,
+				  (uint8_t)v.eject_percent };
+}
+
+void gather_endpoint(const struct state *st, const struct vport *p, const struct vendpoint *of,
+		     struct endpoint_sums *ret)
+{
+	struct ejection ejection;
+	struct slot_gen at = of->slot;
 	struct mono now = { st->now_mono_ms * NS_PER_MS };
 	const struct board_endpoint *e;
 	uint64_t failed;
@@ -164,7 +177,8 @@ void gather_endpoint(const struct state *st, struct slot_gen at, struct endpoint
 	ret->in_flight = endpoint_in_flight(e);
 	ret->waiting = endpoint_waiting(e);
 	ret->rtt_us = endpoint_rtt_us(e, now);
-	ret->out_ms = endpoint_out_ms(e, now);
+	ejection = ejection_of(p);
+	ret->out_ms = endpoint_out_ms(e, &ejection, now);
 	ret->exchanges = board_get(&e->exchanges);
 	ret->connects = __atomic_load_n(&e->connects, __ATOMIC_RELAXED);
 	ret->connect_failures = __atomic_load_n(&e->connect_failures, __ATOMIC_RELAXED);

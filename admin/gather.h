@@ -44,7 +44,9 @@ bool gather_service_used(const struct state *, struct slot_gen);
 void gather_tenant(const struct state *, struct slot_gen, struct tenant_sums *);
 /* Of the listener with this name; one that is gone and still has connections counts too. */
 void gather_listener(const struct state *, const char *name, uint64_t ret[LCS]);
-void gather_endpoint(const struct state *, struct slot_gen, struct endpoint_sums *);
+/* Of an endpoint of this port, whose policy says how long it may be out. */
+void gather_endpoint(const struct state *, const struct vport *, const struct vendpoint *,
+		     struct endpoint_sums *);
 uint64_t gather_worker(const struct state *, unsigned worker, enum worker_counter);
 uint64_t gather_workers(const struct state *, enum worker_counter);
 uint64_t gather_reason(const struct state *, enum reason);

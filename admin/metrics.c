@@ -495,7 +495,7 @@ static uint32_t endpoint_lines(const struct state *st, const char *metric, enum 
 				seen[at / 8] |= (uint8_t)(1u << at % 8);
 				if (++lines > METRICS_ENDPOINTS || !metric)
 					continue;
-				gather_endpoint(st, e.slot, &n);
+				gather_endpoint(st, &p, &e, &n);
 				text_adds(t, metric);
 				label(t, '{', "namespace", vservice_ns(&s));
 				label(t, ',', "service", vservice_name(&s));

@@ -105,6 +105,66 @@ static bool parse(struct state *st, const struct call *c, struct asked *a, struc
 	return who(st, call_text(c, "from"), a, error);
 }
 
+/* "connect 500 ms, response 15000 ms" of what a policy says. */
+static void add_words(char *out, size_t room, const char *name, uint32_t n, const char *unit)
+{
+	size_t at = strlen(out);
+
+	if (n)
+		snprintf(out + at, room - at, "%s%s %u%s", at ? ", " : "", name, n, unit);
+}
+
+static void add_limit(const struct state *st, const struct vpolicy *v, enum limit what, uint32_t max,
+		      const char *name, char *out, size_t room)
+{
+	char unit[64];
+
+	snprintf(unit, sizeof unit, " (%llu now)",
+		 (unsigned long long)gather_limit(st, v->limit, what));
+	add_words(out, room, name, max, v->limit.slot ? unit : " (not kept)");
+}
+
+static void policy(const struct state *st, const struct vport *p, struct text *t)
+{
+	char name[400], words[400] = "";
+	struct vpolicy v;
+
+	if (!vport_policy(p, &v)) {
+		step(t, "policy", "none", "no TrafficPolicy is about this port");
+		return;
+	}
+	add_words(words, sizeof words, "connect", v.connect_ms, " ms");
+	add_words(words, sizeof words, "response", v.response_ms, " ms");
+	add_words(words, sizeof words, "stall", v.stall_ms, " ms");
+	add_words(words, sizeof words, "tcpIdle", v.tcp_idle_ms, " ms");
+	add_limit(st, &v, LIMIT_CONNECTIONS, v.connections, "connections", words, sizeof words);
+	add_limit(st, &v, LIMIT_REQUESTS, v.requests, "requests", words, sizeof words);
+	if (v.eject_failures)
+		add_words(words, sizeof words, "ejection after", v.eject_failures, " failures");
+	step(t, "policy", name_of(vservice_ns(&p->service), v.name, 0, name), "%s%s%s", words,
+	     words[0] ? ", " : "", v.eject_failures ? "the rest as in nodeproxy.yaml" :
+						       "no ejection, the rest as in nodeproxy.yaml");
+}
+
+static const struct {
+	const char *name, *how;
+} words_of[BALANCERS] = {
+	[BALANCER_PEAK_EWMA] = { "peak EWMA",
+		"of two ready endpoints at random the one that is likely to be done first" },
+	[BALANCER_LEAST_REQUEST] = { "least request",
+		"of two ready endpoints at random the one with less in flight" },
+	[BALANCER_ROUND_ROBIN] = { "round robin", "ready endpoints in turn" },
+};
+
+static enum balancer balancer_of(const struct vport *p)
+{
+	struct vpolicy v;
+
+	if (vport_policy(p, &v) && v.balancer != BALANCER_DEFAULT && v.balancer < BALANCERS)
+		return v.balancer;
+	return p->protocol == APP_TCP ? BALANCER_LEAST_REQUEST : BALANCER_PEAK_EWMA;
+}
+
 /* What the balancers draw from, and what each costs: see workers/pool/balance.h. */
 struct candidates {
 	uint32_t n, eligible;
@@ -113,6 +173,7 @@ struct candidates {
 		bool takes, out;
 	} *all;
 	uint64_t *sorted;		/* loads of the eligible */
+	uint64_t weights;		/* of the eligible, together */
 	bool in_turn;			/* nobody is ready: those that still serve, in turn */
 };
 
@@ -129,11 +190,20 @@ static int by_load(const void *a, const void *b)
 	return *x < *y ? -1 : *x > *y;
 }
 
-static bool candidates_of(const struct state *st, const struct vport *p, bool is_http,
+/* How many of the ready ones may be out, as balance.c has it. */
+static uint32_t may_be_out(uint32_t ready, const struct ejection *j)
+{
+	uint64_t part = (uint64_t)ready * j->percent / 100;
+
+	return ready ? (uint32_t)min_of(max_of(part, (uint64_t)1), (uint64_t)ready - 1) : 0;
+}
+
+static bool candidates_of(const struct state *st, const struct vport *p, enum balancer how,
 			  struct candidates *c)
 {
 	struct mono now = { st->now_mono_ms * NS_PER_MS };
-	uint32_t ready = vport_ready(p), out = 0;
+	struct ejection ejection = gather_ejection(p);
+	uint32_t ready = vport_ready(p), may = may_be_out(ready, &ejection), out = 0, passed = 0;
 	struct vendpoint e;
 
 	*c = (struct candidates){ .in_turn = ready == 0,
@@ -151,17 +221,21 @@ static bool candidates_of(const struct state *st, const struct vport *p, bool is
 		l = &st->board->endpoint[e.slot.slot];
 		if (__atomic_load_n(&l->gen, __ATOMIC_RELAXED) != e.slot.gen)
 			continue;
-		k->load = is_http ? endpoint_load(l, now) : endpoint_in_flight(l);
-		k->out = endpoint_is_out(l, now);
+		k->load = how == BALANCER_PEAK_EWMA ? endpoint_load(l, now) : endpoint_in_flight(l);
+		k->out = endpoint_is_out(l, &ejection, now);
 		out += k->takes && k->out;
 	}
 	for (uint32_t i = 0; i < c->n; i++) {
 		struct candidate *k = &c->all[i];
 
-		/* When more than half are out the trouble is a common one: it counts for nothing. */
-		k->out &= !c->in_turn && out <= ready / 2;
+		/* Of more than are allowed only the first are passed over; when more than half are out
+		 * the trouble is a common one, and it counts for nothing. */
+		k->out &= !c->in_turn && out <= max_of(may, ready / 2) && passed < may;
+		passed += k->takes && k->out;
 		if (k->takes && !k->out)
 			c->sorted[c->eligible++] = k->load;
+		if (k->takes && !k->out)
+			c->weights += vport_weight(p, i);
 	}
 	qsort(c->sorted, c->eligible, sizeof *c->sorted, by_load);
 	return true;
@@ -184,42 +258,52 @@ static uint32_t below(const struct candidates *c, uint64_t load)
 }
 
 /* The chance to be picked for the next request: of all pairs that can be drawn those that it wins.
- * Equal ones share; who is out loses to everybody, and a pair of such is drawn again. */
-static double chance(const struct candidates *c, uint32_t ready, const struct candidate *k)
+ * Equal ones share; who is out loses to everybody, and a pair of such is drawn again.  By weight it is
+ * what the weight says, which is what it comes to while nobody has more to do than that. */
+static double chance(const struct candidates *c, const struct vport *p, enum balancer how, uint32_t i)
 {
-	double n = ready, out = n - c->eligible, pairs = n * (n - 1) / 2 - out * (out - 1) / 2;
+	double n = vport_ready(p), out = n - c->eligible, pairs = n * (n - 1) / 2 - out * (out - 1) / 2;
+	const struct candidate *k = &c->all[i];
 	double less, same;
 
 	if (!k->takes || k->out || c->eligible == 0)
 		return 0;
-	if (c->in_turn || c->eligible == 1)
+	if (p->weighted && !c->in_turn)
+		return c->weights ? (double)vport_weight(p, i) / (double)c->weights : 0;
+	if (c->in_turn || c->eligible == 1 || how == BALANCER_ROUND_ROBIN)
 		return 1.0 / c->eligible;
 	less = below(c, k->load);
 	same = (k->load == UINT64_MAX ? c->eligible : below(c, k->load + 1)) - less - 1;
 	return (out + (c->eligible - less - same - 1) + same / 2) / pairs;
 }
 
-static void endpoint_step(const struct state *st, const struct vendpoint *e,
+static void endpoint_step(const struct state *st, const struct vport *p, uint32_t i,
 			  const struct candidate *k, double odds, struct text *t)
 {
-	char addr[ADDR_TEXT], why[160], times[64] = "has not answered lately";
+	char addr[ADDR_TEXT], why[200], times[64] = "has not answered lately", weight[32] = "";
 	struct endpoint_sums n;
+	struct vendpoint e;
 
-	gather_endpoint(st, e->slot, &n);
+	if (!vport_endpoint(p, i, &e))
+		return;
+	gather_endpoint(st, p, &e, &n);
+	if (p->weighted)
+		snprintf(weight, sizeof weight, "weight %u, ", vport_weight(p, i));
 	if (n.rtt_us)
 		snprintf(times, sizeof times, "likely to answer within %u.%03u ms", n.rtt_us / 1000,
 			 n.rtt_us % 1000);
 	if (!k->takes)
-		snprintf(why, sizeof why, e->terminating ? "terminating: takes nothing new"
+		snprintf(why, sizeof why, e.terminating ? "terminating: takes nothing new"
 							 : "not ready: takes nothing");
 	else if (k->out)
-		snprintf(why, sizeof why, "ejected for %u.%u s: failed in a row", n.out_ms / 1000,
-			 n.out_ms / 100 % 10);
+		snprintf(why, sizeof why, "%sejected for %u.%u s: failed in a row", weight,
+			 n.out_ms / 1000, n.out_ms / 100 % 10);
 	else
-		snprintf(why, sizeof why, "%.3g%% now: %s, %llu in flight%s", odds * 100, times,
+		snprintf(why, sizeof why, "%s%.3g%% now: %s%s, %llu in flight%s",
+			 p->weighted ? "about " : "", odds * 100, weight, times,
 			 (unsigned long long)n.in_flight,
-			 n.out_ms ? "; failed in a row, as more than half have" : "");
-	step_open(t, "endpoint", addr_text(&e->addr, true, addr), why);
+			 n.out_ms ? "; failed in a row, as too many have" : "");
+	step_open(t, "endpoint", addr_text(&e.addr, true, addr), why);
 	if (t->comma)
 		text_addc(t, ',');
 	text_printf(t, "\"probability\":%.6f", odds);
@@ -230,25 +314,25 @@ static void endpoint_step(const struct state *st, const struct vendpoint *e,
 }
 
 /* share: of the requests that come as far as this.  True: somebody could take it. */
-static bool endpoints(const struct state *st, const struct vport *p, bool is_http, double share,
-		      struct text *t)
+static bool endpoints(const struct state *st, const struct vport *p, double share, struct text *t)
 {
+	enum balancer how = balancer_of(p);
 	uint32_t ready = vport_ready(p);
 	struct candidates c;
-	struct vendpoint e;
 	bool any;
 
-	if (!candidates_of(st, p, is_http, &c)) {
+	policy(st, p, t);
+	if (!candidates_of(st, p, how, &c)) {
 		candidates_free(&c);
 		nowhere(t, REASON_NO_MEMORY);
 		return false;
 	}
-	step(t, "balancer", is_http ? "peak EWMA" : "least request",
+	step(t, "balancer", words_of[how].name, "%s%s",
 	     c.in_turn ? "none is ready: those that still serve while they terminate, in turn" :
-	     is_http   ? "of two ready endpoints at random the one that is likely to be done first" :
-			 "of two ready endpoints at random the one with less in flight");
-	for (uint32_t i = 0; i < c.n && i < ENDPOINTS_TOLD && vport_endpoint(p, i, &e); i++)
-		endpoint_step(st, &e, &c.all[i], share * chance(&c, ready, &c.all[i]), t);
+			 words_of[how].how,
+	     p->weighted ? ", by weight" : "");
+	for (uint32_t i = 0; i < c.n && i < ENDPOINTS_TOLD; i++)
+		endpoint_step(st, p, i, &c.all[i], share * chance(&c, p, how, i), t);
 	if (c.n > ENDPOINTS_TOLD)
 		step(t, "endpoint", "...", "and %u more: see `nodeproxyctl get endpoints`",
 		     c.n - ENDPOINTS_TOLD);
@@ -283,7 +367,7 @@ static bool backends(const struct state *st, const struct vrule *r, struct text 
 			all = false;
 			continue;
 		}
-		all &= endpoints(st, &b.port, true, (double)b.weight / r->total_weight, t);
+		all &= endpoints(st, &b.port, (double)b.weight / r->total_weight, t);
 	}
 	return all;
 }
@@ -320,12 +404,12 @@ static bool from_port(const struct state *st, const struct asked *a, const struc
 	if (!p->has_routes || !is_http) {
 		step(t, "route", "none", p->has_routes ? "routes are not looked at for TCP" :
 							 "no HTTPRoute is attached: its own endpoints serve");
-		return endpoints(st, p, is_http, 1, t);
+		return endpoints(st, p, 1, t);
 	}
 	switch (vport_match(p, a->method, a->path, &r)) {
 	case MATCH_DIRECT:
 		step(t, "route", "none", "its own endpoints serve");
-		return endpoints(st, p, is_http, 1, t);
+		return endpoints(st, p, 1, t);
 	case MATCH_NOTHING:
 		step(t, "route", "none", "of %u rules none matches %.*s %.*s", vport_rules(p),
 		     (int)min_of(a->method.n, (size_t)32), (const char *)a->method.p,

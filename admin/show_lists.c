@@ -178,7 +178,7 @@ void show_endpoint(const struct state *st, const struct vservice *s, const struc
 {
 	struct endpoint_sums n;
 
-	gather_endpoint(st, e->slot, &n);
+	gather_endpoint(st, p, e, &n);
 	js_open(t, NULL, '{');
 	if (s) {
 		js_slice(t, "namespace", vservice_ns(s));

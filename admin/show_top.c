@@ -194,7 +194,7 @@ static void endpoint_rows(struct rows *r, const struct vservice *s)
 
 			if (slot_is_shared(e.slot, BOARD_ENDPOINTS))
 				continue;
-			gather_endpoint(r->st, e.slot, &n);
+			gather_endpoint(r->st, &p, &e, &n);
 			snprintf(text, sizeof text, "%.*s/%.*s %s", (int)min_of(ns.n, (size_t)63),
 				 (const char *)ns.p, (int)min_of(name.n, (size_t)253),
 				 (const char *)name.p, addr_text(&e.addr, true, addr));

@@ -347,7 +347,7 @@ void rig_must_be_empty(struct rig *r)
 	ck_assert_uint_eq(r->path.chunks.small.live + r->path.chunks.large.live, 0);
 	ck_assert_uint_eq(r->path.pipes.open, r->path.pipes.n_spare);
 	for (unsigned i = 0; i < BOARD_CLAIMS; i++)
-		ck_assert_uint_eq(r->path.mine->claim[i].endpoint, 0);
+		ck_assert_uint_eq(r->path.mine->claim[i].endpoint | r->path.mine->claim[i].limit, 0);
 }
 
 void rig_end(struct rig **r, int caller, int back)

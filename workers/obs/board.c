@@ -191,6 +191,121 @@ void board_unclaim(struct board *b, unsigned worker, uint32_t claim)
 	__atomic_store_n(&c->endpoint, 0, __ATOMIC_RELEASE);
 }
 
+/* ---- limits ---- */
+
+#define LIMIT_HELD(what) (1u << (30 + (what)))
+#define LIMIT_ONE(what)	 ((what) == LIMIT_CONNECTIONS ? LOAD_ONE : LOAD_WAITS)
+#define LIMIT_SLOT	 (LIMIT_HELD(LIMIT_CONNECTIONS) - 1)
+
+#define FULL_MS		 1000
+
+static_must(BOARD_LIMITS <= LIMIT_SLOT && BOARD_WORKERS <= 256);
+
+static uint64_t ms_of(struct mono t)
+{
+	return (uint64_t)t.ns / (uint64_t)NS_PER_MS;
+}
+
+static struct board_limit *limit_of(struct board *b, uint32_t slot, uint32_t gen)
+{
+	struct board_limit *l = &b->limit[slot];
+	uint32_t was = __atomic_load_n(&l->gen, __ATOMIC_ACQUIRE);
+
+	if (unlikely(is_newer(gen, was)) &&
+	    __atomic_compare_exchange_n(&l->gen, &was, gen, false, __ATOMIC_ACQ_REL,
+					__ATOMIC_RELAXED)) {
+		board_set(&l->held, 0);
+		board_set(&l->full, 0);
+	}
+	return l;
+}
+
+static uint32_t held_of(uint64_t word, enum limit what)
+{
+	return what == LIMIT_CONNECTIONS ? (uint32_t)word : (uint32_t)(word >> 32);
+}
+
+void board_limit_give(struct board *b, unsigned worker, uint32_t claim, enum limit what)
+{
+	struct board_claim *c = &b->worker[worker].claim[claim];
+	uint32_t held = __atomic_load_n(&c->limit, __ATOMIC_ACQUIRE), slot = held & LIMIT_SLOT;
+	int tries = 0;
+
+	if (likely(!(held & LIMIT_HELD(what))))
+		return;
+	/* Any number, as in give_back(). */
+	if (slot && slot < BOARD_LIMITS) {
+		struct board_limit *l = &b->limit[slot];
+		uint64_t was = board_get(&l->held);
+
+		while (__atomic_load_n(&l->gen, __ATOMIC_ACQUIRE) == c->limit_gen &&
+		       held_of(was, what) && tries++ < 1000 &&
+		       !__atomic_compare_exchange_n(&l->held, &was, was - LIMIT_ONE(what), true,
+						    __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+			;
+	}
+	held &= ~LIMIT_HELD(what);
+	if ((held & ~LIMIT_SLOT) == 0)
+		held = 0;
+	__atomic_store_n(&c->limit, held, __ATOMIC_RELEASE);
+}
+
+bool board_limit_take(struct board *b, unsigned worker, uint32_t claim, uint32_t slot, uint32_t gen,
+		      enum limit what, uint32_t max)
+{
+	struct board_claim *c = &b->worker[worker].claim[claim];
+	struct board_limit *l;
+	uint64_t was;
+
+	must(claim < BOARD_CLAIMS);
+	if (slot == 0 || slot >= BOARD_LIMITS)
+		return true;
+	if ((c->limit & LIMIT_SLOT) != slot || c->limit_gen != gen) {
+		board_limit_give(b, worker, claim, LIMIT_CONNECTIONS);
+		board_limit_give(b, worker, claim, LIMIT_REQUESTS);
+	} else if (c->limit & LIMIT_HELD(what)) {
+		return true;
+	}
+	l = limit_of(b, slot, gen);
+	if (__atomic_load_n(&l->gen, __ATOMIC_ACQUIRE) != gen)
+		return true;		/* of an older view: the slot is another port's by now */
+	was = board_get(&l->held);
+	if (max && held_of(was, what) >= max)
+		goto full;
+	/* The ledger first, for the reason that board_claim() has. */
+	c->limit_gen = gen;
+	__atomic_store_n(&c->limit, c->limit | slot | LIMIT_HELD(what), __ATOMIC_RELEASE);
+	do {
+		if (max && held_of(was, what) >= max) {
+			uint32_t left = c->limit & ~LIMIT_HELD(what);
+
+			__atomic_store_n(&c->limit, left & ~LIMIT_SLOT ? left : 0, __ATOMIC_RELEASE);
+			goto full;
+		}
+	} while (!__atomic_compare_exchange_n(&l->held, &was, was + LIMIT_ONE(what), true,
+					      __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+	return true;
+full:
+	if (what == LIMIT_CONNECTIONS)
+		board_set(&l->full, ms_of(clock_now()) << 8 | worker);
+	return false;
+}
+
+bool board_limit_is_full(const struct board *b, unsigned worker, uint32_t slot, struct mono now)
+{
+	uint64_t full = slot && slot < BOARD_LIMITS ? board_get(&b->limit[slot].full) : 0;
+
+	return full && (full & 0xff) != worker && ms_of(now) - (full >> 8) < FULL_MS;
+}
+
+uint32_t board_limit_held(const struct board *b, uint32_t slot, uint32_t gen, enum limit what)
+{
+	if (slot == 0 || slot >= BOARD_LIMITS ||
+	    __atomic_load_n(&b->limit[slot].gen, __ATOMIC_ACQUIRE) != gen)
+		return 0;
+	return held_of(board_get(&b->limit[slot].held), what);
+}
+
 /* The next piece of [*at, end) of the file that anybody has written to: from *at to *ret_to.  What is
  * looked at elsewhere would come into being by the look. */
 static bool next_written(int fd, off_t *at, off_t end, off_t *ret_to)
@@ -255,9 +370,11 @@ unsigned board_bury(struct board *b, int fd, unsigned worker)
 	must(worker < BOARD_WORKERS);	/* the caller's number; what the board says is no measure */
 	while (next_entries(b, fd, w->claim, sizeof w->claim[0], BOARD_CLAIMS, &at, &e))
 		for (uint32_t i = e.first; i <= e.last; i++) {
-			if (w->claim[i].endpoint == 0)
+			if (w->claim[i].endpoint == 0 && w->claim[i].limit == 0)
 				continue;
 			board_unclaim(b, worker, i);
+			board_limit_give(b, worker, i, LIMIT_CONNECTIONS);
+			board_limit_give(b, worker, i, LIMIT_REQUESTS);
 			returned++;
 		}
 	for (size_t i = 0; i < countof(gauges); i++)

@@ -4,10 +4,10 @@
 /* The board: live state of the host in shared memory, relaxed atomics throughout.
  *
  * Counters have a copy per worker (no shared cache lines on the path); what must be right per host
- * (endpoints: load, response time, health; retry budgets) is shared by all workers.  Slots
+ * (endpoints: load, response time, health; limits; retry budgets) is shared by all workers.  Slots
  * come from the view with a generation; the first user of a new generation clears the slot.  Gauges
  * on shared slots are held through claims: a ledger per worker says which endpoint slot each of its
- * backs holds, so the master can return them when the worker dies.
+ * backs holds, and of which limits, so the master can return them when the worker dies.
  *
  * Any worker may scribble here.  Nothing read from the board is ever an index, a pointer or an
  * authorization; readers show it and clamp it.  The layout has a version.  Sparse: untouched slots
@@ -15,6 +15,7 @@
 #ifndef NODEPROXY_WORKERS_OBS_BOARD_H
 #define NODEPROXY_WORKERS_OBS_BOARD_H
 
+#include "nodeproxy/lib/base/clock.h"
 #include "nodeproxy/lib/base/must.h"
 #include "nodeproxy/lib/base/reason.h"
 #include "workers/obs/hist.h"
@@ -109,10 +110,23 @@ static_must(sizeof(struct board_endpoint) == 64);
 
 #define CLAIM_WAITS 0x80000000u	/* for an answer */
 
+enum limit { LIMIT_CONNECTIONS, LIMIT_REQUESTS };
+
+struct board_limit {		/* of a Service port with limits, shared by all workers */
+	uint32_t gen, zero;
+	uint64_t held;		/* gauges, by claims: connections in the low half, requests in the
+				 * high half */
+	uint64_t full;		/* who found no connection left last, and when: worker | monotonic ms << 8 */
+	uint64_t zero2;
+};
+
 struct board_claim {
 	uint32_t endpoint;	/* slot + 1, and CLAIM_WAITS; 0: nothing held */
 	uint32_t gen;
+	uint32_t limit;		/* slot, and 1 << 30 + enum limit for each that is held; 0: none is */
+	uint32_t limit_gen;
 };
+static_must(sizeof(struct board_claim) == 16);
 
 struct board_retries {		/* per Service, shared by all workers; see workers/pool/retry.h */
 	uint64_t tokens;	/* in thousandths | time of the last look in ms << 32 */
@@ -125,7 +139,8 @@ struct board_worker {
 	struct board_tenant tenant[BOARD_TENANTS];
 	uint32_t service_gen[BOARD_SERVICES];
 	struct board_service service[BOARD_SERVICES];
-	struct board_claim claim[BOARD_CLAIMS];
+	/* None lies in two pages: looking at one must not make the next (board_bury). */
+	_Alignas(16) struct board_claim claim[BOARD_CLAIMS];
 	uint64_t listeners;		/* entries of listener that were ever used; readers clamp it */
 	struct board_listener listener[BOARD_LISTENERS];
 };
@@ -136,6 +151,7 @@ struct board {
 	uint32_t used;		/* no worker from this one on has counted anything for a Service */
 	_Alignas(4096) struct board_endpoint endpoint[BOARD_ENDPOINTS];
 	_Alignas(4096) struct board_retries retries[BOARD_SERVICES];
+	_Alignas(4096) struct board_limit limit[BOARD_LIMITS];
 	_Alignas(4096) struct board_worker worker[];
 };
 
@@ -184,6 +200,18 @@ bool board_claim(struct board *, unsigned worker, uint32_t claim, uint32_t slot,
 /* It waits no more. */
 void board_answered(struct board *, unsigned worker, uint32_t claim);
 void board_unclaim(struct board *, unsigned worker, uint32_t claim);
+
+/* Takes one of a limit for back number claim; false: max (0: any number) are held.  What the claim
+ * holds of it already it keeps; what it holds of another slot or generation it returns first. */
+must_use bool board_limit_take(struct board *, unsigned worker, uint32_t claim, uint32_t slot,
+			       uint32_t gen, enum limit, uint32_t max);
+void board_limit_give(struct board *, unsigned worker, uint32_t claim, enum limit);
+/* Another worker found no connection left within the last second: it cannot use, nor close, those
+ * that are idle here. */
+bool board_limit_is_full(const struct board *, unsigned worker, uint32_t slot, struct mono now);
+/* How many are held; 0 when the slot is another's. */
+uint32_t board_limit_held(const struct board *, uint32_t slot, uint32_t gen, enum limit);
+
 /* After the death of a worker (a slot the mapping has): returns all its claims, clears its gauges.
  * By the master.  fd is that of the memory: pages that nobody has touched are not looked at, so that
  * they stay unmade; -1: all of it.  Returns how many claims were returned. */

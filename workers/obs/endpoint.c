@@ -64,16 +64,28 @@ uint32_t endpoint_rtt_us(const struct board_endpoint *e, struct mono now)
 	return decayed_us(board_get(&e->rtt), now);
 }
 
-uint64_t endpoint_load(const struct board_endpoint *e, struct mono now)
+static inline uint64_t expected_us(const struct board_endpoint *e, uint64_t load, struct mono now)
 {
-	uint64_t word = board_get(&e->rtt), load = board_get(&e->load);
+	uint64_t word = board_get(&e->rtt);
 	uint64_t us = decayed_us(word, now);
 
 	if (us)
 		us = max_of(us, (uint64_t)ENDPOINT_FLOOR_US);
 	if (load >> 32)		/* owes answers */
 		us = max_of(us ? us : ENDPOINT_DEFAULT_US, (uint64_t)age_ms(word, now) * 1000);
-	return (us + 1) * ((uint64_t)(uint32_t)load + 1);
+	return us + 1;
+}
+
+uint64_t endpoint_expected_us(const struct board_endpoint *e, struct mono now)
+{
+	return expected_us(e, board_get(&e->load), now);
+}
+
+uint64_t endpoint_load(const struct board_endpoint *e, struct mono now)
+{
+	uint64_t load = board_get(&e->load);
+
+	return expected_us(e, load, now) * ((uint64_t)(uint32_t)load + 1);
 }
 
 /* How the estimate changes with a sample. */
@@ -123,55 +135,57 @@ static uint64_t pack(struct health h)
 	return (uint64_t)h.until << 32 | (uint64_t)(h.outs & 0xff) << 8 | (h.streak & 0xff);
 }
 
-static uint32_t out_ms(struct health h, struct mono now)
+static uint32_t out_ms(struct health h, const struct ejection *ej, struct mono now)
 {
 	uint32_t d = h.until - ms_of(now);
 
-	return h.outs == 0 || d > ENDPOINT_OUT_MAX_MS ? 0 : d;
+	return h.outs == 0 || ej->failures == 0 || d > ej->max_ms ? 0 : d;
 }
 
-bool endpoint_failed(struct board_endpoint *e, struct mono now)
+bool endpoint_failed(struct board_endpoint *e, const struct ejection *ej, struct mono now)
 {
 	uint64_t was = board_get(&e->health);
 	struct health h;
 	bool out;
 
 	sample(e, SAMPLE_AT_LEAST, ENDPOINT_PENALTY_US, now);
+	if (ej->failures == 0)
+		return false;
 	do {
 		h = unpack(was);
-		if (out_ms(h, now))
+		if (out_ms(h, ej, now))
 			return false;		/* what was under way when it went out */
-		h.streak++;
-		out = h.streak >= ENDPOINT_STREAK || h.outs > 0;
+		h.streak = min_of(h.streak + 1, 255u);
+		out = h.streak >= ej->failures || h.outs > 0;
 		if (out) {
-			uint32_t ms = ENDPOINT_OUT_MS << min_of(h.outs, 6u);
+			uint64_t ms = (uint64_t)ej->base_ms << min_of(h.outs, 31u);
 
-			h = (struct health){ .outs = min_of(h.outs + 1, 7u),
+			h = (struct health){ .outs = min_of(h.outs + 1, 32u),
 					     .until = ms_of(now) +
-						      min_of(ms, (uint32_t)ENDPOINT_OUT_MAX_MS) };
+						      (uint32_t)min_of(ms, (uint64_t)ej->max_ms) };
 		}
 	} while (!__atomic_compare_exchange_n(&e->health, &was, pack(h), true, __ATOMIC_RELAXED,
 					      __ATOMIC_RELAXED));
 	return out;
 }
 
-void endpoint_succeeded(struct board_endpoint *e, struct mono now)
+void endpoint_succeeded(struct board_endpoint *e, const struct ejection *ej, struct mono now)
 {
 	uint64_t was = board_get(&e->health);
 
-	if (likely(was == 0) || out_ms(unpack(was), now))
+	if (likely(was == 0) || out_ms(unpack(was), ej, now))
 		return;
 	/* Lost to another worker's failure: then that is the newer truth. */
 	(void)__atomic_compare_exchange_n(&e->health, &was, 0, false, __ATOMIC_RELAXED,
 					  __ATOMIC_RELAXED);
 }
 
-uint32_t endpoint_out_ms(const struct board_endpoint *e, struct mono now)
+uint32_t endpoint_out_ms(const struct board_endpoint *e, const struct ejection *ej, struct mono now)
 {
-	return out_ms(unpack(board_get(&e->health)), now);
+	return out_ms(unpack(board_get(&e->health)), ej, now);
 }
 
-bool endpoint_is_out(const struct board_endpoint *e, struct mono now)
+bool endpoint_is_out(const struct board_endpoint *e, const struct ejection *ej, struct mono now)
 {
 	uint64_t word = board_get(&e->health);
 	struct health h;
@@ -179,5 +193,5 @@ bool endpoint_is_out(const struct board_endpoint *e, struct mono now)
 	if (likely(word == 0))
 		return false;
 	h = unpack(word);
-	return h.outs && (out_ms(h, now) || endpoint_waiting(e));
+	return h.outs && ej->failures && (out_ms(h, ej, now) || endpoint_waiting(e));
 }

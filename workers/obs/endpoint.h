@@ -15,7 +15,9 @@
  *
  * Health: who fails five times in a row (connects, answers of 5xx, cuts, timeouts) is out for 1 s,
  * then may have one exchange at a time; fails that, out for twice as long, up to a minute; succeeds,
- * forgotten.  Being out is a matter of preference: see balance.h for what happens when most are.
+ * forgotten.  A TrafficPolicy may say other numbers, or never: struct ejection, which is an argument
+ * everywhere, for the words are shared by workers that must read them alike.  Being out is a matter
+ * of preference: see balance.h for what happens when most are.
  *
  *   state       health word                   ends with
  *   well        0, or failures in a row       the fifth failure
@@ -38,6 +40,17 @@
 #define ENDPOINT_STREAK	    5		/* failures in a row: Envoy's consecutive_5xx */
 #define ENDPOINT_OUT_MS	    1000	/* the first time; doubles */
 #define ENDPOINT_OUT_MAX_MS 60000
+#define ENDPOINT_OUT_PERCENT 50		/* of those that are ready may be out: balance.h */
+
+struct ejection {
+	uint32_t base_ms, max_ms;	/* the first time; at most */
+	uint8_t failures;		/* in a row; 0: never */
+	uint8_t percent;
+};
+
+/* Where no policy says anything. */
+static const struct ejection ejection_default = { ENDPOINT_OUT_MS, ENDPOINT_OUT_MAX_MS,
+						  ENDPOINT_STREAK, ENDPOINT_OUT_PERCENT };
 
 /* Exchanges and flows now; those of them whose endpoint has not answered yet. */
 static inline uint32_t endpoint_in_flight(const struct board_endpoint *e)
@@ -54,6 +67,8 @@ static inline uint32_t endpoint_waiting(const struct board_endpoint *e)
 uint32_t endpoint_rtt_us(const struct board_endpoint *, struct mono now);
 /* What P2C compares: the time that one more exchange would take, in µs. */
 uint64_t endpoint_load(const struct board_endpoint *, struct mono now);
+/* The part of it that one exchange alone takes; at least 1. */
+uint64_t endpoint_expected_us(const struct board_endpoint *, struct mono now);
 
 /* An exchange was sent to one that owed nothing: it has been silent since now. */
 void endpoint_woken(struct board_endpoint *, struct mono now);
@@ -62,13 +77,13 @@ void endpoint_answered(struct board_endpoint *, uint32_t us, struct mono now);
 /* Nobody waits any more for an answer that had not come after us: it is at least as slow. */
 void endpoint_abandoned(struct board_endpoint *, uint32_t us, struct mono now);
 /* A connect or an exchange failed by its fault; true: it is out because of it. */
-bool endpoint_failed(struct board_endpoint *, struct mono now);
+bool endpoint_failed(struct board_endpoint *, const struct ejection *, struct mono now);
 /* An exchange, or the connect of an opaque flow, went well. */
-void endpoint_succeeded(struct board_endpoint *, struct mono now);
+void endpoint_succeeded(struct board_endpoint *, const struct ejection *, struct mono now);
 
 /* Out, or on trial and busy with that. */
-bool endpoint_is_out(const struct board_endpoint *, struct mono now);
+bool endpoint_is_out(const struct board_endpoint *, const struct ejection *, struct mono now);
 /* Ms until it may be tried again; 0: it is not out. */
-uint32_t endpoint_out_ms(const struct board_endpoint *, struct mono now);
+uint32_t endpoint_out_ms(const struct board_endpoint *, const struct ejection *, struct mono now);
 
 #endif

@@ -79,6 +79,37 @@ static void claim(struct exchange *ex)
 	ex->holds_claim = true;
 }
 
+/* One of a limit of the target's; a connection that waits idle may make room. */
+static bool take_limit(struct exchange *ex, enum limit what, uint32_t max)
+{
+	struct path *p = ex->conn->path;
+	uint32_t claim_no = slab_ref(&p->pool.backs, ex->back).slot;
+	const struct slot_gen *l = &ex->policy.limit;
+
+	if (board_limit_take(p->board, p->worker, claim_no, l->slot, l->gen, what, max))
+		return true;
+	return what == LIMIT_CONNECTIONS && path_give_back_limited(p, ex->back->key.limit) &&
+	       board_limit_take(p->board, p->worker, claim_no, l->slot, l->gen, what, max);
+}
+
+/* What the limits say against this exchange on this back. */
+static enum reason over_limit(struct exchange *ex)
+{
+	enum service_counter counter = SC_limited_connections;
+	enum reason why = REASON_LIMIT_CONNECTIONS;
+
+	if (likely(ex->policy.limit.slot == 0))
+		return REASON_NONE;
+	if (take_limit(ex, LIMIT_CONNECTIONS, ex->policy.connections)) {
+		if (!ex->is_http || take_limit(ex, LIMIT_REQUESTS, ex->policy.requests))
+			return REASON_NONE;
+		counter = SC_limited_requests;
+		why = REASON_LIMIT_REQUESTS;
+	}
+	board_add(&exchange_service(ex)->c[counter], 1);
+	return why;
+}
+
 /* The request head, kept for when the endpoint has accepted. */
 static enum step keep_request(struct exchange *ex)
 {
@@ -105,8 +136,10 @@ static enum step begin(struct exchange *ex)
 {
 	struct conn *c = ex->conn;
 	struct path *p = c->path;
-	struct back_key key = { .addr = ex->endpoint, .tenant = ex->tenant->slot,
-				.tenant_gen = ex->tenant->gen };
+	struct back_key key = { .addr = ex->endpoint, .tenant = (uint16_t)ex->tenant->slot,
+				.tenant_gen = ex->tenant->gen,
+				.limit = (uint16_t)ex->policy.limit.slot };
+	enum reason why;
 	int r;
 
 	ex->connect_began = clock_now();
@@ -115,6 +148,11 @@ static enum step begin(struct exchange *ex)
 		if (ex->back) {
 			wheel_clear(&p->wheel, &ex->back->deadline);
 			ex->back->user = c;
+			why = over_limit(ex);
+			if (why != REASON_NONE) {
+				exchange_release_back(ex, why == REASON_LIMIT_REQUESTS, false);
+				return end(ex, why);
+			}
 			claim(ex);
 			board_add(&p->mine->c[WC_pool_hits], 1);
 			return connected(ex);
@@ -126,6 +164,11 @@ static enum step begin(struct exchange *ex)
 	ex->back = back_new(&p->pool, &key);
 	if (ex->back == NULL)
 		return failed(ex, REASON_NO_MEMORY);
+	why = over_limit(ex);
+	if (why != REASON_NONE) {
+		exchange_release_back(ex, false, false);
+		return end(ex, why);
+	}
 	claim(ex);
 	r = tcp_world->connect(&ex->endpoint, &ex->back->leg.s);
 	if (r < 0 && r != -EINPROGRESS)
@@ -136,7 +179,7 @@ static enum step begin(struct exchange *ex)
 	if (tcp_world->watch(&p->poll, &ex->back->leg.s,
 			     path_token(TOKEN_BACK, slab_ref(&p->pool.backs, ex->back))) < 0)
 		return failed(ex, REASON_NO_MEMORY);
-	conn_deadline_ms(c, p->knobs->connect_ms);
+	conn_deadline_ms(c, ex->policy.connect_ms ?: p->knobs->connect_ms);
 	return keep_request(ex);
 }
 
@@ -165,6 +208,6 @@ enum step stage_connect(struct exchange *ex)
 	e = exchange_endpoint(ex);
 	__atomic_fetch_add(&e->connects, 1, __ATOMIC_RELAXED);
 	if (!ex->is_http)
-		endpoint_succeeded(e, clock_now());
+		endpoint_succeeded(e, &ex->policy.ejection, clock_now());
 	return connected(ex);
 }

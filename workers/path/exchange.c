@@ -105,13 +105,22 @@ void exchange_event(const struct exchange *ex, enum worker_counter w, enum servi
 	board_add(&board_service(p->board, p->worker, ex->service.slot, ex->service.gen)->c[s], 1);
 }
 
+struct board_service *exchange_service(const struct exchange *ex)
+{
+	struct path *p = ex->conn->path;
+
+	return board_service(p->board, p->worker, ex->policy.service.slot, ex->policy.service.gen);
+}
+
 void exchange_back_failed(struct exchange *ex)
 {
 	struct board_endpoint *e = exchange_endpoint(ex);
 
 	board_set(&e->last_failure_ms, (uint64_t)(clock_now().ns / NS_PER_MS));
-	if (endpoint_failed(e, clock_now()))
-		exchange_event(ex, WC_ejections, SC_ejections);
+	if (endpoint_failed(e, &ex->policy.ejection, clock_now())) {
+		board_add(&p->mine->c[WC_ejections], 1);
+		board_add(&exchange_service(ex)->c[SC_ejections], 1);
+	}
 }
 
 /* Nothing has come after the response, and nothing waits to go.  Bytes that were spliced, or that
@@ -136,6 +145,11 @@ void exchange_release_back(struct exchange *ex, bool reusable, bool abort)
 	ex->back = NULL;
 	b->user = NULL;
 	b->leg.want = 0;
+	if (unlikely(b->key.limit)) {
+		board_limit_give(p->board, p->worker, slab_ref(&p->pool.backs, b).slot,
+				 LIMIT_REQUESTS);
+		reusable &= !path_limit_is_full(p, b);
+	}
 	if (reusable && !p->draining && !pressure_keeps_nothing(p, ex->tenant) &&
 	    path_fds_free(p) >= 2 * p->fds.reserve &&
 	    is_quiet(p, &b->leg) &&
@@ -144,6 +158,7 @@ void exchange_release_back(struct exchange *ex, bool reusable, bool abort)
 		return;
 	}
 	leg_close(&b->leg, conn_purse(ex->conn), abort);
+	path_limit_give(p, b);
 	list_add_tail(&p->dead_backs, &b->node);
 	p->fds.gone++;
 }

@@ -41,6 +41,17 @@ struct flow {
 	uint64_t took, gave;	/* bytes, with framing */
 };
 
+/* What the TrafficPolicy of the target says, copied from the view; without one all 0 but for the
+ * ejection, which then is the default. */
+struct policy {
+	struct slot_gen service;	/* the target's, of the board */
+	uint32_t connect_ms, response_ms, stall_ms, tcp_idle_ms;	/* 0: the knob */
+	struct slot_gen limit;		/* slot 0: no limits */
+	uint32_t connections, requests;	/* 0: any number */
+	struct ejection ejection;
+	uint8_t balancer;		/* enum balancer */
+};
+
 struct exchange {
 	uint32_t magic;
 	uint8_t at;			/* enum stage */
@@ -68,6 +79,7 @@ struct exchange {
 	const struct view *view;	/* held from match to connect; NULL: not held */
 	struct vport target;		/* while view is held */
 	struct slot_gen service;	/* of the board */
+	struct policy policy;
 	struct addr endpoint;
 	struct slot_gen endpoint_slot;
 	struct flow up, down;		/* request, response */
@@ -112,6 +124,8 @@ void exchange_release_view(struct exchange *);
 struct board_endpoint *exchange_endpoint(const struct exchange *);
 /* Something rare has happened: the worker and the exchange's Service count it. */
 void exchange_event(const struct exchange *, enum worker_counter, enum service_counter);
+/* The Service of the target on the board, of this worker. */
+struct board_service *exchange_service(const struct exchange *);
 /* It is at fault: noted on the board. */
 void exchange_back_failed(struct exchange *);
 /* Lets go of the back: into the pool when it may be used again, else closed. */

@@ -53,6 +53,26 @@ static struct slice join(struct exchange *ex, struct slice ns, struct slice name
 	return a;
 }
 
+static void take_policy(struct policy *to, const struct vport *target)
+{
+	struct vpolicy v;
+
+	to->service = vservice_slot(&target->service);
+	to->ejection = ejection_default;
+	if (likely(!target->has_policy) || !vport_policy(target, &v))
+		return;
+	to->connect_ms = v.connect_ms;
+	to->response_ms = v.response_ms;
+	to->stall_ms = v.stall_ms;
+	to->tcp_idle_ms = v.tcp_idle_ms;
+	to->limit = v.limit;
+	to->connections = v.connections;
+	to->requests = v.requests;
+	to->ejection = (struct ejection){ v.eject_base_ms, v.eject_max_ms,
+					  (uint8_t)v.eject_failures, (uint8_t)v.eject_percent };
+	to->balancer = (uint8_t)v.balancer;
+}
+
 enum step stage_match(struct exchange *ex)
 {
 	struct path *p = ex->conn->path;
@@ -82,6 +102,7 @@ enum step stage_match(struct exchange *ex)
 			break;
 		}
 	}
+	take_policy(&ex->policy, &ex->target);
 	view_ref(p->view);
 	ex->view = p->view;
 	return NEXT;

@@ -120,6 +120,7 @@ static void cut_now(struct conn *c)
 static void bury_back(struct path *p, struct back *b)
 {
 	leg_close(&b->leg, (struct purse){ &p->chunks, &p->memory }, false);
+	path_limit_give(p, b);
 	list_remove(&b->node);
 	list_add_tail(&p->dead_backs, &b->node);
 	p->fds.gone++;
@@ -184,6 +185,45 @@ static void close_spent_now(struct path *p)
 		bury_back(p, container_of(list_first(&p->spent), struct back, node));
 }
 
+/* The next back in the slab; NULL: an empty slot. */
+static struct back *sweep(struct path *p)
+{
+	struct back *b;
+
+	if (p->sweep >= p->pool.backs.fresh)
+		p->sweep = 0;
+	b = slab_at(&p->pool.backs, (struct slot_ref){ p->sweep, p->pool.backs.gen[p->sweep] });
+	p->sweep++;
+	return b;
+}
+
+bool path_give_back_limited(struct path *p, uint16_t limit)
+{
+	for (uint32_t i = 0; i < GIVE_BACK_LOOKS && p->pool.limited; i++) {
+		struct back *b = sweep(p);
+
+		if (b && b->idle_at && b->key.limit == limit) {
+			close_back(p, b);
+			board_add(&p->mine->c[WC_given_back], 1);
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Idle backs that count for limits which leave others without a connection. */
+static void give_back_full(struct path *p)
+{
+	for (uint32_t i = 0; i < GIVE_BACK_LOOKS && p->pool.limited; i++) {
+		struct back *b = sweep(p);
+
+		if (b && b->idle_at && b->key.limit && path_limit_is_full(p, b)) {
+			close_back_later(p, b);
+			board_add(&p->mine->c[WC_given_back], 1);
+		}
+	}
+}
+
 uint32_t path_give_back(struct path *p, const struct tenant *of, uint32_t n)
 {
 	uint32_t closed = 0;
@@ -191,12 +231,8 @@ uint32_t path_give_back(struct path *p, const struct tenant *of, uint32_t n)
 	if (p->pool.idle == 0)
 		return 0;
 	for (uint32_t i = 0; i < GIVE_BACK_LOOKS && closed < n; i++) {
-		struct back *b;
+		struct back *b = sweep(p);
 
-		if (p->sweep >= p->pool.backs.fresh)
-			p->sweep = 0;
-		b = slab_at(&p->pool.backs, (struct slot_ref){ p->sweep, p->pool.backs.gen[p->sweep] });
-		p->sweep++;
 		if (b && b->idle_at && (of == NULL || (b->key.tenant == of->slot &&
 						       b->key.tenant_gen == of->gen))) {
 			close_back(p, b);
@@ -378,6 +414,7 @@ void path_gauges(struct path *p)
 	uint64_t *c = p->mine->c;
 
 	pressure_tick(p);
+	give_back_full(p);
 
 	board_set(&c[WC_conns_gauge], p->conns.live);
 	board_set(&c[WC_backs_gauge], p->pool.backs.live);

@@ -178,6 +178,21 @@ static inline uint32_t path_fds_free(const struct path *p)
 /* Closes some idle backs (of this tenant; NULL: of any), at most n, looking at a bounded number; how
  * many it closed. */
 uint32_t path_give_back(struct path *, const struct tenant *, uint32_t n);
+/* Closes an idle back that counts for these limits, of whatever tenant and endpoint; false: none was
+ * found among a bounded number. */
+bool path_give_back_limited(struct path *, uint16_t limit);
+/* Others find no connection left for the Service port that this back counts for. */
+static inline bool path_limit_is_full(struct path *p, const struct back *b)
+{
+	return board_limit_is_full(p->board, p->worker, b->key.limit, clock_now());
+}
+/* A back is closed: it counts for no limit any more. */
+static inline void path_limit_give(struct path *p, struct back *b)
+{
+	if (unlikely(b->key.limit))
+		board_limit_give(p->board, p->worker, slab_ref(&p->pool.backs, b).slot,
+				 LIMIT_CONNECTIONS);
+}
 /* Callers without a request under way leave now (FIN, reason DRAINED): a full stop. */
 void path_close_idle(struct path *);
 /* Gauges that are cheaper to copy now and then than to keep. */

@@ -8,10 +8,12 @@
 enum step stage_pick(struct exchange *ex)
 {
 	struct path *p = ex->conn->path;
+	enum balancer how = (enum balancer)ex->policy.balancer;
 	struct vendpoint e;
 
-	if (!balance_pick(&p->balance, &ex->target,
-			  ex->is_http ? BALANCER_PEAK_EWMA : BALANCER_LEAST_REQUEST, &ex->tried, &e))
+	if (how == BALANCER_DEFAULT)
+		how = ex->is_http ? BALANCER_PEAK_EWMA : BALANCER_LEAST_REQUEST;
+	if (!balance_pick(&p->balance, &ex->target, how, &ex->policy.ejection, &ex->tried, &e))
 		/* A connect that failed has left its own reason. */
 		return end(ex, ex->attempts ? (enum reason)ex->reason : REASON_NO_ENDPOINT);
 	ex->endpoint = e.addr;

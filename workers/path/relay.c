@@ -46,25 +46,33 @@ static bool is_half_closed(const struct exchange *ex)
 	return ex->is_tunnel && (ex->up.done || ex->down.done || ex->back_deaf);
 }
 
+static int64_t stall_ms(const struct exchange *ex)
+{
+	return ex->policy.stall_ms ?: ex->conn->path->knobs->stall_ms;
+}
+
 static int64_t ms_for(const struct exchange *ex)
 {
 	const struct knobs *k = ex->conn->path->knobs;
+	const struct policy *y = &ex->policy;
 
-	if (ex->is_tunnel)
-		return is_half_closed(ex) ? min_of(k->half_closed_ms, k->tcp_idle_ms)
-					   : k->tcp_idle_ms;
+	if (ex->is_tunnel) {
+		int64_t idle_ms = y->tcp_idle_ms ?: k->tcp_idle_ms;
+
+		return is_half_closed(ex) ? min_of(k->half_closed_ms, idle_ms) : idle_ms;
+	}
 	if (ex->answer == ANSWER_NONE && ex->up.done)
-		return k->response_ms;
-	return ex->slow_since.ns ? min_of(k->stall_ms, k->body_rate_ms) : k->stall_ms;
+		return y->response_ms ?: k->response_ms;
+	return ex->slow_since.ns ? min_of(stall_ms(ex), k->body_rate_ms) : stall_ms(ex);
 }
 
-/* Nothing but the caller is waited for.  Its flow wants more of it only when the endpoint has taken
- * all that came, and there is memory; and the endpoint has said that it wants the body, where the
- * caller may wait for that. */
+/* Nothing but the caller is waited for: not the endpoint, which has taken all that came (and has said
+ * that it wants it, where the caller may wait for that), and not memory. */
 static bool waits_for_body(const struct exchange *ex)
 {
-	return ex->conn->front.want & READY_IN && ex->answer == ANSWER_NONE && !ex->is_tunnel &&
-	       !(ex->expects_continue && ex->up.body.passed == 0);
+	return !ex->up.done && ex->answer == ANSWER_NONE && ex->sent_head && !ex->is_tunnel &&
+	       !ex->back_deaf && ex->conn->front.want & READY_IN && ex->back->leg.out.bytes == 0 &&
+	       ex->up.pipe == NULL && !(ex->expects_continue && ex->up.body.passed == 0);
 }
 
 /* Time is up: whose fault is it? */
@@ -127,10 +135,10 @@ static enum reason time_is_up(struct exchange *ex)
 		return late(ex);
 	if (is_below_rate(ex, ms))
 		return REASON_FRONT_BODY_SLOW;
-	if (k->stall_ms <= k->body_rate_ms)
+	if (stall_ms(ex) <= k->body_rate_ms)
 		return late(ex);
 	measure(ex);
-	conn_deadline_ms(ex->conn, min_of(k->stall_ms - k->body_rate_ms, k->body_rate_ms));
+	conn_deadline_ms(ex->conn, min_of(stall_ms(ex) - k->body_rate_ms, k->body_rate_ms));
 	return REASON_NONE;
 }
 

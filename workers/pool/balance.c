@@ -5,7 +5,6 @@
 #include "workers/pool/balance.h"
 
 #include "nodeproxy/lib/base/rand.h"
-#include "workers/obs/endpoint.h"
 
 #define DRAWS	  4		/* pairs, before all are looked at */
 #define RECOUNT_NS (100 * NS_PER_MS)
@@ -17,7 +16,9 @@ struct pick {
 	const struct vport *port;
 	const struct tried *tried;
 	enum balancer how;
+	const struct ejection *ejection;
 	uint32_t ready;
+	uint32_t weights;	/* of the ready ones together; 0: they are alike */
 };
 
 static struct balance_port *position(struct balance *b, const struct vport *port)
@@ -53,24 +54,47 @@ static bool nth_ready(const struct pick *k, uint32_t n, struct vendpoint *ret)
 	return vport_endpoint(k->port, vport_ready_at(k->port, n), ret);
 }
 
-/* Counted at most ten times a second, and only when somebody is out at all. */
-static bool most_are_out(const struct pick *k)
+/* How many may be out. */
+static uint32_t may_be_out(const struct pick *k)
 {
+	uint64_t part = (uint64_t)k->ready * k->ejection->percent / 100;
+
+	return (uint32_t)min_of(max_of(part, (uint64_t)1), (uint64_t)k->ready - 1);
+}
+
+/* The ready ones before this are passed over when they are out.  Counted at most ten times a second,
+ * and only when somebody is out at all. */
+static uint32_t passed(const struct pick *k)
+{
+	uint32_t may = may_be_out(k), out = 0, until = 0;
 	struct mono now = clock_now();
-	uint32_t out = 0;
 
 	if (k->mine->counted_ns && now.ns - k->mine->counted_ns < RECOUNT_NS)
-		return k->mine->most_out;
+		return k->mine->passed;
 	for (uint32_t i = 0; i < k->ready; i++) {
 		struct board_endpoint *l;
 		struct vendpoint e;
 
 		l = nth_ready(k, i, &e) ? live(k, &e) : NULL;
-		out += l && endpoint_out_ms(l, now) > 0;
+		out += l && endpoint_out_ms(l, k->ejection, now) > 0;
+		if (out <= may)
+			until = i + 1;
 	}
-	k->mine->most_out = out > k->ready / 2;
+	k->mine->passed = out > max_of(may, k->ready / 2) ? 0 : until;
 	k->mine->counted_ns = now.ns;
-	return k->mine->most_out;
+	return k->mine->passed;
+}
+
+/* What the load is when in flight counts in proportion to the weight: an endpoint of the mean weight
+ * has what it would have without weights, but for the scale. */
+static uint64_t weighed(const struct pick *k, uint32_t n, const struct board_endpoint *l)
+{
+	uint64_t w = max_of(vport_weight(k->port, n), 1u), mean = max_of(k->weights / k->ready, 1u);
+	unsigned __int128 flight = (unsigned __int128)endpoint_in_flight(l) * mean * 1024 / w;
+
+	if (k->how == BALANCER_PEAK_EWMA)
+		flight = (flight + 1024) * endpoint_expected_us(l, clock_now());
+	return (uint64_t)min_of(flight, (unsigned __int128)UINT64_MAX);
 }
 
 /* The n-th ready one, when it may be taken; with what taking it costs. */
@@ -85,8 +109,12 @@ static bool look(const struct pick *k, uint32_t n, bool also_out, struct vendpoi
 	l = live(k, ret);
 	if (l == NULL)
 		return true;
-	if (unlikely(endpoint_is_out(l, clock_now())) && !also_out && !most_are_out(k))
+	if (unlikely(endpoint_is_out(l, k->ejection, clock_now())) && !also_out && n < passed(k))
 		return false;
+	if (unlikely(k->weights)) {
+		*ret_load = weighed(k, n, l);
+		return true;
+	}
 	*ret_load = k->how == BALANCER_PEAK_EWMA ? endpoint_load(l, clock_now()) :
 						     endpoint_in_flight(l);
 	return true;
@@ -103,17 +131,43 @@ static bool scan(const struct pick *k, uint32_t from, bool also_out, struct vend
 	return false;
 }
 
+/* Two different positions. */
+static void draw(const struct pick *k, uint32_t *a, uint32_t *b)
+{
+	uint32_t at, w;
+
+	if (likely(k->weights == 0)) {
+		*a = rand_below(k->ready);
+		at = rand_below(k->ready - 1);
+		*b = at < *a ? at : at + 1;
+		return;
+	}
+	*a = vport_by_weight(k->port, rand_below(k->weights));
+	w = vport_weight(k->port, *a);
+	/* Drawn from what is left when those of a are taken out; never a view to trust. */
+	at = w < k->weights ? rand_below(k->weights - w) : 0;
+	*b = vport_by_weight(k->port, at);
+	if (*b >= *a)
+		*b = vport_by_weight(k->port, at + w);
+	if (*b == *a)
+		*b = *a ? 0 : 1;
+}
+
 static bool draw_two(const struct pick *k, struct vendpoint *ret)
 {
 	for (unsigned i = 0; i < DRAWS && k->ready > 1; i++) {
-		uint32_t a = rand_below(k->ready), b = rand_below(k->ready - 1);
 		struct vendpoint one, two;
 		uint64_t load_one, load_two;
-		bool may_one = look(k, a, false, &one, &load_one);
-		bool may_two = look(k, b < a ? b : b + 1, false, &two, &load_two);
+		bool may_one, may_two;
+		uint32_t a, b;
 
+		draw(k, &a, &b);
+		may_one = look(k, a, false, &one, &load_one);
+		may_two = look(k, b, false, &two, &load_two);
 		if (!may_one && !may_two)
 			continue;
+		if (unlikely(k->weights) && k->how == BALANCER_PEAK_EWMA)
+			load_one /= 2;
 		*ret = may_one && (!may_two || load_one <= load_two) ? one : two;
 		return true;
 	}
@@ -130,18 +184,29 @@ static bool terminating(const struct pick *k, struct vendpoint *ret)
 	return false;
 }
 
+/* Where round robin is: a step of the golden section through all weights. */
+static uint32_t turn(const struct pick *k)
+{
+	uint32_t at = k->mine->at++;
+
+	if (likely(k->weights == 0))
+		return at;
+	return vport_by_weight(k->port, (uint32_t)((uint64_t)(at * 2654435769u) * k->weights >> 32));
+}
+
 bool balance_pick(struct balance *b, const struct vport *port, enum balancer how,
-		  const struct tried *tried, struct vendpoint *ret)
+		  const struct ejection *ejection, const struct tried *tried, struct vendpoint *ret)
 {
 	struct pick k = { .b = b, .mine = position(b, port), .port = port, .tried = tried,
-			  .how = how, .ready = vport_ready(port) };
+			  .how = how, .ejection = ejection, .ready = vport_ready(port),
+			  .weights = port->weighted ? vport_weights(port) : 0 };
 	uint32_t from;
 
 	if (k.ready == 0)
 		return terminating(&k, ret);
 	if (how != BALANCER_ROUND_ROBIN && draw_two(&k, ret))
 		return true;
-	from = how == BALANCER_ROUND_ROBIN ? k.mine->at++ : rand_u32();
+	from = how == BALANCER_ROUND_ROBIN ? turn(&k) : rand_u32();
 	/* The last: all that are left of this exchange are out. */
 	return scan(&k, from % k.ready, false, ret) || scan(&k, from % k.ready, true, ret);
 }

@@ -9,6 +9,15 @@
  *                  for long and say nothing about response times
  *   round robin    each in turn
  *
+ * With weights that differ: the first of the two is drawn by weight, the second by weight among the
+ * others, and what is in flight counts in proportion to the weight.  Least request takes the second
+ * only when that is better off, so that with nothing in flight the weights decide alone and with much
+ * all are equally full.  Peak EWMA takes the second only when it would be done in less than half the
+ * time: a weight is the operator's word about a machine, a little noise in its times does not
+ * outdo it, being stuck does.  Round robin steps through the weights, laid end to end, by the golden
+ * section: of all steps it leaves the most even gaps (at most three lengths), so nobody's turns come
+ * in bursts, and it needs no more state than a number.
+ *
  * What they compare is on the board and is the host's, not this worker's (obs/endpoint.h).
  * Positions of round robin are this worker's; they begin anywhere, so that workers do not march in
  * step, and one that was pushed out of the table begins anywhere again.
@@ -16,13 +25,15 @@
  * Endpoints that are out (they failed in a row) are passed over as long as at most half of those
  * that are ready are out; when more are, the trouble is a common one and being out counts for
  * nothing: the few that are left would only be drowned.  So one endpoint alone always serves, of
- * two or three one can be out, of four or five two. */
+ * two or three one can be out, of four or five two.  A policy may allow another part than half: one
+ * of two or more can be out whatever it says, the last one never; of more than it allows only the
+ * first so many, in the order of the view, are passed over, until more than half are out too. */
 #ifndef WORKERS_POOL_BALANCE_H
 #define WORKERS_POOL_BALANCE_H
 
 #include "nodeproxy/lib/net/addr.h"
 #include "store/view/view.h"
-#include "workers/obs/board.h"
+#include "workers/obs/endpoint.h"
 
 #define BALANCE_SLOTS 4096
 #define BALANCE_TRIED 16
@@ -32,7 +43,7 @@ struct balance {
 	struct balance_port {
 		uint64_t key;	/* 0: unused */
 		uint32_t at;	/* round robin */
-		bool most_out;	/* more than half of the ready ones, when last counted */
+		uint32_t passed;	/* ready ones before this are passed over when they are out */
 		int64_t counted_ns;
 	} slot[BALANCE_SLOTS];
 };
@@ -45,7 +56,7 @@ struct tried {
 
 /* A ready endpoint of the port that was not tried yet; without any ready one, a serving one that
  * terminates (as Kubernetes does); false: there is none (or all were tried). */
-bool balance_pick(struct balance *, const struct vport *, enum balancer, const struct tried *,
-		  struct vendpoint *ret);
+bool balance_pick(struct balance *, const struct vport *, enum balancer, const struct ejection *,
+		  const struct tried *, struct vendpoint *ret);
 
 #endif

@@ -100,6 +100,7 @@ void pool_remove(struct pool *p, struct back *b)
 	list_remove(&b->node);
 	b->idle_at = NULL;
 	p->idle--;
+	p->limited -= b->key.limit != 0;
 	if (--e->n == 0) {
 		list_remove(&e->node);
 		slab_give(&p->entries, e);
@@ -137,6 +138,7 @@ bool pool_put(struct pool *p, struct back *b)
 	list_add_head(&e->idle, &b->node);
 	e->n++;
 	p->idle++;
+	p->limited += b->key.limit != 0;
 	b->idle_at = e;
 	b->uses++;
 	return true;

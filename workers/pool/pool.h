@@ -4,7 +4,8 @@
 /* Backs: connections to endpoints, and the idle ones that wait to be used again.
  *
  * An idle back belongs to one tenant and one endpoint address (a connection that carried one
- * tenant's requests never carries another's); the one used last is taken first, so the rest can
+ * tenant's requests never carries another's), and to one Service port where that has limits, which
+ * it goes on counting for; the one used last is taken first, so the rest can
  * time out.  An idle back that becomes readable is of no use any more, whatever it has to say.
  *
  *   phase       who        how
@@ -24,7 +25,9 @@
 
 struct back_key {
 	struct addr addr;
-	uint32_t tenant, tenant_gen;	/* slot of the view */
+	uint16_t tenant;		/* slot of the view */
+	uint16_t limit;			/* slot of the limits that it counts for; 0: none */
+	uint32_t tenant_gen;
 };
 
 struct pool_entry;
@@ -48,6 +51,7 @@ struct pool {
 	uint32_t buckets;		/* a power of two */
 	uint32_t keep;			/* idle ones per entry at most */
 	uint32_t idle;
+	uint32_t limited;		/* idle ones that count for limits */
 };
 
 /* 0 or -errno. */

@@ -94,18 +94,93 @@ START_TEST(what_a_hostile_worker_wrote_never_leads_outside)
 {
 	struct board *b = fresh(1);
 
-	b->worker[0].claim[0] = (struct board_claim){ UINT32_MAX, 1 };
-	b->worker[0].claim[1] = (struct board_claim){ BOARD_ENDPOINTS + 1, 1 };
-	b->worker[0].claim[2] = (struct board_claim){ 1, 0 };
-	b->worker[0].claim[3] = (struct board_claim){ CLAIM_WAITS, 0 };	/* waits for nobody */
+	b->worker[0].claim[0] = (struct board_claim){ .endpoint = UINT32_MAX, .gen = 1 };
+	b->worker[0].claim[1] = (struct board_claim){ .endpoint = BOARD_ENDPOINTS + 1, .gen = 1 };
+	b->worker[0].claim[2] = (struct board_claim){ .endpoint = 1, .gen = 0 };
+	b->worker[0].claim[3] = (struct board_claim){ .endpoint = CLAIM_WAITS, .gen = 0 };	/* waits for nobody */
 	board_answered(b, 0, 3);
-	b->worker[0].claim[3] = (struct board_claim){ CLAIM_WAITS, 0 };
+	b->worker[0].claim[3] = (struct board_claim){ .endpoint = CLAIM_WAITS, .gen = 0 };
 	ck_assert_uint_eq(board_bury(b, -1, 0), 4);
 	ck_assert_uint_eq(endpoint_in_flight(&b->endpoint[0]), 0);	/* never below zero */
 	ck_assert_ptr_eq(board_endpoint(b, UINT32_MAX, 1), &b->endpoint[0]);
 	ck_assert_ptr_eq(board_tenant(b, 0, 99999, 1), &b->worker[0].tenant[0]);
 	b->workers = 65;
 	ck_assert_int_lt(board_check(b, board_bytes(1)), 0);
+	munmap(b, board_bytes(1));
+}
+END_TEST
+
+START_TEST(limits_are_never_exceeded_and_die_with_their_worker)
+{
+	struct board *b = fresh(3);
+	unsigned taken = 0;
+
+	clock_tick();
+	for (unsigned w = 0; w < 3; w++)
+		for (uint32_t i = 0; i < 4; i++)
+			taken += board_limit_take(b, w, i, 7, 1, LIMIT_CONNECTIONS, 10);
+	ck_assert_uint_eq(taken, 10);
+	ck_assert_uint_eq(board_limit_held(b, 7, 1, LIMIT_CONNECTIONS), 10);
+	/* Requests are another count, of the same claims; what is held is not taken twice. */
+	for (uint32_t i = 0; i < 4; i++) {
+		ck_assert(board_limit_take(b, 0, i, 7, 1, LIMIT_REQUESTS, 4));
+		ck_assert(board_limit_take(b, 0, i, 7, 1, LIMIT_REQUESTS, 4));
+		ck_assert(board_limit_take(b, 0, i, 7, 1, LIMIT_CONNECTIONS, 10));
+	}
+	ck_assert(!board_limit_take(b, 1, 0, 7, 1, LIMIT_REQUESTS, 4));
+	ck_assert_uint_eq(board_limit_held(b, 7, 1, LIMIT_REQUESTS), 4);
+	/* A worker that finds it full wants idle ones of others, not its own. */
+	ck_assert(!board_limit_take(b, 2, 9, 7, 1, LIMIT_CONNECTIONS, 10));
+	ck_assert_uint_eq(b->worker[2].claim[9].limit, 0);
+	ck_assert(board_limit_is_full(b, 0, 7, clock_now()));
+	ck_assert(!board_limit_is_full(b, 2, 7, clock_now()));
+	ck_assert(!board_limit_is_full(b, 0, 7, mono_after_ms(clock_now(), 1001)));
+	ck_assert(!board_limit_is_full(b, 0, 0, clock_now()));
+	/* It dies: what it held is there for others. */
+	board_claim(b, 0, 0, 5, 1, true);
+	ck_assert_uint_eq(board_bury(b, -1, 0), 4);
+	ck_assert_uint_eq(board_limit_held(b, 7, 1, LIMIT_CONNECTIONS), 6);
+	ck_assert_uint_eq(board_limit_held(b, 7, 1, LIMIT_REQUESTS), 0);
+	ck_assert(board_limit_take(b, 2, 9, 7, 1, LIMIT_CONNECTIONS, 7));
+	ck_assert(!board_limit_take(b, 2, 10, 7, 1, LIMIT_CONNECTIONS, 7));
+	board_limit_give(b, 2, 9, LIMIT_REQUESTS);	/* does not hold one */
+	board_limit_give(b, 2, 9, LIMIT_CONNECTIONS);
+	board_limit_give(b, 2, 9, LIMIT_CONNECTIONS);
+	ck_assert_uint_eq(board_limit_held(b, 7, 1, LIMIT_CONNECTIONS), 6);
+	/* Any number: only counted. */
+	ck_assert(board_limit_take(b, 2, 9, 7, 1, LIMIT_CONNECTIONS, 0));
+	ck_assert_uint_eq(board_limit_held(b, 7, 1, LIMIT_CONNECTIONS), 7);
+	munmap(b, board_bytes(3));
+}
+END_TEST
+
+START_TEST(limits_of_another_generation_start_from_zero)
+{
+	struct board *b = fresh(1);
+
+	clock_tick();
+	ck_assert(board_limit_take(b, 0, 1, 7, 5, LIMIT_CONNECTIONS, 1));
+	ck_assert(!board_limit_take(b, 0, 2, 7, 5, LIMIT_CONNECTIONS, 1));
+	ck_assert(board_limit_take(b, 0, 2, 7, 6, LIMIT_CONNECTIONS, 1));
+	ck_assert_uint_eq(board_limit_held(b, 7, 5, LIMIT_CONNECTIONS), 0);
+	ck_assert_uint_eq(board_limit_held(b, 7, 6, LIMIT_CONNECTIONS), 1);
+	/* An old claim takes nothing of the new count along; an old view counts nothing. */
+	board_limit_give(b, 0, 1, LIMIT_CONNECTIONS);
+	ck_assert(board_limit_take(b, 0, 3, 7, 5, LIMIT_CONNECTIONS, 1));
+	ck_assert_uint_eq(b->worker[0].claim[3].limit, 0);
+	ck_assert_uint_eq(board_limit_held(b, 7, 6, LIMIT_CONNECTIONS), 1);
+	/* A claim that goes over to another port returns what it held. */
+	ck_assert(board_limit_take(b, 0, 2, 8, 6, LIMIT_CONNECTIONS, 1));
+	ck_assert_uint_eq(board_limit_held(b, 7, 6, LIMIT_CONNECTIONS), 0);
+	ck_assert_uint_eq(board_limit_held(b, 8, 6, LIMIT_CONNECTIONS), 1);
+	/* What a hostile worker wrote is only a number. */
+	for (uint32_t i = 0; i < 3; i++)
+		b->worker[0].claim[i] = (struct board_claim){ .limit = UINT32_MAX << i, .limit_gen = 6 };
+	b->limit[8].held = UINT64_MAX;
+	ck_assert(!board_limit_take(b, 0, 4, 8, 6, LIMIT_REQUESTS, 3));
+	ck_assert_uint_eq(board_bury(b, -1, 0), 3);
+	ck_assert(board_limit_take(b, 0, 4, UINT32_MAX, 6, LIMIT_REQUESTS, 1));
+	ck_assert_uint_eq(board_limit_held(b, UINT32_MAX, 6, LIMIT_REQUESTS), 0);
 	munmap(b, board_bytes(1));
 }
 END_TEST
@@ -209,6 +284,8 @@ END_TEST
 UNIT_TESTS("board", a_numbering_that_began_anew_is_not_taken_for_an_old_view, claims_of_a_dead_worker_are_returned_and_only_its_own,
 	   a_new_generation_starts_from_zero_and_old_claims_do_not_touch_it,
 	   what_a_hostile_worker_wrote_never_leads_outside,
+	   limits_are_never_exceeded_and_die_with_their_worker,
+	   limits_of_another_generation_start_from_zero,
 	   a_spoiled_header_is_mended_and_takes_no_count_with_it,
 	   a_burial_returns_what_was_claimed_and_makes_no_page,
 	   who_reads_a_service_makes_no_page_of_those_without_traffic, every_counter_row_matches_its_number)

@@ -6,6 +6,7 @@
 #include "tests/unit/test.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 
 #include "nodeproxy/lib/base/rand.h"
@@ -56,7 +57,7 @@ START_TEST(ready_endpoints_take_even_turns)
 	for (int i = 0; i < 100; i++) {
 		struct vendpoint e;
 
-		ck_assert(balance_pick(&b, &p, BALANCER_ROUND_ROBIN, &none, &e));
+		ck_assert(balance_pick(&b, &p, BALANCER_ROUND_ROBIN, &ejection_default, &none, &e));
 		seen[e.addr.ip[3]]++;
 	}
 	ck_assert_uint_eq(seen[1], 50);
@@ -74,14 +75,14 @@ START_TEST(what_was_tried_is_left_out)
 	struct vendpoint e, f;
 
 	fresh(1);
-	ck_assert(balance_pick(&b, &p, BALANCER_ROUND_ROBIN, &tried, &e));
+	ck_assert(balance_pick(&b, &p, BALANCER_ROUND_ROBIN, &ejection_default, &tried, &e));
 	tried.addr[tried.n++] = e.addr;
 	for (int i = 0; i < 4; i++) {
-		ck_assert(balance_pick(&b, &p, BALANCER_ROUND_ROBIN, &tried, &f));
+		ck_assert(balance_pick(&b, &p, BALANCER_ROUND_ROBIN, &ejection_default, &tried, &f));
 		ck_assert(!addr_eq(&e.addr, &f.addr));
 	}
 	tried.addr[tried.n++] = f.addr;
-	ck_assert(!balance_pick(&b, &p, BALANCER_ROUND_ROBIN, &tried, &e));
+	ck_assert(!balance_pick(&b, &p, BALANCER_ROUND_ROBIN, &ejection_default, &tried, &e));
 	view_unref(v);
 }
 END_TEST
@@ -97,13 +98,13 @@ START_TEST(terminating_ones_serve_only_when_nobody_is_ready)
 	fresh(1);
 	ck_assert_uint_eq(vport_ready(&p), 0);
 	for (int i = 0; i < 4; i++) {
-		ck_assert(balance_pick(&b, &p, BALANCER_ROUND_ROBIN, &none, &e));
+		ck_assert(balance_pick(&b, &p, BALANCER_ROUND_ROBIN, &ejection_default, &none, &e));
 		ck_assert_uint_eq(e.addr.ip[3], 1);
 	}
 	view_unref(v);
 	v = view_from("service t/s port=80\n");
 	p = port_of(v);
-	ck_assert(!balance_pick(&b, &p, BALANCER_ROUND_ROBIN, &none, &e));
+	ck_assert(!balance_pick(&b, &p, BALANCER_ROUND_ROBIN, &ejection_default, &none, &e));
 	view_unref(v);
 }
 END_TEST
@@ -134,7 +135,7 @@ static void count(const struct vport *p, enum balancer how, unsigned n, unsigned
 	for (unsigned i = 0; i < n; i++) {
 		struct vendpoint e;
 
-		ck_assert(balance_pick(&b, p, how, &none, &e));
+		ck_assert(balance_pick(&b, p, how, &ejection_default, &none, &e));
 		seen[e.addr.ip[3]]++;
 	}
 }
@@ -165,8 +166,8 @@ END_TEST
 static void put_out(unsigned i)
 {
 	for (int k = 0; k < ENDPOINT_STREAK; k++)
-		(void)endpoint_failed(endpoint(i), clock_now());
-	ck_assert(endpoint_is_out(endpoint(i), clock_now()));
+		(void)endpoint_failed(endpoint(i), &ejection_default, clock_now());
+	ck_assert(endpoint_is_out(endpoint(i), &ejection_default, clock_now()));
 }
 
 START_TEST(one_that_is_out_is_passed_over_by_every_balancer)
@@ -235,12 +236,176 @@ START_TEST(when_all_that_are_left_are_out_one_of_them_is_taken)
 	fresh(1);
 	put_out(1);
 	for (unsigned i = 0; i < 2; i++) {
-		ck_assert(balance_pick(&b, &p, BALANCER_PEAK_EWMA, &tried, &e));
+		ck_assert(balance_pick(&b, &p, BALANCER_PEAK_EWMA, &ejection_default, &tried, &e));
 		ck_assert_uint_ne(e.addr.ip[3], 1);
 		tried.addr[tried.n++] = e.addr;
 	}
-	ck_assert(balance_pick(&b, &p, BALANCER_PEAK_EWMA, &tried, &e));
+	ck_assert(balance_pick(&b, &p, BALANCER_PEAK_EWMA, &ejection_default, &tried, &e));
 	ck_assert_uint_eq(e.addr.ip[3], 1);
+	view_unref(v);
+}
+END_TEST
+
+/* ---- what a policy may allow ---- */
+
+START_TEST(a_policy_says_how_many_may_be_out)
+{
+	static const struct { unsigned n, percent, out, passed; } rows[] = {
+		{ 10, 10, 1, 1 }, { 10, 10, 2, 1 }, { 10, 10, 5, 1 },	/* only the first of them */
+		{ 10, 10, 6, 0 },					/* most are: a common trouble */
+		{ 10, 30, 3, 3 }, { 10, 30, 4, 3 }, { 10, 100, 9, 9 }, { 10, 100, 10, 0 },
+		{ 10, 80, 8, 8 }, { 10, 80, 9, 0 },
+		{ 2, 1, 1, 1 }, { 3, 1, 1, 1 }, { 2, 100, 2, 0 },	/* one of two or more; never the last */
+		{ 1, 100, 1, 0 },
+	};
+
+	for (unsigned r = 0; r < countof(rows); r++) {
+		struct ejection ej = ejection_default;
+		struct view *v = of(rows[r].n);
+		struct vport p = port_of(v);
+		struct tried none = { 0 };
+		unsigned seen[12] = { 0 }, served = 0;
+
+		fresh(1);
+		ej.percent = (uint8_t)rows[r].percent;
+		for (unsigned i = 1; i <= rows[r].out; i++)
+			put_out(i);
+		for (unsigned i = 0; i < 200; i++) {
+			struct vendpoint e;
+
+			ck_assert(balance_pick(&b, &p, BALANCER_ROUND_ROBIN, &ej, &none, &e));
+			seen[e.addr.ip[3]]++;
+		}
+		for (unsigned k = 1; k <= rows[r].n; k++)
+			served += seen[k] > 0;
+		ck_assert_msg(served == rows[r].n - rows[r].passed, "row %u: %u", r, served);
+		view_unref(v);
+	}
+}
+END_TEST
+
+/* ---- weights ---- */
+
+#define WEIGHED                                                                                    \
+	"service t/s port=80\nendpoint t/s 10.0.0.1:8001 weight=100\n"                             \
+	"endpoint t/s 10.0.0.2:8002 weight=200\nendpoint t/s 10.0.0.3:8003 weight=500\n"           \
+	"endpoint t/s 10.0.0.4:8004 weight=200\n"
+static const unsigned part[] = { 0, 100, 200, 500, 200 };	/* of 1000 */
+
+START_TEST(without_load_the_weights_decide)
+{
+	struct view *v = view_from(WEIGHED);
+	struct vport p = port_of(v);
+	unsigned seen[12];
+
+	for (uint64_t seed = 1; seed <= 5; seed++)
+		for (int how = BALANCER_PEAK_EWMA; how <= BALANCER_ROUND_ROBIN; how++) {
+			fresh(1);
+			rand_seed(seed);
+			/* Times that differ by less than half are noise beside a weight. */
+			for (unsigned i = 1; i <= 4; i++)
+				endpoint_answered(endpoint(i), 5000 + 800 * i, clock_now());
+			count(&p, (enum balancer)how, 100000, seen);
+			for (unsigned i = 1; i <= 4; i++)
+				/* 5 standard deviations of 100,000 draws are below 0.8 % of all */
+				ck_assert_msg(abs((int)seen[i] - (int)part[i] * 100) < 800,
+					      "seed %d %d: %u of %u", (int)seed, how, seen[i], i);
+		}
+	view_unref(v);
+}
+END_TEST
+
+START_TEST(round_robin_by_weight_has_no_bursts)
+{
+	struct view *v = view_from(WEIGHED);
+	struct vport p = port_of(v);
+	struct tried none = { 0 };
+
+	for (uint64_t seed = 1; seed <= 20; seed++) {
+		unsigned last[5] = { 0 }, shortest[5], longest[5] = { 0 }, seen[5] = { 0 };
+
+		memset(shortest, 0xff, sizeof shortest);
+		fresh(1);
+		rand_seed(seed);
+		b = (struct balance){ .board = b.board };
+		for (unsigned n = 1; n <= 10000; n++) {
+			struct vendpoint e;
+			unsigned i;
+
+			ck_assert(balance_pick(&b, &p, BALANCER_ROUND_ROBIN, &ejection_default, &none, &e));
+			i = e.addr.ip[3];
+			if (seen[i]++) {
+				shortest[i] = min_of(shortest[i], n - last[i]);
+				longest[i] = max_of(longest[i], n - last[i]);
+			}
+			last[i] = n;
+			/* Never far from its part, at any moment. */
+			ck_assert_int_le(abs((int)(seen[i] * 1000 - n * part[i])), 5000);
+		}
+		/* Half of all turns: never three in a row, never three of others; a tenth: at least
+		 * four turns of others between, at most sixteen. */
+		ck_assert_uint_le(longest[3], 3);
+		ck_assert_uint_ge(shortest[1], 5);
+		ck_assert_uint_le(longest[1], 17);
+		ck_assert_uint_ge(shortest[2], 3);
+		ck_assert_uint_le(longest[2], 9);
+	}
+	view_unref(v);
+}
+END_TEST
+
+START_TEST(under_load_all_are_equally_full)
+{
+	struct view *v = view_from(WEIGHED);
+	struct vport p = port_of(v);
+
+	for (int how = BALANCER_PEAK_EWMA; how <= BALANCER_LEAST_REQUEST; how++) {
+		struct tried none = { 0 };
+
+		fresh(1);
+		for (unsigned i = 1; i <= 4; i++)
+			endpoint_answered(endpoint(i), 5000, clock_now());
+		/* 1,000 that stay: flows, or answers that are long in coming. */
+		for (unsigned n = 0; n < 1000; n++) {
+			struct vendpoint e;
+
+			ck_assert(balance_pick(&b, &p, (enum balancer)how, &ejection_default, &none, &e));
+			board_claim(b.board, 0, n, e.slot.slot, e.slot.gen, false);
+		}
+		for (unsigned i = 1; i <= 4; i++)
+			ck_assert_msg(abs((int)endpoint_in_flight(endpoint(i)) - (int)part[i]) <=
+					      (int)part[i] / 5 + 10,
+				      "%d: %u at %u", how, endpoint_in_flight(endpoint(i)), i);
+		/* A heavy one that got them all before is left alone. */
+		endpoint(3)->load = 5000;
+		for (unsigned n = 0; n < 100; n++) {
+			struct vendpoint e;
+
+			ck_assert(balance_pick(&b, &p, (enum balancer)how, &ejection_default, &none, &e));
+			ck_assert_uint_ne(e.addr.ip[3], 3);
+		}
+	}
+	view_unref(v);
+}
+END_TEST
+
+START_TEST(a_heavy_one_that_is_stuck_or_out_gets_nothing)
+{
+	struct view *v = view_from(WEIGHED);
+	struct vport p = port_of(v);
+	unsigned seen[12];
+
+	fresh(1);
+	for (unsigned i = 1; i <= 4; i++)
+		endpoint_answered(endpoint(i), i == 3 ? 2000000 : 5000, clock_now());
+	count(&p, BALANCER_PEAK_EWMA, 1000, seen);
+	ck_assert_uint_eq(seen[3], 0);
+	fresh(1);
+	put_out(3);
+	for (int how = BALANCER_PEAK_EWMA; how <= BALANCER_ROUND_ROBIN; how++) {
+		count(&p, (enum balancer)how, 1000, seen);
+		ck_assert_uint_eq(seen[3], 0);
+	}
 	view_unref(v);
 }
 END_TEST
@@ -311,7 +476,7 @@ static void run(struct world_run *w, struct vport *p, int64_t seconds)
 		}
 		while (flight[slot].used)
 			slot++;
-		ck_assert(balance_pick(&of_worker[at], p, BALANCER_PEAK_EWMA, &none, &e));
+		ck_assert(balance_pick(&of_worker[at], p, BALANCER_PEAK_EWMA, &ejection_default, &none, &e));
 		flight[slot] = (struct flight){
 			.began_ns = now_ns, .worker = at, .endpoint = e.addr.ip[3], .used = true,
 			.ends_ns = now_ns + w->takes_ms(e.addr.ip[3], ms) * NS_PER_MS,
@@ -386,5 +551,8 @@ UNIT_TESTS("balance", ready_endpoints_take_even_turns, what_was_tried_is_left_ou
 	   one_that_is_out_is_passed_over_by_every_balancer,
 	   the_last_one_is_never_out_and_of_many_at_most_half,
 	   when_all_that_are_left_are_out_one_of_them_is_taken,
+	   a_policy_says_how_many_may_be_out, without_load_the_weights_decide,
+	   round_robin_by_weight_has_no_bursts, under_load_all_are_equally_full,
+	   a_heavy_one_that_is_stuck_or_out_gets_nothing,
 	   one_stuck_endpoint_of_eleven_leaves_999_of_1000_requests_in_time,
 	   eight_workers_learn_as_fast_as_one)
