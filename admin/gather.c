@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "workers/obs/endpoint.h"
 
 void state_refresh(struct state *st)
 {
@@ -149,7 +148,7 @@ void gather_listener(const struct state *st, const char *name, uint64_t ret[LCS]
 	}
 }
 
-static struct ejection ejection_of(const struct vport *p)
+struct ejection gather_ejection(const struct vport *p)
 {
 	struct vpolicy v;
 
@@ -177,7 +176,7 @@ void gather_endpoint(const struct state *st, const struct vport *p, const struct
 	ret->in_flight = endpoint_in_flight(e);
 	ret->waiting = endpoint_waiting(e);
 	ret->rtt_us = endpoint_rtt_us(e, now);
-	ejection = ejection_of(p);
+	ejection = gather_ejection(p);
 	ret->out_ms = endpoint_out_ms(e, &ejection, now);
 	ret->exchanges = board_get(&e->exchanges);
 	ret->connects = __atomic_load_n(&e->connects, __ATOMIC_RELAXED);
@@ -187,6 +186,11 @@ void gather_endpoint(const struct state *st, const struct vport *p, const struct
 	if (failed)
 		ret->last_failure_ms = failed < (uint64_t)st->now_mono_ms
 					       ? st->now_mono_ms - (int64_t)failed : 0;
+}
+
+uint64_t gather_limit(const struct state *st, struct slot_gen at, enum limit what)
+{
+	return st->workers ? board_limit_held(st->board, at.slot, at.gen, what) : 0;
 }
 
 uint64_t gather_worker(const struct state *st, unsigned worker, enum worker_counter c)

@@ -8,6 +8,7 @@
 
 #include "admin/state.h"
 #include "admin/text.h"
+#include "workers/obs/endpoint.h"
 
 /* Of one worker at most OUTCOME_SLOTS; the same ones on all of them, but for a few. */
 #define OUTCOMES_TOLD (4 * OUTCOME_SLOTS)
@@ -47,6 +48,10 @@ void gather_listener(const struct state *, const char *name, uint64_t ret[LCS]);
 /* Of an endpoint of this port, whose policy says how long it may be out. */
 void gather_endpoint(const struct state *, const struct vport *, const struct vendpoint *,
 		     struct endpoint_sums *);
+/* What is held of a limit; 0: nothing, or no slot. */
+uint64_t gather_limit(const struct state *, struct slot_gen, enum limit);
+/* What holds for a port. */
+struct ejection gather_ejection(const struct vport *);
 uint64_t gather_worker(const struct state *, unsigned worker, enum worker_counter);
 uint64_t gather_workers(const struct state *, enum worker_counter);
 uint64_t gather_reason(const struct state *, enum reason);

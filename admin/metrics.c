@@ -437,6 +437,42 @@ static void tenant_series(const struct state *st, struct text *t)
 	}
 }
 
+/* One line per Service port that has this limit. */
+static void limit_lines(const struct state *st, enum metric m, struct text *t)
+{
+	const char *metric = begin(t, m);
+	static const char *const name[] = { [LIMIT_CONNECTIONS] = "connections",
+					    [LIMIT_REQUESTS] = "requests" };
+	struct vservice s;
+
+	for (uint32_t i = 0; st->view && view_service_nth(st->view, i, &s); i++) {
+		struct vpolicy v;
+		struct vport p;
+
+		for (uint32_t k = 0; vservice_port_at(&s, k, &p); k++) {
+			if (!vport_policy(&p, &v) || v.limit.slot == 0)
+				continue;
+			for (unsigned what = 0; what < countof(name); what++) {
+				uint32_t max = what == LIMIT_CONNECTIONS ? v.connections : v.requests;
+
+				if (max == 0)
+					continue;
+				text_adds(t, metric);
+				label(t, '{', "namespace", vservice_ns(&s));
+				label(t, ',', "service", vservice_name(&s));
+				text_printf(t, ",port=\"%u\",limit=\"%s\"", p.port, name[what]);
+				value(t, m == M_limit_held ? gather_limit(st, v.limit, (enum limit)what) : max);
+			}
+		}
+	}
+}
+
+static void limit_series(const struct state *st, struct text *t)
+{
+	limit_lines(st, M_limit, t);
+	limit_lines(st, M_limit_held, t);
+}
+
 static void listener_series(const struct state *st, struct text *t)
 {
 	struct counter_row row;
@@ -595,6 +631,7 @@ void metrics_text(struct state *st, struct text *t)
 	tenant_series(st, t);
 	listener_series(st, t);
 	service_series(st, t);
+	limit_series(st, t);
 	endpoint_series(st, t);
 }
 

@@ -55,9 +55,11 @@ void show_hist(struct text *, const char *key, const struct hist *);
 void show_tenant_times(struct text *, const struct tenant_sums *);
 /* ready, ejected, terminating or not-ready. */
 const char *show_endpoint_state(const struct vendpoint *, const struct endpoint_sums *);
-/* An endpoint with its live counters, as one object. */
-void show_endpoint(const struct state *, const struct vservice *, const struct vport *,
+/* Endpoint i of a port with its live counters, as one object. */
+void show_endpoint(const struct state *, const struct vservice *, const struct vport *, uint32_t i,
 		   const struct vendpoint *, struct text *);
+/* What holds for a port (its TrafficPolicy, or what holds without one), into an open object. */
+void show_policy(const struct state *, const struct vport *, struct text *);
 /* Names that conditions and lists share: resolved status of a condition of a route, as "True",
  * "False" or "Unknown" of the worst parent; "" when there is none. */
 const char *show_condition(const json_t *resource, const char *type);

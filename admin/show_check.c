@@ -141,7 +141,7 @@ static uint32_t endpoints_out(const struct state *st, const struct vport *p)
 	for (uint32_t i = 0; i < p->endpoints && vport_endpoint(p, i, &e); i++) {
 		if (!e.ready || slot_is_shared(e.slot, BOARD_ENDPOINTS))
 			continue;
-		gather_endpoint(st, e.slot, &n);
+		gather_endpoint(st, p, &e, &n);
 		out += n.out_ms > 0;
 	}
 	return out;

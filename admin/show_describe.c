@@ -10,7 +10,7 @@
 #include <strings.h>
 #include <time.h>
 
-enum kind { KIND_SERVICE, KIND_SLICE, KIND_ROUTE, KIND_NAMESPACE, KIND_TENANT, KINDS };
+enum kind { KIND_SERVICE, KIND_SLICE, KIND_ROUTE, KIND_POLICY, KIND_NAMESPACE, KIND_TENANT, KINDS };
 
 static const struct {
 	const char *kind;
@@ -20,6 +20,7 @@ static const struct {
 	[KIND_SERVICE] = { "Service", { "services", "svc" }, true },
 	[KIND_SLICE] = { "EndpointSlice", { "endpointslices", "slice", "slices" }, true },
 	[KIND_ROUTE] = { "HTTPRoute", { "httproutes", "route", "routes" }, true },
+	[KIND_POLICY] = { "TrafficPolicy", { "trafficpolicies", "policy", "policies" }, true },
 	[KIND_NAMESPACE] = { "Namespace", { "namespaces", "ns" }, false },
 	[KIND_TENANT] = { "Tenant", { "tenants" }, false },
 };
@@ -50,7 +51,7 @@ static bool parse(const char *rest, struct asked *ret, struct answer *error)
 	k = n >= 1 ? kind_of(word) : -1;
 	if (k < 0) {
 		answer_error(error, 404, "no such kind of resource", rest,
-			     "kinds are service, endpointslice, httproute, namespace, tenant");
+			     "kinds are service, endpointslice, httproute, trafficpolicy, namespace, tenant");
 		return false;
 	}
 	ret->kind = (enum kind)k;
@@ -161,6 +162,7 @@ static bool service_now(const struct state *st, const struct asked *a, struct te
 		js_u64(t, "endpoints", p.endpoints);
 		js_u64(t, "ready", vport_ready(&p));
 		js_u64(t, "rules", vport_rules(&p));
+		show_policy(st, &p, t);
 		js_close(t, '}');
 	}
 	js_close(t, ']');
@@ -169,7 +171,7 @@ static bool service_now(const struct state *st, const struct asked *a, struct te
 		struct vendpoint e;
 
 		for (uint32_t i = 0; i < p.endpoints && vport_endpoint(&p, i, &e); i++)
-			show_endpoint(st, NULL, &p, &e, t);
+			show_endpoint(st, NULL, &p, i, &e, t);
 	}
 	js_close(t, ']');
 	js_open(t, "routes", '[');
@@ -191,6 +193,35 @@ static bool route_now(const struct state *st, const struct asked *a, struct text
 
 		for (uint32_t k = 0; vservice_port_at(&s, k, &p); k++)
 			rules_of(&p, a->ns, a->name, t);
+	}
+	js_close(t, ']');
+	return t->n > before + 1;
+}
+
+/* The ports that it counts for. */
+static bool policy_now(const struct state *st, const struct asked *a, struct text *t)
+{
+	struct vservice s;
+	size_t before;
+
+	js_open(t, "ports", '[');
+	before = t->n;
+	for (uint32_t i = 0; st->view && view_service_nth(st->view, i, &s); i++) {
+		struct vpolicy v;
+		struct vport p;
+
+		if (!slice_eq(vservice_ns(&s), slice_str(a->ns)))
+			continue;
+		for (uint32_t k = 0; vservice_port_at(&s, k, &p); k++) {
+			if (!vport_policy(&p, &v) || !slice_eq(v.name, slice_str(a->name)))
+				continue;
+			js_open(t, NULL, '{');
+			js_slice(t, "service", vservice_name(&s));
+			js_u64(t, "port", p.port);
+			js_slice(t, "name", vport_name(&p));
+			show_policy(st, &p, t);
+			js_close(t, '}');
+		}
 	}
 	js_close(t, ']');
 	return t->n > before + 1;
@@ -272,6 +303,8 @@ static bool live(const struct state *st, const struct asked *a, struct text *t)
 		return service_now(st, a, t);
 	case KIND_ROUTE:
 		return route_now(st, a, t);
+	case KIND_POLICY:
+		return policy_now(st, a, t);
 	case KIND_NAMESPACE:
 		return namespace_now(st, a, t);
 	case KIND_TENANT:

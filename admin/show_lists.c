@@ -116,6 +116,8 @@ void show_service_counters(const struct state *st, struct slot_gen at, struct te
 	js_u64(t, "flows", s.class[OUTCOME_flow]);
 	show_outcomes(&s, t);
 	show_service_reasons(&s, t);
+	js_u64(t, "limited_connections", s.c[SC_limited_connections]);
+	js_u64(t, "limited_requests", s.c[SC_limited_requests]);
 	js_u64(t, "received_bytes", s.c[SC_bytes_in]);
 	js_u64(t, "sent_bytes", s.c[SC_bytes_out]);
 	js_u64(t, "retries", s.c[SC_retries]);
@@ -174,9 +176,10 @@ const char *show_endpoint_state(const struct vendpoint *e, const struct endpoint
 }
 
 void show_endpoint(const struct state *st, const struct vservice *s, const struct vport *p,
-		   const struct vendpoint *e, struct text *t)
+		   uint32_t i, const struct vendpoint *e, struct text *t)
 {
 	struct endpoint_sums n;
+	struct vpolicy v;
 
 	gather_endpoint(st, p, e, &n);
 	js_open(t, NULL, '{');
@@ -192,6 +195,11 @@ void show_endpoint(const struct state *st, const struct vservice *s, const struc
 	js_bool(t, "terminating", e->terminating);
 	js_slice(t, "zone", e->zone);
 	js_slice(t, "node", e->node);
+	js_u64(t, "weight", vport_weight(p, i));
+	if (vport_policy(p, &v))
+		js_slice(t, "policy", v.name);
+	else
+		js_null(t, "policy");
 	js_bool(t, "counters_shared", slot_is_shared(e->slot, BOARD_ENDPOINTS));
 	js_u64(t, "in_flight", n.in_flight);
 	js_u64(t, "waiting", n.waiting);
@@ -228,7 +236,7 @@ void show_endpoints(struct state *st, const struct call *c, struct answer *ret)
 			struct vendpoint e;
 
 			for (uint32_t n = 0; n < p.endpoints && vport_endpoint(&p, n, &e); n++)
-				show_endpoint(st, &s, &p, &e, t);
+				show_endpoint(st, &s, &p, n, &e, t);
 		}
 	}
 	js_close(t, ']');

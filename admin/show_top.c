@@ -143,7 +143,7 @@ static uint64_t in_flight(const struct state *st, const struct vservice *s)
 		for (uint32_t i = 0; i < p.endpoints && vport_endpoint(&p, i, &e); i++) {
 			if (slot_is_shared(e.slot, BOARD_ENDPOINTS))
 				continue;
-			gather_endpoint(st, e.slot, &n);
+			gather_endpoint(st, &p, &e, &n);
 			sum += n.in_flight;
 		}
 	return sum;

@@ -19,6 +19,7 @@ static const char world[] =
 	"service shop/web slot=4/1 port=80/http/http port=9000\n"
 	"endpoint shop/web:http 10.0.0.1:8080 zone=a\n"
 	"endpoint shop/web:http 10.0.0.2:8081 notready\n"
+	"policy shop/slow target=web#http response=15000 connections=10 requests=50 balancer=RoundRobin\n"
 	"service shop/api slot=5/1 port=80\n"
 	"route shop/split parent=shop/web:80\n"
 	"rule prefix=/a name=one backend=shop/api:80*9 backend=shop/gone:1\n";
@@ -37,7 +38,14 @@ static const char report[] =
 	"\"reason\":\"BackendNotFound\"}]}]}},"
 	"{\"kind\":\"HTTPRoute\",\"namespace\":\"shop\",\"name\":\"lost\",\"source\":\"r.yaml\",\"line\":9,"
 	"\"status\":{\"parents\":[{\"parentRef\":{\"name\":\"nobody\"},\"conditions\":[{"
-	"\"type\":\"Accepted\",\"status\":\"False\",\"reason\":\"NoMatchingParent\"}]}]}}]}";
+	"\"type\":\"Accepted\",\"status\":\"False\",\"reason\":\"NoMatchingParent\"}]}]}},"
+	"{\"kind\":\"TrafficPolicy\",\"namespace\":\"shop\",\"name\":\"slow\",\"source\":\"p.yaml\",\"line\":1,"
+	"\"status\":{\"ancestors\":[{\"ancestorRef\":{\"name\":\"web\",\"sectionName\":\"http\"},\"conditions\":[{"
+	"\"type\":\"Accepted\",\"status\":\"True\",\"reason\":\"Accepted\",\"message\":\"\"}]}]}},"
+	"{\"kind\":\"TrafficPolicy\",\"namespace\":\"shop\",\"name\":\"late\",\"source\":\"p.yaml\",\"line\":9,"
+	"\"status\":{\"ancestors\":[{\"ancestorRef\":{\"name\":\"web\",\"sectionName\":\"http\"},\"conditions\":[{"
+	"\"type\":\"Accepted\",\"status\":\"False\",\"reason\":\"Conflicted\",\"message\":\"another policy "
+	"counts instead: port 80: TrafficPolicy shop/slow\"}]}]}}]}";
 
 void admin_state_report(struct state *st, const char *json)
 {
@@ -91,6 +99,11 @@ static void numbers(struct admin_pages *p)
 		/* another generation: what the view does not name does not count */
 		admin_state_requests(p, w, other_generation, 200, REASON_DONE, 1, 77);
 	}
+	clock_tick();
+	for (uint32_t i = 0; i < 4; i++)
+		must(board_limit_take(b, i & 1, i, 80, 9, LIMIT_CONNECTIONS, 10));
+	must(board_limit_take(b, 0, 0, 80, 9, LIMIT_REQUESTS, 50));
+	board_add(&board_service(b, 1, 4, 1)->c[SC_limited_requests], 6);
 	board_endpoint(b, 100 + 8080, 7)->exchanges = 20;
 	board_endpoint(b, 100 + 8080, 7)->load = 1;
 }

@@ -8,6 +8,7 @@ set -u
 nodeproxyctl() {
 	case $* in
 	*"get services") printf 'NAMESPACE  NAME  PORTS\nshop  web  80\nbank  db  5432\n' ;;
+	*"get policies") printf 'NAMESPACE  POLICY  SERVICE\nshop  slow  web\n' ;;
 	*"get workers") printf 'ID  PID\n0  7\n1  8\n' ;;
 	*"get namespaces") printf 'NAMESPACE  TENANT\nshop  shop\n' ;;
 	esac
@@ -30,6 +31,8 @@ offers "-n --service -s -o --help" nodeproxyctl -s /x get endpoints -
 offers "service" nodeproxyctl describe se
 offers "shop/web" nodeproxyctl describe service sh
 offers "bank/db" nodeproxyctl -o json describe service b
+offers "trafficpolicy" nodeproxyctl describe tr
+offers "shop/slow" nodeproxyctl describe trafficpolicy ""
 offers "shop" nodeproxyctl get services -n ""
 offers "db web" nodeproxyctl get endpoints --service ""
 offers "0 1" nodeproxyctl drain --worker ""

@@ -38,7 +38,7 @@ kind: Service
 metadata: {name: bad, namespace: shop}
 spec: {ports: [{port: 99999}]}
 """
-COMMANDS = ["status", "check", "get services", "get endpoints", "get endpoints -n shop --service web", "get routes",
+COMMANDS = ["status", "check", "get services", "get endpoints", "get endpoints -n shop --service web", "get routes", "get policies",
             "get namespaces", "get tenants", "get listeners", "get workers", "get sources", "get config", "get reasons",
             "get reasons --all", "get panics", "version", "describe service shop/web", "describe service web -n shop",
             "describe httproute shop/split", "explain web.shop/a", "explain --from shop web.shop/a",

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* TrafficPolicies: the list of them with what each target says (from the report: one that counts for
+ * nothing is in no view), and what holds for a port (from the view and the board). */
+#include "admin/show.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void ms_or_knob(struct text *t, const char *key, uint32_t ms, int64_t knob_ms)
+{
+	js_i64(t, key, ms ? ms : knob_ms);
+}
+
+static void limit(const struct state *st, const struct vpolicy *v, const char *key, enum limit what,
+		  uint32_t max, struct text *t)
+{
+	if (max == 0) {
+		js_null(t, key);
+		return;
+	}
+	js_open(t, key, '{');
+	js_u64(t, "max", max);
+	js_u64(t, "now", gather_limit(st, v->limit, what));
+	js_bool(t, "kept", v->limit.slot != 0);
+	js_close(t, '}');
+}
+
+void show_policy(const struct state *st, const struct vport *p, struct text *t)
+{
+	struct ejection ej = gather_ejection(p);
+	struct vpolicy v = { .balancer = BALANCER_DEFAULT };
+	char name[400];
+
+	if (vport_policy(p, &v)) {
+		struct slice ns = vservice_ns(&p->service);
+
+		snprintf(name, sizeof name, "%.*s/%.*s", (int)min_of(ns.n, (size_t)63),
+			 (const char *)ns.p, (int)min_of(v.name.n, (size_t)253),
+			 (const char *)v.name.p);
+		js_str(t, "policy", name);
+	} else {
+		js_null(t, "policy");
+	}
+	js_str(t, "balancer", balancer_name(v.balancer));
+	js_bool(t, "weighted", p->weighted);
+	js_open(t, "timeouts_ms", '{');
+	ms_or_knob(t, "connect", v.connect_ms, st->knobs->connect_ms);
+	ms_or_knob(t, "response", v.response_ms, st->knobs->response_ms);
+	ms_or_knob(t, "stall", v.stall_ms, st->knobs->stall_ms);
+	ms_or_knob(t, "tcp_idle", v.tcp_idle_ms, st->knobs->tcp_idle_ms);
+	js_close(t, '}');
+	js_open(t, "limits", '{');
+	limit(st, &v, "connections", LIMIT_CONNECTIONS, v.connections, t);
+	limit(st, &v, "requests", LIMIT_REQUESTS, v.requests, t);
+	js_close(t, '}');
+	js_open(t, "ejection", '{');
+	js_u64(t, "consecutive_failures", ej.failures);
+	js_u64(t, "base_ms", ej.base_ms);
+	js_u64(t, "max_ms", ej.max_ms);
+	js_u64(t, "max_percent", ej.percent);
+	js_close(t, '}');
+}
+
+/* One target of a policy, as its condition Accepted says. */
+static void target_row(const json_t *resource, const json_t *ancestor, struct text *t)
+{
+	const json_t *ref = json_object_get(ancestor, "ancestorRef");
+	const json_t *cond = json_array_get(jget_array(ancestor, "conditions"), 0);
+
+	js_open(t, NULL, '{');
+	js_str(t, "namespace", jget_str(resource, "namespace"));
+	js_str(t, "name", jget_str(resource, "name"));
+	js_str(t, "service", jget_str(ref, "name"));
+	js_str(t, "port", jget_str(ref, "sectionName"));
+	js_str(t, "accepted", jget_str(cond, "status"));
+	js_str(t, "reason", jget_str(cond, "reason"));
+	js_str(t, "message", jget_str(cond, "message"));
+	js_close(t, '}');
+}
+
+void show_policies(struct state *st, const struct call *c, struct answer *ret)
+{
+	const char *only = call_text(c, "namespace");
+	json_t *all = report_full(&st->report);
+	const json_t *resource, *ancestor;
+	size_t i, k;
+	struct text *t;
+
+	*ret = show_ok();
+	t = &ret->body;
+	js_open(t, "policies", '[');
+	json_array_foreach(jget_array(all, "resources"), i, resource) {
+		if (strcmp(jget_str(resource, "kind"), "TrafficPolicy") != 0 ||
+		    (only && strcmp(jget_str(resource, "namespace"), only) != 0))
+			continue;
+		json_array_foreach(jget_array(json_object_get(resource, "status"), "ancestors"), k,
+				   ancestor)
+			target_row(resource, ancestor, t);
+	}
+	js_close(t, ']');
+	show_end(ret);
+	report_drop(all);
+}

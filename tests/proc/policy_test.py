@@ -1,0 +1,179 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the nodeproxy authors
+"""TrafficPolicies on a host with several workers: limits that hold for all of them together, also when
+one dies, and what the operator sees of policies."""
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import np  # noqa: E402
+
+np.only_in_tiers("process")
+
+TARGET = "targetRefs: [{group: '', kind: Service, name: web}]"
+
+
+def policy(name, spec, more=""):
+    return (f"apiVersion: nodeproxy.io/v1alpha1\nkind: TrafficPolicy\n"
+            f"metadata: {{name: {name}, namespace: shop{more}}}\nspec: {{{spec}}}\n")
+
+
+class Holder:
+    """An endpoint that keeps each request until it is told to answer."""
+
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self.port = self.listener.getsockname()[1]
+        self.lock, self.held, self.most, self.go = threading.Lock(), 0, 0, threading.Event()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=self._serve, args=(self.listener.accept()[0],), daemon=True).start()
+
+    def _serve(self, c):
+        with contextlib.suppress(OSError), c:
+            while c.recv(4096):
+                with self.lock:
+                    self.held += 1
+                    self.most = max(self.most, self.held)
+                self.go.wait(np.DEADLINE)
+                with self.lock:
+                    self.held -= 1
+                c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+
+def limit_held(host, what):
+    return host.metric("nodeproxy_service_limit_held", limit=what)
+
+
+def begun(host, n):
+    """n callers, each with a request on a connection of its own, answers in a list as they come."""
+    answers = []
+
+    def call():
+        try:
+            answers.append(host.get("/", timeout=np.DEADLINE).status)
+        except OSError:
+            answers.append(0)
+    threads = [threading.Thread(target=call, daemon=True) for _ in range(n)]
+    for t in threads:
+        t.start()
+    return threads, answers
+
+
+def requests_over_the_limit_are_refused_by_whatever_worker_they_reach():
+    with np.Host(workers=3) as host:
+        end = Holder()
+        host.service("shop/web", 80, [end.port])
+        host.write("policy.yaml", policy("p", f"{TARGET}, limits: {{requests: 5, connections: 5}}"))
+        host.start()
+        for _ in range(3):
+            end.go.clear()
+            threads, answers = begun(host, 20)
+            np.until("all that are too many to be refused", lambda: answers.count(503) == 15)
+            np.until("the others to arrive", lambda: end.held == 5)
+            assert limit_held(host, "requests") == 5 and answers.count(200) == 0
+            end.go.set()
+            for t in threads:
+                t.join(np.DEADLINE)
+            assert answers.count(200) == 5, answers
+        assert end.most == 5, end.most
+        assert host.metric("nodeproxy_service_limit", limit="requests") == 5
+        total = sum(host.metric(f"nodeproxy_service_limited_{what}_total") for what in ("requests", "connections"))
+        assert total == 45, total
+
+        # Five connections lie idle with some workers; callers of the others are not refused for long.
+        def all_served():
+            return [host.get("/").status for _ in range(24)] == [200] * 24
+        np.until("every worker to get a connection", all_served)
+        assert limit_held(host, "requests") == 0
+        assert limit_held(host, "connections") <= 5
+        print(f"    20 callers, limit 5: {end.most} at most at the endpoint")
+
+
+def what_a_dead_worker_held_is_there_for_others():
+    with np.Host(workers=3) as host:
+        end = Holder()
+        host.service("shop/web", 80, [end.port])
+        host.write("policy.yaml", policy("p", f"{TARGET}, limits: {{requests: 24}}"))
+        host.start()
+        _, answers = begun(host, 24)
+        np.until("as many as may", lambda: end.held == 24)
+        assert host.get("/").status == 503
+        victim = next(w for w in host.status()["workers"] if w["id"] == 0)["pid"]
+        os.kill(victim, signal.SIGKILL)
+        np.until("another worker 0", lambda: host.status()["ready"] and victim not in
+                 [w["pid"] for w in host.status()["workers"]])
+        np.until("its callers to know", lambda: answers.count(0) > 0)
+        left = 24 - answers.count(0)
+        np.until("its share to be returned", lambda: limit_held(host, "requests") == left)
+        end.most = 0
+        threads, more = begun(host, 30)
+        np.until("exactly its share to be taken", lambda: more.count(503) == 30 - (24 - left))
+        np.until("the limit", lambda: limit_held(host, "requests") == 24)
+        end.go.set()
+        for t in threads:
+            t.join(np.DEADLINE)
+        assert more.count(200) == 24 - left, more
+        np.until("none to be held", lambda: limit_held(host, "requests") == 0)
+        print(f"    {24 - left} of 24 died with their worker, {24 - left} more were let in")
+
+
+def the_operator_sees_which_policy_counts():
+    with np.Host(workers=1) as host:
+        web = host.backend("w1")
+        host.service("shop/web", 80, [web.port])
+        host.write("p.yaml", policy("old", f"{TARGET}, timeouts: {{response: 1m30s}}, limits: {{requests: 7}}",
+                                    ", creationTimestamp: 2026-01-01T00:00:00Z"))
+        host.write("q.yaml", policy("young", f"{TARGET}, loadBalancer: {{type: RoundRobin}}",
+                                    ", creationTimestamp: 2026-01-02T00:00:00Z"))
+        host.write("r.yaml", policy("lost", "targetRefs: [{group: '', kind: Service, name: nobody}]"))
+        host.write("s.yaml", policy("bad", f"{TARGET}, loadBalancer: {{type: Maglev}}"))
+        host.start()
+
+        def reason(name):
+            o = host.ctl_json("describe", "trafficpolicy", f"shop/{name}")
+            (ancestor,) = o["status"]["ancestors"]
+            (condition,) = ancestor["conditions"]
+            assert condition["type"] == "Accepted" and ancestor["controllerName"] == "nodeproxy.io/nodeproxy"
+            return condition["status"], condition["reason"], condition["message"]
+        np.until("a report", lambda: reason("old")[0] == "True")
+        status, why, words = reason("young")
+        assert (status, why) == ("False", "Conflicted") and "TrafficPolicy shop/old" in words, words
+        assert reason("lost")[1] == "TargetNotFound", reason("lost")
+        refused = host.ctl_json("describe", "trafficpolicy", "shop/bad")["refused"][0]
+        assert refused["field"] == "spec.loadBalancer.type" and "Maglev is not supported" in refused["reason"]
+        rows = {r["name"]: r["reason"] for r in host.ctl_json("get", "policies", "-n", "shop")["policies"]}
+        assert rows["old"] == "Accepted" and rows["young"] == "Conflicted" and rows["lost"] == "TargetNotFound", rows
+        assert "Conflicted" in host.ctl("get", "policies").stdout
+        (port,) = host.ctl_json("describe", "service", "shop/web")["ports"]
+        assert port["policy"] == "shop/old" and port["timeouts_ms"]["response"] == 90000, port
+        assert port["limits"]["requests"] == {"max": 7, "now": 0, "kept": True}, port
+        steps = {s["step"]: s for s in host.ctl_json("explain", "web.shop/")["steps"]}
+        assert steps["policy"]["what"] == "shop/old" and "response 90000 ms" in steps["policy"]["why"], steps
+        # The one that counts goes: the other takes over, no request is lost.
+        os.unlink(os.path.join(host.resources, "p.yaml"))
+        np.until("the other", lambda: reason("young")[0] == "True")
+        (port,) = host.ctl_json("describe", "service", "shop/web")["ports"]
+        assert port["policy"] == "shop/young" and port["balancer"] == "RoundRobin", port
+        assert host.get("/").status == 200
+
+
+TESTS = [requests_over_the_limit_are_refused_by_whatever_worker_they_reach, what_a_dead_worker_held_is_there_for_others,
+         the_operator_sees_which_policy_counts]
+
+if __name__ == "__main__":
+    for test in TESTS:
+        if sys.argv[1:] and test.__name__ not in sys.argv[1:]:
+            continue
+        began = time.monotonic()
+        test()
+        print(f"ok {test.__name__} ({time.monotonic() - began:.1f} s)", flush=True)
