@@ -453,7 +453,8 @@ static void limit_lines(const struct state *st, enum metric m, struct text *t)
 			if (!vport_policy(&p, &v) || v.limit.slot == 0)
 				continue;
 			for (unsigned what = 0; what < countof(name); what++) {
-				uint32_t max = what == LIMIT_CONNECTIONS ? v.connections : v.requests;
+				uint32_t max = what == LIMIT_CONNECTIONS ? v.connections :
+									   v.requests;
 
 				if (max == 0)
 					continue;

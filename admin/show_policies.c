@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* TrafficPolicies: the list of them with what each target says (from the report: one that counts for
- * nothing is in no view), and what holds for a port (from the view and the board). */
+/* TrafficPolicies: the list of them with what each target says (from the report: one that counts
+ * for nothing is in no view), and what holds for a port (from the view and the board). */
 #include "admin/show.h"
 
 #include <stdio.h>

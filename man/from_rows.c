@@ -377,8 +377,8 @@ static void resources_page(void)
 			     "a whole number from 1 to 1000, in quotes; default 100.\n"
 			     "RoundRobin: of twice the weight, twice the turns.\n"
 			     "LeastRequest: drawn by weight, and what is in flight counts in proportion to it.\n"
-			     "PeakEWMA: drawn by weight; another one drawn is preferred when it would take less\n"
-			     "than half the time, in flight counting in proportion to the weight.");
+			     "PeakEWMA: the same while response times are within a factor of two, else the one that\n"
+			     "is likely to be done first.");
 		puts(".El");
 	}
 	puts(".Sh EXAMPLES\n"

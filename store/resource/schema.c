@@ -377,7 +377,8 @@ bool schema_duration(struct slice s, uint32_t *ret_ms)
 		sum += n * duration_unit[u].ms;	/* at most 4 * 99999 h: 2^41 ms */
 		s = slice_from(s, digits + letters);
 	}
-	*ret_ms = (uint32_t)min_of(sum, (uint64_t)UINT32_MAX);	/* 49 days: over every bound */
+	/* 49 days: over every bound */
+	*ret_ms = (uint32_t)min_of(sum, (uint64_t)UINT32_MAX);
 	return true;
 }
 

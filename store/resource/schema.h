@@ -14,7 +14,8 @@
 
 enum schema_type {
 	SCHEMA_TEXT, SCHEMA_CHOICE, SCHEMA_NUMBER, SCHEMA_FLAG, SCHEMA_TIME, SCHEMA_QUANTITY,
-	SCHEMA_DURATION, SCHEMA_PORTREF, SCHEMA_OBJ, SCHEMA_OBJS, SCHEMA_TEXTS, SCHEMA_MAP, SCHEMA_ANY,
+	SCHEMA_DURATION, SCHEMA_PORTREF, SCHEMA_OBJ, SCHEMA_OBJS, SCHEMA_TEXTS, SCHEMA_MAP,
+	SCHEMA_ANY,
 };
 
 /* What a text must look like. */
@@ -48,7 +49,8 @@ struct schema_field {
 	enum schema_object of;		/* OBJ, OBJS */
 	enum schema_word word;
 	bool required;
-	int64_t min, max;		/* NUMBER, QUANTITY: value; DURATION: ms; TEXT: bytes; lists: members */
+	int64_t min, max;		/* NUMBER, QUANTITY: value; DURATION: ms; TEXT: bytes;
+					 * lists: members */
 	const char *values, *later;	/* CHOICE: "a|b" */
 	const char *help;
 };

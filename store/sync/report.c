@@ -159,8 +159,9 @@ static void resource_json_out(FILE *f, const struct model *m, struct resource *r
 	fputc('}', f);
 }
 
-/* Routes and policies first: they are what has conditions worth asking for.  Works until the deadline, whole
- * buckets of the table at a time: no resource is remembered over a pause.  True: all said. */
+/* Routes and policies first: they are what has conditions worth asking for.  Works until the
+ * deadline, whole buckets of the table at a time: no resource is remembered over a pause.  True: all
+ * said. */
 static bool resources_json(FILE *f, struct model *m, struct report_job *j, struct mono end)
 {
 	static const enum row_kind order[] = { ROW_HTTPROUTE, ROW_POLICY, ROW_TENANT, ROW_NAMESPACE,
@@ -264,7 +265,8 @@ static int brief_json(FILE *f, struct model *m, const struct keep *k, const stru
 	fprintf(f, ",\"views\":{\"made\":%llu,\"bases\":%llu,\"failed\":%llu,\"failed_rev\":%llu},",
 		(unsigned long long)r->views, (unsigned long long)r->bases,
 		(unsigned long long)r->failed_views, (unsigned long long)r->failed_rev);
-	fprintf(f, "\"slots\":{\"tenants\":%u,\"services\":%u,\"endpoints\":%u,\"limits\":%u,\"exhausted\":%llu},",
+	fprintf(f, "\"slots\":{\"tenants\":%u,\"services\":%u,\"endpoints\":%u,\"limits\":%u,"
+		   "\"exhausted\":%llu},",
 		m->slot[SLOT_TENANT].taken, m->slot[SLOT_SERVICE].taken,
 		m->slot[SLOT_ENDPOINT].taken, m->slot[SLOT_LIMIT].taken,
 		(unsigned long long)(m->slot[SLOT_TENANT].exhausted + m->slot[SLOT_SERVICE].exhausted +

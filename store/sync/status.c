@@ -212,7 +212,8 @@ static struct verdict ports_verdict(const struct row *policy, const struct row_t
 		if (best == policy) {
 			any = true;
 			for (uint32_t k = 0; k < s->limits; k++)
-				no_slot |= s->limit[k].port == p->port && s->limit[k].slot.slot == 0;
+				no_slot |= s->limit[k].port == p->port &&
+					   s->limit[k].slot.slot == 0;
 			continue;
 		}
 		winner = best;
@@ -223,8 +224,10 @@ static struct verdict ports_verdict(const struct row *policy, const struct row_t
 	if (!any && winner)
 		return no("Conflicted", "another policy counts instead: %s", others);
 	if (no_slot)
-		return no("Pending", "the limits are not kept: the host has too many Service ports with limits");
-	return winner ? yes_but("Accepted", "another policy counts for %s", others) : yes("Accepted");
+		return no("Pending", "the limits are not kept: the host has too many Service ports "
+				     "with limits");
+	return winner ? yes_but("Accepted", "another policy counts for %s", others) :
+			yes("Accepted");
 }
 
 static struct verdict target_verdict(const struct model *m, const struct row *policy,
@@ -359,7 +362,8 @@ static void policy_json(FILE *f, const struct model *m, struct resource *r)
 	if (row == NULL && why) {
 		struct verdict v = refused_verdict(r, why);
 
-		fputs("{\"ancestorRef\":{},\"controllerName\":\"" CONTROLLER "\",\"conditions\":[", f);
+		fputs("{\"ancestorRef\":{},\"controllerName\":\"" CONTROLLER "\","
+		      "\"conditions\":[", f);
 		condition(f, r, "Accepted", &v, generation, true);
 		fputs("]}", f);
 	}

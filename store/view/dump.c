@@ -94,9 +94,10 @@ static void dump_policy(struct dump *d, const struct vport *p)
 	if (!vport_policy(p, &v))
 		return;
 	add_name(&s, "    policy ", v.name);
-	strbuf_printf(&s, " balancer=%s connect=%u response=%u stall=%u tcp_idle=%u connections=%u requests=%u",
+	strbuf_printf(&s, " balancer=%s connect=%u response=%u stall=%u tcp_idle=%u",
 		      balancer_name(v.balancer), v.connect_ms, v.response_ms, v.stall_ms,
-		      v.tcp_idle_ms, v.connections, v.requests);
+		      v.tcp_idle_ms);
+	strbuf_printf(&s, " connections=%u requests=%u", v.connections, v.requests);
 	if (v.connections || v.requests)
 		add_slot(&s, v.limit);
 	strbuf_printf(&s, " failures=%u base=%u max=%u percent=%u", v.eject_failures, v.eject_base_ms,

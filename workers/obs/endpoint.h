@@ -16,8 +16,9 @@
  * Health: who fails five times in a row (connects, answers of 5xx, cuts, timeouts) is out for 1 s,
  * then may have one exchange at a time; fails that, out for twice as long, up to a minute; succeeds,
  * forgotten.  A TrafficPolicy may say other numbers, or never: struct ejection, which is an argument
- * everywhere, for the words are shared by workers that must read them alike.  Being out is a matter
- * of preference: see balance.h for what happens when most are.
+ * everywhere, for the words are shared by workers that must read them alike (and by the ports of a
+ * Service that have the endpoint in common, each of which reads them by its own numbers).  Being out is
+ * a matter of preference: see balance.h for what happens when most are.
  *
  *   state       health word                   ends with
  *   well        0, or failures in a row       the fifth failure

@@ -115,6 +115,7 @@ struct board_service *exchange_service(const struct exchange *ex)
 void exchange_back_failed(struct exchange *ex)
 {
 	struct board_endpoint *e = exchange_endpoint(ex);
+	struct path *p = ex->conn->path;
 
 	board_set(&e->last_failure_ms, (uint64_t)(clock_now().ns / NS_PER_MS));
 	if (endpoint_failed(e, &ex->policy.ejection, clock_now())) {

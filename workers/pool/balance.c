@@ -85,25 +85,41 @@ static uint32_t passed(const struct pick *k)
 	return k->mine->passed;
 }
 
-/* What the load is when in flight counts in proportion to the weight: an endpoint of the mean weight
- * has what it would have without weights, but for the scale. */
-static uint64_t weighed(const struct pick *k, uint32_t n, const struct board_endpoint *l)
+/* What taking an endpoint costs; all of it, or by weight its parts as well. */
+struct load {
+	uint64_t all;
+	uint64_t us, flight;
+};
+
+/* In flight counts in proportion to the weight: an endpoint of the mean weight has what it would have
+ * without weights, but for the scale. */
+static struct load weighed(const struct pick *k, uint32_t n, const struct board_endpoint *l)
 {
 	uint64_t w = max_of(vport_weight(k->port, n), 1u), mean = max_of(k->weights / k->ready, 1u);
-	unsigned __int128 flight = (unsigned __int128)endpoint_in_flight(l) * mean * 1024 / w;
+	struct load r = { .us = endpoint_expected_us(l, clock_now()),
+			  .flight = endpoint_in_flight(l) * mean * 1024 / w };	/* 2^32 * 2^10 * 2^10 */
+	unsigned __int128 all = (unsigned __int128)(r.flight + 1024) * r.us;
 
-	if (k->how == BALANCER_PEAK_EWMA)
-		flight = (flight + 1024) * endpoint_expected_us(l, clock_now());
-	return (uint64_t)min_of(flight, (unsigned __int128)UINT64_MAX);
+	r.all = (uint64_t)min_of(all, (unsigned __int128)UINT64_MAX);
+	return r;
+}
+
+/* The first of two, unless the second is better off. */
+static bool keeps_first(const struct pick *k, const struct load *one, const struct load *two)
+{
+	if (likely(k->weights == 0) ||
+	    (k->how == BALANCER_PEAK_EWMA && (one->us > 2 * two->us || two->us > 2 * one->us)))
+		return one->all <= two->all;
+	return one->flight <= two->flight;
 }
 
 /* The n-th ready one, when it may be taken; with what taking it costs. */
 static bool look(const struct pick *k, uint32_t n, bool also_out, struct vendpoint *ret,
-		 uint64_t *ret_load)
+		 struct load *ret_load)
 {
 	struct board_endpoint *l;
 
-	*ret_load = 0;
+	*ret_load = (struct load){ 0 };
 	if (!nth_ready(k, n, ret) || (k->tried->n && was_tried(k->tried, &ret->addr)))
 		return false;
 	l = live(k, ret);
@@ -115,15 +131,15 @@ static bool look(const struct pick *k, uint32_t n, bool also_out, struct vendpoi
 		*ret_load = weighed(k, n, l);
 		return true;
 	}
-	*ret_load = k->how == BALANCER_PEAK_EWMA ? endpoint_load(l, clock_now()) :
-						     endpoint_in_flight(l);
+	ret_load->all = k->how == BALANCER_PEAK_EWMA ? endpoint_load(l, clock_now()) :
+							 endpoint_in_flight(l);
 	return true;
 }
 
 /* The first that may be taken, from a place on. */
 static bool scan(const struct pick *k, uint32_t from, bool also_out, struct vendpoint *ret)
 {
-	uint64_t load;
+	struct load load;
 
 	for (uint32_t i = 0; i < k->ready; i++)
 		if (look(k, (from + i) % k->ready, also_out, ret, &load))
@@ -157,7 +173,7 @@ static bool draw_two(const struct pick *k, struct vendpoint *ret)
 {
 	for (unsigned i = 0; i < DRAWS && k->ready > 1; i++) {
 		struct vendpoint one, two;
-		uint64_t load_one, load_two;
+		struct load load_one, load_two;
 		bool may_one, may_two;
 		uint32_t a, b;
 
@@ -166,9 +182,7 @@ static bool draw_two(const struct pick *k, struct vendpoint *ret)
 		may_two = look(k, b, false, &two, &load_two);
 		if (!may_one && !may_two)
 			continue;
-		if (unlikely(k->weights) && k->how == BALANCER_PEAK_EWMA)
-			load_one /= 2;
-		*ret = may_one && (!may_two || load_one <= load_two) ? one : two;
+		*ret = may_one && (!may_two || keeps_first(k, &load_one, &load_two)) ? one : two;
 		return true;
 	}
 	return false;

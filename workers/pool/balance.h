@@ -12,9 +12,9 @@
  * With weights that differ: the first of the two is drawn by weight, the second by weight among the
  * others, and what is in flight counts in proportion to the weight.  Least request takes the second
  * only when that is better off, so that with nothing in flight the weights decide alone and with much
- * all are equally full.  Peak EWMA takes the second only when it would be done in less than half the
- * time: a weight is the operator's word about a machine, a little noise in its times does not
- * outdo it, being stuck does.  Round robin steps through the weights, laid end to end, by the golden
+ * all are equally full.  Peak EWMA does the same while the times of the two are within a factor of
+ * two: a weight is the operator's word about a machine, and a little noise in its times does not
+ * outdo it.  Beyond that it takes what is likely to be over first, as without weights.  Round robin steps through the weights, laid end to end, by the golden
  * section: of all steps it leaves the most even gaps (at most three lengths), so nobody's turns come
  * in bursts, and it needs no more state than a number.
  *

@@ -4,9 +4,13 @@
 /* The board: slots with generations, claims, and what a dead worker leaves. */
 #include "tests/unit/test.h"
 
+#include <sched.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "nodeproxy/lib/base/memfd.h"
 #include "workers/obs/endpoint.h"
@@ -154,6 +158,66 @@ START_TEST(limits_are_never_exceeded_and_die_with_their_worker)
 }
 END_TEST
 
+#define RACERS 4
+#define ROUNDS 20000
+
+/* One worker: takes and gives, and looks who else is in. */
+static void race(struct board *b, unsigned worker, uint32_t *inside, bool forever)
+{
+	for (unsigned i = 0; forever || i < ROUNDS; i++) {
+		uint32_t claim = i % 3;
+
+		if (!board_limit_take(b, worker, claim, 7, 1, LIMIT_REQUESTS, 3))
+			continue;
+		if (__atomic_add_fetch(inside, 1, __ATOMIC_SEQ_CST) > 3)
+			_exit(1);
+		if (i % 16 == 0)
+			sched_yield();
+		__atomic_sub_fetch(inside, 1, __ATOMIC_SEQ_CST);
+		board_limit_give(b, worker, claim, LIMIT_REQUESTS);
+	}
+	_exit(0);
+}
+
+START_TEST(workers_that_race_for_a_limit_never_exceed_it)
+{
+	struct board *b = fresh(RACERS);
+	uint32_t *inside = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t pid[RACERS];
+	int status;
+
+	clock_tick();
+	for (unsigned w = 0; w < RACERS; w++) {
+		pid[w] = fork();
+		ck_assert_int_ge(pid[w], 0);
+		if (pid[w] == 0)
+			race(b, w, inside, false);
+	}
+	for (unsigned w = 0; w < RACERS; w++) {
+		ck_assert_int_eq(waitpid(pid[w], &status, 0), pid[w]);
+		ck_assert_int_eq(status, 0);
+	}
+	ck_assert_uint_eq(board_limit_held(b, 7, 1, LIMIT_REQUESTS), 0);
+	/* One that is killed wherever it is leaves nothing behind. */
+	for (int i = 0; i < 50; i++) {
+		uint32_t mine = 0;
+
+		pid[0] = fork();
+		ck_assert_int_ge(pid[0], 0);
+		if (pid[0] == 0)
+			race(b, 0, &mine, true);
+		for (unsigned k = 0; k < 100 * (unsigned)i; k++)
+			sched_yield();
+		kill(pid[0], SIGKILL);
+		ck_assert_int_eq(waitpid(pid[0], &status, 0), pid[0]);
+		board_bury(b, -1, 0);
+		ck_assert_uint_eq(board_limit_held(b, 7, 1, LIMIT_REQUESTS), 0);
+	}
+	munmap(inside, 4096);
+	munmap(b, board_bytes(RACERS));
+}
+END_TEST
+
 START_TEST(limits_of_another_generation_start_from_zero)
 {
 	struct board *b = fresh(1);
@@ -285,6 +349,7 @@ UNIT_TESTS("board", a_numbering_that_began_anew_is_not_taken_for_an_old_view, cl
 	   a_new_generation_starts_from_zero_and_old_claims_do_not_touch_it,
 	   what_a_hostile_worker_wrote_never_leads_outside,
 	   limits_are_never_exceeded_and_die_with_their_worker,
+	   workers_that_race_for_a_limit_never_exceed_it,
 	   limits_of_another_generation_start_from_zero,
 	   a_spoiled_header_is_mended_and_takes_no_count_with_it,
 	   a_burial_returns_what_was_claimed_and_makes_no_page,

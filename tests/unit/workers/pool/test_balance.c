@@ -426,6 +426,7 @@ struct world_run {
 	int64_t (*takes_ms)(unsigned endpoint, int64_t at_ms);
 	unsigned answered, in_time;
 	unsigned per_second[120][ENDPOINTS + 1];
+	unsigned per_tenth[1200];	/* to endpoint 1 */
 };
 
 static int64_t stuck(unsigned endpoint, int64_t at_ms)
@@ -483,6 +484,7 @@ static void run(struct world_run *w, struct vport *p, int64_t seconds)
 		};
 		live++;
 		w->per_second[ms / 1000][e.addr.ip[3]]++;
+		w->per_tenth[ms / 100] += e.addr.ip[3] == 1;
 		if (board_claim(b.board, at, slot, e.slot.slot, e.slot.gen, true))
 			endpoint_woken(endpoint(e.addr.ip[3]), clock_now());
 	}
@@ -525,6 +527,58 @@ static unsigned settled_after(const struct world_run *w)
 	return last;
 }
 
+/* Ms after the tenth second until, for the first time, the slower one's share over a second is within
+ * 5 % of an even share from what it has in the end. */
+static unsigned settled_ms(const struct world_run *w)
+{
+	unsigned final = 0;
+
+	for (unsigned s = 50; s < 60; s++)
+		final += w->per_second[s][1];
+	for (unsigned t = 100; t < 500; t++) {
+		unsigned n = 0;
+
+		for (unsigned k = 0; k < 10; k++)
+			n += w->per_tenth[t + k];
+		if (abs((int)(n * 10) - (int)final) <= 1000 * 10 / ENDPOINTS * 5 / 100)
+			return (t - 100) * 100;
+	}
+	return UINT32_MAX;
+}
+
+/* The heaviest of eleven, with a fifth of the traffic, is the one that gets stuck. */
+START_TEST(weights_do_not_hold_on_to_one_that_is_stuck)
+{
+	static const unsigned workers[] = { 1, 8, 32 };
+	char text[4096] = "service t/s port=80\n";
+	struct view *v;
+	struct vport p;
+
+	for (unsigned i = 1; i <= ENDPOINTS; i++) {
+		size_t at = strlen(text);
+
+		snprintf(text + at, sizeof text - at, "endpoint t/s 10.0.0.%u:%u weight=%u\n", i,
+			 8000 + i, i == 1 ? 250 : 100);
+	}
+	v = view_from(text);
+	p = port_of(v);
+	for (unsigned i = 0; i < countof(workers); i++) {
+		struct world_run w = { .workers = workers[i], .takes_ms = stuck };
+
+		run(&w, &p, 60);
+		printf("%u workers, weights: %u of %u within 1 s, %.3f %%; %u/s before, %u/s stuck, %u/s in the end\n",
+		       w.workers, w.in_time, w.answered, 100.0 * w.in_time / w.answered,
+		       w.per_second[9][1], w.per_second[30][1], w.per_second[59][1]);
+		ck_assert_uint_ge(w.in_time * 1000ull, w.answered * 998ull);
+		ck_assert_uint_ge(w.per_second[9][1], 160);	/* 200 is its part */
+		ck_assert_uint_le(w.per_second[9][1], 240);
+		ck_assert_uint_le(w.per_second[30][1], 10);
+		ck_assert_uint_ge(w.per_second[59][1], 160);
+	}
+	view_unref(v);
+}
+END_TEST
+
 START_TEST(eight_workers_learn_as_fast_as_one)
 {
 	struct view *v = of(ENDPOINTS);
@@ -539,6 +593,10 @@ START_TEST(eight_workers_learn_as_fast_as_one)
 	t8 = settled_after(&eight);
 	printf("settled after %u s with 1 worker, %u s with 8; share %u/s, then %u/s\n", t1, t8,
 	       one.per_second[9][1], one.per_second[59][1]);
+	printf("95 %% of the final share after %u ms with 1 worker, %u ms with 8\n", settled_ms(&one),
+	       settled_ms(&eight));
+	ck_assert_uint_lt(settled_ms(&one), 40000);
+	ck_assert_uint_le(settled_ms(&eight) * 10ull, settled_ms(&one) * 12ull);
 	ck_assert_uint_lt(one.per_second[59][1], one.per_second[9][1] * 2 / 3);
 	ck_assert_uint_le(t8 * 10, t1 * 12 + 10);
 	view_unref(v);
@@ -555,4 +613,5 @@ UNIT_TESTS("balance", ready_endpoints_take_even_turns, what_was_tried_is_left_ou
 	   round_robin_by_weight_has_no_bursts, under_load_all_are_equally_full,
 	   a_heavy_one_that_is_stuck_or_out_gets_nothing,
 	   one_stuck_endpoint_of_eleven_leaves_999_of_1000_requests_in_time,
+	   weights_do_not_hold_on_to_one_that_is_stuck,
 	   eight_workers_learn_as_fast_as_one)
