@@ -173,17 +173,19 @@ START_TEST(a_refused_connect_gives_back_what_it_took)
 	int c = rig_dial(r), b;
 
 	rig_close_back(r, 1);
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 5; i++) {
 		rig_say(r, c, GET);
-		if (i == 0)
-			b = rig_accept(r, 2);
+		b = rig_accept(r, 2);
 		rig_hear_head(r, b);
-		rig_say(r, b, OK2);
+		ck_assert_uint_eq(held(r, LIMIT_CONNECTIONS), 1);
+		ck_assert_uint_eq(held(r, LIMIT_REQUESTS), 1);
+		rig_say(r, b, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi");
 		rig_hear(r, c, OK2);
+		close(b);
+		ck_assert_uint_eq(held(r, LIMIT_CONNECTIONS), 0);
+		ck_assert_uint_eq(held(r, LIMIT_REQUESTS), 0);
 	}
-	ck_assert_uint_eq(held(r, LIMIT_CONNECTIONS), 1);
-	ck_assert_uint_eq(held(r, LIMIT_REQUESTS), 0);
-	rig_end(&r, c, b);
+	rig_end(&r, c, -1);
 }
 END_TEST
 
