@@ -116,7 +116,8 @@ struct board_limit {		/* of a Service port with limits, shared by all workers */
 	uint32_t gen, zero;
 	uint64_t held;		/* gauges, by claims: connections in the low half, requests in the
 				 * high half */
-	uint64_t full;		/* who found no connection left last, and when: worker | monotonic ms << 8 */
+	uint64_t full;		/* who found no connection left last, and when: worker |
+				 * monotonic ms << 8 */
 	uint64_t zero2;
 };
 

@@ -119,12 +119,13 @@ static bool look(const struct pick *k, uint32_t n, bool also_out, struct vendpoi
 {
 	struct board_endpoint *l;
 
-	*ret_load = (struct load){ 0 };
 	if (!nth_ready(k, n, ret) || (k->tried->n && was_tried(k->tried, &ret->addr)))
 		return false;
 	l = live(k, ret);
-	if (l == NULL)
+	if (l == NULL) {
+		*ret_load = (struct load){ 0 };
 		return true;
+	}
 	if (unlikely(endpoint_is_out(l, k->ejection, clock_now())) && !also_out && n < passed(k))
 		return false;
 	if (unlikely(k->weights)) {

@@ -14,9 +14,10 @@
  * only when that is better off, so that with nothing in flight the weights decide alone and with much
  * all are equally full.  Peak EWMA does the same while the times of the two are within a factor of
  * two: a weight is the operator's word about a machine, and a little noise in its times does not
- * outdo it.  Beyond that it takes what is likely to be over first, as without weights.  Round robin steps through the weights, laid end to end, by the golden
- * section: of all steps it leaves the most even gaps (at most three lengths), so nobody's turns come
- * in bursts, and it needs no more state than a number.
+ * outdo it.  Beyond that it takes what is likely to be over first, as without weights.  Round robin
+ * steps through the weights, laid end to end, by the golden section: of all steps it leaves the most
+ * even gaps (at most three lengths), so nobody's turns come in bursts, and it needs no more state than
+ * a number.
  *
  * What they compare is on the board and is the host's, not this worker's (obs/endpoint.h).
  * Positions of round robin are this worker's; they begin anywhere, so that workers do not march in

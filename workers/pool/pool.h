@@ -5,8 +5,8 @@
  *
  * An idle back belongs to one tenant and one endpoint address (a connection that carried one
  * tenant's requests never carries another's), and to one Service port where that has limits, which
- * it goes on counting for; the one used last is taken first, so the rest can
- * time out.  An idle back that becomes readable is of no use any more, whatever it has to say.
+ * it goes on counting for; the one used last is taken first, so the rest can time out.  An idle back
+ * that becomes readable is of no use any more, whatever it has to say.
  *
  *   phase       who        how
  *   new         connect    back_new(), tcp connect

@@ -52,7 +52,8 @@ static inline char *full_dump(struct world *w)
 
 #define ALL                                                                                        \
 	SERVICE("web", "") SLICES("web-1", "web", AT("127.0.0.1") "," AT("127.0.0.2"))             \
-	SERVICE("api", "clusterIP: 10.0.0.7,") ROUTE("r", "web", "/a", "api") TENANT("t", "shop, bank")
+	SERVICE("api", "clusterIP: 10.0.0.7,") ROUTE("r", "web", "/a", "api")              \
+	TENANT("t", "shop, bank") POLICY("p", TO(""), "limits: {requests: 9}")
 
 /* What a new process finds must be what w serves; slots too, unless the store was damaged: an index
  * that is wrong is not looked for, and costs an endpoint its counters. */

@@ -339,12 +339,6 @@ START_TEST(a_route_is_in_the_unit_of_the_service_it_is_attached_to)
 }
 END_TEST
 
-#define POLICY(name, target, more)                                                                 \
-	"apiVersion: nodeproxy.io/v1alpha1\nkind: TrafficPolicy\n"                                 \
-	"metadata: {name: " name ", namespace: shop}\n"                                            \
-	"spec: {targetRefs: [" target "], " more "}\n---\n"
-#define TO(more) "{group: \"\", kind: Service, name: web" more "}"
-
 /* The condition of one policy, in the report. */
 static void assert_condition(struct world *w, const char *name, const char *want)
 {

@@ -157,6 +157,11 @@ static inline char *report_text(struct world *w, const struct keep *k)
 	"spec: {parentRefs: [{group: \"\", kind: Service, name: " parent ", port: 80}],\n"         \
 	"  rules: [{matches: [{path: {type: PathPrefix, value: " path "}}],\n"                     \
 	"    backendRefs: [{name: " backend ", port: 80}]}]}\n---\n"
+#define POLICY(name, target, more)                                                                 \
+	"apiVersion: nodeproxy.io/v1alpha1\nkind: TrafficPolicy\n"                                 \
+	"metadata: {name: " name ", namespace: shop}\n"                                            \
+	"spec: {targetRefs: [" target "], " more "}\n---\n"
+#define TO(more) "{group: \"\", kind: Service, name: web" more "}"
 #define TENANT(name, namespaces)                                                                   \
 	"apiVersion: nodeproxy.io/v1alpha1\nkind: Tenant\nmetadata: {name: " name "}\n"            \
 	"spec: {namespaces: [" namespaces "], weight: 7}\n---\n"
