@@ -317,7 +317,6 @@ static void endpoint_step(const struct state *st, const struct vport *p, uint32_
 static bool endpoints(const struct state *st, const struct vport *p, double share, struct text *t)
 {
 	enum balancer how = balancer_of(p);
-	uint32_t ready = vport_ready(p);
 	struct candidates c;
 	bool any;
 

@@ -41,6 +41,13 @@ spec:
   parentRefs: [{group: "", kind: Service, name: nobody, port: 80}]
   rules: [{backendRefs: [{name: web, port: 80}]}]
 ---
+apiVersion: nodeproxy.io/v1alpha1
+kind: TrafficPolicy
+metadata: {name: web, namespace: shop}
+spec:
+  targetRefs: [{group: "", kind: Service, name: web}]
+  limits: {connections: 100, requests: 100}
+---
 apiVersion: v1
 kind: Namespace
 metadata: {name: shop}
@@ -153,12 +160,12 @@ def busy(host):
 
 
 def answers(host):
-    for name in ("status", "check", "services", "endpoints", "routes", "namespaces", "tenants", "listeners", "workers", "sources",
+    for name in ("status", "check", "services", "endpoints", "routes", "namespaces", "tenants", "listeners", "policies", "workers", "sources",
                  "config", "version"):
         ask(host, name, f"/v1/{name}")
     ask(host, "reasons", "/v1/reasons?all=1")
     for target in ("service/shop/web", "service/shop/bad", "httproute/shop/split", "httproute/shop/lost",
-                   "namespace/shop", "tenant/shop"):
+                   "trafficpolicy/shop/web", "namespace/shop", "tenant/shop"):
         ask(host, "describe", f"/v1/resources/{target}")
     for url in ("web.shop/a", "web.shop/zzz", "nobody"):
         for more in ("", "&from=shop"):

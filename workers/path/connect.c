@@ -96,7 +96,7 @@ static bool take_limit(struct exchange *ex, enum limit what, uint32_t max)
 static enum reason over_limit(struct exchange *ex)
 {
 	enum service_counter counter = SC_limited_connections;
-	enum reason why = REASON_LIMIT_CONNECTIONS;
+	enum reason why = REASON_OVER_SERVICE_CONNECTIONS;
 
 	if (likely(ex->policy.limit.slot == 0))
 		return REASON_NONE;
@@ -104,7 +104,7 @@ static enum reason over_limit(struct exchange *ex)
 		if (!ex->is_http || take_limit(ex, LIMIT_REQUESTS, ex->policy.requests))
 			return REASON_NONE;
 		counter = SC_limited_requests;
-		why = REASON_LIMIT_REQUESTS;
+		why = REASON_OVER_SERVICE_REQUESTS;
 	}
 	board_add(&exchange_service(ex)->c[counter], 1);
 	return why;
@@ -150,7 +150,7 @@ static enum step begin(struct exchange *ex)
 			ex->back->user = c;
 			why = over_limit(ex);
 			if (why != REASON_NONE) {
-				exchange_release_back(ex, why == REASON_LIMIT_REQUESTS, false);
+				exchange_release_back(ex, why == REASON_OVER_SERVICE_REQUESTS, false);
 				return end(ex, why);
 			}
 			claim(ex);

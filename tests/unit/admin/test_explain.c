@@ -119,7 +119,7 @@ static void draw(enum balancer how, double share[6])
 	for (unsigned i = 0; i < PICKS; i++) {
 		struct vendpoint e;
 
-		ck_assert(balance_pick(&b, &p, how, &none, &e));
+		ck_assert(balance_pick(&b, &p, how, &ejection_default, &none, &e));
 		share[e.addr.ip[3]] += 1.0 / PICKS;
 	}
 }
@@ -158,11 +158,11 @@ START_TEST(chances_are_those_of_the_balancer)
 	endpoint_answered(of(8083), 20000, now);
 	same_chances();			/* all different but one that is not known */
 	for (unsigned i = 0; i < ENDPOINT_STREAK; i++)
-		endpoint_failed(of(8083), now);
-	ck_assert(endpoint_is_out(of(8083), now));
+		endpoint_failed(of(8083), &ejection_default, now);
+	ck_assert(endpoint_is_out(of(8083), &ejection_default, now));
 	same_chances();			/* one is out */
 	for (unsigned i = 0; i < ENDPOINT_STREAK; i++)
-		endpoint_failed(of(8082), now), endpoint_failed(of(8084), now);
+		endpoint_failed(of(8082), &ejection_default, now), endpoint_failed(of(8084), &ejection_default, now);
 	same_chances();			/* most are: it counts for nothing */
 	end();
 }
