@@ -49,7 +49,7 @@ START_TEST(requests_over_the_limit_are_refused_and_those_below_are_not)
 		rig_hear_head(r, b[i]);
 	}
 	ck_assert_uint_eq(held(r, LIMIT_REQUESTS), 2);
-	refused(r, c[2], "LIMIT_REQUESTS");
+	refused(r, c[2], "OVER_SERVICE_REQUESTS");
 	ck_assert_uint_eq(counted(r, SC_limited_requests), 1);
 	ck_assert(rig_nobody_calls(r, 1));
 	/* One ends: the caller that was refused, on the same connection, and the pooled one. */
@@ -65,7 +65,7 @@ START_TEST(requests_over_the_limit_are_refused_and_those_below_are_not)
 	rig_hear(r, c[1], OK2);
 	rig_log(r, "reason=DONE");
 	rig_view(r, "policy t/p target=s requests=1\n");
-	refused(r, c[1], "LIMIT_REQUESTS");
+	refused(r, c[1], "OVER_SERVICE_REQUESTS");
 	ck_assert_uint_eq(r->path.pool.idle, 1);
 	rig_say(r, b[0], OK2);
 	rig_hear(r, c[2], OK2);
@@ -89,7 +89,7 @@ START_TEST(connections_over_the_limit_are_refused_pooled_ones_included)
 	if (b[0] < 0)
 		b[0] = rig_accept(r, first = 2);
 	rig_hear_head(r, b[0]);
-	refused(r, d, "LIMIT_CONNECTIONS");
+	refused(r, d, "OVER_SERVICE_CONNECTIONS");
 	ck_assert_uint_eq(counted(r, SC_limited_connections), 1);
 	rig_say(r, b[0], OK2);
 	rig_hear(r, c, OK2);
@@ -123,7 +123,7 @@ START_TEST(a_flow_over_the_limit_is_cut)
 	ck_assert_uint_eq(held(r, LIMIT_REQUESTS), 0);		/* it is none */
 	d = rig_dial(r);
 	rig_hear_cut(r, d);
-	rig_log(r, "reason=LIMIT_CONNECTIONS flag=UO");
+	rig_log(r, "reason=OVER_SERVICE_CONNECTIONS flag=UO");
 	rig_say(r, c, "x");
 	rig_hear(r, b, "x");
 	close(b);
