@@ -298,6 +298,18 @@ static bool act(struct h2 *h)
 
 /* ---- reading ---- */
 
+/* Frames that nghttp2 took no notice of: unknown ones, and those for streams that have ended. */
+static enum h2_offence look_for_waste(struct h2 *h)
+{
+	int64_t wasted = (int64_t)(h->guard.frames - h2_guard_is_inside(&h->guard) - h->understood);
+	enum h2_offence bad = H2_OFFENCE_NONE;
+
+	for (; h->wasted < wasted && !bad; h->wasted++)
+		bad = h2_guard_useless(&h->guard, clock_now());
+	h->wasted = wasted;
+	return bad;
+}
+
 /* Passes on what the guard lets through; returns how much of in that was. */
 static size_t feed(struct h2 *h, struct slice in, struct h2_allowance *may)
 {
@@ -315,8 +327,12 @@ static size_t feed(struct h2 *h, struct slice in, struct h2_allowance *may)
 	r = nghttp2_session_mem_recv(h->ng, in.p, n);
 	if (act(h))
 		return 0;
-	if (r == (ssize_t)n)
+	if (r == (ssize_t)n) {
+		bad = look_for_waste(h);
+		if (bad)
+			fail(h, bad);
 		return n;
+	}
 	fail(h, r == NGHTTP2_ERR_NOMEM		  ? H2_OFFENCE_MEMORY
 		: r == NGHTTP2_ERR_BAD_CLIENT_MAGIC ? H2_OFFENCE_PREFACE
 						    : H2_OFFENCE_PROTOCOL);

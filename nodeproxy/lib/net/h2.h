@@ -116,7 +116,7 @@ enum h2_went h2_write(struct h2 *);
 enum h2_news {
 	H2_NEWS_BLOCK = 1,	/* a header block waits: h2_block(); of a stream never seen: a request */
 	H2_NEWS_DATA = 2,	/* body bytes, or their end */
-	H2_NEWS_ROOM = 4,	/* there is room to write again, after a write that said -EAGAIN */
+	H2_NEWS_ROOM = 4,	/* there is room to write again, after a write that did not take all */
 	H2_NEWS_RESET = 8,	/* it is broken: code and offence say why */
 	H2_NEWS_CLOSED = 16,	/* both sides have ended it in good order */
 };
@@ -166,7 +166,8 @@ struct h2_stream {
 	uint8_t news;			/* H2_NEWS_ bits not collected yet */
 	uint8_t offence;		/* enum h2_offence, when we reset it for one */
 	bool is_new;			/* its user has not seen it */
-	bool wants_room;		/* a write said -EAGAIN */
+	bool wants_room;		/* a write did not take all, and no news of room since */
+	bool is_held_up;		/* nor did the last one */
 	bool is_deferred;		/* nghttp2 waits to be told of more to send */
 	bool was_reset;			/* by either side; code says why */
 	uint32_t code;			/* enum h2_code, of the reset */

@@ -52,6 +52,8 @@ static enum h2_offence frame(struct h2_guard *g, struct mono now)
 	if (len > H2_FRAME_MOST)
 		return H2_OFFENCE_FRAME_SIZE;
 	g->left = len;
+	g->frames += h2_guard_counts(type);
+	g->inside_counts = h2_guard_counts(type) || type == CONTINUATION;
 	if (g->in_block != (type == CONTINUATION))
 		return H2_OFFENCE_PROTOCOL;
 	if (!g->has_settings && type != SETTINGS)
@@ -172,9 +174,9 @@ enum h2_offence h2_guard_caused(struct h2_guard *g, struct mono now)
 	return ratelimit_take(&g->caused, now) ? H2_OFFENCE_NONE : H2_OFFENCE_RESETS_CAUSED;
 }
 
-enum h2_offence h2_guard_useless(struct h2_guard *g, bool is_data, struct mono now)
+enum h2_offence h2_guard_useless(struct h2_guard *g, struct mono now)
 {
-	if (is_data && g->late) {
+	if (g->late) {
 		g->late--;
 		return H2_OFFENCE_NONE;
 	}

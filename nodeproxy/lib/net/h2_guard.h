@@ -28,6 +28,7 @@ struct h2_guard {
 	bool server;
 	bool in_block;			/* between HEADERS and the end of its block */
 	bool has_settings;		/* the first frame came */
+	bool inside_counts;		/* the last frame is one that counts */
 	uint8_t hd_n;			/* bytes of hd known */
 	uint8_t hd[H2_FRAME_HEADER_BYTES];
 	uint32_t preface;		/* bytes of it still to come */
@@ -35,8 +36,9 @@ struct h2_guard {
 	uint32_t block_bytes, continuations;
 	uint32_t empties;		/* in a row */
 	uint32_t last_id;		/* the highest that began */
-	uint32_t late;			/* DATA frames that may come for streams we have reset */
+	uint32_t late;			/* frames that may come for streams we have reset */
 	uint32_t pings_earned;
+	uint64_t frames;		/* begun, of those that count (h2_guard_counts) */
 	uint64_t opened, cancelled_early, priorities, window_updates, data_sent;
 	struct ratelimit pings, settings, resets, caused, dribble, glitches;
 	struct mono since;		/* the block at hand, or the session, began */
@@ -53,11 +55,23 @@ void h2_guard_init(struct h2_guard *, const struct h2_limits *, bool server, str
 must_use enum h2_offence h2_guard_look(struct h2_guard *, struct slice in, struct mono now,
 				       struct h2_allowance *, size_t *ret_n);
 
+/* Frames of which it matters whether they were of use: others have limits of their own, or are part
+ * of one. */
+static inline bool h2_guard_counts(uint8_t type)
+{
+	return type != 2 && type != 8 && type != 9;	/* PRIORITY, WINDOW_UPDATE, CONTINUATION */
+}
+/* The last frame counts and has not come whole. */
+static inline bool h2_guard_is_inside(const struct h2_guard *g)
+{
+	return g->inside_counts && (g->left || g->in_block);
+}
+
 /* What the session found when it understood a frame.  All say H2_OFFENCE_NONE or the flood. */
 must_use enum h2_offence h2_guard_empty(struct h2_guard *, bool is_empty);
 must_use enum h2_offence h2_guard_cancelled(struct h2_guard *, bool early, struct mono now);
 must_use enum h2_offence h2_guard_caused(struct h2_guard *, struct mono now);
-must_use enum h2_offence h2_guard_useless(struct h2_guard *, bool is_data, struct mono now);
+must_use enum h2_offence h2_guard_useless(struct h2_guard *, struct mono now);
 must_use enum h2_offence h2_guard_sent(struct h2_guard *, bool dribble, struct mono now);
 /* We have reset a stream: what its peer has sent meanwhile is no offence. */
 void h2_guard_forgive(struct h2_guard *, uint32_t window);

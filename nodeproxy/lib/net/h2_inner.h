@@ -25,8 +25,6 @@ struct h2 {
 	uint8_t fatal;			/* enum h2_offence found inside a callback: to be acted on */
 	uint8_t suspect;		/* enum h2_offence that would explain nghttp2's verdict */
 	bool server;
-	bool is_begun;			/* the frame at hand has not been understood yet */
-	bool begun_is_data;
 	bool peer_leaves;
 	bool is_asked;			/* whether it lives: no answer yet */
 	struct h2_stock *stock;
@@ -38,6 +36,8 @@ struct h2 {
 	size_t bytes;			/* allocated by ng */
 	size_t charged;			/* of them, in steps; less only when the session must end */
 	struct h2_guard guard;
+	uint64_t understood;		/* frames, of those that the guard counts */
+	int64_t wasted;			/* frames that nghttp2 left out */
 	struct chunkq held;		/* input that has to wait */
 	struct chunkq out;		/* frames that wait to be written */
 	const uint8_t *packed;		/* a frame of nghttp2 that found no room in out */

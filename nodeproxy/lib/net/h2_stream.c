@@ -380,6 +380,7 @@ static ssize_t stream_write(struct stream *s, const struct iovec *v, int n)
 	struct h2_stream *st = h2_stream_of(s);
 	nghttp2_session *ng = wire(st);
 	int64_t room, window;
+	bool starved = false;
 	size_t done = 0;
 
 	if (ng == NULL || st->was_reset)
@@ -394,20 +395,29 @@ static ssize_t stream_write(struct stream *s, const struct iovec *v, int n)
 	window = min_of(window, (int64_t)nghttp2_session_get_remote_window_size(ng));
 	room = min_of(window, (int64_t)st->h->lim->stream_out) - (int64_t)st->out.bytes;
 	stall_clock(st);
+	st->is_held_up = room <= 0;
 	if (room <= 0) {
 		want_room(st, true);
 		return -EAGAIN;
 	}
-	for (int i = 0; i < n && room > 0; i++) {
+	for (int i = 0; i < n; i++) {
 		size_t k = min_of(v[i].iov_len, (size_t)room);
 
-		if (chunkq_add(&st->out, st->stock->chunks, st->budget, slice_of(v[i].iov_base, k)) < 0)
+		if (k < v[i].iov_len) {
+			want_room(st, true);
+			st->is_held_up = true;
+		}
+		if (k == 0)
+			continue;
+		if (chunkq_add(&st->out, st->stock->chunks, st->budget, slice_of(v[i].iov_base, k)) < 0) {
+			starved = true;
 			break;
+		}
 		done += k;
 		room -= (int64_t)k;
 	}
 	if (done == 0)
-		return -ENOBUFS;
+		return starved ? -ENOBUFS : 0;
 	resume(st, ng);
 	return (ssize_t)done;
 }
@@ -595,11 +605,12 @@ int h2_stream_send(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *hea
 		}
 	}
 	st->sent += length;
+	bad = h2_guard_sent(&h->guard, length < H2_DRIBBLE_BYTES && (st->out.bytes || st->is_held_up),
+			    clock_now());
 	if (st->out.bytes == 0 && !st->wants_room)
 		st->stalled.ns = 0;
 	room_news(st);
-	bad = h2_guard_sent(&h->guard, length < H2_DRIBBLE_BYTES && st->out.bytes, clock_now());
-	if (bad) {
+		if (bad) {
 		h->fatal = (uint8_t)bad;
 		return NGHTTP2_ERR_CALLBACK_FAILURE;
 	}

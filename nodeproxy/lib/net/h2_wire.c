@@ -30,24 +30,6 @@ static struct h2_stream *stream_at(struct h2 *h, int32_t id)
 
 /* ---- in ---- */
 
-static int begin_frame(nghttp2_session *ng, const nghttp2_frame_hd *hd, void *user)
-{
-	struct h2 *h = user;
-	bool wasted = h->is_begun;
-
-	(void)ng;
-	if (hd->type == NGHTTP2_CONTINUATION)
-		return 0;
-	h->is_begun = true;
-	if (wasted) {
-		wasted = h->begun_is_data;
-		h->begun_is_data = hd->type == NGHTTP2_DATA;
-		return found(h, h2_guard_useless(&h->guard, wasted, clock_now()));
-	}
-	h->begun_is_data = hd->type == NGHTTP2_DATA;
-	return 0;
-}
-
 static int begin_headers(nghttp2_session *ng, const nghttp2_frame *f, void *user)
 {
 	struct h2 *h = user;
@@ -149,7 +131,7 @@ static int ping_answered(struct h2 *h, const uint8_t *opaque)
 		h2_window_ping_answered(h);
 		break;
 	default:
-		return found(h, h2_guard_useless(&h->guard, false, clock_now()));
+		return found(h, h2_guard_useless(&h->guard, clock_now()));
 	}
 	return 0;
 }
@@ -162,7 +144,7 @@ static int understood(nghttp2_session *ng, const nghttp2_frame *f, void *user)
 	enum h2_offence bad = H2_OFFENCE_NONE;
 
 	(void)ng;
-	h->is_begun = false;
+	h->understood += h2_guard_counts(f->hd.type);
 	switch (f->hd.type) {
 	case NGHTTP2_DATA:
 		if (st && end) {
@@ -181,7 +163,7 @@ static int understood(nghttp2_session *ng, const nghttp2_frame *f, void *user)
 		break;
 	case NGHTTP2_RST_STREAM:
 		if (st == NULL)
-			bad = h2_guard_useless(&h->guard, false, clock_now());
+			bad = h2_guard_useless(&h->guard, clock_now());
 		else if (h->server)
 			bad = h2_guard_cancelled(&h->guard, mono_diff_ms(clock_now(), st->born) < 1000,
 						 clock_now());
@@ -195,7 +177,7 @@ static int understood(nghttp2_session *ng, const nghttp2_frame *f, void *user)
 		break;
 	case NGHTTP2_GOAWAY:
 		h->peer_leaves = true;
-		bad = h2_guard_useless(&h->guard, false, clock_now());
+		bad = h2_guard_useless(&h->guard, clock_now());
 		break;
 	case NGHTTP2_WINDOW_UPDATE:
 		if (f->hd.stream_id == 0) {
@@ -219,7 +201,7 @@ static int not_understood(nghttp2_session *ng, const nghttp2_frame *f, int error
 	struct h2 *h = user;
 
 	(void)ng;
-	h->is_begun = false;
+	h->understood += h2_guard_counts(f->hd.type);
 	if (f->hd.type == NGHTTP2_HEADERS && f->headers.cat == NGHTTP2_HCAT_REQUEST &&
 	    error == NGHTTP2_ERR_PROTO && h->wired >= h->lim->streams)
 		h->suspect = H2_OFFENCE_STREAMS;
@@ -332,7 +314,6 @@ int h2_wire_callbacks(nghttp2_session_callbacks **ret, nghttp2_option **ret_opti
 		nghttp2_session_callbacks_del(c);
 		return -ENOMEM;
 	}
-	nghttp2_session_callbacks_set_on_begin_frame_callback(c, begin_frame);
 	nghttp2_session_callbacks_set_on_begin_headers_callback(c, begin_headers);
 	nghttp2_session_callbacks_set_on_header_callback(c, header);
 	nghttp2_session_callbacks_set_on_invalid_header_callback(c, bad_header);
