@@ -112,6 +112,7 @@ static const struct stream_ops line_ops = {
 void rig_init(struct h2_rig *r)
 {
 	memset(r, 0, sizeof *r);
+	now_ns = NS_PER_S;
 	clock_simulate(rig_mono, rig_unix);
 	clock_tick();
 	must(chunk_pool_init(&r->chunks, 2048, 8) == 0);
