@@ -138,6 +138,18 @@ def main():
         if not re.search(r'"[^"]+"$', row):
             bad.append(f"reasons.def: {row.split(',')[0]}: no words")
     n += metrics(bad)
+    tests = read("tests/unit/nodeproxy/lib/net/test_h2_guard.c") + read("tests/unit/nodeproxy/lib/net/test_h2.c")
+    for row in rows("nodeproxy/lib/net/h2_offences.def", "OFFENCE"):
+        n += 1
+        name, words = re.match(r'(\w+), .*"([^"]*)"$', row).groups()
+        if not words or f"H2_OFFENCE_{name}" not in tests:
+            bad.append(f"h2_offences.def: {name}: no words, or no test names it")
+    code = "".join(read(f"nodeproxy/lib/net/{f}.c") for f in ("h2", "h2_guard", "h2_stream", "h2_window", "h2_wire"))
+    for row in rows("nodeproxy/lib/net/h2_limits.def", "LIMIT"):
+        n += 1
+        name, words = re.match(r'(\w+), .*"([^"]*)"$', row).groups()
+        if not words or not re.search(r"\b(lim|\(lim\))->%s\b" % name, code):
+            bad.append(f"h2_limits.def: {name}: no words, or nobody keeps it")
     # Every command and argument has help, a permission and its lines in both manual pages.
     text = re.sub(r"/\*.*?\*/", "", read("admin/commands.def") or "", flags=re.S)
     pages = {p: (read("man/" + p) or "").replace("\\-", "-").replace("\\&", "")

@@ -107,6 +107,19 @@ void chunk_give(struct chunk_pool *p, struct chunk **cp)
 		warm_add(p, c);
 }
 
+int chunk_charge_to(struct chunk *c, struct budget *b)
+{
+	size_t bytes = c->large ? CHUNK_LARGE_BYTES : CHUNK_SMALL_BYTES;
+
+	if (c->budget == b)
+		return 0;
+	if (budget_charge(b, bytes) < 0)
+		return -ENOBUFS;
+	budget_return(c->budget, bytes);
+	c->budget = b;
+	return 0;
+}
+
 int chunkq_add(struct chunkq *q, struct chunk_pool *p, struct budget *b, struct slice a)
 {
 	struct chunk *last = list_is_empty(&q->chunks)

@@ -60,6 +60,8 @@ void chunk_pool_fini(struct chunk_pool *);
 /* An empty chunk; NULL when the budget or the pool says no. */
 struct chunk *chunk_take(struct chunk_pool *, struct budget *, bool large);
 void chunk_give(struct chunk_pool *, struct chunk **);
+/* From now on another budget pays: 0 or -ENOBUFS. */
+must_use int chunk_charge_to(struct chunk *, struct budget *);
 
 /* A queue of waiting bytes, first in first out. */
 struct chunkq {

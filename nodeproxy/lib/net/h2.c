@@ -333,8 +333,9 @@ static size_t feed(struct h2 *h, struct slice in, struct h2_allowance *may)
 			fail(h, bad);
 		return n;
 	}
-	fail(h, r == NGHTTP2_ERR_NOMEM		  ? H2_OFFENCE_MEMORY
+	fail(h, r == NGHTTP2_ERR_NOMEM		    ? H2_OFFENCE_MEMORY
 		: r == NGHTTP2_ERR_BAD_CLIENT_MAGIC ? H2_OFFENCE_PREFACE
+		: r == NGHTTP2_ERR_FLOODED	    ? H2_OFFENCE_GLITCHES
 						    : H2_OFFENCE_PROTOCOL);
 	return 0;
 }
@@ -428,17 +429,20 @@ static int flush(struct h2 *h)
 			v[n++] = (struct iovec){ h->bye + h->bye_at, (size_t)(h->bye_n - h->bye_at) };
 		k = h->below->ops->write(h->below, v, n);
 		if (k == -EAGAIN) {
-			if (h->unread.ns == 0)
+			if (h->unread.ns == 0) {
 				h->unread = clock_now();
+				h->written_then = h->written;
+			}
 			return 0;
 		}
 		if (k <= 0)
 			return -1;
-		h->unread.ns = 0;
+		h->written += (uint64_t)k;
 		if ((size_t)k > queued)
 			h->bye_at += (uint8_t)((size_t)k - queued);
 		chunkq_consume(&h->out, h->stock->chunks, min_of((size_t)k, queued));
 	}
+	h->unread.ns = 0;
 	return 1;
 }
 
@@ -491,13 +495,28 @@ enum h2_went h2_write(struct h2 *h)
 
 /* ---- time ---- */
 
+/* What gets less away in a stall's time has stalled. */
+#define STALL_BYTES 1024u
+
+/* False: it does not read. */
+static bool tick_line(struct h2 *h, struct mono now)
+{
+	if (h->unread.ns == 0 || mono_diff_ms(now, h->unread) < h->lim->stall_ms)
+		return true;
+	if (h->written - h->written_then < STALL_BYTES)
+		return false;
+	h->unread = now;
+	h->written_then = h->written;
+	return true;
+}
+
 static void tick_stream(struct h2_stream *st, struct mono now)
 {
 	const struct h2_limits *lim = st->h->lim;
 
 	if (st->stalled.ns == 0 || mono_diff_ms(now, st->stalled) < lim->stall_ms)
 		return;
-	if (st->sent - st->sent_then < 1024) {
+	if (st->sent - st->sent_then < STALL_BYTES) {
 		h2_stream_offends(st, H2_OFFENCE_STALLED);
 		return;
 	}
@@ -519,7 +538,7 @@ uint32_t h2_tick(struct h2 *h)
 		tick_stream(list_entry(it, struct h2_stream, all), now);
 	if (h2_guard_is_slow(&h->guard, now)) {
 		fail(h, H2_OFFENCE_HEAD_SLOW);
-	} else if (h->unread.ns && mono_diff_ms(now, h->unread) >= lim->stall_ms) {
+	} else if (!tick_line(h, now)) {
 		fail(h, H2_OFFENCE_DEAF);
 	} else if (h->is_asked) {
 		int64_t waited = mono_diff_ms(now, h->asked);

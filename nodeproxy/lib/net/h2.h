@@ -30,7 +30,7 @@
  * Memory: sessions and streams lie in slabs, bytes in chunks.  What nghttp2 allocates, frames on
  * their way out and header blocks are charged to the session's budget, bodies and the header blocks
  * that its user has not taken yet to the stream's (h2_stream_pays), so that a connection many share
- * is paid by each for his own part.  No more memory: the stream ends with OVER_BUDGET, the session
+ * is paid by each for his own part; once it is closed, its budget is not needed any more.  No more memory: the stream ends with OVER_BUDGET, the session
  * with MEMORY; nothing else does. */
 #ifndef NODEPROXY_LIB_NET_H2_H
 #define NODEPROXY_LIB_NET_H2_H
@@ -100,7 +100,7 @@ enum h2_went {
 	H2_MORE,	/* a bound was reached: call again */
 	H2_FULL,	/* read: much waits to be written first; write: the stream below takes no more */
 	H2_STARVED,	/* no memory: call again when some was given back */
-	H2_OVER,	/* nothing will ever come of it */
+	H2_OVER,	/* nothing will ever come of it (but write: until that says so too) */
 };
 
 /* The stream below and the limits stay the caller's and live as long as the session.  NULL: no

@@ -48,11 +48,13 @@ struct h2 {
 	uint32_t wired;			/* streams that nghttp2 knows */
 	uint32_t wanting;		/* streams that want room */
 	uint32_t block_size;		/* of the block at hand, decoded */
+	struct h2_stream *heading;	/* whose it is; NULL: nobody wants it */
 	size_t kept;			/* body bytes in streams */
 	struct mono heard;		/* the last bytes came */
 	struct mono asked;		/* since when is_asked */
 	struct mono drained;		/* the first GOAWAY was queued */
-	struct mono unread;		/* since when out waits without progress; 0: it does not */
+	struct mono unread;		/* since when out waits; 0: it does not */
+	uint64_t written, written_then;	/* bytes, ever, and when unread was set */
 	/* windows */
 	uint32_t window, window_conn, window_limit;
 	bool bdp_runs;

@@ -111,6 +111,8 @@ static void stream_free(struct h2_stream *st)
 	if (st->in.bytes)
 		in_done(st, st->in.bytes);
 	chunkq_clear(&st->out, pool);
+	if (st->h && st->h->heading == st)
+		st->h->heading = NULL;
 	want_room(st, false);
 	list_remove(&st->ready);
 	list_remove(&st->all);
@@ -153,6 +155,8 @@ static void reset(struct h2_stream *st, enum h2_code code)
 	st->was_reset = true;
 	st->code = code;
 	chunkq_clear(&st->out, st->stock->chunks);
+	if (st->trailers)
+		chunk_give(st->stock->chunks, &st->trailers);
 	want_room(st, false);
 	st->stalled.ns = 0;
 	if (ng == NULL)
@@ -448,6 +452,15 @@ static int stream_error(struct stream *s)
 	return st->code == H2_REFUSED_STREAM ? -ECONNREFUSED : -ECONNRESET;
 }
 
+/* What its user leaves behind to be sent is the session's to pay for. */
+static bool charge_session(struct h2_stream *st)
+{
+	list_each(it, &st->out.chunks)
+		if (chunk_charge_to(list_entry(it, struct chunk, node), st->h->budget) < 0)
+			return false;
+	return st->trailers == NULL || chunk_charge_to(st->trailers, st->h->budget) == 0;
+}
+
 static void stream_close_op(struct stream *s, bool abort)
 {
 	struct h2_stream *st = h2_stream_of(s);
@@ -468,6 +481,9 @@ static void stream_close_op(struct stream *s, bool abort)
 		h2_reset(st, st->h->server ? H2_NO_ERROR : H2_CANCEL);
 	st->held = H2_HELD_BY_WIRE;
 	st->user = NULL;
+	if (!charge_session(st))
+		h2_stream_offends(st, H2_OFFENCE_OVER_BUDGET);
+	st->budget = st->h->budget;
 	list_remove(&st->ready);
 	if (st->in.bytes)
 		in_done(st, st->in.bytes);
@@ -541,7 +557,7 @@ int h2_stream_send(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *hea
 	struct h2 *h = user;
 	struct chunk_pool *pool = h->stock->chunks;
 	uint8_t small[H2_FRAME_HEADER_BYTES + COPY_MOST];
-	size_t whole = 0, left;
+	size_t whole = 0, n = 0, left;
 	enum h2_offence bad;
 
 	(void)ng;
@@ -567,13 +583,21 @@ int h2_stream_send(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *hea
 		struct chunk *part = NULL;
 
 		/* More may have been written since the length was chosen: the last chunk need not
-		 * be whole.  Everything that can fail comes first. */
+		 * be whole.  Everything that can fail comes first.  What waits to be written is the
+		 * session's: the stream's budget may be gone before it is. */
 		for (struct node *it = st->out.chunks.next; it != &st->out.chunks; it = it->next) {
 			const struct chunk *c = list_entry(it, struct chunk, node);
 
 			if (whole + (c->end - c->at) > length)
 				break;
 			whole += c->end - c->at;
+		}
+		for (struct node *it = st->out.chunks.next; n < whole; it = it->next) {
+			struct chunk *c = list_entry(it, struct chunk, node);
+
+			if (chunk_charge_to(c, h->budget) < 0)
+				return NGHTTP2_ERR_WOULDBLOCK;
+			n += c->end - c->at;
 		}
 		left = length - whole;
 		if (left) {
@@ -586,7 +610,7 @@ int h2_stream_send(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *hea
 				chunk_give(pool, &part);
 			return NGHTTP2_ERR_WOULDBLOCK;
 		}
-		for (size_t n = whole; n;) {
+		while (n) {
 			struct chunk *c = list_entry(list_first(&st->out.chunks), struct chunk, node);
 
 			n -= c->end - c->at;

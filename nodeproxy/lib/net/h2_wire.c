@@ -36,15 +36,20 @@ static int begin_headers(nghttp2_session *ng, const nghttp2_frame *f, void *user
 	struct h2_stream *st;
 
 	h->block_size = 0;
+	h->heading = NULL;
 	if (f->headers.cat != NGHTTP2_HCAT_REQUEST) {
 		st = stream_at(h, f->hd.stream_id);
-		if (st && st->held != H2_HELD_BY_WIRE && !st->was_reset && !h2_block_begin(st))
+		if (st == NULL || st->held == H2_HELD_BY_WIRE || st->was_reset)
+			return 0;
+		h->heading = st;
+		if (!h2_block_begin(st))
 			h2_stream_offends(st, st->n_blocks ? H2_OFFENCE_HEAD_TOO_LARGE : H2_OFFENCE_OVER_BUDGET);
 		return h->fatal ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
 	}
 	st = h2_stream_new(h, f->hd.stream_id, h->budget, H2_HELD_BY_BOTH);
 	if (st) {
 		st->is_new = true;
+		h->heading = st;
 		if (nghttp2_session_set_stream_user_data(ng, f->hd.stream_id, st) < 0)
 			return found(h, H2_OFFENCE_PROTOCOL);
 		if (!h2_block_begin(st))
@@ -61,7 +66,7 @@ static int header(nghttp2_session *ng, const nghttp2_frame *f, const uint8_t *na
 		  const uint8_t *value, size_t value_n, uint8_t flags, void *user)
 {
 	struct h2 *h = user;
-	struct h2_stream *st = stream_at(h, f->hd.stream_id);
+	struct h2_stream *st = h->heading;
 	struct h2_block *b;
 
 	(void)ng;
@@ -231,7 +236,7 @@ static enum h2_offence verdict(const struct h2 *h, uint32_t code)
 	case H2_COMPRESSION_ERROR:
 		return H2_OFFENCE_COMPRESSION;
 	case H2_ENHANCE_YOUR_CALM:
-		return H2_OFFENCE_RESETS;
+		return H2_OFFENCE_GLITCHES;
 	default:
 		return h->suspect ? h->suspect : H2_OFFENCE_PROTOCOL;
 	}

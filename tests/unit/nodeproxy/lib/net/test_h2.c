@@ -317,6 +317,50 @@ START_TEST(room_is_news_only_to_who_asked_for_it)
 }
 END_TEST
 
+/* ---- tunnels ---- */
+
+static const struct h2_field dial[] = { F(":method", "CONNECT"), F(":authority", "10.0.0.1:80") };
+static const struct h2_field socket_[] = { F(":method", "CONNECT"), F(":protocol", "websocket"),
+					   F(":scheme", "https"), F(":path", "/c"), F(":authority", "a") };
+
+START_TEST(a_tunnel_carries_bytes_both_ways_and_ends_each_by_itself)
+{
+	const struct h2_field *const what[] = { dial, socket_ };
+	const size_t n[] = { countof(dial), countof(socket_) };
+
+	for (size_t i = 0; i < countof(what); i++) {
+		struct h2_stream *c, *s;
+		uint8_t buf[8];
+
+		start();
+		ck_assert(h2_peer_takes_connect(rig.h[RIG_CLIENT]));
+		c = ask(what[i], n[i], false);
+		rig_run(&rig);
+		s = next(RIG_SERVER, H2_NEWS_BLOCK);
+		ck_assert(has_line(h2_block(s), ":method", "CONNECT"));
+		ck_assert_int_eq(h2_respond(s, ok, countof(ok), false), 0);
+		ck_assert_int_eq(give(c, "up", 2), 2);
+		ck_assert_int_eq(give(s, "down", 4), 4);
+		ck_assert_int_eq(c->s.ops->finish(&c->s), 0);
+		rig_run(&rig);
+		ck_assert_int_eq(s->s.ops->read(&s->s, buf, sizeof buf), 2);
+		ck_assert_int_eq(s->s.ops->read(&s->s, buf, sizeof buf), 0);
+		ck_assert_int_eq(c->s.ops->read(&c->s, buf, sizeof buf), 4);
+		ck_assert_int_eq(c->s.ops->read(&c->s, buf, sizeof buf), -EAGAIN);
+		ck_assert_int_eq(give(s, "more", 4), 4);
+		ck_assert_int_eq(s->s.ops->finish(&s->s), 0);
+		rig_run(&rig);
+		ck_assert_int_eq(c->s.ops->read(&c->s, buf, sizeof buf), 4);
+		ck_assert_int_eq(c->s.ops->read(&c->s, buf, sizeof buf), 0);
+		ck_assert(!c->was_reset && !s->was_reset);
+		stream_close(&c->s, false);
+		stream_close(&s->s, false);
+		ck_assert(h2_is_idle(rig.h[RIG_CLIENT]) && h2_is_idle(rig.h[RIG_SERVER]));
+		rig_fini(&rig);
+	}
+}
+END_TEST
+
 /* ---- ends ---- */
 
 START_TEST(a_reset_carries_its_code_and_ends_one_stream)
@@ -667,6 +711,41 @@ START_TEST(each_stream_pays_for_its_own)
 }
 END_TEST
 
+START_TEST(a_closed_stream_needs_its_budget_no_more)
+{
+	struct budget mine = { 0 };
+	struct h2_stream *c, *s;
+	static uint8_t big[30000];
+	uint8_t buf[8];
+
+	start();
+	ck_assert_int_eq(h2_request(rig.h[RIG_CLIENT], post, countof(post), false, &mine, NULL, &c), 0);
+	ck_assert_int_eq(give(c, big, sizeof big), sizeof big);
+	ck_assert_int_eq(h2_trailers(c, trailers, countof(trailers)), 0);
+	ck_assert_uint_gt(mine.used, sizeof big);
+	/* What is on its way out is not its own either. */
+	while (h2_write(rig.h[RIG_CLIENT]) == H2_MORE)
+		;
+	ck_assert_uint_eq(mine.used, 0);
+	rig_run(&rig);
+	s = next(RIG_SERVER, H2_NEWS_BLOCK | H2_NEWS_DATA);
+	h2_stream_pays(s, &mine);
+	ck_assert_int_eq(h2_respond(s, ok, countof(ok), false), 0);
+	ck_assert_int_eq(give(s, big, sizeof big), sizeof big);
+	ck_assert_int_eq(h2_trailers(s, trailers, countof(trailers)), 0);
+	h2_body_take(s, s->in.bytes);
+	stream_close(&s->s, false);
+	ck_assert_uint_eq(mine.used, 0);
+	rig_run(&rig);
+	next(RIG_CLIENT, H2_NEWS_BLOCK | H2_NEWS_DATA | H2_NEWS_CLOSED);
+	ck_assert_uint_eq(c->received, sizeof big);
+	ck_assert_int_eq(c->s.ops->read(&c->s, buf, sizeof buf), sizeof buf);
+	stream_close(&c->s, false);
+	rig_run(&rig);
+	rig_fini(&rig);
+}
+END_TEST
+
 /* One request with bodies both ways, trailers and a drain; nothing of it need succeed. */
 static void whatever(void)
 {
@@ -763,4 +842,5 @@ UNIT_TESTS("h2", a_request_and_its_answer_travel, bodies_arrive_whole_whatever_t
 	   requests_past_the_last_stream_may_be_sent_again, a_line_that_is_cut_breaks_every_stream,
 	   a_silent_peer_is_asked_and_then_given_up, windows_grow_to_what_the_path_carries_and_shrink_when_told,
 	   no_more_is_asked_than_the_peer_takes, a_step_begins_a_bounded_number_of_requests,
-	   each_stream_pays_for_its_own, every_allocation_may_fail, every_budget_is_enough_or_an_end)
+	   each_stream_pays_for_its_own, a_closed_stream_needs_its_budget_no_more,
+	   a_tunnel_carries_bytes_both_ways_and_ends_each_by_itself, every_allocation_may_fail, every_budget_is_enough_or_an_end)
