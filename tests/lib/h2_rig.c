@@ -160,8 +160,7 @@ bool rig_step(struct h2_rig *r, int side)
 
 void rig_run(struct h2_rig *r)
 {
-	/* |: both move in each round. */
-	while (rig_step(r, RIG_CLIENT) | rig_step(r, RIG_SERVER))
+	while (either(rig_step(r, RIG_CLIENT), rig_step(r, RIG_SERVER)))
 		;
 }
 

@@ -49,6 +49,11 @@ void rig_pass_ms(int64_t ms);
 
 /* Lets both sides read and write until nothing moves any more. */
 void rig_run(struct h2_rig *);
+/* For loops that move both sides in each round. */
+static inline bool either(bool a, bool b)
+{
+	return a || b;
+}
 /* One read and one write of one side; true: something moved. */
 bool rig_step(struct h2_rig *, int side);
 

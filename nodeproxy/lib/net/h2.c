@@ -263,10 +263,11 @@ static void fail(struct h2 *h, enum h2_offence o)
 	h2_fail(h, o, h2_offence_row(o)->code);
 }
 
-/* The stream below is gone: nothing can be said any more. */
+/* The stream below is gone: nothing can be said any more.  It is no offence between streams. */
 static enum h2_went cut(struct h2 *h)
 {
-	fail(h, H2_OFFENCE_CUT);
+	if (h->state < H2_DYING)
+		fail(h, h->wired ? H2_OFFENCE_CUT : H2_OFFENCE_NONE);
 	chunkq_clear(&h->out, h->stock->chunks);
 	h->bye_n = 0;
 	h->state = H2_DEAD;

@@ -63,7 +63,7 @@ static enum h2_offence frame(struct h2_guard *g, struct mono now)
 		g->pings_earned = min_of(g->pings_earned + 1, lim->ping_burst);
 		break;
 	case HEADERS:
-		if (id > g->last_id) {
+		if (g->server && id > g->last_id) {
 			g->last_id = id;
 			g->opened++;
 		}

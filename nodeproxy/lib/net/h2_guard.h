@@ -39,7 +39,8 @@ struct h2_guard {
 	uint32_t late;			/* frames that may come for streams we have reset */
 	uint32_t pings_earned;
 	uint64_t frames;		/* begun, of those that count (h2_guard_counts) */
-	uint64_t opened, cancelled_early, priorities, window_updates, data_sent;
+	uint64_t opened;		/* streams, by whoever opens them here */
+	uint64_t cancelled_early, priorities, window_updates, data_sent;
 	struct ratelimit pings, settings, resets, caused, dribble, glitches;
 	struct mono since;		/* the block at hand, or the session, began */
 };

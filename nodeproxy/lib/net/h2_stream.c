@@ -681,6 +681,7 @@ int h2_request(struct h2 *h, const struct h2_field *f, size_t n, bool end, struc
 		return result(h, id);
 	}
 	st->id = id;
+	h->guard.opened++;
 	*ret = st;
 	return 0;
 }

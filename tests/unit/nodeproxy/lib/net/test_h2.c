@@ -198,7 +198,7 @@ static void two_bodies(uint32_t seed, uint32_t step, uint32_t window, size_t lin
 			if (up.to)
 				ck_assert_int_eq(h2_respond(up.to, ok, countof(ok), false), 0);
 		}
-	} while (pump(&up, true) | (down.from && pump(&down, true)));
+	} while (either(pump(&up, true), down.from && pump(&down, true)));
 	ck_assert(up.ended && down.ended);
 	ck_assert_uint_eq(up.got, up.n);
 	ck_assert_uint_eq(down.got, down.n);
@@ -259,7 +259,7 @@ START_TEST(one_who_does_not_read_stops_nobody_else)
 		rig_run(&rig);
 		for (size_t i = 0; i < countof(stuck); i++)
 			pump(&stuck[i], false);
-	} while (rig_step(&rig, RIG_CLIENT) | rig_step(&rig, RIG_SERVER));
+	} while (either(rig_step(&rig, RIG_CLIENT), rig_step(&rig, RIG_SERVER)));
 	for (size_t i = 0; i < countof(stuck); i++) {
 		stuck[i].to = next(RIG_SERVER, H2_NEWS_BLOCK | H2_NEWS_DATA);
 		/* A window full has arrived at most, and no more is taken than the peer may be sent. */
@@ -516,6 +516,27 @@ START_TEST(requests_past_the_last_stream_may_be_sent_again)
 }
 END_TEST
 
+START_TEST(a_line_that_ends_between_streams_is_no_offence)
+{
+	struct h2_stream *c, *s;
+
+	start();
+	c = ask(get, countof(get), true);
+	rig_run(&rig);
+	s = next(RIG_SERVER, H2_NEWS_BLOCK);
+	stream_close(&c->s, true);
+	stream_close(&s->s, true);
+	rig_run(&rig);
+	rig.line[0].is_cut = rig.line[1].is_cut = true;
+	rig_run(&rig);
+	for (int i = 0; i < 2; i++) {
+		ck_assert_int_eq(h2_state(rig.h[i]), H2_DEAD);
+		ck_assert_int_eq(h2_offence(rig.h[i]), H2_OFFENCE_NONE);
+	}
+	rig_fini(&rig);
+}
+END_TEST
+
 START_TEST(a_line_that_is_cut_breaks_every_stream)
 {
 	struct h2_stream *c, *s;
@@ -588,7 +609,7 @@ START_TEST(windows_grow_to_what_the_path_carries_and_shrink_when_told)
 	ck_assert_uint_eq(h2_window(rig.h[RIG_SERVER]), 65535);
 	do {
 		/* 10 ms each way. */
-		while (pump(&f, false) | rig_step(&rig, RIG_CLIENT))
+		while (either(pump(&f, false), rig_step(&rig, RIG_CLIENT)))
 			;
 		rig_pass_ms(10);
 		while (rig_step(&rig, RIG_SERVER))
@@ -839,7 +860,8 @@ UNIT_TESTS("h2", a_request_and_its_answer_travel, bodies_arrive_whole_whatever_t
 	   a_reset_carries_its_code_and_ends_one_stream, a_stream_its_user_has_closed_still_sends_what_was_written,
 	   a_request_that_was_taken_back_is_never_seen, a_drain_loses_no_request_that_was_on_its_way,
 	   a_drain_goes_on_without_an_answer_when_it_takes_too_long,
-	   requests_past_the_last_stream_may_be_sent_again, a_line_that_is_cut_breaks_every_stream,
+	   requests_past_the_last_stream_may_be_sent_again,
+	   a_line_that_ends_between_streams_is_no_offence, a_line_that_is_cut_breaks_every_stream,
 	   a_silent_peer_is_asked_and_then_given_up, windows_grow_to_what_the_path_carries_and_shrink_when_told,
 	   no_more_is_asked_than_the_peer_takes, a_step_begins_a_bounded_number_of_requests,
 	   each_stream_pays_for_its_own, a_closed_stream_needs_its_budget_no_more,
