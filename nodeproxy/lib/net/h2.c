@@ -58,29 +58,30 @@ static void account(struct h2 *h, size_t before, size_t now)
 	}
 }
 
-static void *ng_realloc(void *p, size_t n, void *user)
+static void *allocated(struct h2 *h, size_t before, void *p)
 {
-	struct h2 *h = user;
-	size_t before = malloc_usable_size(p);
-	void *q = realloc(p, n);
-
-	if (h->stock->fail_after && --h->stock->fail_after == 0)
+	if (unlikely(h->stock->fail_after && --h->stock->fail_after == 0))
 		h->fatal = H2_OFFENCE_MEMORY;
-	if (q)
-		account(h, before, malloc_usable_size(q));
-	return q;
+	if (p)
+		account(h, before, malloc_usable_size(p));
+	return p;
 }
 
 static void *ng_malloc(size_t n, void *user)
 {
-	return ng_realloc(NULL, n, user);
+	return allocated(user, 0, malloc(n));
 }
 
 static void *ng_calloc(size_t n, size_t size, void *user)
 {
-	void *p = size && n > SIZE_MAX / size ? NULL : ng_realloc(NULL, n * size, user);
+	return allocated(user, 0, calloc(n, size));
+}
 
-	return p ? memset(p, 0, n * size) : NULL;
+static void *ng_realloc(void *p, size_t n, void *user)
+{
+	size_t before = malloc_usable_size(p);
+
+	return allocated(user, before, realloc(p, n));
 }
 
 static void ng_free(void *p, void *user)
