@@ -232,6 +232,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		rig.session[side].limit = 20000 + (size_t)(data[0] >> 4) * 4000;
 	if (data[0] & 8)
 		rig.stock.fail_after = 1 + (data[0] >> 4) * 16u;
+	if (data[0] & 32)
+		rig.lim[side].out_bytes = 100;
 	rig.lim[side].streams = 10;
 	next = 1;
 	at = data + 1;

@@ -48,13 +48,17 @@ static void account(struct h2 *h, size_t before, size_t now)
 	if (h->bytes > h->charged) {
 		size_t more = (h->bytes - h->charged + CHARGE_STEP - 1) / CHARGE_STEP * CHARGE_STEP;
 
-		if (h->fatal || budget_charge(h->budget, more) < 0)
-			h->fatal = h->fatal ? h->fatal : H2_OFFENCE_MEMORY;
+		if (h->fatal)
+			return;
+		if (budget_charge(h->budget, more) < 0)
+			h->fatal = H2_OFFENCE_MEMORY;
 		else
 			h->charged += more;
 	} else if (h->charged - h->bytes >= 2 * CHARGE_STEP) {
-		budget_return(h->budget, CHARGE_STEP);
-		h->charged -= CHARGE_STEP;
+		size_t less = (h->charged - h->bytes) / CHARGE_STEP * CHARGE_STEP - CHARGE_STEP;
+
+		budget_return(h->budget, less);
+		h->charged -= less;
 	}
 }
 
@@ -342,10 +346,13 @@ static size_t feed(struct h2 *h, struct slice in, struct h2_allowance *may)
 	return 0;
 }
 
+/* Requests that the peer does not take yet (it has lowered its limit meanwhile) are in that queue too,
+ * but they wait for what is to be read. */
 static bool is_full(const struct h2 *h)
 {
 	return h->out.bytes >= h->lim->out_bytes ||
-	       nghttp2_session_get_outbound_queue_size(h->ng) >= h->lim->out_frames;
+	       (nghttp2_session_get_outbound_queue_size(h->ng) >= h->lim->out_frames &&
+		nghttp2_session_want_write(h->ng));
 }
 
 enum h2_went h2_read(struct h2 *h, uint8_t *scratch, size_t room)

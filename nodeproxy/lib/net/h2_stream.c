@@ -562,8 +562,13 @@ int h2_stream_send(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *hea
 
 	(void)ng;
 	(void)frame;
+	/* The frame was begun before the stream was reset: there is nothing for it any more. */
+	if (st->was_reset)
+		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 	if (h->out.bytes >= h->lim->out_bytes)
 		return NGHTTP2_ERR_WOULDBLOCK;
+	if (never(length > st->out.bytes))
+		return NGHTTP2_ERR_CALLBACK_FAILURE;
 	memcpy(small, head, H2_FRAME_HEADER_BYTES);
 	if (length <= COPY_MOST) {
 		size_t at = H2_FRAME_HEADER_BYTES;

@@ -395,6 +395,34 @@ START_TEST(a_reset_carries_its_code_and_ends_one_stream)
 }
 END_TEST
 
+START_TEST(a_reset_takes_back_data_that_waited_for_room)
+{
+	struct h2_stream *c[2];
+	static uint8_t big[3000];
+
+	start();
+	rig.lim[RIG_CLIENT].out_bytes = 100;
+	for (int i = 0; i < 2; i++) {
+		c[i] = ask(post, countof(post), false);
+		ck_assert_int_eq(give(c[i], big, sizeof big), sizeof big);
+	}
+	/* nghttp2 has begun a frame of the second stream, and was told to wait. */
+	rig.line[RIG_SERVER].most = 0;
+	ck_assert_int_eq(h2_write(rig.h[RIG_CLIENT]), H2_FULL);
+	h2_reset(c[0], H2_CANCEL);
+	h2_reset(c[1], H2_CANCEL);
+	rig.line[RIG_SERVER].most = RIG_LINE_BYTES;
+	rig_run(&rig);
+	ck_assert_int_eq(h2_state(rig.h[RIG_CLIENT]), H2_OPEN);
+	ck_assert_int_eq(h2_state(rig.h[RIG_SERVER]), H2_OPEN);
+	for (int i = 0; i < 2; i++)
+		stream_close(&c[i]->s, true);
+	rig_run(&rig);
+	ck_assert(h2_is_idle(rig.h[RIG_CLIENT]) && h2_is_idle(rig.h[RIG_SERVER]));
+	rig_fini(&rig);
+}
+END_TEST
+
 START_TEST(a_stream_its_user_has_closed_still_sends_what_was_written)
 {
 	struct h2_stream *c, *s;
@@ -857,7 +885,7 @@ END_TEST
 
 UNIT_TESTS("h2", a_request_and_its_answer_travel, bodies_arrive_whole_whatever_the_windows_and_splits,
 	   much_leaves_in_few_writes, one_who_does_not_read_stops_nobody_else, room_is_news_only_to_who_asked_for_it,
-	   a_reset_carries_its_code_and_ends_one_stream, a_stream_its_user_has_closed_still_sends_what_was_written,
+	   a_reset_carries_its_code_and_ends_one_stream, a_reset_takes_back_data_that_waited_for_room, a_stream_its_user_has_closed_still_sends_what_was_written,
 	   a_request_that_was_taken_back_is_never_seen, a_drain_loses_no_request_that_was_on_its_way,
 	   a_drain_goes_on_without_an_answer_when_it_takes_too_long,
 	   requests_past_the_last_stream_may_be_sent_again,
