@@ -144,7 +144,7 @@ def main():
         name, words = re.match(r'(\w+), .*"([^"]*)"$', row).groups()
         if not words or f"H2_OFFENCE_{name}" not in tests:
             bad.append(f"h2_offences.def: {name}: no words, or no test names it")
-    code = "".join(read(f"nodeproxy/lib/net/{f}.c") for f in ("h2", "h2_guard", "h2_stream", "h2_window", "h2_wire"))
+    code = "".join(read(f"nodeproxy/lib/net/{f}.c") for f in ("h2", "h2_guard", "h2_send", "h2_stream", "h2_window", "h2_wire"))
     for row in rows("nodeproxy/lib/net/h2_limits.def", "LIMIT"):
         n += 1
         name, words = re.match(r'(\w+), .*"([^"]*)"$', row).groups()

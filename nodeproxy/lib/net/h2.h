@@ -28,10 +28,11 @@
  * sends what was written to it, and is then freed.
  *
  * Memory: sessions and streams lie in slabs, bytes in chunks.  What nghttp2 allocates, frames on
- * their way out and header blocks are charged to the session's budget, bodies and the header blocks
- * that its user has not taken yet to the stream's (h2_stream_pays), so that a connection many share
- * is paid by each for his own part; once it is closed, its budget is not needed any more.  No more memory: the stream ends with OVER_BUDGET, the session
- * with MEMORY; nothing else does. */
+ * their way out and header blocks of streams not seen yet are charged to the session's budget, bodies
+ * and all else that its user has not taken to the stream's (h2_stream_pays), so that a connection
+ * many share is paid by each for his own part; once a stream is closed, its budget is not needed any
+ * more.  No more memory: the stream ends with OVER_BUDGET, the session with MEMORY; nothing else
+ * does. */
 #ifndef NODEPROXY_LIB_NET_H2_H
 #define NODEPROXY_LIB_NET_H2_H
 

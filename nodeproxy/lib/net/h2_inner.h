@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* What the parts of an HTTP/2 session (h2.c, h2_stream.c, h2_window.c, h2_wire.c) share; nobody else
+/* What the parts of an HTTP/2 session (h2.c, h2_send.c, h2_stream.c, h2_window.c, h2_wire.c) share; nobody else
  * includes it. */
 #ifndef NODEPROXY_LIB_NET_H2_INNER_H
 #define NODEPROXY_LIB_NET_H2_INNER_H
@@ -70,6 +70,29 @@ void h2_ping(struct h2 *, enum h2_ping);
 void h2_news(struct h2_stream *, unsigned news);
 
 /* h2_stream.c */
+/* NULL: nghttp2 must not be asked about it any more. */
+static inline nghttp2_session *h2_stream_wire(const struct h2_stream *st)
+{
+	return st->held != H2_HELD_BY_USER && st->h && st->h->state < H2_DYING ? st->h->ng : NULL;
+}
+
+/* nghttp2 has no memory for what was asked of it. */
+static inline void h2_shortage(struct h2 *h, int r)
+{
+	if (r == NGHTTP2_ERR_NOMEM)
+		h->fatal = H2_OFFENCE_MEMORY;
+}
+
+static inline struct h2_block *h2_block_of(struct chunk *c)
+{
+	return (struct h2_block *)(void *)c->data;
+}
+
+static inline void h2_block_clear(struct chunk *c, enum h2_block_kind kind)
+{
+	h2_block_init(h2_block_of(c), kind, c->room - sizeof(struct h2_block));
+}
+
 struct h2_stream *h2_stream_new(struct h2 *, int32_t id, struct budget *, enum h2_held);
 /* The wire forgets it. */
 void h2_stream_unwired(struct h2_stream *, uint32_t code);
@@ -78,15 +101,23 @@ must_use bool h2_block_begin(struct h2_stream *);
 must_use bool h2_block_add(struct h2_stream *, struct slice name, struct slice value);
 /* It is whole; false: it may not come here. */
 must_use bool h2_block_end(struct h2_stream *, bool end);
+/* The same into any chunk that holds a block; a large one takes the place of a small one. */
+must_use bool h2_block_add_to(struct chunk_pool *, struct budget *, struct chunk **, struct slice name,
+			      struct slice value);
+void h2_stream_free(struct h2_stream *);
+/* News of room for one or all who asked for it. */
+void h2_room_news(struct h2_stream *);
 void h2_wants_room(struct h2 *);
 /* Resets it for an offence of the peer. */
 void h2_stream_offends(struct h2_stream *, enum h2_offence);
+/* Body bytes that came in: they are kept, or thrown away and given back to the windows. */
+void h2_stream_got(struct h2_stream *, struct slice);
+
+/* h2_send.c: nghttp2 asks how much of a body goes into a frame, and for it */
 ssize_t h2_stream_pack(nghttp2_session *, int32_t id, uint8_t *, size_t length, uint32_t *flags,
 		       nghttp2_data_source *, void *h);
 int h2_stream_send(nghttp2_session *, nghttp2_frame *, const uint8_t *head, size_t length,
 		   nghttp2_data_source *, void *h);
-/* Body bytes that came in: they are kept, or thrown away and given back to the windows. */
-void h2_stream_got(struct h2_stream *, struct slice);
 
 /* h2_window.c */
 void h2_window_init(struct h2 *);

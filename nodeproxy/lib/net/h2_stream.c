@@ -1,46 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* Streams of an HTTP/2 session: header blocks and bodies both ways.
+/* Streams of an HTTP/2 session: their life, what comes in, and what their user writes.
  *
- * What comes in is kept until its user takes it, and only then the peer may send more; what goes
- * out is kept until it is packed into frames, whole chunks without copying.  Everything its user
- * calls works on a broken stream too, and then changes nothing but the stream itself. */
+ * What comes in is kept until its user takes it, and only then the peer may send more; what is
+ * written is kept until it is packed into frames (h2_send.c).  Everything its user calls works on a
+ * broken stream too, and then changes nothing but the stream itself. */
 #include <errno.h>
 
 #include "nodeproxy/lib/net/h2_inner.h"
 
 /* Header blocks that may wait in one stream: interim ones, a final one, trailers. */
 #define BLOCKS_MOST 8
-#define TRAILERS_MOST 256
-/* DATA up to this is copied behind its frame header: a chunk of its own would cost more. */
-#define COPY_MOST 1024u
-
-static_must(offsetof(struct h2_field, name) == offsetof(nghttp2_nv, name));
-static_must(offsetof(struct h2_field, value) == offsetof(nghttp2_nv, value));
-static_must(offsetof(struct h2_field, name_n) == offsetof(nghttp2_nv, namelen));
-static_must(offsetof(struct h2_field, value_n) == offsetof(nghttp2_nv, valuelen));
-static_must(offsetof(struct h2_field, is_secret) == offsetof(nghttp2_nv, flags));
-static_must(sizeof(struct h2_field) == sizeof(nghttp2_nv));
-static_must(NGHTTP2_NV_FLAG_NO_INDEX == 1);
-
-static const nghttp2_nv *nv_of(const struct h2_field *f)
-{
-	return (const nghttp2_nv *)(const void *)f;
-}
-
-/* NULL: nghttp2 must not be asked about it any more. */
-static nghttp2_session *wire(const struct h2_stream *st)
-{
-	return st->held != H2_HELD_BY_USER && st->h && st->h->state < H2_DYING ? st->h->ng : NULL;
-}
-
-/* nghttp2 has no memory for what was asked of it. */
-static void shortage(struct h2 *h, int r)
-{
-	if (r == NGHTTP2_ERR_NOMEM)
-		h->fatal = H2_OFFENCE_MEMORY;
-}
 
 static void want_room(struct h2_stream *st, bool want)
 {
@@ -51,7 +22,7 @@ static void want_room(struct h2_stream *st, bool want)
 		st->h->wanting += want ? 1u : -1u;
 }
 
-static void room_news(struct h2_stream *st)
+void h2_room_news(struct h2_stream *st)
 {
 	if (!st->wants_room)
 		return;
@@ -64,7 +35,7 @@ void h2_wants_room(struct h2 *h)
 	if (h->wanting == 0)
 		return;
 	list_each(it, &h->streams)
-		room_news(list_entry(it, struct h2_stream, all));
+		h2_room_news(list_entry(it, struct h2_stream, all));
 }
 
 /* ---- life ---- */
@@ -95,7 +66,7 @@ struct h2_stream *h2_stream_new(struct h2 *h, int32_t id, struct budget *b, enum
 	return st;
 }
 
-static void stream_free(struct h2_stream *st)
+void h2_stream_free(struct h2_stream *st)
 {
 	struct chunk_pool *pool = st->stock->chunks;
 
@@ -129,7 +100,7 @@ void h2_stream_unwired(struct h2_stream *st, uint32_t code)
 	h->wired--;
 	if (st->held == H2_HELD_BY_WIRE || st->is_new) {
 		st->held = H2_HELD_BY_USER;	/* nobody's: nghttp2 is not asked about it */
-		stream_free(st);
+		h2_stream_free(st);
 		return;
 	}
 	st->held = H2_HELD_BY_USER;
@@ -148,7 +119,7 @@ void h2_stream_unwired(struct h2_stream *st, uint32_t code)
 
 static void reset(struct h2_stream *st, enum h2_code code)
 {
-	nghttp2_session *ng = wire(st);
+	nghttp2_session *ng = h2_stream_wire(st);
 
 	if (st->was_reset)
 		return;
@@ -162,7 +133,7 @@ static void reset(struct h2_stream *st, enum h2_code code)
 	if (ng == NULL)
 		return;
 	h2_guard_forgive(&st->h->guard, st->h->window);
-	shortage(st->h, nghttp2_submit_rst_stream(ng, NGHTTP2_FLAG_NONE, st->id, code));
+	h2_shortage(st->h, nghttp2_submit_rst_stream(ng, NGHTTP2_FLAG_NONE, st->id, code));
 }
 
 void h2_reset(struct h2_stream *st, enum h2_code code)
@@ -188,16 +159,6 @@ void h2_stream_pays(struct h2_stream *st, struct budget *b)
 
 /* ---- header blocks in ---- */
 
-static struct h2_block *block_of(struct chunk *c)
-{
-	return (struct h2_block *)(void *)c->data;
-}
-
-static void block_clear(struct chunk *c, enum h2_block_kind kind)
-{
-	h2_block_init(block_of(c), kind, c->room - sizeof(struct h2_block));
-}
-
 bool h2_block_begin(struct h2_stream *st)
 {
 	must(st->block == NULL);
@@ -206,33 +167,33 @@ bool h2_block_begin(struct h2_stream *st)
 	st->block = chunk_take(st->stock->chunks, st->budget, false);
 	if (st->block == NULL)
 		return false;
-	block_clear(st->block, H2_REQUEST);
+	h2_block_clear(st->block, H2_REQUEST);
 	return true;
 }
 
 /* Into a small chunk, or all of it into a large one. */
-static bool block_add(struct chunk_pool *pool, struct budget *budget, struct chunk **cp, struct slice name,
+bool h2_block_add_to(struct chunk_pool *pool, struct budget *budget, struct chunk **cp, struct slice name,
 		      struct slice value)
 {
 	struct chunk *c;
 
-	if (likely(h2_block_put(block_of(*cp), name, value)))
+	if (likely(h2_block_put(h2_block_of(*cp), name, value)))
 		return true;
 	if ((*cp)->large)
 		return false;
 	c = chunk_take(pool, budget, true);
 	if (c == NULL)
 		return false;
-	block_clear(c, H2_REQUEST);
-	h2_block_copy(block_of(c), block_of(*cp));
+	h2_block_clear(c, H2_REQUEST);
+	h2_block_copy(h2_block_of(c), h2_block_of(*cp));
 	chunk_give(pool, cp);
 	*cp = c;
-	return h2_block_put(block_of(c), name, value);
+	return h2_block_put(h2_block_of(c), name, value);
 }
 
 bool h2_block_add(struct h2_stream *st, struct slice name, struct slice value)
 {
-	return block_add(st->stock->chunks, st->budget, &st->block, name, value);
+	return h2_block_add_to(st->stock->chunks, st->budget, &st->block, name, value);
 }
 
 /* Of a response: ":status" is its first line or nghttp2 would have refused it. */
@@ -248,7 +209,7 @@ static bool is_interim(const struct h2_block *b)
 
 bool h2_block_end(struct h2_stream *st, bool end)
 {
-	struct h2_block *b = block_of(st->block);
+	struct h2_block *b = h2_block_of(st->block);
 
 	if (st->gets == H2_GETS_BODY)
 		b->kind = H2_TRAILERS;
@@ -274,7 +235,7 @@ struct h2_block *h2_block(const struct h2_stream *st)
 {
 	struct node *n = list_first(&st->blocks);
 
-	return n ? block_of(list_entry(n, struct chunk, node)) : NULL;
+	return n ? h2_block_of(list_entry(n, struct chunk, node)) : NULL;
 }
 
 void h2_block_take(struct h2_stream *st)
@@ -303,9 +264,9 @@ static void in_done(struct h2_stream *st, size_t n)
 	if (st->h)
 		st->h->kept -= n;
 	if (ng && conn)
-		shortage(st->h, nghttp2_session_consume_connection(ng, conn));
-	if (wire(st) && st->held == H2_HELD_BY_BOTH && st->gets == H2_GETS_BODY && !st->was_reset)
-		shortage(st->h, nghttp2_session_consume_stream(ng, st->id, n));
+		h2_shortage(st->h, nghttp2_session_consume_connection(ng, conn));
+	if (h2_stream_wire(st) && st->held == H2_HELD_BY_BOTH && st->gets == H2_GETS_BODY && !st->was_reset)
+		h2_shortage(st->h, nghttp2_session_consume_stream(ng, st->id, n));
 }
 
 /* The connection's window is given back at once, so that one who does not read stops nobody else,
@@ -318,12 +279,12 @@ void h2_stream_got(struct h2_stream *st, struct slice data)
 	if (st->held == H2_HELD_BY_WIRE || st->was_reset ||
 	    (chunkq_add(&st->in, st->stock->chunks, st->budget, data) < 0 &&
 	     (h2_stream_offends(st, H2_OFFENCE_OVER_BUDGET), true))) {
-		shortage(h, nghttp2_session_consume_connection(h->ng, data.n));
+		h2_shortage(h, nghttp2_session_consume_connection(h->ng, data.n));
 		return;
 	}
 	h->kept += data.n;
 	if (h->kept <= h->window_limit)
-		shortage(h, nghttp2_session_consume_connection(h->ng, data.n));
+		h2_shortage(h, nghttp2_session_consume_connection(h->ng, data.n));
 	else
 		st->withheld += (uint32_t)data.n;
 	h2_news(st, H2_NEWS_DATA);
@@ -357,7 +318,7 @@ static ssize_t stream_read(struct stream *s, uint8_t *buf, size_t room)
 	}
 	if (st->gets == H2_GETS_NOTHING && !st->offence)
 		return 0;
-	return st->was_reset || wire(st) == NULL ? -ECONNRESET : -EAGAIN;
+	return st->was_reset || h2_stream_wire(st) == NULL ? -ECONNRESET : -EAGAIN;
 }
 
 /* ---- bodies out ---- */
@@ -368,7 +329,7 @@ static void resume(struct h2_stream *st, nghttp2_session *ng)
 	if (!st->is_deferred)
 		return;
 	st->is_deferred = false;
-	shortage(st->h, nghttp2_session_resume_data(ng, st->id));
+	h2_shortage(st->h, nghttp2_session_resume_data(ng, st->id));
 }
 
 static void stall_clock(struct h2_stream *st)
@@ -382,7 +343,7 @@ static void stall_clock(struct h2_stream *st)
 static ssize_t stream_write(struct stream *s, const struct iovec *v, int n)
 {
 	struct h2_stream *st = h2_stream_of(s);
-	nghttp2_session *ng = wire(st);
+	nghttp2_session *ng = h2_stream_wire(st);
 	int64_t room, window;
 	bool starved = false;
 	size_t done = 0;
@@ -429,7 +390,7 @@ static ssize_t stream_write(struct stream *s, const struct iovec *v, int n)
 static int stream_finish(struct stream *s)
 {
 	struct h2_stream *st = h2_stream_of(s);
-	nghttp2_session *ng = wire(st);
+	nghttp2_session *ng = h2_stream_wire(st);
 
 	if (ng == NULL || st->was_reset)
 		return -ENOTCONN;
@@ -464,11 +425,11 @@ static bool charge_session(struct h2_stream *st)
 static void stream_close_op(struct stream *s, bool abort)
 {
 	struct h2_stream *st = h2_stream_of(s);
-	nghttp2_session *ng = wire(st);
+	nghttp2_session *ng = h2_stream_wire(st);
 
 	if (ng == NULL) {
 		st->held = H2_HELD_BY_USER;
-		stream_free(st);
+		h2_stream_free(st);
 		return;
 	}
 	if (!abort)
@@ -495,249 +456,3 @@ static const struct stream_ops stream_ops = {
 	.name = "h2", .read = stream_read, .write = stream_write, .finish = stream_finish,
 	.error = stream_error, .close = stream_close_op,
 };
-
-/* nghttp2 asks how much of the body goes into the next frame. */
-ssize_t h2_stream_pack(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t length, uint32_t *flags,
-		       nghttp2_data_source *source, void *user)
-{
-	struct h2_stream *st = source->ptr;
-	size_t n = 0;
-
-	(void)buf;
-	(void)user;
-	for (struct node *it = st->out.chunks.next; it != &st->out.chunks; it = it->next) {
-		const struct chunk *c = list_entry(it, struct chunk, node);
-		size_t k = c->end - c->at;
-
-		if (n + k > length) {
-			/* Whole chunks need no copying, but a narrow window must be used too. */
-			n = n ? n : length;
-			break;
-		}
-		n += k;
-	}
-	if (n)
-		*flags |= NGHTTP2_DATA_FLAG_NO_COPY;
-	if (n < st->out.bytes)
-		return (ssize_t)n;
-	if (st->sends == H2_SENDS_BODY) {
-		if (n == 0) {
-			st->is_deferred = true;
-			return NGHTTP2_ERR_DEFERRED;
-		}
-		return (ssize_t)n;
-	}
-	*flags |= NGHTTP2_DATA_FLAG_EOF;
-	if (st->trailers) {
-		struct h2_block *b = block_of(st->trailers);
-		nghttp2_nv nv[TRAILERS_MOST];
-		struct slice name, value;
-		uint32_t lines = 0;
-		int r;
-
-		*flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
-		for (; h2_block_line(b, lines, &name, &value); lines++)
-			nv[lines] = (nghttp2_nv){ (uint8_t *)(uintptr_t)name.p,
-						    (uint8_t *)(uintptr_t)value.p, name.n, value.n, 0 };
-		r = nghttp2_submit_trailer(ng, id, nv, lines);
-		chunk_give(st->stock->chunks, &st->trailers);
-		if (r < 0) {
-			shortage(st->h, r);
-			return NGHTTP2_ERR_CALLBACK_FAILURE;
-		}
-	}
-	return (ssize_t)n;
-}
-
-/* Moves length bytes from out of the stream into out of the session, behind a frame header. */
-int h2_stream_send(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *head, size_t length,
-		   nghttp2_data_source *source, void *user)
-{
-	struct h2_stream *st = source->ptr;
-	struct h2 *h = user;
-	struct chunk_pool *pool = h->stock->chunks;
-	uint8_t small[H2_FRAME_HEADER_BYTES + COPY_MOST];
-	size_t whole = 0, n = 0, left;
-	enum h2_offence bad;
-
-	(void)ng;
-	(void)frame;
-	/* The frame was begun before the stream was reset: there is nothing for it any more. */
-	if (st->was_reset)
-		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-	if (h->out.bytes >= h->lim->out_bytes)
-		return NGHTTP2_ERR_WOULDBLOCK;
-	if (never(length > st->out.bytes))
-		return NGHTTP2_ERR_CALLBACK_FAILURE;
-	memcpy(small, head, H2_FRAME_HEADER_BYTES);
-	if (length <= COPY_MOST) {
-		size_t at = H2_FRAME_HEADER_BYTES;
-
-		for (struct node *it = st->out.chunks.next; at < H2_FRAME_HEADER_BYTES + length;
-		     it = it->next) {
-			const struct chunk *c = list_entry(it, struct chunk, node);
-			size_t k = min_of((size_t)(c->end - c->at), H2_FRAME_HEADER_BYTES + length - at);
-
-			memcpy(small + at, c->data + c->at, k);
-			at += k;
-		}
-		if (chunkq_add(&h->out, pool, h->budget, slice_of(small, at)) < 0)
-			return NGHTTP2_ERR_WOULDBLOCK;
-		chunkq_consume(&st->out, pool, length);
-	} else {
-		struct chunk *part = NULL;
-
-		/* More may have been written since the length was chosen: the last chunk need not
-		 * be whole.  Everything that can fail comes first.  What waits to be written is the
-		 * session's: the stream's budget may be gone before it is. */
-		for (struct node *it = st->out.chunks.next; it != &st->out.chunks; it = it->next) {
-			const struct chunk *c = list_entry(it, struct chunk, node);
-
-			if (whole + (c->end - c->at) > length)
-				break;
-			whole += c->end - c->at;
-		}
-		for (struct node *it = st->out.chunks.next; n < whole; it = it->next) {
-			struct chunk *c = list_entry(it, struct chunk, node);
-
-			if (chunk_charge_to(c, h->budget) < 0)
-				return NGHTTP2_ERR_WOULDBLOCK;
-			n += c->end - c->at;
-		}
-		left = length - whole;
-		if (left) {
-			part = chunk_take(pool, h->budget, false);
-			if (part == NULL)
-				return NGHTTP2_ERR_WOULDBLOCK;
-		}
-		if (chunkq_add(&h->out, pool, h->budget, slice_of(small, H2_FRAME_HEADER_BYTES)) < 0) {
-			if (part)
-				chunk_give(pool, &part);
-			return NGHTTP2_ERR_WOULDBLOCK;
-		}
-		while (n) {
-			struct chunk *c = list_entry(list_first(&st->out.chunks), struct chunk, node);
-
-			n -= c->end - c->at;
-			list_remove(&c->node);
-			list_add_tail(&h->out.chunks, &c->node);
-		}
-		h->out.bytes += length;
-		st->out.bytes -= whole;
-		if (part) {
-			const struct chunk *c = list_entry(list_first(&st->out.chunks), struct chunk, node);
-
-			memcpy(part->data, c->data + c->at, left);
-			part->end = (uint32_t)left;
-			list_add_tail(&h->out.chunks, &part->node);
-			chunkq_consume(&st->out, pool, left);
-		}
-	}
-	st->sent += length;
-	bad = h2_guard_sent(&h->guard, length < H2_DRIBBLE_BYTES && (st->out.bytes || st->is_held_up),
-			    clock_now());
-	if (st->out.bytes == 0 && !st->wants_room)
-		st->stalled.ns = 0;
-	room_news(st);
-		if (bad) {
-		h->fatal = (uint8_t)bad;
-		return NGHTTP2_ERR_CALLBACK_FAILURE;
-	}
-	return 0;
-}
-
-/* ---- heads out ---- */
-
-static int result(struct h2 *h, int r)
-{
-	shortage(h, r);
-	return r == 0 ? 0 : r == NGHTTP2_ERR_NOMEM ? -ENOBUFS : -EPROTO;
-}
-
-int h2_request(struct h2 *h, const struct h2_field *f, size_t n, bool end, struct budget *b, void *user,
-	       struct h2_stream **ret)
-{
-	nghttp2_data_provider body = { .read_callback = h2_stream_pack };
-	struct h2_stream *st;
-	int32_t id;
-
-	if (h->server)
-		return -EPROTO;
-	if (h->state != H2_OPEN || h->peer_leaves)
-		return -ENOTCONN;
-	if (h2_room(h) == 0)
-		return -EAGAIN;
-	st = h2_stream_new(h, 0, b, H2_HELD_BY_BOTH);
-	if (st == NULL)
-		return -EAGAIN;
-	st->user = user;
-	st->sends = end ? H2_SENDS_LAST : H2_SENDS_BODY;
-	body.source.ptr = st;
-	id = nghttp2_submit_request(h->ng, NULL, nv_of(f), n, end ? NULL : &body, st);
-	if (id < 0) {
-		h->wired--;
-		st->held = H2_HELD_BY_USER;
-		stream_free(st);
-		/* No more ids: the peer is as good as gone, in good order. */
-		if (id == NGHTTP2_ERR_STREAM_ID_NOT_AVAILABLE) {
-			h->peer_leaves = true;
-			return -ENOTCONN;
-		}
-		return result(h, id);
-	}
-	st->id = id;
-	h->guard.opened++;
-	*ret = st;
-	return 0;
-}
-
-int h2_respond(struct h2_stream *st, const struct h2_field *f, size_t n, bool end)
-{
-	nghttp2_data_provider body = { .source.ptr = st, .read_callback = h2_stream_pack };
-	nghttp2_session *ng = wire(st);
-	int r;
-
-	if (ng == NULL || st->was_reset)
-		return -ENOTCONN;
-	if (!st->h->server || st->sends != H2_SENDS_HEAD)
-		return -EPROTO;
-	r = result(st->h, nghttp2_submit_response(ng, st->id, nv_of(f), n, end ? NULL : &body));
-	if (r == 0)
-		st->sends = end ? H2_SENDS_LAST : H2_SENDS_BODY;
-	return r;
-}
-
-int h2_interim(struct h2_stream *st, const struct h2_field *f, size_t n)
-{
-	nghttp2_session *ng = wire(st);
-
-	if (ng == NULL || st->was_reset)
-		return -ENOTCONN;
-	if (!st->h->server || st->sends != H2_SENDS_HEAD)
-		return -EPROTO;
-	return result(st->h, nghttp2_submit_headers(ng, NGHTTP2_FLAG_NONE, st->id, NULL, nv_of(f), n, NULL));
-}
-
-int h2_trailers(struct h2_stream *st, const struct h2_field *f, size_t n)
-{
-	nghttp2_session *ng = wire(st);
-	struct chunk *c;
-
-	if (ng == NULL || st->was_reset)
-		return -ENOTCONN;
-	if (st->sends != H2_SENDS_BODY || n == 0 || n > TRAILERS_MOST)
-		return -EPROTO;
-	c = chunk_take(st->stock->chunks, st->budget, false);
-	if (c == NULL)
-		return -ENOBUFS;
-	block_clear(c, H2_TRAILERS);
-	for (size_t i = 0; i < n; i++) {
-		if (!block_add(st->stock->chunks, st->budget, &c, slice_of(f[i].name, f[i].name_n),
-			       slice_of(f[i].value, f[i].value_n))) {
-			chunk_give(st->stock->chunks, &c);
-			return -ENOBUFS;
-		}
-	}
-	st->trailers = c;
-	return stream_finish(&st->s);
-}

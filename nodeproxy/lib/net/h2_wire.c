@@ -187,10 +187,8 @@ static int understood(nghttp2_session *ng, const nghttp2_frame *f, void *user)
 	case NGHTTP2_WINDOW_UPDATE:
 		if (f->hd.stream_id == 0) {
 			h2_wants_room(h);
-		} else if (st && st->wants_room) {
-			st->wants_room = false;
-			h->wanting--;
-			h2_news(st, H2_NEWS_ROOM);
+		} else if (st) {
+			h2_room_news(st);
 		}
 		break;
 	default:

@@ -418,6 +418,7 @@ static const struct {
 	  ":method=GET|:scheme=http|:path=/a?b|:authority=x|Cookie=a=1!|Z=2|" },
 	{ "GET http://b?y HTTP/1.1\r\nHost: a\r\n\r\n", ":method=GET|:scheme=http|:path=/?y|:authority=b|" },
 	{ "OPTIONS http://b HTTP/1.1\r\nHost: a\r\n\r\n", ":method=OPTIONS|:scheme=http|:path=*|:authority=b|" },
+	{ "GET / HTTP/1.0\r\n\r\n", ":method=GET|:scheme=http|:path=/|" },
 	{ "CONNECT a:1 HTTP/1.1\r\nHost: b\r\n\r\n", ":method=CONNECT|:authority=a:1|" },
 	{ "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 07\r\nTE: trailers\r\nAuthorization: x\r\n\r\n",
 	  ":method=POST|:scheme=http|:path=/|:authority=a|content-length=7|te=trailers|Authorization=x!|" },

@@ -179,6 +179,28 @@ START_TEST(a_refused_add_queues_nothing)
 }
 END_TEST
 
+START_TEST(a_chunk_can_be_charged_to_somebody_else)
+{
+	struct budget all = { 0 }, one = { .parent = &all }, two = { .parent = &all, .limit = 5000 };
+	struct chunk_pool pool;
+	struct chunk *a, *b;
+
+	ck_assert_int_eq(chunk_pool_init(&pool, 4, 1), 0);
+	a = chunk_take(&pool, &one, false);
+	b = chunk_take(&pool, &one, false);
+	ck_assert_int_eq(chunk_charge_to(a, &two), 0);
+	ck_assert_int_eq(chunk_charge_to(a, &two), 0);
+	ck_assert_int_eq(chunk_charge_to(b, &two), -ENOBUFS);
+	ck_assert_uint_eq(one.used, CHUNK_SMALL_BYTES);
+	ck_assert_uint_eq(two.used, CHUNK_SMALL_BYTES);
+	ck_assert_uint_eq(all.used, 2 * CHUNK_SMALL_BYTES);
+	chunk_give(&pool, &a);
+	chunk_give(&pool, &b);
+	ck_assert_uint_eq(one.used + two.used + all.used, 0);
+	chunk_pool_fini(&pool);
+}
+END_TEST
+
 START_TEST(large_chunks_return_their_memory_and_work_again)
 {
 	struct chunk_pool pool;
@@ -405,7 +427,7 @@ UNIT_TESTS("memory", a_reference_does_not_survive_its_object, a_full_slab_says_s
 	   an_object_is_zeroed_when_taken_again, the_nth_take_can_be_made_to_fail,
 	   an_arena_stops_at_its_ceiling_and_gives_all_back, a_refused_charge_changes_no_budget,
 	   queued_bytes_come_out_as_they_went_in, a_refused_add_queues_nothing,
-	   large_chunks_return_their_memory_and_work_again,
+	   a_chunk_can_be_charged_to_somebody_else, large_chunks_return_their_memory_and_work_again,
 	   who_takes_and_gives_large_chunks_does_not_trouble_the_kernel,
 	   a_hash_finds_what_was_added_and_only_that,
 	   trimming_gives_back_free_pages_and_touches_no_object,
