@@ -129,7 +129,8 @@ void rig_init(struct h2_rig *r)
 
 struct h2 *rig_start(struct h2_rig *r, int side)
 {
-	r->h[side] = h2_new(&r->stock, side == RIG_SERVER, &r->lim[side], &r->end[side].s, &r->session[side]);
+	r->h[side] = h2_new(&r->stock, side == RIG_SERVER, &r->lim[side], &r->end[side].s,
+			    &r->session[side]);
 	return r->h[side];
 }
 
@@ -155,7 +156,8 @@ bool rig_step(struct h2_rig *r, int side)
 		return false;
 	a = h2_read(r->h[side], r->scratch, sizeof r->scratch);
 	b = h2_write(r->h[side]);
-	return in->end - in->at != was_in || out->end - out->at != was_out || a == H2_MORE || b == H2_MORE;
+	return in->end - in->at != was_in || out->end - out->at != was_out || a == H2_MORE ||
+	       b == H2_MORE;
 }
 
 void rig_run(struct h2_rig *r)
@@ -174,7 +176,8 @@ void rig_bytes(struct h2_rig *r, int to, const void *p, size_t n)
 	l->end += n;
 }
 
-void rig_frame(struct h2_rig *r, int to, uint8_t type, uint8_t flags, uint32_t id, const void *p, size_t n)
+void rig_frame(struct h2_rig *r, int to, uint8_t type, uint8_t flags, uint32_t id, const void *p,
+	       size_t n)
 {
 	uint8_t hd[9] = { (uint8_t)(n >> 16), (uint8_t)(n >> 8), (uint8_t)n, type, flags,
 			  (uint8_t)(id >> 24), (uint8_t)(id >> 16), (uint8_t)(id >> 8), (uint8_t)id };

@@ -59,7 +59,8 @@ bool rig_step(struct h2_rig *, int side);
 
 /* ---- a peer of one's own ---- */
 void rig_bytes(struct h2_rig *, int to, const void *, size_t);
-void rig_frame(struct h2_rig *, int to, uint8_t type, uint8_t flags, uint32_t id, const void *, size_t);
+void rig_frame(struct h2_rig *, int to, uint8_t type, uint8_t flags, uint32_t id, const void *,
+	       size_t);
 /* Preface and empty SETTINGS. */
 void rig_hello(struct h2_rig *);
 /* What has come to that side, if the test plays it: the next whole frame; false: none. */

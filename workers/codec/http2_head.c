@@ -13,10 +13,10 @@
 
 #define METHOD_MAX 64	/* as in HTTP/1 */
 
-enum pseudo { PSEUDO_METHOD, PSEUDO_SCHEME, PSEUDO_AUTHORITY, PSEUDO_PATH, PSEUDO_PROTOCOL, PSEUDO_STATUS,
-	      PSEUDOS };
-static const char *const pseudo_names[PSEUDOS] = { ":method", ":scheme", ":authority", ":path", ":protocol",
-						   ":status" };
+enum pseudo { PSEUDO_METHOD, PSEUDO_SCHEME, PSEUDO_AUTHORITY, PSEUDO_PATH, PSEUDO_PROTOCOL,
+	      PSEUDO_STATUS, PSEUDOS };
+static const char *const pseudo_names[PSEUDOS] = { ":method", ":scheme", ":authority", ":path",
+						   ":protocol", ":status" };
 
 /* What the lines said, before it is decided whether they may have said it together. */
 struct said {
@@ -38,7 +38,7 @@ static bool is_lower_token(struct slice s)
 	return s.n > 0;
 }
 
-/* Section 8.2.1: nothing that HTTP/1 could not carry, and no blanks at the ends, which it would lose. */
+/* Section 8.2.1: nothing that HTTP/1 could not carry, and no blanks at the ends: it loses them. */
 static bool is_value(struct slice v)
 {
 	if (v.n == 0)
@@ -286,7 +286,8 @@ static bool add_websocket_key(struct head *m, struct arena *a)
 }
 
 /* Section 8.3.1, RFC 8441 section 4: which pseudo headers there must be, and what they may hold. */
-static enum reason parse_pseudo(struct head *m, const struct said *s, const struct http1_limits *lim)
+static enum reason parse_pseudo(struct head *m, const struct said *s,
+				const struct http1_limits *lim)
 {
 	const struct slice *ps = s->pseudo;
 	bool extended = ps[PSEUDO_PROTOCOL].p != NULL;
@@ -318,7 +319,8 @@ static enum reason parse_pseudo(struct head *m, const struct said *s, const stru
 		m->target = m->authority;
 		return ps[PSEUDO_SCHEME].p || ps[PSEUDO_PATH].p ? REASON_BAD_REQUEST : REASON_NONE;
 	}
-	if (!slice_caseeq(ps[PSEUDO_SCHEME], SLICE("http")) && !slice_caseeq(ps[PSEUDO_SCHEME], SLICE("https")))
+	if (!slice_caseeq(ps[PSEUDO_SCHEME], SLICE("http")) &&
+	    !slice_caseeq(ps[PSEUDO_SCHEME], SLICE("https")))
 		return REASON_BAD_REQUEST;
 	if (ps[PSEUDO_PATH].n > lim->uri_bytes)
 		return REASON_URI_TOO_LONG;
@@ -371,13 +373,14 @@ static enum reason parse_request(struct h2_block *b, const struct http1_limits *
 	m->te_trailers = s.te_trailers;
 	if (!join_cookies(m, &s, a))
 		return REASON_TOO_LARGE;
-	if (m->upgrade && slice_caseeq(m->upgrade_token, SLICE("websocket")) && !add_websocket_key(m, a))
+	if (m->upgrade && slice_caseeq(m->upgrade_token, SLICE("websocket")) &&
+	    !add_websocket_key(m, a))
 		return REASON_TOO_LARGE;
 	return REASON_NONE;
 }
 
-int http2_request(struct h2_block *b, const struct http1_limits *lim, struct arena *a, struct head *ret,
-		  enum reason *why)
+int http2_request(struct h2_block *b, const struct http1_limits *lim, struct arena *a,
+		  struct head *ret, enum reason *why)
 {
 	enum reason bad = parse_request(b, lim, a, ret);
 
@@ -387,8 +390,8 @@ int http2_request(struct h2_block *b, const struct http1_limits *lim, struct are
 	return -1;
 }
 
-static enum reason parse_response(const struct h2_block *b, const struct http1_limits *lim, struct arena *a,
-				  const struct http2_asked *asked, struct head *m)
+static enum reason parse_response(const struct h2_block *b, const struct http1_limits *lim,
+				  struct arena *a, const struct http2_asked *asked, struct head *m)
 {
 	struct said s = { 0 };
 	uint64_t status;
@@ -424,7 +427,8 @@ static enum reason parse_response(const struct h2_block *b, const struct http1_l
 			if (h)
 				h->drop = true;
 			websocket_accept(asked->websocket_key, accept);
-			if (!add_line(m, a, SLICE("sec-websocket-accept"), slice_of(accept, sizeof accept)))
+			if (!add_line(m, a, SLICE("sec-websocket-accept"),
+				      slice_of(accept, sizeof accept)))
 				return REASON_BACK_HEAD_TOO_LARGE;
 		}
 	} else if (asked->connect && status < 300) {

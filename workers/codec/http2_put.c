@@ -144,7 +144,8 @@ int http2_put_request(const struct head *m, const struct http2_out *how, struct 
 		put(&o, SLICE(":scheme"), how->https ? SLICE("https") : SLICE("http"));
 		put(&o, SLICE(":path"), path);
 	}
-	if (m->authority.n)		/* HTTP/1.0 need not have one, and an empty one may not be sent */
+	/* HTTP/1.0 need not have one, and an empty one may not be sent. */
+	if (m->authority.n)
 		put(&o, SLICE(":authority"), m->authority);
 	if (m->upgrade)
 		put(&o, SLICE(":protocol"), m->upgrade_token);

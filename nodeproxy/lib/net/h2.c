@@ -22,7 +22,8 @@ enum { SCOPE_CONN, SCOPE_STREAM };
 
 static const struct h2_offence_row offence_rows[H2_OFFENCES] = {
 #define OFFENCE(name_, scope, code_, words_) \
-	[H2_OFFENCE_##name_] = { .name = #name_, .words = words_, .is_stream = SCOPE_##scope, .code = code_ },
+	[H2_OFFENCE_##name_] = { .name = #name_, .words = words_, .is_stream = SCOPE_##scope,      \
+				 .code = code_ },
 #include "nodeproxy/lib/net/h2_offences.def"
 #undef OFFENCE
 };
@@ -96,7 +97,8 @@ static void ng_free(void *p, void *user)
 
 /* ---- life ---- */
 
-int h2_stock_init(struct h2_stock *s, struct chunk_pool *chunks, uint32_t sessions, uint32_t streams)
+int h2_stock_init(struct h2_stock *s, struct chunk_pool *chunks, uint32_t sessions,
+		  uint32_t streams)
 {
 	int r;
 
@@ -146,8 +148,8 @@ static int first_settings(struct h2 *h)
 							     (int32_t)h->window_conn);
 }
 
-struct h2 *h2_new(struct h2_stock *stock, bool server, const struct h2_limits *lim, struct stream *below,
-		  struct budget *b)
+struct h2 *h2_new(struct h2_stock *stock, bool server, const struct h2_limits *lim,
+		  struct stream *below, struct budget *b)
 {
 	struct h2 *h = slab_take(&stock->sessions, NULL);
 	int r;
@@ -346,8 +348,8 @@ static size_t feed(struct h2 *h, struct slice in, struct h2_allowance *may)
 	return 0;
 }
 
-/* Requests that the peer does not take yet (it has lowered its limit meanwhile) are in that queue too,
- * but they wait for what is to be read. */
+/* Requests that the peer does not take yet (it has lowered its limit meanwhile) are in that queue
+ * too, but they wait for what is to be read. */
 static bool is_full(const struct h2 *h)
 {
 	return h->out.bytes >= h->lim->out_bytes ||
@@ -418,7 +420,8 @@ static bool pack(struct h2 *h)
 			}
 			h->packed_n = (size_t)n;
 		}
-		if (chunkq_add(&h->out, h->stock->chunks, h->budget, slice_of(h->packed, h->packed_n)) < 0)
+		if (chunkq_add(&h->out, h->stock->chunks, h->budget,
+			       slice_of(h->packed, h->packed_n)) < 0)
 			return false;
 		h->packed = NULL;
 	}
@@ -435,7 +438,8 @@ static int flush(struct h2 *h)
 		ssize_t k;
 
 		if (n < WRITE_IOVS - 1 && h->bye_at < h->bye_n)
-			v[n++] = (struct iovec){ h->bye + h->bye_at, (size_t)(h->bye_n - h->bye_at) };
+			v[n++] = (struct iovec){ h->bye + h->bye_at,
+						 (size_t)(h->bye_n - h->bye_at) };
 		k = h->below->ops->write(h->below, v, n);
 		if (k == -EAGAIN) {
 			if (h->unread.ns == 0) {
@@ -565,7 +569,8 @@ uint32_t h2_tick(struct h2 *h)
 		next = min_of(next, max_of((int64_t)lim->ping_idle_ms - silent, (int64_t)1));
 	}
 	if (h->state == H2_LEAVING)
-		next = min_of(next, max_of(lim->drain_ms - mono_diff_ms(now, h->drained), (int64_t)1));
+		next = min_of(next, max_of(lim->drain_ms - mono_diff_ms(now, h->drained),
+					   (int64_t)1));
 	act(h);
 	return (uint32_t)next;
 }
@@ -577,7 +582,7 @@ void h2_drain(struct h2 *h)
 	h->state = H2_LEAVING;
 	h->drained = clock_now();
 	if (!h->server) {
-		h->drained.ns = 0;	/* nobody but us begins streams: there is nothing to wait for */
+		h->drained.ns = 0;	/* nobody but us begins streams: nothing to wait for */
 		return;
 	}
 	if (nghttp2_submit_shutdown_notice(h->ng) == NGHTTP2_ERR_NOMEM)
@@ -632,8 +637,8 @@ bool h2_peer_is_leaving(const struct h2 *h)
 
 bool h2_peer_takes_connect(const struct h2 *h)
 {
-	return h->state < H2_DYING &&
-	       nghttp2_session_get_remote_settings(h->ng, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1;
+	return h->state < H2_DYING && nghttp2_session_get_remote_settings(
+					      h->ng, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1;
 }
 
 uint32_t h2_peer_head_bytes(const struct h2 *h)

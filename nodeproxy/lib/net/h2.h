@@ -87,7 +87,8 @@ struct h2_stock {
 };
 
 /* At start.  0 or -errno. */
-must_use int h2_stock_init(struct h2_stock *, struct chunk_pool *, uint32_t sessions, uint32_t streams);
+must_use int h2_stock_init(struct h2_stock *, struct chunk_pool *, uint32_t sessions,
+			   uint32_t streams);
 void h2_stock_fini(struct h2_stock *);
 
 /* ---- sessions ---- */
@@ -99,7 +100,7 @@ enum h2_went {
 	H2_DRY,		/* nothing more to read (the stream below said so or gave less than there
 			 * was room for) or to write */
 	H2_MORE,	/* a bound was reached: call again */
-	H2_FULL,	/* read: much waits to be written first; write: the stream below takes no more */
+	H2_FULL,	/* read: much waits to be written first; write: below takes no more */
 	H2_STARVED,	/* no memory: call again when some was given back */
 	H2_OVER,	/* nothing will ever come of it (but write: until that says so too) */
 };
@@ -115,9 +116,9 @@ enum h2_went h2_read(struct h2 *, uint8_t *scratch, size_t room);
 enum h2_went h2_write(struct h2 *);
 
 enum h2_news {
-	H2_NEWS_BLOCK = 1,	/* a header block waits: h2_block(); of a stream never seen: a request */
+	H2_NEWS_BLOCK = 1,	/* a header block waits; of a stream never seen: a request */
 	H2_NEWS_DATA = 2,	/* body bytes, or their end */
-	H2_NEWS_ROOM = 4,	/* there is room to write again, after a write that did not take all */
+	H2_NEWS_ROOM = 4,	/* room to write again, after a write that did not take all */
 	H2_NEWS_RESET = 8,	/* it is broken: code and offence say why */
 	H2_NEWS_CLOSED = 16,	/* both sides have ended it in good order */
 };
@@ -145,7 +146,8 @@ uint32_t h2_streams(const struct h2 *);		/* open on the wire */
 uint32_t h2_room(const struct h2 *);
 bool h2_peer_is_leaving(const struct h2 *);	/* GOAWAY came */
 bool h2_peer_takes_connect(const struct h2 *);	/* SETTINGS_ENABLE_CONNECT_PROTOCOL (RFC 8441) */
-uint32_t h2_peer_head_bytes(const struct h2 *);	/* its limit of a header list; UINT32_MAX: none said */
+/* Its limit of a header list; UINT32_MAX: it said none. */
+uint32_t h2_peer_head_bytes(const struct h2 *);
 size_t h2_bytes(const struct h2 *);		/* what nghttp2 has allocated for it */
 int64_t h2_rtt_us(const struct h2 *);		/* as last measured; 0: not yet */
 uint32_t h2_window(const struct h2 *);		/* of a stream, as it is now */

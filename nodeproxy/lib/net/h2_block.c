@@ -19,7 +19,8 @@ bool h2_block_put(struct h2_block *b, struct slice name, struct slice value)
 	uint8_t *p = (uint8_t *)(b + 1) + b->used;
 
 	/* 2: the empty line behind the last one, written over by the next. */
-	if (b->used + n + 2 + (b->lines + 1u) * sizeof(struct mark) > b->room || b->lines == UINT16_MAX)
+	if (b->used + n + 2 + (b->lines + 1u) * sizeof(struct mark) > b->room ||
+	    b->lines == UINT16_MAX)
 		return false;
 	*mark_of(b, b->lines++) = (struct mark){ b->used, (uint32_t)name.n, (uint32_t)value.n };
 	b->used += (uint32_t)n;
@@ -47,7 +48,8 @@ void h2_block_copy(struct h2_block *to, const struct h2_block *from)
 	       from->lines * sizeof(struct mark));
 }
 
-bool h2_block_line(const struct h2_block *b, uint32_t i, struct slice *name, struct slice *value)
+bool h2_block_line(const struct h2_block *b, uint32_t i, struct slice *name,
+		   struct slice *value)
 {
 	const struct mark *m;
 	const uint8_t *p;

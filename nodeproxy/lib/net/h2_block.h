@@ -36,7 +36,8 @@ bool h2_block_put(struct h2_block *, struct slice name, struct slice value);
 /* The same lines into an empty block with more room. */
 void h2_block_copy(struct h2_block *to, const struct h2_block *from);
 /* The i-th line; false: it has no more. */
-bool h2_block_line(const struct h2_block *, uint32_t i, struct slice *ret_name, struct slice *ret_value);
+bool h2_block_line(const struct h2_block *, uint32_t i, struct slice *ret_name,
+		   struct slice *ret_value);
 /* The whole of it, CRLF included. */
 static inline struct slice h2_line_whole(struct slice name, struct slice value)
 {

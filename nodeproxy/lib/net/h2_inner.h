@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* What the parts of an HTTP/2 session (h2.c, h2_send.c, h2_stream.c, h2_window.c, h2_wire.c) share; nobody else
- * includes it. */
+/* What the parts of an HTTP/2 session (h2.c, h2_send.c, h2_stream.c, h2_window.c, h2_wire.c) share;
+ * nobody else includes it. */
 #ifndef NODEPROXY_LIB_NET_H2_INNER_H
 #define NODEPROXY_LIB_NET_H2_INNER_H
 
@@ -102,8 +102,8 @@ must_use bool h2_block_add(struct h2_stream *, struct slice name, struct slice v
 /* It is whole; false: it may not come here. */
 must_use bool h2_block_end(struct h2_stream *, bool end);
 /* The same into any chunk that holds a block; a large one takes the place of a small one. */
-must_use bool h2_block_add_to(struct chunk_pool *, struct budget *, struct chunk **, struct slice name,
-			      struct slice value);
+must_use bool h2_block_add_to(struct chunk_pool *, struct budget *, struct chunk **,
+			      struct slice name, struct slice value);
 void h2_stream_free(struct h2_stream *);
 /* News of room for one or all who asked for it. */
 void h2_room_news(struct h2_stream *);

@@ -26,8 +26,8 @@ static const nghttp2_nv *nv_of(const struct h2_field *f)
 }
 
 /* nghttp2 asks how much of the body goes into the next frame. */
-ssize_t h2_stream_pack(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t length, uint32_t *flags,
-		       nghttp2_data_source *source, void *user)
+ssize_t h2_stream_pack(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t length,
+		       uint32_t *flags, nghttp2_data_source *source, void *user)
 {
 	struct h2_stream *st = source->ptr;
 	size_t n = 0;
@@ -105,7 +105,8 @@ int h2_stream_send(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *hea
 		for (struct node *it = st->out.chunks.next; at < H2_FRAME_HEADER_BYTES + length;
 		     it = it->next) {
 			const struct chunk *c = list_entry(it, struct chunk, node);
-			size_t k = min_of((size_t)(c->end - c->at), H2_FRAME_HEADER_BYTES + length - at);
+			size_t k = min_of((size_t)(c->end - c->at),
+					  H2_FRAME_HEADER_BYTES + length - at);
 
 			memcpy(small + at, c->data + c->at, k);
 			at += k;
@@ -139,13 +140,15 @@ int h2_stream_send(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *hea
 			if (part == NULL)
 				return NGHTTP2_ERR_WOULDBLOCK;
 		}
-		if (chunkq_add(&h->out, pool, h->budget, slice_of(small, H2_FRAME_HEADER_BYTES)) < 0) {
+		if (chunkq_add(&h->out, pool, h->budget,
+			       slice_of(small, H2_FRAME_HEADER_BYTES)) < 0) {
 			if (part)
 				chunk_give(pool, &part);
 			return NGHTTP2_ERR_WOULDBLOCK;
 		}
 		while (n) {
-			struct chunk *c = list_entry(list_first(&st->out.chunks), struct chunk, node);
+			struct chunk *c = list_entry(list_first(&st->out.chunks), struct chunk,
+						     node);
 
 			n -= c->end - c->at;
 			list_remove(&c->node);
@@ -154,7 +157,8 @@ int h2_stream_send(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *hea
 		h->out.bytes += length;
 		st->out.bytes -= whole;
 		if (part) {
-			const struct chunk *c = list_entry(list_first(&st->out.chunks), struct chunk, node);
+			const struct chunk *c = list_entry(list_first(&st->out.chunks),
+							   struct chunk, node);
 
 			memcpy(part->data, c->data + c->at, left);
 			part->end = (uint32_t)left;
@@ -163,7 +167,8 @@ int h2_stream_send(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *hea
 		}
 	}
 	st->sent += length;
-	bad = h2_guard_sent(&h->guard, length < H2_DRIBBLE_BYTES && (st->out.bytes || st->is_held_up),
+	bad = h2_guard_sent(&h->guard,
+			    length < H2_DRIBBLE_BYTES && (st->out.bytes || st->is_held_up),
 			    clock_now());
 	if (st->out.bytes == 0 && !st->wants_room)
 		st->stalled.ns = 0;
@@ -183,8 +188,8 @@ static int result(struct h2 *h, int r)
 	return r == 0 ? 0 : r == NGHTTP2_ERR_NOMEM ? -ENOBUFS : -EPROTO;
 }
 
-int h2_request(struct h2 *h, const struct h2_field *f, size_t n, bool end, struct budget *b, void *user,
-	       struct h2_stream **ret)
+int h2_request(struct h2 *h, const struct h2_field *f, size_t n, bool end, struct budget *b,
+	       void *user, struct h2_stream **ret)
 {
 	nghttp2_data_provider body = { .read_callback = h2_stream_pack };
 	struct h2_stream *st;
@@ -244,7 +249,8 @@ int h2_interim(struct h2_stream *st, const struct h2_field *f, size_t n)
 		return -ENOTCONN;
 	if (!st->h->server || st->sends != H2_SENDS_HEAD)
 		return -EPROTO;
-	return result(st->h, nghttp2_submit_headers(ng, NGHTTP2_FLAG_NONE, st->id, NULL, nv_of(f), n, NULL));
+	return result(st->h, nghttp2_submit_headers(ng, NGHTTP2_FLAG_NONE, st->id, NULL, nv_of(f), n,
+						    NULL));
 }
 
 int h2_trailers(struct h2_stream *st, const struct h2_field *f, size_t n)
@@ -261,8 +267,9 @@ int h2_trailers(struct h2_stream *st, const struct h2_field *f, size_t n)
 		return -ENOBUFS;
 	h2_block_clear(c, H2_TRAILERS);
 	for (size_t i = 0; i < n; i++) {
-		if (!h2_block_add_to(st->stock->chunks, st->budget, &c, slice_of(f[i].name, f[i].name_n),
-			       slice_of(f[i].value, f[i].value_n))) {
+		if (!h2_block_add_to(st->stock->chunks, st->budget, &c,
+				     slice_of(f[i].name, f[i].name_n),
+				     slice_of(f[i].value, f[i].value_n))) {
 			chunk_give(st->stock->chunks, &c);
 			return -ENOBUFS;
 		}

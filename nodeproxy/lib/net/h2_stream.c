@@ -172,8 +172,8 @@ bool h2_block_begin(struct h2_stream *st)
 }
 
 /* Into a small chunk, or all of it into a large one. */
-bool h2_block_add_to(struct chunk_pool *pool, struct budget *budget, struct chunk **cp, struct slice name,
-		      struct slice value)
+bool h2_block_add_to(struct chunk_pool *pool, struct budget *budget, struct chunk **cp,
+		     struct slice name, struct slice value)
 {
 	struct chunk *c;
 
@@ -265,7 +265,8 @@ static void in_done(struct h2_stream *st, size_t n)
 		st->h->kept -= n;
 	if (ng && conn)
 		h2_shortage(st->h, nghttp2_session_consume_connection(ng, conn));
-	if (h2_stream_wire(st) && st->held == H2_HELD_BY_BOTH && st->gets == H2_GETS_BODY && !st->was_reset)
+	if (h2_stream_wire(st) && st->held == H2_HELD_BY_BOTH && st->gets == H2_GETS_BODY &&
+	    !st->was_reset)
 		h2_shortage(st->h, nghttp2_session_consume_stream(ng, st->id, n));
 }
 
@@ -305,7 +306,8 @@ static ssize_t stream_read(struct stream *s, uint8_t *buf, size_t room)
 	struct h2_stream *st = h2_stream_of(s);
 	size_t n = 0;
 
-	for (struct node *it = st->in.chunks.next; it != &st->in.chunks && n < room; it = it->next) {
+	for (struct node *it = st->in.chunks.next; it != &st->in.chunks && n < room;
+	     it = it->next) {
 		const struct chunk *c = list_entry(it, struct chunk, node);
 		size_t k = min_of((size_t)(c->end - c->at), room - n);
 
@@ -356,7 +358,8 @@ static ssize_t stream_write(struct stream *s, const struct iovec *v, int n)
 	 * been packed yet. */
 	window = nghttp2_session_get_stream_remote_window_size(ng, st->id);
 	if (window < 0)
-		window = nghttp2_session_get_remote_settings(ng, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE);
+		window = nghttp2_session_get_remote_settings(
+			ng, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE);
 	window = min_of(window, (int64_t)nghttp2_session_get_remote_window_size(ng));
 	room = min_of(window, (int64_t)st->h->lim->stream_out) - (int64_t)st->out.bytes;
 	stall_clock(st);
@@ -374,7 +377,8 @@ static ssize_t stream_write(struct stream *s, const struct iovec *v, int n)
 		}
 		if (k == 0)
 			continue;
-		if (chunkq_add(&st->out, st->stock->chunks, st->budget, slice_of(v[i].iov_base, k)) < 0) {
+		if (chunkq_add(&st->out, st->stock->chunks, st->budget,
+			       slice_of(v[i].iov_base, k)) < 0) {
 			starved = true;
 			break;
 		}

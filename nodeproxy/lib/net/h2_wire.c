@@ -43,7 +43,8 @@ static int begin_headers(nghttp2_session *ng, const nghttp2_frame *f, void *user
 			return 0;
 		h->heading = st;
 		if (!h2_block_begin(st))
-			h2_stream_offends(st, st->n_blocks ? H2_OFFENCE_HEAD_TOO_LARGE : H2_OFFENCE_OVER_BUDGET);
+			h2_stream_offends(st, st->n_blocks ? H2_OFFENCE_HEAD_TOO_LARGE
+							   : H2_OFFENCE_OVER_BUDGET);
 		return h->fatal ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
 	}
 	st = h2_stream_new(h, f->hd.stream_id, h->budget, H2_HELD_BY_BOTH);
@@ -56,7 +57,8 @@ static int begin_headers(nghttp2_session *ng, const nghttp2_frame *f, void *user
 			h2_stream_offends(st, H2_OFFENCE_NO_ROOM);
 	} else {
 		h->stock->offences[H2_OFFENCE_NO_ROOM]++;
-		if (nghttp2_submit_rst_stream(ng, NGHTTP2_FLAG_NONE, f->hd.stream_id, H2_REFUSED_STREAM))
+		if (nghttp2_submit_rst_stream(ng, NGHTTP2_FLAG_NONE, f->hd.stream_id,
+					      H2_REFUSED_STREAM))
 			return found(h, H2_OFFENCE_MEMORY);
 	}
 	return h->fatal ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
@@ -81,7 +83,7 @@ static int header(nghttp2_session *ng, const nghttp2_frame *f, const uint8_t *na
 	if (b->is_too_large)
 		return 0;
 	if (b->size > h->lim->head_bytes || b->lines >= h->lim->head_lines) {
-		/* A request deserves an answer that says so; of everything else nobody may see a part. */
+		/* A request deserves an answer that says so; of all else nobody may see a part. */
 		if (f->headers.cat == NGHTTP2_HCAT_REQUEST) {
 			b->is_too_large = true;
 			h->stock->offences[H2_OFFENCE_HEAD_TOO_LARGE]++;
@@ -95,8 +97,9 @@ static int header(nghttp2_session *ng, const nghttp2_frame *f, const uint8_t *na
 }
 
 /* nghttp2 would leave such a line out: a message is taken whole or not at all. */
-static int bad_header(nghttp2_session *ng, const nghttp2_frame *f, const uint8_t *name, size_t name_n,
-		      const uint8_t *value, size_t value_n, uint8_t flags, void *user)
+static int bad_header(nghttp2_session *ng, const nghttp2_frame *f, const uint8_t *name,
+		      size_t name_n, const uint8_t *value, size_t value_n, uint8_t flags,
+		      void *user)
 {
 	(void)ng;
 	(void)f;
@@ -109,7 +112,8 @@ static int bad_header(nghttp2_session *ng, const nghttp2_frame *f, const uint8_t
 	return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 }
 
-static int data(nghttp2_session *ng, uint8_t flags, int32_t id, const uint8_t *p, size_t n, void *user)
+static int data(nghttp2_session *ng, uint8_t flags, int32_t id, const uint8_t *p, size_t n,
+		void *user)
 {
 	struct h2 *h = user;
 	struct h2_stream *st = stream_at(h, id);
@@ -170,7 +174,8 @@ static int understood(nghttp2_session *ng, const nghttp2_frame *f, void *user)
 		if (st == NULL)
 			bad = h2_guard_useless(&h->guard, clock_now());
 		else if (h->server)
-			bad = h2_guard_cancelled(&h->guard, mono_diff_ms(clock_now(), st->born) < 1000,
+			bad = h2_guard_cancelled(&h->guard,
+						 mono_diff_ms(clock_now(), st->born) < 1000,
 						 clock_now());
 		break;
 	case NGHTTP2_SETTINGS:
@@ -248,8 +253,8 @@ static enum h2_offence reset_sent(struct h2 *h, struct h2_stream *st)
 		st->offence = H2_OFFENCE_BAD_MESSAGE;
 		h->stock->offences[H2_OFFENCE_BAD_MESSAGE]++;
 		h2_guard_forgive(&h->guard, h->window);
-	} else if (st == NULL || st->offence == H2_OFFENCE_NONE || st->offence == H2_OFFENCE_OVER_BUDGET ||
-		   st->offence == H2_OFFENCE_NO_ROOM) {
+	} else if (st == NULL || st->offence == H2_OFFENCE_NONE ||
+		   st->offence == H2_OFFENCE_OVER_BUDGET || st->offence == H2_OFFENCE_NO_ROOM) {
 		return H2_OFFENCE_NONE;
 	}
 	return h2_guard_caused(&h->guard, clock_now());
