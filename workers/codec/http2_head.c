@@ -22,7 +22,8 @@ static const char *const pseudo_names[PSEUDOS] = { ":method", ":scheme", ":autho
 struct said {
 	struct slice pseudo[PSEUDOS];	/* p NULL: not there */
 	struct slice host;
-	unsigned hosts, lengths, cookies;
+	unsigned hosts, lengths;
+	unsigned cookies, crumbs;	/* crumbs: of them, those that hold something */
 	size_t cookie_bytes;
 	uint64_t length;
 	bool length_bad;
@@ -143,6 +144,7 @@ static int parse_lines(const struct h2_block *b, uint32_t most, struct head *ret
 		h->drop = drop;
 		if (is_cookie(h)) {
 			s->cookies++;
+			s->crumbs += value.n > 0;
 			s->cookie_bytes += value.n + 2;
 		}
 	}
@@ -153,10 +155,12 @@ static int parse_lines(const struct h2_block *b, uint32_t most, struct head *ret
 }
 
 /* Section 8.2.3: crumbs become one line again, where the first of them stood.  As a rule they follow
- * each other in the block, and what joins them is shorter than what parts them. */
-static bool join_cookies(struct head *m, const struct said *s, struct arena *a)
+ * each other in the block, and what joins them is shorter than what parts them.  The block then says
+ * so: who reads it again finds the same cookie. */
+static bool join_cookies(struct h2_block *b, struct head *m, const struct said *s, struct arena *a)
 {
-	struct header *first = NULL;
+	uint32_t pseudos = b->lines - m->n;
+	struct header *first = NULL, *full = NULL;
 	const uint8_t *behind = NULL;
 	bool together = true;
 	uint8_t *start, *p;
@@ -169,8 +173,16 @@ static bool join_cookies(struct head *m, const struct said *s, struct arena *a)
 		if (!is_cookie(h))
 			continue;
 		first = first ? first : h;
+		full = full || h->value.n == 0 ? full : h;
 		together &= behind == NULL || behind == h->line.p;
 		behind = h->line.p + h->line.n;
+	}
+	if (s->crumbs < 2) {		/* one is kept, and nothing joined */
+		full = full ? full : first;
+		for (uint32_t i = 0; i < m->n; i++)
+			if (is_cookie(&m->h[i]))
+				m->h[i].drop = &m->h[i] != full;
+		return true;
 	}
 	start = together ? (uint8_t *)(uintptr_t)first->line.p
 			 : arena_take(a, sizeof "cookie: " + s->cookie_bytes + 1);
@@ -185,6 +197,7 @@ static bool join_cookies(struct head *m, const struct said *s, struct arena *a)
 		if (!is_cookie(h))
 			continue;
 		h->drop = h != first;
+		h->name = slice_of(start, 6);	/* its own is written over */
 		if (v.n == 0)
 			continue;
 		if (p != start + 8) {
@@ -194,8 +207,10 @@ static bool join_cookies(struct head *m, const struct said *s, struct arena *a)
 		memmove(p, v.p, v.n);
 		p += v.n;
 	}
-	first->name = slice_of(start, 6);
 	first->value = slice_of(start + 8, (size_t)(p - start) - 8);
+	for (uint32_t i = 0; together && i < m->n; i++)
+		if (is_cookie(&m->h[i]))
+			h2_block_mark(b, pseudos + i, start, 6, &m->h[i] == first ? first->value.n : 0);
 	*p++ = '\r';
 	*p++ = '\n';
 	first->line = slice_of(start, (size_t)(p - start));
@@ -371,7 +386,7 @@ static enum reason parse_request(struct h2_block *b, const struct http1_limits *
 		if (m->h[i].id == HN_EXPECT && !m->expects_continue)
 			m->h[i].drop = true;
 	m->te_trailers = s.te_trailers;
-	if (!join_cookies(m, &s, a))
+	if (!join_cookies(b, m, &s, a))
 		return REASON_TOO_LARGE;
 	if (m->upgrade && slice_caseeq(m->upgrade_token, SLICE("websocket")) &&
 	    !add_websocket_key(m, a))

@@ -35,6 +35,12 @@ bool h2_block_put(struct h2_block *b, struct slice name, struct slice value)
 	return true;
 }
 
+void h2_block_mark(struct h2_block *b, uint32_t i, const uint8_t *p, size_t name_n, size_t value_n)
+{
+	*mark_of(b, i) = (struct mark){ (uint32_t)(p - (const uint8_t *)(b + 1)), (uint32_t)name_n,
+					(uint32_t)value_n };
+}
+
 void h2_block_copy(struct h2_block *to, const struct h2_block *from)
 {
 	uint32_t room = to->room;

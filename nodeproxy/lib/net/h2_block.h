@@ -33,6 +33,8 @@ static inline void h2_block_init(struct h2_block *b, enum h2_block_kind kind, si
 
 /* Adds a line; false: it does not fit. */
 bool h2_block_put(struct h2_block *, struct slice name, struct slice value);
+/* The i-th line is from now on the one whose name lies at p, inside the text of the block. */
+void h2_block_mark(struct h2_block *, uint32_t i, const uint8_t *p, size_t name_n, size_t value_n);
 /* The same lines into an empty block with more room. */
 void h2_block_copy(struct h2_block *to, const struct h2_block *from);
 /* The i-th line; false: it has no more. */

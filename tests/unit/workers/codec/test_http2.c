@@ -127,7 +127,9 @@ static const struct {
 	  "GET / HTTP/1.1\r\nHost: a\r\ncookie: a=1; b=2; c\r\nx: y\r\n\r\n" },
 	{ GET "|cookie=a=1|x=y|cookie=b=2", true,
 	  "GET / HTTP/1.1\r\nHost: a\r\ncookie: a=1; b=2\r\nx: y\r\n\r\n" },
-	{ GET "|cookie=|cookie=b", true, "GET / HTTP/1.1\r\nHost: a\r\ncookie: b\r\n\r\n" },
+	{ GET "|cookie=|cookie=b|cookie=", true, "GET / HTTP/1.1\r\nHost: a\r\ncookie: b\r\n\r\n" },
+	{ GET "|cookie=|cookie=", true, "GET / HTTP/1.1\r\nHost: a\r\ncookie: \r\n\r\n" },
+	{ GET "|cookie=a|x=y|cookie=", true, "GET / HTTP/1.1\r\nHost: a\r\ncookie: a\r\nx: y\r\n\r\n" },
 	{ GET "|proxy-authorization=x|trailer=t|e=", true, "GET / HTTP/1.1\r\nHost: a\r\ne: \r\n\r\n" },
 	{ ":method=CONNECT|:protocol=foo|:scheme=http|:path=/c|:authority=a", false,
 	  "GET /c HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: foo\r\n\r\n" },
@@ -145,6 +147,21 @@ START_TEST(a_request_means_the_same_in_http1)
 		ck_assert(head.is_head == again.is_head && head.is_connect == again.is_connect);
 		ck_assert(head.upgrade == again.upgrade && head.expects_continue == again.expects_continue);
 		ck_assert(slice_eq(head.authority, again.authority) && slice_eq(head.path, again.path));
+		arena_fini(&arena);
+	}
+}
+END_TEST
+
+START_TEST(a_block_can_be_read_again)
+{
+	for (size_t i = 0; i < countof(requests); i++) {
+		enum reason why;
+
+		setup();
+		ck_assert_int_eq(request(requests[i].in, requests[i].end), REASON_NONE);
+		ck_assert_msg(http2_request(&block.b, &limits, &arena, &head, &why) == 0, "%s: %s",
+			      requests[i].in, reason_row(why)->name);
+		ck_assert_str_eq(as_http1(NULL), requests[i].out);
 		arena_fini(&arena);
 	}
 }
@@ -528,7 +545,7 @@ START_TEST(a_websocket_gets_a_key_where_it_needs_one)
 }
 END_TEST
 
-UNIT_TESTS("http2", a_request_means_the_same_in_http1, lines_leave_from_where_they_lie_in_one_piece,
+UNIT_TESTS("http2", a_request_means_the_same_in_http1, a_block_can_be_read_again, lines_leave_from_where_they_lie_in_one_piece,
 	   what_http1_would_not_carry_is_refused, nul_is_refused_wherever_it_stands, limits_hold,
 	   a_response_means_the_same_in_http1, a_response_that_breaks_the_rules_is_refused, tunnels_have_no_body,
 	   a_request_of_http1_leaves_as_fields, a_response_of_http1_leaves_as_fields,
