@@ -30,6 +30,14 @@ enum h2_offence h2_guard_empty(struct h2_guard *g, bool is_empty)
 	return g->empties > g->lim->empty_frames ? H2_OFFENCE_EMPTY_FRAMES : H2_OFFENCE_NONE;
 }
 
+#define LATE_MOST (1u << 20)
+
+void h2_guard_opened(struct h2_guard *g)
+{
+	g->opened++;
+	g->late = min_of(g->late + 1, LATE_MOST);
+}
+
 /* Bytes of a header block as they are on the wire.  Decoded they are bounded too, but HPACK can
  * also make much out of nothing: both are looked at. */
 static enum h2_offence block_piece(struct h2_guard *g, uint32_t len, uint8_t flags)
@@ -65,7 +73,7 @@ static enum h2_offence frame(struct h2_guard *g, struct mono now)
 	case HEADERS:
 		if (g->server && id > g->last_id) {
 			g->last_id = id;
-			g->opened++;
+			h2_guard_opened(g);
 		}
 		g->block_bytes = g->continuations = 0;
 		g->since = now;
@@ -195,7 +203,7 @@ enum h2_offence h2_guard_sent(struct h2_guard *g, bool dribble, struct mono now)
 /* 16: small frames beside the full ones. */
 void h2_guard_forgive(struct h2_guard *g, uint32_t window)
 {
-	g->late = min_of(g->late, 1u << 20) + window / 4096 + 16;
+	g->late = min_of(g->late, LATE_MOST) + window / 4096 + 16;
 }
 
 bool h2_guard_is_slow(const struct h2_guard *g, struct mono now)

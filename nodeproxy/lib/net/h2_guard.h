@@ -74,6 +74,9 @@ must_use enum h2_offence h2_guard_cancelled(struct h2_guard *, bool early, struc
 must_use enum h2_offence h2_guard_caused(struct h2_guard *, struct mono now);
 must_use enum h2_offence h2_guard_useless(struct h2_guard *, struct mono now);
 must_use enum h2_offence h2_guard_sent(struct h2_guard *, bool dribble, struct mono now);
+/* A stream was opened, by whoever opens them here.  One frame that comes when it has ended (a reset
+ * that crossed our answer) is nobody's fault. */
+void h2_guard_opened(struct h2_guard *);
 /* We have reset a stream: what its peer has sent meanwhile is no offence. */
 void h2_guard_forgive(struct h2_guard *, uint32_t window);
 /* A header block, or the first SETTINGS, takes too long. */

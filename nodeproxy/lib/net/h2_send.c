@@ -220,7 +220,7 @@ int h2_request(struct h2 *h, const struct h2_field *f, size_t n, bool end, struc
 		return result(h, id);
 	}
 	st->id = id;
-	h->guard.opened++;
+	h2_guard_opened(&h->guard);
 	*ret = st;
 	return 0;
 }

@@ -319,6 +319,22 @@ START_TEST(who_waits_may_do_it_again)
 }
 END_TEST
 
+START_TEST(resets_that_cross_answers_are_no_flood)
+{
+	start();
+	begin();
+	for (int i = 0; i < 3000; i++) {
+		uint32_t id = request(true);
+
+		run();
+		reset(id);
+	}
+	run();
+	ck_assert_int_eq(h2_state(SERVER), H2_OPEN);
+	end();
+}
+END_TEST
+
 START_TEST(a_ping_for_each_data_frame_is_measuring_not_flooding)
 {
 	start();
@@ -839,6 +855,7 @@ START_TEST(every_offence_has_its_row)
 END_TEST
 
 UNIT_TESTS("h2_guard", more_than_its_window_costs_a_stream, each_flood_ends_the_connection_and_no_decent_peer, who_waits_may_do_it_again,
+	   resets_that_cross_answers_are_no_flood,
 	   a_ping_for_each_data_frame_is_measuring_not_flooding,
 	   a_header_block_in_too_many_pieces_ends_the_connection, empty_pieces_of_header_blocks_are_counted,
 	   a_head_over_the_limit_costs_its_stream_only, much_out_of_nothing_ends_the_connection,
