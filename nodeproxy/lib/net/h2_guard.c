@@ -191,11 +191,17 @@ enum h2_offence h2_guard_useless(struct h2_guard *g, struct mono now)
 	return ratelimit_take(&g->glitches, now) ? H2_OFFENCE_NONE : H2_OFFENCE_GLITCHES;
 }
 
-enum h2_offence h2_guard_sent(struct h2_guard *g, bool dribble, struct mono now)
+enum h2_offence h2_guard_sent(struct h2_guard *g, size_t bytes, bool is_cut, struct mono now)
 {
 	g->data_sent++;
 	g->pings_earned = min_of(g->pings_earned + 1, g->lim->ping_burst);
-	if (dribble && !ratelimit_take(&g->dribble, now))
+	if (bytes >= H2_DECENT_BYTES)
+		g->dribbles_earned = min_of(g->dribbles_earned + 1, g->lim->dribble_burst);
+	if (bytes >= H2_DRIBBLE_BYTES || !is_cut)
+		return H2_OFFENCE_NONE;
+	if (g->dribbles_earned)
+		g->dribbles_earned--;
+	else if (!ratelimit_take(&g->dribble, now))
 		return H2_OFFENCE_DRIBBLE;
 	return H2_OFFENCE_NONE;
 }

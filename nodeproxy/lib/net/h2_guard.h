@@ -20,8 +20,10 @@
 #define H2_FRAME_HEADER_BYTES 9u
 /* We never announce more (RFC 9113: the least there is). */
 #define H2_FRAME_MOST 16384u
-/* DATA frames shorter than this for want of window are a dribble. */
-#define H2_DRIBBLE_BYTES 256u
+/* DATA frames shorter than this for want of window are a dribble, unless there was one of a decent
+ * size for it: the rest of a window that streams share. */
+#define H2_DRIBBLE_BYTES 64u
+#define H2_DECENT_BYTES	 512u
 
 struct h2_guard {
 	const struct h2_limits *lim;
@@ -37,7 +39,7 @@ struct h2_guard {
 	uint32_t empties;		/* in a row */
 	uint32_t last_id;		/* the highest that began */
 	uint32_t late;			/* frames that may come for streams we have reset */
-	uint32_t pings_earned;
+	uint32_t pings_earned, dribbles_earned;
 	uint64_t frames;		/* begun, of those that count (h2_guard_counts) */
 	uint64_t opened;		/* streams, by whoever opens them here */
 	uint64_t cancelled_early, priorities, window_updates, data_sent;
@@ -73,7 +75,8 @@ must_use enum h2_offence h2_guard_empty(struct h2_guard *, bool is_empty);
 must_use enum h2_offence h2_guard_cancelled(struct h2_guard *, bool early, struct mono now);
 must_use enum h2_offence h2_guard_caused(struct h2_guard *, struct mono now);
 must_use enum h2_offence h2_guard_useless(struct h2_guard *, struct mono now);
-must_use enum h2_offence h2_guard_sent(struct h2_guard *, bool dribble, struct mono now);
+/* DATA left; is_cut: there was more to send, and no window for it. */
+must_use enum h2_offence h2_guard_sent(struct h2_guard *, size_t bytes, bool is_cut, struct mono now);
 /* A stream was opened, by whoever opens them here.  One frame that comes when it has ended (a reset
  * that crossed our answer) is nobody's fault. */
 void h2_guard_opened(struct h2_guard *);

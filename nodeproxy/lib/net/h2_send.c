@@ -167,9 +167,7 @@ int h2_stream_send(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *hea
 		}
 	}
 	st->sent += length;
-	bad = h2_guard_sent(&h->guard,
-			    length < H2_DRIBBLE_BYTES && (st->out.bytes || st->is_held_up),
-			    clock_now());
+	bad = h2_guard_sent(&h->guard, length, st->out.bytes || st->is_held_up, clock_now());
 	if (st->out.bytes == 0 && !st->wants_room)
 		st->stalled.ns = 0;
 	h2_room_news(st);

@@ -5,6 +5,7 @@
  * with its own offence, and a decent peer who does the same in moderation is served. */
 #include "tests/unit/test.h"
 
+#include "nodeproxy/lib/net/h2_guard.h"
 #include "tests/lib/h2_rig.h"
 
 static struct h2_rig rig;
@@ -795,6 +796,27 @@ START_TEST(windows_opened_by_single_bytes_end_the_connection)
 }
 END_TEST
 
+START_TEST(the_rest_of_a_shared_window_is_no_dribble)
+{
+	struct mono now = { NS_PER_S };
+	struct h2_guard g;
+	unsigned n = 0;
+
+	/* Streams that share 4 KiB of window: a chunk, and what no chunk fits in. */
+	h2_guard_init(&g, &h2_limits_default, true, now);
+	for (int i = 0; i < 1000; i++) {
+		ck_assert_int_eq(h2_guard_sent(&g, 4056, true, now), H2_OFFENCE_NONE);
+		ck_assert_int_eq(h2_guard_sent(&g, 39, true, now), H2_OFFENCE_NONE);
+	}
+	h2_guard_init(&g, &h2_limits_default, true, now);
+	while (h2_guard_sent(&g, 39, true, now) == H2_OFFENCE_NONE)
+		n++;
+	ck_assert_uint_eq(n, 200);
+	/* Small frames are no offence when there is no more to send. */
+	ck_assert_int_eq(h2_guard_sent(&g, 39, false, now), H2_OFFENCE_NONE);
+}
+END_TEST
+
 START_TEST(who_does_not_read_is_not_read_and_then_given_up)
 {
 	size_t waits, used;
@@ -863,4 +885,4 @@ UNIT_TESTS("h2_guard", more_than_its_window_costs_a_stream, each_flood_ends_the_
 	   frames_that_may_not_come_end_the_connection, more_streams_than_allowed_end_the_connection,
 	   without_room_a_stream_is_refused, a_stream_whose_window_stays_closed_is_reset,
 	   a_slow_reader_is_not_a_stalled_one, windows_opened_by_single_bytes_end_the_connection,
-	   who_does_not_read_is_not_read_and_then_given_up, every_offence_has_its_row)
+	   the_rest_of_a_shared_window_is_no_dribble, who_does_not_read_is_not_read_and_then_given_up, every_offence_has_its_row)
