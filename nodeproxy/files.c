@@ -138,6 +138,10 @@ static void source_place(struct master *m, char dir[PATH_MAX])
 		m->files.only[0] = 0;
 		return;
 	}
+	/* A file where the directory was is not what it held: that would take all of it away.  Who
+	 * means it says so with a reload or a start. */
+	if (fd_is_open(m->files.source_dir) && m->files.only[0] == 0)
+		return;
 	/* A file, or not there: what ends like a document is meant to be one. */
 	if (!(stat(path, &st) == 0 && S_ISREG(st.st_mode)) && m->files.only[0] == 0 &&
 	    !strstr(slash ? slash : path, ".yaml") && !strstr(slash ? slash : path, ".yml") &&
