@@ -524,6 +524,11 @@ static void print_config(const json_t *config, int64_t now_unix_ms, struct text 
 	text_addc(out, '\n');
 }
 
+static const char *plural(long long n)
+{
+	return n == 1 ? "" : "s";
+}
+
 void print_status(const json_t *o, int64_t now_unix_ms, struct text *out)
 {
 	static const struct table processes = {
@@ -575,12 +580,13 @@ void print_status(const json_t *o, int64_t now_unix_ms, struct text *out)
 	if (number_at(v, "old_masters"))
 		text_printf(out, "upgraded   %lld old workers finish what they have\n",
 			    number_at(v, "old_workers"));
-	text_printf(out, "serving    %lld services, %lld connections\n", number_at(o, "services"),
-		    number_at(o, "connections"));
+	text_printf(out, "serving    %lld service%s, %lld connection%s\n", number_at(o, "services"),
+		    plural(number_at(o, "services")), number_at(o, "connections"),
+		    plural(number_at(o, "connections")));
 	print_config(json_object_get(o, "config"), now_unix_ms, out);
 	if (number_at(o, "refused"))
-		text_printf(out, "refused    %lld documents: nodeproxyctl get sources\n",
-			    number_at(o, "refused"));
+		text_printf(out, "refused    %lld document%s: nodeproxyctl get sources\n",
+			    number_at(o, "refused"), plural(number_at(o, "refused")));
 	if (number_at(o, "log_dropped"))
 		text_printf(out, "log        %lld records lost\n", number_at(o, "log_dropped"));
 	text_addc(out, '\n');
