@@ -14,7 +14,7 @@
 #include "nodeproxy/lib/base/rand.h"
 #include "workers/codec/headers.h"
 #include "workers/codec/ids.h"
-#include "workers/path/exchange.h"
+#include "workers/path/codecs.h"
 
 static const struct http1_limits limits = { .head_bytes = 8192, .headers = 100, .uri_bytes = 4096 };
 static const struct http1_limits wide = { .head_bytes = 32768, .headers = 256, .uri_bytes = 8192 };
@@ -117,7 +117,7 @@ static void request(struct slice in, bool v6)
 	ex->text_n = 0;
 	ex->request_id = slice_of(NULL, 0);
 	exchange_keep_id(ex, &path->head);
-	n = exchange_request_iov(ex, v, countof(v));
+	n = back_http1.spell(ex, v, countof(v));
 	if (n < 0)
 		return;		/* lists that are too long to be written anew */
 	out = join(v, n);
@@ -174,6 +174,7 @@ static void response(struct slice in)
 	struct http1_out how = { .keep_alive = true };
 	bool via = knobs->headers_via == HEADERS_VIA_ON;
 	uint32_t ours = 0;
+	struct added added;
 	struct iovec v[300];
 	enum reason why;
 	struct slice out;
@@ -183,7 +184,11 @@ static void response(struct slice in)
 		return;
 	sent = path->head;
 	how.chunked = sent.body == BODY_CHUNKED || sent.body == BODY_UNTIL_CLOSE;
-	n = exchange_response_iov(ex, &how, v, countof(v));
+	if (exchange_response_lines(ex, &added) < 0)
+		return;
+	how.more = added.more;
+	how.date = added.date;
+	n = http1_put_response(&path->head, &how, &path->arena, v, countof(v));
 	if (n < 0)
 		return;
 	out = join(v, n);

@@ -3,7 +3,7 @@
 
 /* account: the local answer where the caller has none, then counters and one log line, once per
  * exchange, however it ended; never fails.  Says what becomes of the conn. */
-#include "workers/path/exchange.h"
+#include "workers/path/codecs.h"
 
 #include "workers/obs/endpoint.h"
 
@@ -15,34 +15,32 @@ static bool may_keep(const struct exchange *ex)
 
 static void answer_locally(struct exchange *ex, const struct reason_row *row)
 {
-	struct conn *c = ex->conn;
-	char text[512];
-	struct iovec v = { .iov_base = text };
+	const struct front_codec *front = ex->front_codec;
 	bool keep;
 
 	/* A request without a body that never met a back was not "sent", but it is whole. */
 	if (!ex->sent_head)
 		ex->up.done = http1_body_is_done(&ex->up.body) && ex->up.body.kind == BODY_NONE;
 	keep = may_keep(ex) && row->fault != FAULT_FRONT;
-	v.iov_len = http1_local_answer((unsigned)row->http, (enum reason)ex->reason, keep,
-				       ex->is_head, path_date(c->path), text, sizeof text);
 	ex->status = (unsigned)row->http;
-	ex->bytes_out += v.iov_len;
-	if (leg_send(&c->front, conn_purse(c), &v, 1) < 0)
+	if (front->local(ex, row, keep) < 0)
 		ex->after = CONN_EV_CUT;
 	else
-		ex->after = keep ? CONN_EV_KEEP : CONN_EV_LAST;
+		ex->after = keep ? front->keep : front->last;
 }
 
 static void decide(struct exchange *ex, const struct reason_row *row)
 {
 	if (ex->reason == REASON_DONE)
-		ex->after = ex->is_tunnel ? CONN_EV_GONE : may_keep(ex) ? CONN_EV_KEEP : CONN_EV_LAST;
+		ex->after = ex->is_tunnel ? CONN_EV_GONE : may_keep(ex) ? ex->front_codec->keep
+									 : ex->front_codec->last;
 	else if (ex->is_http && !ex->is_tunnel && ex->answer == ANSWER_NONE && row->http &&
 		 stream_is_open(&ex->conn->front.s))
 		answer_locally(ex, row);
 	else
 		ex->after = CONN_EV_CUT;
+	if (ex->after == CONN_EV_CUT && ex->front_codec->cut)
+		ex->front_codec->cut(ex);
 }
 
 static uint32_t us_since(struct mono t)

@@ -6,7 +6,7 @@
  * While a connect is under way the request head waits in ex->replay, because the buffer it was
  * parsed in belongs to everybody.  A connect that fails has sent nothing: another endpoint is tried,
  * limits.connect_attempts in all and as long as the Service's retry budget lasts. */
-#include "workers/path/exchange.h"
+#include "workers/path/codecs.h"
 
 #include <errno.h>
 
@@ -120,7 +120,7 @@ static enum step keep_request(struct exchange *ex)
 
 	if (!ex->is_http || p->head_of != ex || ex->replay.bytes)
 		return WAIT;
-	n = exchange_request_iov(ex, v, countof(v));
+	n = ex->back_codec->spell(ex, v, countof(v));
 	if (n < 0)
 		return end(ex, REASON_TOO_LARGE);
 	for (int i = 0; i < n; i++)

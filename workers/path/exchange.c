@@ -2,7 +2,7 @@
  * Copyright the nodeproxy authors */
 
 /* See exchange.h: the loop that runs the stages, and what they share. */
-#include "workers/path/exchange.h"
+#include "workers/path/codecs.h"
 
 #include <errno.h>
 
@@ -57,6 +57,8 @@ struct exchange *exchange_new(struct conn *c, const struct head *h)
 	memset(ex, 0, offsetof(struct exchange, text));
 	ex->magic = EXCHANGE_MAGIC;
 	ex->conn = c;
+	ex->front_codec = &front_http1;
+	ex->back_codec = &back_http1;
 	ex->tenant = c->tenant;
 	ex->began = ex->connect_began = ex->connected = ex->sent = ex->head_at = clock_now();
 	ex->rev = p->view ? view_rev(p->view) : 0;
@@ -73,7 +75,7 @@ struct exchange *exchange_new(struct conn *c, const struct head *h)
 	ex->front_keep = h->keep_alive;
 	ex->can_replay = h->is_idempotent && h->body == BODY_NONE;
 	c->bodies = h->body == BODY_CHUNKED || h->length > CHUNK_SMALL_ROOM;
-	http1_body_init(&ex->up.body, h, h->body == BODY_CHUNKED);
+	codec_body(&ex->up.body, h, ex->front_codec->raw, h->body == BODY_CHUNKED);
 	ex->up.body.most = (uint64_t)p->knobs->body_bytes;
 	ex->bytes_in = h->bytes;
 	ex->method = exchange_text(ex, slice_of(h->method.p, min_of(h->method.n, (size_t)32)));

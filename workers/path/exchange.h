@@ -14,6 +14,7 @@
 #include "workers/path/stages.def"
 
 #define EXCHANGE_MAGIC 0x4e504558u	/* "NPEX" */
+#define HEAD_IOVS 48		/* of a head that is written at once */
 #define EXCHANGE_TEXT  832		/* names of Service and route, method, path, request id */
 
 enum stage {
@@ -74,6 +75,8 @@ struct exchange {
 	bool back_deaf;			/* it takes no more of the request body */
 	bool fresh_only;		/* after a stale back: no pooled one again */
 	struct conn *conn;
+	const struct front_codec *front_codec;
+	const struct back_codec *back_codec;
 	struct tenant *tenant;		/* the conn's */
 	struct back *back;		/* attached; NULL: none */
 	const struct view *view;	/* held from match to connect; NULL: not held */
@@ -133,11 +136,16 @@ void exchange_release_back(struct exchange *, bool reusable, bool abort);
 
 /* ---- heads on their way (forward.c) ---- */
 
-/* Builds the request head for the back from the scratch head: iovecs (in the arena and where the
- * head lies), -1: too large.  Once per exchange: what it makes anew is made here. */
-int exchange_request_iov(struct exchange *, struct iovec *, int max);
-/* The same of a response head for the front; out says how, but for the lines that we add. */
-int exchange_response_iov(struct exchange *, struct http1_out *out, struct iovec *, int max);
+/* Complete lines, as HTTP/1 spells them, that are added to a head. */
+struct added {
+	struct slice fixed;	/* as they were written when the conn began */
+	struct slice more;	/* in the arena */
+	struct slice date;	/* for a final response that has none */
+};
+/* Those of a request and of a response; lines of the scratch head that they stand for are dropped
+ * from it.  0, -1: too large.  Of a request once per exchange: what is made anew is made here. */
+must_use int exchange_request_lines(struct exchange *, struct added *);
+must_use int exchange_response_lines(struct exchange *, struct added *);
 
 #define X(name) enum step stage_##name(struct exchange *);
 STAGES(X)

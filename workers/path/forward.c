@@ -148,12 +148,11 @@ static char *put_ids(char *q, struct exchange *ex, struct head *h)
 	return q;
 }
 
-int exchange_request_iov(struct exchange *ex, struct iovec *v, int max)
+int exchange_request_lines(struct exchange *ex, struct added *ret)
 {
 	struct conn *c = ex->conn;
 	struct path *p = c->path;
 	struct head *h = &p->head;
-	struct http1_out out = { .keep_alive = true, .chunked = h->body == BODY_CHUNKED };
 	struct slice peer = conn_peer_text(c);
 	bool via = p->knobs->headers_via == HEADERS_VIA_ON;
 	bool replace = c->gate->knobs.forwarded == FORWARDED_REPLACE;
@@ -172,7 +171,7 @@ int exchange_request_iov(struct exchange *ex, struct iovec *v, int max)
 		return -1;
 	if (replace) {
 		drop_lines(h, WHO);
-		out.extra = slice_of(c->extra, c->extra_n);
+		ret->fixed = slice_of(c->extra, c->extra_n);
 		if (h->authority.n) {
 			q = PUT(q, FORWARDED_HOST);
 			q = put_slice(q, h->authority);
@@ -180,7 +179,7 @@ int exchange_request_iov(struct exchange *ex, struct iovec *v, int max)
 		}
 		q = put_forwarded(q, NULL, peer);
 	} else {
-		out.extra = fixed_lines(c, h, peer);
+		ret->fixed = fixed_lines(c, h, peer);
 		if (h->has & HN_BIT(HN_X_FORWARDED_FOR)) {
 			q = PUT(q, FORWARDED_FOR);
 			q = put_values(q, h, HN_X_FORWARDED_FOR);
@@ -194,22 +193,22 @@ int exchange_request_iov(struct exchange *ex, struct iovec *v, int max)
 	if (via)
 		q = put_via(q, h);
 	must((size_t)(q - from) <= room);
-	out.more = slice_of(from, (size_t)(q - from));
-	return http1_put_request(h, &out, &p->arena, v, max);
+	ret->more = slice_of(from, (size_t)(q - from));
+	return 0;
 }
 
-int exchange_response_iov(struct exchange *ex, struct http1_out *out, struct iovec *v, int max)
+int exchange_response_lines(struct exchange *ex, struct added *ret)
 {
 	struct path *p = ex->conn->path;
 	struct head *h = &p->head;
 	char *q;
 
-	out->date = path_date(p);
+	*ret = (struct added){ .date = path_date(p) };
 	if (p->knobs->headers_via == HEADERS_VIA_ON) {
 		q = arena_take(&p->arena, sizeof VIA + 13 + 2 + values_room(h, HN_BIT(HN_VIA)));
 		if (q == NULL)
 			return -1;
-		out->more = slice_of(q, (size_t)(put_via(q, h) - q));
+		ret->more = slice_of(q, (size_t)(put_via(q, h) - q));
 	}
-	return http1_put_response(h, out, &p->arena, v, max);
+	return 0;
 }

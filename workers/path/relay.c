@@ -8,14 +8,12 @@
  * still coming (then nothing more is read from it and the conn closes).  An endpoint that stops
  * taking the request may still have an answer, so only its reading side is given up ("deaf").
  * Opaque flows and upgraded ones: both ways until both have ended, each end passed on by itself. */
-#include "workers/path/exchange.h"
+#include "workers/path/codecs.h"
 
 #include <errno.h>
 
 #include "workers/codec/opaque.h"
 #include "workers/obs/endpoint.h"
-
-#define HEAD_IOVS 48
 
 /* ---- the request ---- */
 
@@ -169,21 +167,28 @@ static enum flowed send_request(struct exchange *ex)
 	struct flow_start start = { .head = v };
 	bool waited = ex->replay.bytes > 0;
 	enum flowed r;
+	int n, sent = 0;
 
 	ex->sent_head = true;
 	if (waited)
-		start.n = chunkq_iov(&ex->replay, v, HEAD_IOVS);
+		n = chunkq_iov(&ex->replay, v, HEAD_IOVS);
 	else if (!never(p->head_of != ex))
-		start.n = exchange_request_iov(ex, v, HEAD_IOVS);
+		n = ex->back_codec->spell(ex, v, HEAD_IOVS);
 	else
 		return FLOW_BAD;
-	if (start.n < 0)
+	if (n < 0)
 		return FLOW_BAD;
-	r = flow_run(ex, &ex->up, &c->front, back, &start);
+	start.n = n;
+	if (ex->back_codec->send) {
+		sent = ex->back_codec->send(ex, v, n);
+		start.n = 0;
+	}
+	r = sent == 0 ? flow_run(ex, &ex->up, &c->front, back, &start)
+		      : sent == -ENOBUFS ? FLOW_LOST : FLOW_SINK;
 	if (ex->back->uses > 0 && !waited &&
 	    (ex->can_replay || (r == FLOW_SINK && back->sent == ex->sent_before))) {
 		/* A connection from the pool may be closed under us: be able to send it again. */
-		for (int i = 0; i < start.n; i++)
+		for (int i = 0; i < n; i++)
 			if (chunkq_add(&ex->replay, &p->chunks, &c->tenant->memory,
 				       slice_of(v[i].iov_base, v[i].iov_len)) < 0) {
 				chunkq_clear(&ex->replay, &p->chunks);
@@ -225,6 +230,8 @@ static enum step go_up(struct exchange *ex)
 			back->finished = true;
 			if (back->s.ops->finish(&back->s) < 0)
 				ex->back_deaf = true;
+		} else if (ex->back_codec->over && ex->is_http && ex->back_codec->over(ex) < 0) {
+			ex->back_deaf = true;
 		}
 		return NEXT;
 	case FLOW_SOURCE:
@@ -274,6 +281,8 @@ static enum step go_down(struct exchange *ex, const struct flow_start *start)
 			}
 			if (!ex->up.done && !ex->back_deaf)
 				return WAIT;
+		} else if (ex->front_codec->over && ex->front_codec->over(ex) < 0) {
+			return end(ex, REASON_FRONT_CUT);
 		}
 		ex->answer = ANSWER_DONE;
 		ex->reason = REASON_DONE;
@@ -292,29 +301,28 @@ static enum step go_down(struct exchange *ex, const struct flow_start *start)
 	return WAIT;
 }
 
-/* 1xx but 101: passed on at once, unless the caller cannot understand it. */
+/* What an operation of the front said of a head that it could not send. */
+static enum reason unsent(int error)
+{
+	switch (error) {
+	case -EMSGSIZE:
+		return REASON_BACK_HEAD_TOO_LARGE;
+	case -ENOBUFS:
+		return REASON_OVER_BUDGET;
+	default:
+		return REASON_FRONT_CUT;
+	}
+}
+
+/* 1xx but 101: passed on at once. */
 static enum step interim(struct exchange *ex)
 {
-	struct conn *c = ex->conn;
-	struct path *p = c->path;
-	struct http1_out out = { .keep_alive = true };
-	struct iovec v[HEAD_IOVS];
-	int n, r;
+	int r;
 
-	if (p->head.status == 100)
+	if (ex->conn->path->head.status == 100)
 		ex->expects_continue = false;
-	if (ex->front_http10)
-		return NEXT;
-	n = exchange_response_iov(ex, &out, v, HEAD_IOVS);
-	if (n < 0)
-		return end(ex, REASON_BACK_HEAD_TOO_LARGE);
-	for (int i = 0; i < n; i++)
-		ex->bytes_out += v[i].iov_len;
-	r = leg_send(&c->front, conn_purse(c), v, n);
-	arena_reset(&p->arena);
-	if (r < 0)
-		return end(ex, r == -ENOBUFS ? REASON_OVER_BUDGET : REASON_FRONT_CUT);
-	return NEXT;
+	r = ex->front_codec->interim(ex);
+	return r < 0 ? end(ex, unsent(r)) : NEXT;
 }
 
 static enum step final(struct exchange *ex, struct slice rest)
@@ -324,9 +332,7 @@ static enum step final(struct exchange *ex, struct slice rest)
 	struct head *h = &p->head;
 	struct iovec v[HEAD_IOVS];
 	struct flow_start start = { .head = v, .rest = rest };
-	bool streams = h->body == BODY_CHUNKED || h->body == BODY_UNTIL_CLOSE;
-	struct http1_out out = { .to_http10 = ex->front_http10 };
-	uint64_t given;
+	uint64_t given = c->front.sent + c->front.out.bytes;
 	enum step s;
 
 	if (h->status == 101) {
@@ -336,16 +342,13 @@ static enum step final(struct exchange *ex, struct slice rest)
 		ex->up.done = false;
 		opaque_init(&ex->up.body);
 		opaque_init(&ex->down.body);
-		out.keep_alive = true;
 		conn_wake(c);	/* what the caller sent already goes up in the next step */
 	} else {
 		ex->back_keep = h->keep_alive && h->body != BODY_UNTIL_CLOSE;
 		/* A caller that is still sending will be cut off: nobody wants the rest. */
 		ex->front_keep = ex->front_keep && ex->up.done && !conn_is_leaving(ex->conn) &&
-				 !(streams && ex->front_http10);
-		out.chunked = streams && !ex->front_http10;
-		out.keep_alive = ex->front_keep;
-		http1_body_init(&ex->down.body, h, out.chunked);
+				 !(ex->front_http10 &&
+				   (h->body == BODY_CHUNKED || h->body == BODY_UNTIL_CLOSE));
 	}
 	ex->status = h->status;
 	ex->head_at = clock_now();
@@ -354,12 +357,11 @@ static enum step final(struct exchange *ex, struct slice rest)
 		endpoint_answered(exchange_endpoint(ex),
 				  (uint32_t)min_of(mono_diff_us(ex->head_at, ex->sent),
 						   (int64_t)UINT32_MAX), clock_now());
-	start.n = exchange_response_iov(ex, &out, v, HEAD_IOVS);
+	start.n = ex->front_codec->response(ex, v, HEAD_IOVS);
 	if (start.n < 0)
-		return end(ex, REASON_BACK_HEAD_TOO_LARGE);
+		return end(ex, unsent(start.n));
 	ex->answer = ANSWER_BODY;
 	chunkq_clear(&ex->replay, &p->chunks);
-	given = c->front.sent + c->front.out.bytes;
 	s = go_down(ex, &start);
 	/* A body that is wrong from its start takes its head along: then we may still answer. */
 	if (s == END && ex->reason == REASON_BACK_BAD_FRAMING &&
@@ -368,19 +370,36 @@ static enum step final(struct exchange *ex, struct slice rest)
 	return s;
 }
 
+/* Acts on the response head at hand. */
+static enum step act_on(struct exchange *ex, const struct behind *behind)
+{
+	struct conn *c = ex->conn;
+	const struct head *h = &c->path->head;
+	enum step s;
+
+	if (h->status >= 200 || h->status == 101)
+		return final(ex, behind->rest);
+	s = interim(ex);
+	if (s != NEXT)
+		return s;
+	if (leg_keep(&ex->back->leg, conn_purse(c), behind->rest) < 0)
+		return end(ex, REASON_OVER_BUDGET);
+	if (!sched_may_go_on(&c->path->sched)) {
+		conn_wake(c);
+		return WAIT;
+	}
+	return NEXT;
+}
+
 /* Waits for a response head and acts on it. */
 static enum step answer(struct exchange *ex)
 {
 	struct conn *c = ex->conn;
-	struct path *p = c->path;
-	struct leg *back = &ex->back->leg;
+	enum step s = NEXT;
 
-	for (;;) {
-		struct slice bytes;
-		struct chunk *held;
+	do {
+		struct behind behind = { .held = NULL };
 		enum reason why = REASON_BACK_BAD_RESPONSE;
-		enum step s;
-		ssize_t n;
 		int r = leg_flush(&c->front, conn_purse(c));
 
 		/* What is left of an interim answer goes out before more is read: the endpoint may
@@ -391,50 +410,23 @@ static enum step answer(struct exchange *ex)
 			c->front.want |= READY_OUT;
 			return WAIT;
 		}
-		n = flow_head_bytes(c, back, ex->partial, p->limits.head_bytes + 1, &bytes, &held);
-		if (n == -EAGAIN) {
-			back->want |= READY_IN;
-			return WAIT;
-		}
-		if (n == -EMSGSIZE)
-			return end(ex, REASON_BACK_HEAD_TOO_LARGE);
-		if (n == -ENOBUFS)
-			return end(ex, REASON_OVER_BUDGET);
-		if (n <= 0)
+		switch (ex->back_codec->hear(ex, &behind, &why)) {
+		case HEARD_HEAD:
+			s = act_on(ex, &behind);
+			break;
+		case HEARD_PART:
+			s = WAIT;
+			break;
+		case HEARD_END:
 			return back_failed(ex);
-		r = http1_response(bytes, &p->limits, ex->is_head, false, &p->head, &why);
-		if (r < 0) {
+		case HEARD_BAD:
 			s = end(ex, why);
-		} else if (r == 0) {
-			ex->partial = true;
-			if (flow_head_wait(c, back, bytes, &held) < 0)
-				return end(ex, REASON_OVER_BUDGET);
-			continue;
-		} else {
-			struct slice rest = slice_from(bytes, p->head.bytes);
-
-			ex->partial = false;
-			ex->down.took += p->head.bytes;
-			if (p->head.status < 200 && p->head.status != 101) {
-				s = interim(ex);
-				if (s == NEXT && leg_keep(back, conn_purse(c), rest) < 0)
-					s = end(ex, REASON_OVER_BUDGET);
-				if (s == NEXT && !sched_may_go_on(&p->sched)) {
-					conn_wake(c);
-					s = WAIT;
-				}
-			} else {
-				s = final(ex, rest);
-				if (held)
-					chunk_give(&p->chunks, &held);
-				return s;
-			}
+			break;
 		}
-		if (held)
-			chunk_give(&p->chunks, &held);
-		if (s != NEXT)
-			return s;
-	}
+		if (behind.held)
+			chunk_give(&c->path->chunks, &behind.held);
+	} while (s == NEXT && ex->answer == ANSWER_NONE);
+	return s;
 }
 
 enum step stage_relay(struct exchange *ex)
