@@ -52,6 +52,7 @@ struct head {
 	bool upgrade;			/* request: asks for one; response: 101 */
 	struct slice upgrade_token;
 	bool te_trailers;		/* request: TE: trailers */
+	bool is_grpc;			/* request in HTTP/2 with a content-type of gRPC's */
 	enum body_kind body;
 	uint64_t length;		/* BODY_LENGTH */
 	size_t bytes;			/* of the head in the input, with its empty line */

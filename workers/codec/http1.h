@@ -68,12 +68,16 @@ struct http1_body {
 	enum body_kind kind;
 	uint8_t state;		/* enum body_state */
 	bool encode;		/* goes out chunked */
+	bool keeps_trailers;	/* does not, but trailers are wanted: see trailers_at */
+	uint8_t trailers_at;	/* the iovec of the last call where trailers begin, as complete lines
+				 * but for the last; 255: none came */
 	bool pass_line;		/* the trailer at hand is passed on */
 	uint8_t sub;		/* where in a chunk-size line or trailer; private */
 	uint16_t line;		/* bytes of the chunk-size line or trailers seen, bounded */
 	uint64_t left;		/* of the length, or of the chunk at hand */
 	uint64_t passed;	/* body bytes so far, without framing */
-	uint64_t most;		/* of a chunked body; 0: any number */
+	uint64_t most;		/* of a body without a length; 0: any number */
+	struct slice trailers;	/* of a body whose end in_end says: complete lines for behind it */
 	uint8_t name_n;
 	char name[63];		/* of the trailer at hand; longer names are refused */
 };

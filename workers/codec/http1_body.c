@@ -234,7 +234,8 @@ static const uint8_t *trailers(struct http1_body *b, const uint8_t *p, const uin
 			}
 			if (*p != ':' || b->name_n == 0)
 				return NULL;
-			b->pass_line = b->encode && header_may_be_trailer(slice_of(b->name, b->name_n));
+			b->pass_line = (b->encode || b->keeps_trailers) &&
+				       header_may_be_trailer(slice_of(b->name, b->name_n));
 			if (b->pass_line && name_at) {
 				(void)out_add(o, name_at, (size_t)(p + 1 - name_at));
 			} else if (b->pass_line) {
@@ -344,6 +345,8 @@ static int pass_chunked(struct http1_body *b, struct slice in, struct arena *a, 
 			b->sub = SUB_SIZE_FIRST;
 			break;
 		case BODY_TRAILERS:
+			if (b->keeps_trailers)
+				b->trailers_at = (uint8_t)o->n;
 			next = trailers(b, p, end, a, o);
 			if (next == NULL)
 				return bad(b);
@@ -365,8 +368,12 @@ static int pass_raw(struct http1_body *b, struct slice in, bool in_end, struct a
 {
 	size_t n = in.n;
 
-	if (b->kind == BODY_LENGTH)
+	if (b->kind == BODY_LENGTH) {
 		n = (size_t)min_of(b->left, (uint64_t)n);
+	} else if (unlikely(b->most && n > b->most - b->passed)) {
+		b->state = BODY_OVER;
+		return -1;
+	}
 	if (n && !out_data(o, b->encode, in.p, n))
 		return bad(b);
 	if (!out_close_chunk(o, a))
@@ -374,8 +381,15 @@ static int pass_raw(struct http1_body *b, struct slice in, bool in_end, struct a
 	http1_body_moved(b, n);
 	if (in_end && n == in.n && b->kind != BODY_LENGTH)
 		b->state = BODY_DONE;
-	if (b->encode && b->state == BODY_DONE && !out_add(o, ZERO_AT, 5))
-		return bad(b);
+	if (b->encode && b->state == BODY_DONE) {
+		bool fits = b->trailers.n ? out_add(o, ZERO_AT, 3) &&
+						    out_add(o, b->trailers.p, b->trailers.n) &&
+						    out_add(o, LAST_CRLF_AT, 2)
+					  : out_add(o, ZERO_AT, 5);
+
+		if (!fits)
+			return bad(b);
+	}
 	*used = n;
 	return o->n;
 }
@@ -386,6 +400,7 @@ int http1_body_pass(struct http1_body *b, struct slice in, bool in_end, struct a
 	struct out o = { .iov = iov, .max = max, .size_at = -1 };
 
 	*used = 0;
+	b->trailers_at = UINT8_MAX;
 	if (b->state == BODY_DONE)
 		return 0;
 	if (b->state == BODY_BAD || b->state == BODY_OVER || never(max < HTTP1_BODY_IOVS))

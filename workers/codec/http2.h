@@ -46,10 +46,11 @@ must_use bool http2_trailers(const struct h2_block *, struct head *ret);
  * Returns the number of fields, -1: does not fit max or the arena (TOO_LARGE). */
 struct http2_out {
 	bool https;			/* :scheme of a request */
-	struct slice extra;		/* complete lines of HTTP/1 to add, or none */
+	struct slice extra, more;	/* complete lines of HTTP/1 to add, or none */
+	struct slice date;		/* the Date line of a final response that has none */
 };
-/* Fields that are not lines of the head: pseudo headers, content-length, te. */
-#define HTTP2_FIELDS_EXTRA 8
+/* Fields that are not lines of the head: pseudo headers, content-length, te, and lines to add. */
+#define HTTP2_FIELDS_EXTRA 16
 int http2_put_request(const struct head *, const struct http2_out *, struct arena *, struct h2_field *,
 		      int max);
 /* 101 goes out as 200: the answer to a CONNECT with :protocol. */

@@ -66,6 +66,17 @@ static bool is_cookie(const struct header *h)
 	return h->id == HN_OTHER && h->name.n == 6 && memcmp(h->name.p, "cookie", 6) == 0;
 }
 
+/* application/grpc, +anything or ;anything behind it. */
+static bool is_grpc(const struct header *h)
+{
+	static const char type[] = "application/grpc";
+	const size_t n = sizeof type - 1;
+
+	return h->name.n == 12 && memcmp(h->name.p, "content-type", 12) == 0 && h->value.n >= n &&
+	       slice_caseeq(slice_of(h->value.p, n), slice_of(type, n)) &&
+	       (h->value.n == n || h->value.p[n] == '+' || h->value.p[n] == ';');
+}
+
 /* Notes what a line says.  False: it may not be there.  *drop: it is not passed on. */
 static bool said_line(struct said *s, enum header_name id, struct slice v, bool *drop)
 {
@@ -142,6 +153,7 @@ static int parse_lines(const struct h2_block *b, uint32_t most, struct head *ret
 			return LINES_BAD;
 		head_has(ret, h);
 		h->drop = drop;
+		ret->is_grpc |= is_grpc(h);
 		if (is_cookie(h)) {
 			s->cookies++;
 			s->crumbs += value.n > 0;

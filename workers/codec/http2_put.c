@@ -154,6 +154,7 @@ int http2_put_request(const struct head *m, const struct http2_out *how, struct 
 	if (m->te_trailers)
 		put(&o, SLICE("te"), SLICE("trailers"));
 	put_extra(&o, how->extra);
+	put_extra(&o, how->more);
 	put_lines(&o, m, m->upgrade);
 	return o.full ? -1 : o.n;
 }
@@ -166,16 +167,15 @@ int http2_put_response(const struct head *m, const struct http2_out *how, struct
 	put_number(&o, SLICE(":status"), m->status == 101 ? 200 : m->status);
 	if (m->body == BODY_LENGTH) {
 		put_number(&o, SLICE("content-length"), m->length);
-	} else if (m->body == BODY_NONE && m->status >= 200 && m->status != 204) {
+	} else if (m->body == BODY_NONE && m->status >= 200 && m->status != 204 &&
+		   m->has & HN_BIT(HN_CONTENT_LENGTH)) {
 		/* HEAD and 304 tell the length of what they do not send. */
-		for (uint32_t i = 0; i < m->n; i++) {
-			if (m->h[i].id != HN_CONTENT_LENGTH)
-				continue;
-			put_number(&o, SLICE("content-length"), m->length);
-			break;
-		}
+		put_number(&o, SLICE("content-length"), m->length);
 	}
+	if (m->status >= 200 && !(m->has & HN_BIT(HN_DATE)))
+		put_extra(&o, how->date);
 	put_extra(&o, how->extra);
+	put_extra(&o, how->more);
 	put_lines(&o, m, m->status == 101);
 	return o.full ? -1 : o.n;
 }

@@ -207,6 +207,11 @@ void h2_free(struct h2 **hp)
 	slab_give(&h->stock->sessions, h);
 }
 
+int h2_begins_with(struct h2 *h, struct slice first)
+{
+	return chunkq_add(&h->held, h->stock->chunks, h->budget, first);
+}
+
 void h2_news(struct h2_stream *st, unsigned news)
 {
 	if (st->held == H2_HELD_BY_WIRE || st->h == NULL)
@@ -226,6 +231,17 @@ struct h2_stream *h2_next(struct h2 *h, unsigned *ret_news)
 	*ret_news = st->news;
 	st->news = 0;
 	return st;
+}
+
+struct h2_stream *h2_held(const struct h2 *h)
+{
+	for (struct node *it = h->streams.next; it != &h->streams; it = it->next) {
+		struct h2_stream *st = list_entry(it, struct h2_stream, all);
+
+		if (st->held != H2_HELD_BY_WIRE && !st->is_new)
+			return st;
+	}
+	return NULL;
 }
 
 static void put32(uint8_t *p, uint32_t v)
@@ -587,7 +603,6 @@ void h2_drain(struct h2 *h)
 	}
 	if (nghttp2_submit_shutdown_notice(h->ng) == NGHTTP2_ERR_NOMEM)
 		h->fatal = H2_OFFENCE_MEMORY;
-	h2_ping(h, H2_PING_DRAIN);
 }
 
 /* ---- questions ---- */
@@ -613,6 +628,12 @@ bool h2_wants_write(const struct h2 *h)
 bool h2_is_idle(const struct h2 *h)
 {
 	return list_is_empty(&h->streams);
+}
+
+bool h2_is_quiet(const struct h2 *h)
+{
+	return h->state == H2_OPEN && h2_is_idle(h) && h->guard.has_settings && !h->guard.in_block &&
+	       h->held.bytes == 0 && h->unread.ns == 0 && !h2_wants_write(h);
 }
 
 uint32_t h2_streams(const struct h2 *h)

@@ -111,6 +111,9 @@ struct h2 *h2_new(struct h2_stock *, bool server, const struct h2_limits *, stru
 		  struct budget *);
 /* Streams that are still held stay valid, and broken. */
 void h2_free(struct h2 **);
+/* Bytes that were read from the stream below before the session was made: what h2_read() begins with.
+ * 0 or -ENOBUFS. */
+must_use int h2_begins_with(struct h2 *, struct slice);
 
 enum h2_went h2_read(struct h2 *, uint8_t *scratch, size_t room);
 enum h2_went h2_write(struct h2 *);
@@ -126,6 +129,8 @@ enum h2_news {
 struct h2_stream;
 /* The next stream with news, and which (H2_NEWS_ bits); NULL: no more. */
 struct h2_stream *h2_next(struct h2 *, unsigned *ret_news);
+/* A stream that its user has seen and not closed; NULL: none. */
+struct h2_stream *h2_held(const struct h2 *);
 
 /* Once a second or so, and at the latest after the milliseconds it returned last. */
 uint32_t h2_tick(struct h2 *);
@@ -141,6 +146,8 @@ enum h2_state h2_state(const struct h2 *);
 enum h2_offence h2_offence(const struct h2 *);	/* why it is dying or dead */
 bool h2_wants_write(const struct h2 *);
 bool h2_is_idle(const struct h2 *);		/* no stream is open or held */
+/* The same, and nothing is under way that h2_tick() would look at but the silence of the peer. */
+bool h2_is_quiet(const struct h2 *);
 uint32_t h2_streams(const struct h2 *);		/* open on the wire */
 /* How many requests could be started now: 0 when leaving, either side. */
 uint32_t h2_room(const struct h2 *);

@@ -291,6 +291,8 @@ static int packed(nghttp2_session *ng, const nghttp2_frame *f, void *user)
 		 * be written, so nothing fails here. */
 		if (f->goaway.error_code != H2_NO_ERROR)
 			h->fatal = (uint8_t)verdict(h, f->goaway.error_code);
+		else if (h->server && h->state == H2_LEAVING)
+			h2_ping(h, H2_PING_DRAIN);	/* behind it: who answers has seen it */
 		break;
 	default:
 		break;

@@ -34,8 +34,15 @@ struct stream_ops {
 
 struct stream {
 	const struct stream_ops *ops;	/* NULL: closed */
-	struct fd fd;
+	union {
+		struct fd fd;
+		struct stream *other;	/* of stream_through() */
+	};
 };
+
+/* A stream that passes every call on to another, which lies where its owner wants it and is not
+ * used by anybody else: so that it can be held by value. */
+struct stream stream_through(struct stream *);
 
 static inline bool stream_is_open(const struct stream *s)
 {
