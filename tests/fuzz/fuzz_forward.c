@@ -42,6 +42,8 @@ static void born(void)
 	conn.path = path;
 	conn.gate = &gate;
 	ex->conn = &conn;
+	ex->front_codec = &front_http1;
+	ex->back_codec = &back_http1;
 }
 
 /* A list of a name: what was sent, then ours; or ours alone. */

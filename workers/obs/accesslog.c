@@ -14,7 +14,7 @@
  * path; an endpoint of 56; a request id; 8 numbers of 20 digits; at most 400 bytes of names and
  * time. */
 static_must(ACCESS_WHO_MAX +
-		    WORST * (2 * 135 + 32 + ACCESS_PATH_MAX + 56 + ACCESS_REQUEST_ID_MAX) + 8 * 20 + 400 <=
+		    WORST * (2 * 135 + 32 + ACCESS_PATH_MAX + 56 + ACCESS_REQUEST_ID_MAX) + 8 + 8 * 20 + 400 <=
 	    ACCESS_LINE_MAX);
 static_must(3 * 63 * WORST + 60 <= ACCESS_WHO_MAX);
 
@@ -156,7 +156,9 @@ static char *put_text(char *q, struct accesslog *a, const struct access_line *l,
 	q = put_word(q, l->method, 32, false);
 	q = PUT(q, " path=\"");
 	q = put_escaped(q, l->path, ACCESS_PATH_MAX, false);
-	q = PUT(q, "\" status=");
+	q = PUT(q, "\" protocol=");
+	q = put_word(q, l->protocol, 8, false);
+	q = PUT(q, " status=");
 	q = put_u64(q, l->status);
 	q = PUT(q, " reason=");
 	q = put(q, why->name, strlen(why->name));
@@ -194,6 +196,8 @@ static char *put_json(char *q, struct accesslog *a, const struct access_line *l,
 	q = put_word(q, l->method, 32, true);
 	q = PUT(q, "\",\"path\":\"");
 	q = put_escaped(q, l->path, ACCESS_PATH_MAX, true);
+	q = PUT(q, "\",\"protocol\":\"");
+	q = put_word(q, l->protocol, 8, true);
 	q = PUT(q, "\",\"status\":");
 	q = put_u64(q, l->status);
 	q = PUT(q, ",\"reason\":\"");

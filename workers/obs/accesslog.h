@@ -8,7 +8,7 @@
  * so that a line stays one line.
  *
  * text   time=2026-11-22T18:00:00.123Z tenant=… namespace=… listener=… service=ns/name:80
- *        route=ns/name method=GET path="/x" status=200 reason=DONE flag=- endpoint=1.2.3.4:80
+ *        route=ns/name method=GET path="/x" protocol=HTTP/1.1 status=200 reason=DONE flag=- endpoint=1.2.3.4:80
  *        bytes_in=90 bytes_out=260 duration_us=123 connect_us=0 response_us=101 rev=5
  *        request_id=…
  * json   an object of the same members; numbers are numbers */
@@ -38,6 +38,7 @@ struct access_line {
 	struct slice who;		/* from accesslog_who() */
 	struct slice service, route;	/* empty: "-" */
 	struct slice method, path;	/* of strangers */
+	struct slice protocol;		/* the caller's; empty: "-" */
 	struct slice endpoint;
 	struct slice request_id;	/* of strangers, or made here */
 	unsigned status;		/* 0: none was sent */

@@ -101,6 +101,16 @@ static void count(struct exchange *ex, const struct reason_row *row, struct mono
 	}
 }
 
+/* What the caller spoke. */
+static struct slice protocol_of(const struct exchange *ex)
+{
+	if (!ex->is_http)
+		return slice_of(NULL, 0);
+	if (ex->front_codec->major == 2)
+		return SLICE("HTTP/2");
+	return ex->front_http10 ? SLICE("HTTP/1.0") : SLICE("HTTP/1.1");
+}
+
 enum step stage_account(struct exchange *ex)
 {
 	struct conn *c = ex->conn;
@@ -121,6 +131,7 @@ enum step stage_account(struct exchange *ex)
 		.route = ex->route_text,
 		.method = ex->method,
 		.path = ex->path_text,
+		.protocol = protocol_of(ex),
 		.endpoint = ex->endpoint_text,
 		.request_id = ex->request_id,
 		.status = ex->status,

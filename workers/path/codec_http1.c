@@ -71,7 +71,7 @@ static int local(struct exchange *ex, const struct reason_row *row, bool keep)
 }
 
 const struct front_codec front_http1 = {
-	.name = { (const uint8_t *)"HTTP/1", 6 }, .keep = CONN_EV_KEEP, .last = CONN_EV_LAST,
+	.major = 1, .keep = CONN_EV_KEEP, .last = CONN_EV_LAST,
 	.interim = interim, .response = response, .local = local,
 };
 
@@ -129,4 +129,4 @@ static enum heard hear(struct exchange *ex, struct behind *behind, enum reason *
 	}
 }
 
-const struct back_codec back_http1 = { .spell = spell, .hear = hear };
+const struct back_codec back_http1 = { .major = 1, .spell = spell, .hear = hear };

@@ -14,16 +14,21 @@
 
 /* The caller's side. */
 struct front_codec {
-	struct slice name;		/* of the access line */
+	uint8_t major;			/* of the protocol's version */
 	/* What account tells a conn whose exchange ended in good order: another may follow, none may. */
 	uint8_t keep, last;		/* enum conn_event */
 	bool raw;			/* bodies of requests end with their stream */
-	/* 1xx but 101.  0, -EMSGSIZE, -ENOBUFS, or another -errno: the caller is gone. */
+	/* 1xx but 101.  0, -EMSGSIZE (too large), -EBADMSG (no answer to what was asked), -ENOBUFS, or
+	 * another -errno: the caller is gone. */
 	int (*interim)(struct exchange *);
 	/* A final head, 101 among them; begins the body in ex->down.  Iovecs that the flow writes in
 	 * front of the body (0: it is under way already), or as interim(). */
 	int (*response)(struct exchange *, struct iovec *, int max);
-	/* The body is whole; NULL: its framing has said so.  0 or -errno. */
+	/* The stream has ended behind a raw body: trailers that came are added to the flow.  NULL: there
+	 * never are any.  0 or -errno. */
+	int (*trailers)(struct exchange *, struct flow *);
+	/* The body is whole: its end goes out, with ex->down.trailers; NULL: its framing has said so.
+	 * As interim(). */
 	int (*over)(struct exchange *);
 	/* An answer of ours instead; keep: another exchange may follow.  0 or -errno. */
 	int (*local)(struct exchange *, const struct reason_row *, bool keep);
@@ -48,18 +53,22 @@ struct behind {
 
 /* The endpoint's side. */
 struct back_codec {
+	uint8_t major;			/* of the protocol's version */
+	bool carries_grpc;
 	bool raw;			/* bodies of responses end with their stream */
 	/* The request head, spelled so that it can be kept for later and sent again: iovecs in the
 	 * arena and where the head lies, -1: too large.  Once per exchange. */
 	int (*spell)(struct exchange *, struct iovec *, int max);
 	/* Sends what was spelled; NULL: the flow writes it in front of the body.  0 or -errno. */
 	int (*send)(struct exchange *, const struct iovec *, int n);
-	/* The body is whole; NULL: its framing has said so.  0 or -errno. */
+	int (*trailers)(struct exchange *, struct flow *);	/* as the front's */
+	/* The body is whole: its end goes out, with ex->up.trailers; NULL: its framing has said so.
+	 * 0 or -errno. */
 	int (*over)(struct exchange *);
 	enum heard (*hear)(struct exchange *, struct behind *, enum reason *why);
 };
 
-extern const struct front_codec front_http1;
+extern const struct front_codec front_http1, front_http2;
 extern const struct back_codec back_http1;
 
 /* A body as it will be read: raw, where its sender's stream ends it. */

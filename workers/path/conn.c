@@ -10,8 +10,10 @@
 #include "nodeproxy/lib/base/panic.h"
 #include "nodeproxy/lib/base/strbuf.h"
 #include "workers/codec/detect.h"
+#include "workers/codec/http2.h"
 #include "workers/codec/proxyproto.h"
 #include "workers/path/exchange.h"
+#include "workers/path/mux.h"
 #include "workers/path/pressure.h"
 
 /* A caller whose last answer was sent has this long to close, and may send this much meanwhile
@@ -22,12 +24,14 @@
 #define ___ CONN_BUG	/* this event cannot come in this state */
 const uint8_t conn_next[CONN_STATES][CONN_EVENTS] = {
 #define TO(s) CONN_##s
-/*                  PROXIED     HTTP      OPAQUE    REQUEST   KEEP      LAST        CUT         GONE        DEADLINE    DRAIN_END */
-[CONN_PROXY]  = { TO(DETECT), ___,      ___,      ___,      ___,      ___,        TO(CLOSED), TO(CLOSED), TO(CLOSED), TO(CLOSED) },
-[CONN_DETECT] = { ___,        TO(HEAD), TO(BUSY), ___,      ___,      ___,        TO(CLOSED), TO(CLOSED), TO(CLOSED), TO(CLOSED) },
-[CONN_HEAD]   = { ___,        ___,      ___,      TO(BUSY), ___,      ___,        TO(CLOSED), TO(CLOSED), TO(CLOSED), TO(CLOSED) },
-[CONN_BUSY]   = { ___,        ___,      ___,      ___,      TO(HEAD), TO(LINGER), TO(CLOSED), TO(CLOSED), ___,        TO(CLOSED) },
-[CONN_LINGER] = { ___,        ___,      ___,      ___,      ___,      ___,        TO(CLOSED), TO(CLOSED), TO(CLOSED), TO(CLOSED) },
+/*                  PROXIED     HTTP      HTTP2    OPAQUE    REQUEST   KEEP      LAST        CUT         GONE        DEADLINE    DRAIN_END */
+[CONN_PROXY]  = { TO(DETECT), ___,      ___,     ___,      ___,      ___,      ___,        TO(CLOSED), TO(CLOSED), TO(CLOSED), TO(CLOSED) },
+[CONN_DETECT] = { ___,        TO(HEAD), TO(MUX), TO(BUSY), ___,      ___,      ___,        TO(CLOSED), TO(CLOSED), TO(CLOSED), TO(CLOSED) },
+[CONN_HEAD]   = { ___,        ___,      TO(MUX), ___,      TO(BUSY), ___,      ___,        TO(CLOSED), TO(CLOSED), TO(CLOSED), TO(CLOSED) },
+[CONN_MUX]    = { ___,        ___,      ___,     ___,      ___,      ___,      TO(LINGER), TO(CLOSED), TO(CLOSED), ___,        TO(CLOSED) },
+[CONN_STREAM] = { ___,        ___,      ___,     ___,      TO(BUSY), ___,      ___,        TO(CLOSED), ___,        ___,        TO(CLOSED) },
+[CONN_BUSY]   = { ___,        ___,      ___,     ___,      ___,      TO(HEAD), TO(LINGER), TO(CLOSED), TO(CLOSED), ___,        TO(CLOSED) },
+[CONN_LINGER] = { ___,        ___,      ___,     ___,      ___,      ___,      ___,        TO(CLOSED), TO(CLOSED), TO(CLOSED), TO(CLOSED) },
 #undef TO
 };		/* CLOSED has no row: conns in it are not found any more */
 
@@ -93,6 +97,8 @@ static void enter_closed(struct conn *c, enum conn_state was, enum conn_event ev
 	sched_forget(&p->sched, &c->unit);
 	list_remove(&c->node);
 	list_add_tail(&p->dead_conns, &c->node);
+	if (c->is_stream)
+		return;
 	p->fds.gone++;
 	tenant_leave(c->tenant);
 	c->gate->conns--;
@@ -123,6 +129,8 @@ void conn_event(struct conn *c, enum conn_event ev)
 		now = CONN_CLOSED;
 	}
 	c->state = (uint8_t)now;
+	if (unlikely(was == CONN_MUX))
+		mux_fini(c);
 	switch (now) {
 	case CONN_HEAD:
 		enter_head(c);
@@ -168,6 +176,21 @@ static bool start_opaque(struct conn *c)
 		return false;
 	}
 	conn_event(c, CONN_EV_OPAQUE);
+	return true;
+}
+
+/* The bytes begin as HTTP/2 does.  Consumes the chunk they lie in. */
+static bool start_session(struct conn *c, struct slice bytes, struct chunk **held)
+{
+	bool begun = mux_begin(c, bytes);
+
+	if (*held)
+		chunk_give(&c->path->chunks, held);
+	if (!begun) {
+		conn_end(c, REASON_NO_MEMORY, CONN_EV_CUT);
+		return false;
+	}
+	conn_event(c, CONN_EV_HTTP2);
 	return true;
 }
 
@@ -300,6 +323,8 @@ static bool step_detect(struct conn *c)
 		return false;
 	} else {
 		d = detect(bytes);
+		if (d == DETECT_H2)
+			return start_session(c, bytes, &held);
 		if (flow_head_wait(c, &c->front, bytes, &held) < 0) {
 			conn_end(c, REASON_OVER_BUDGET, CONN_EV_CUT);
 			return false;
@@ -327,8 +352,11 @@ static bool refuse(struct conn *c, enum reason why, const struct head *h)
 		return false;
 	}
 	c->ex->is_http = true;
-	if (h)
+	if (h) {
 		exchange_keep_id(c->ex, h);
+		c->ex->is_head = h->is_head;
+		c->ex->is_grpc = h->is_grpc;
+	}
 	c->ex->at = STAGE_account;
 	c->ex->reason = (uint8_t)why;
 	conn_event(c, CONN_EV_REQUEST);
@@ -394,6 +422,13 @@ static bool step_head(struct conn *c)
 	}
 	p->head_of = NULL;
 	r = http1_request(bytes, &p->limits, &p->head, &why);
+	if (unlikely(r < 0 && c->exchanges == 0 && slice_starts(bytes, SLICE("PRI")))) {
+		enum detected d = detect(bytes);
+
+		if (d == DETECT_H2)
+			return start_session(c, bytes, &held);
+		r = d == DETECT_MORE ? 0 : r;
+	}
 	if (r == 0) {
 		if (flow_head_wait(c, f, bytes, &held) < 0)
 			return refuse(c, REASON_OVER_BUDGET, &p->head);
@@ -425,6 +460,25 @@ static bool step_head(struct conn *c)
 	if (held)		/* the head lies there */
 		chunk_give(&p->chunks, &held);
 	return r;
+}
+
+/* The head of a stream, which waits there as a whole. */
+static bool step_stream(struct conn *c)
+{
+	struct path *p = c->path;
+	struct h2_stream *st = mux_stream(c);
+	enum reason why = REASON_BAD_REQUEST;
+
+	p->head_of = NULL;
+	if (http2_request(h2_block(st), &p->limits, &p->arena, &p->head, &why) < 0)
+		return refuse(c, why, &p->head);
+	if (pressure_refuses(p, c->tenant) || (c->ex = exchange_new(c, &p->head)) == NULL)
+		return refuse(c, REASON_OVER_BUDGET, &p->head);
+	conn_event(c, CONN_EV_REQUEST);
+	exchange_run(c->ex);
+	if (c->state == CONN_BUSY)
+		h2_block_take(st);
+	return false;
 }
 
 static bool step_linger(struct conn *c)
@@ -488,6 +542,12 @@ static void conn_step(struct sched_unit *u)
 		case CONN_HEAD:
 			more = step_head(c);
 			break;
+		case CONN_MUX:
+			more = mux_step(c);
+			break;
+		case CONN_STREAM:
+			more = step_stream(c);
+			break;
 		case CONN_BUSY:
 			exchange_run(c->ex);
 			more = c->state != CONN_BUSY;
@@ -500,6 +560,8 @@ static void conn_step(struct sched_unit *u)
 			break;
 		}
 	} while (more && c->state != CONN_CLOSED);
+	if (c->is_stream)
+		mux_kick(c);
 }
 
 /* ---- birth and death ---- */
@@ -601,6 +663,7 @@ void conn_free(struct conn *c)
 
 	must(c->magic == CONN_MAGIC && c->state == CONN_CLOSED && c->ex == NULL);
 	list_remove(&c->node);
+	p->streams -= c->is_stream;
 	tenant_give(&c->tenant);
 	gate_unref(&c->gate);
 	panic_trail(NULL);

@@ -6,6 +6,8 @@
  *   PROXY    waits for what the load balancer in front says about its caller
  *   DETECT   waits for the first bytes, to see what they are
  *   HEAD     HTTP/1.x, between requests or inside a request head; idle ones hold no buffer
+ *   MUX      HTTP/2: a session, whose requests are conns of their own (mux.h)
+ *   STREAM   such a request, that has not begun yet
  *   BUSY     an exchange runs
  *   LINGER   the last answer is on its way out; input is thrown away until the caller has closed
  *   CLOSED   the reaper takes it
@@ -19,7 +21,7 @@
 
 #define CONN_MAGIC 0x4e50434eu	/* "NPCN" */
 
-#define CONN_STATES_LIST(X) X(BUG) X(PROXY) X(DETECT) X(HEAD) X(BUSY) X(LINGER) X(CLOSED)
+#define CONN_STATES_LIST(X) X(BUG) X(PROXY) X(DETECT) X(HEAD) X(MUX) X(STREAM) X(BUSY) X(LINGER) X(CLOSED)
 enum conn_state {
 #define X(n) CONN_##n,
 	CONN_STATES_LIST(X)
@@ -29,16 +31,17 @@ enum conn_state {
 
 /*   PROXIED   the load balancer has said who the caller is
  *   HTTP      the bytes are HTTP/1.x, or nothing else is served here
- *   OPAQUE    they are not, or must not be looked at: an opaque exchange starts
+ *   HTTP2     they are HTTP/2
+ *   OPAQUE    they are neither, or must not be looked at: an opaque exchange starts
  *   REQUEST   a request head is there (or refused): an exchange starts
  *   KEEP      the exchange is over, the next may come
- *   LAST      the exchange is over, no other may come
+ *   LAST      the exchange is over, no other may come; or the session is, and has said so
  *   CUT       the exchange is over and what the caller got is not whole
  *   GONE      the caller has closed, or both ways of a tunnel have ended
  *   DEADLINE  time is up
  *   DRAIN_END the drain deadline has passed */
 #define CONN_EVENTS_LIST(X) \
-	X(PROXIED) X(HTTP) X(OPAQUE) X(REQUEST) X(KEEP) X(LAST) X(CUT) X(GONE) X(DEADLINE) X(DRAIN_END)
+	X(PROXIED) X(HTTP) X(HTTP2) X(OPAQUE) X(REQUEST) X(KEEP) X(LAST) X(CUT) X(GONE) X(DEADLINE) X(DRAIN_END)
 enum conn_event {
 #define X(n) CONN_EV_##n,
 	CONN_EVENTS_LIST(X)
@@ -61,6 +64,8 @@ struct conn {
 	bool expired;			/* its deadline has passed; the next step looks at it */
 	bool partial;			/* what waits at the front is part of a head */
 	bool bodies;			/* its last request had one that fills buffers */
+	bool is_stream;			/* a request of a session */
+	bool quiet;			/* a session with nothing to do: its deadline is that of idleness */
 	uint32_t exchanges;
 	struct sched_unit unit;
 
@@ -68,6 +73,10 @@ struct conn {
 	struct gate *gate;
 	struct tenant *tenant;		/* holds a reference */
 	struct exchange *ex;		/* while BUSY */
+	union {
+		struct h2 *h2;		/* while MUX */
+		struct slot_ref outer;	/* is_stream: the conn of its session */
+	};
 	struct wheel_entry deadline;
 
 	struct leg front;

@@ -57,7 +57,7 @@ struct exchange *exchange_new(struct conn *c, const struct head *h)
 	memset(ex, 0, offsetof(struct exchange, text));
 	ex->magic = EXCHANGE_MAGIC;
 	ex->conn = c;
-	ex->front_codec = &front_http1;
+	ex->front_codec = c->is_stream ? &front_http2 : &front_http1;
 	ex->back_codec = &back_http1;
 	ex->tenant = c->tenant;
 	ex->began = ex->connect_began = ex->connected = ex->sent = ex->head_at = clock_now();
@@ -71,6 +71,7 @@ struct exchange *exchange_new(struct conn *c, const struct head *h)
 	ex->is_http = true;
 	ex->is_head = h->is_head;
 	ex->upgrade = h->upgrade;
+	ex->is_grpc = h->is_grpc;
 	ex->front_http10 = h->minor == 0;
 	ex->front_keep = h->keep_alive;
 	ex->can_replay = h->is_idempotent && h->body == BODY_NONE;

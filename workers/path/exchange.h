@@ -39,6 +39,7 @@ struct flow {
 	struct pipe *pipe;	/* holds bytes on their way to the sink */
 	bool bulk;		/* the source fills whole buffers: worth a pipe */
 	bool done;		/* all was read and given to the sink */
+	struct chunk *trailers;	/* complete lines that go behind the body; NULL: none */
 	uint64_t took, gave;	/* bytes, with framing */
 };
 
@@ -62,7 +63,7 @@ struct exchange {
 	uint8_t after;			/* enum conn_event: what account tells the conn */
 	bool partial;			/* what waits at the back is part of a head */
 	bool is_http;
-	bool is_head, upgrade;		/* of the request */
+	bool is_head, upgrade, is_grpc;	/* of the request */
 	bool front_http10;
 	bool front_keep;		/* another request may follow on the front */
 	bool back_keep;			/* the response lets the back live */
@@ -176,6 +177,8 @@ struct flow_start {
 enum flowed flow_run(struct exchange *, struct flow *, struct leg *from, struct leg *to,
 		     const struct flow_start *start);
 void flow_fini(struct path *, struct flow *);
+/* Bytes of trailers that go behind the body of the flow.  0 or -ENOBUFS. */
+must_use int flow_trailers_add(struct conn *, struct flow *, struct slice);
 /* Bytes to parse a head from: what waits at the leg and what was read now, of at most max bytes.
  * partial: what waits was parsed already and is not enough, so more is needed.  The bytes are in the
  * scratch buffer when *ret_chunk is NULL, else in that chunk, which the caller now holds and gives

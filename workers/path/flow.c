@@ -6,7 +6,7 @@
  * Bytes are read into the worker's scratch buffer (or moved by a pipe, unseen) and written in the
  * same step.  Only what the sink does not take is kept, in chunks of the tenant, and then nothing
  * more is read until it is gone: a flow holds at most one scratch buffer full. */
-#include "workers/path/exchange.h"
+#include "workers/path/codecs.h"
 
 #include <errno.h>
 
@@ -139,6 +139,53 @@ static enum flowed pull(struct path *p, struct flow *f, struct leg *from, struct
 	return FLOW_AGAIN;
 }
 
+int flow_trailers_add(struct conn *c, struct flow *f, struct slice s)
+{
+	struct path *p = c->path;
+	struct chunk *t = f->trailers;
+
+	if (t == NULL)
+		t = f->trailers = chunk_take(&p->chunks, &c->tenant->memory, false);
+	if (t && t->room - t->end < s.n && !t->large) {
+		t = chunk_take(&p->chunks, &c->tenant->memory, true);
+		if (t) {
+			memcpy(t->data, f->trailers->data, f->trailers->end);
+			t->end = f->trailers->end;
+			chunk_give(&p->chunks, &f->trailers);
+			f->trailers = t;
+		}
+	}
+	if (t == NULL || t->room - t->end < s.n)
+		return -ENOBUFS;
+	memcpy(t->data + t->end, s.p, s.n);
+	t->end += (uint32_t)s.n;
+	return 0;
+}
+
+/* The source's stream has ended: its trailers, if it may have some, go behind the body. */
+static bool take_trailers(struct exchange *ex, struct flow *f)
+{
+	int (*take)(struct exchange *, struct flow *) =
+		f == &ex->up ? ex->front_codec->trailers : ex->back_codec->trailers;
+
+	if (take == NULL || f->body.kind != BODY_UNTIL_CLOSE)
+		return true;
+	if (take(ex, f) < 0)
+		return false;
+	if (f->trailers)
+		f->body.trailers = slice_of(f->trailers->data, f->trailers->end);
+	return true;
+}
+
+/* What was read of trailers, for a sink that does not frame them; -1: no room. */
+static int keep_trailers(struct conn *c, struct flow *f, const struct iovec *v, int n)
+{
+	for (int i = f->body.trailers_at; i < n; i++)
+		if (flow_trailers_add(c, f, slice_of(v[i].iov_base, v[i].iov_len)) < 0)
+			return -1;
+	return min_of(n, (int)f->body.trailers_at);
+}
+
 static enum flowed run(struct exchange *ex, struct flow *f, struct leg *from, struct leg *to,
 		       struct iovec *v, int n, struct slice *rest)
 {
@@ -201,6 +248,8 @@ static enum flowed run(struct exchange *ex, struct flow *f, struct leg *from, st
 			if (got < 0)
 				return FLOW_SOURCE;
 			in_end = got == 0;
+			if (in_end && !take_trailers(ex, f))
+				return FLOW_LOST;
 			in = slice_of(p->scratch, (size_t)got);
 			f->bulk = got == PATH_SCRATCH;
 			sched_charge(&p->sched, (size_t)got);
@@ -209,6 +258,8 @@ static enum flowed run(struct exchange *ex, struct flow *f, struct leg *from, st
 			k = pass(p, f, in, in_end, v + n, FLOW_IOVS - n, &used);
 			if (k < 0)
 				return FLOW_BAD;
+			if (unlikely(f->body.keeps_trailers) && (k = keep_trailers(c, f, v + n, k)) < 0)
+				return FLOW_LOST;
 			n += k;
 			if (in_end && !http1_body_is_done(&f->body))
 				return FLOW_SOURCE;
@@ -259,6 +310,8 @@ void flow_fini(struct path *p, struct flow *f)
 {
 	if (f->pipe)
 		pipe_give(&p->pipes, &f->pipe);
+	if (f->trailers)
+		chunk_give(&p->chunks, &f->trailers);
 }
 
 ssize_t flow_head_bytes(struct conn *c, struct leg *l, bool partial, size_t max, struct slice *ret,

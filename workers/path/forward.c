@@ -9,7 +9,7 @@
  * requests of a conn was written when it began.  Lists get ours behind what is there, in one line. */
 #include "workers/codec/headers.h"
 #include "workers/codec/ids.h"
-#include "workers/path/exchange.h"
+#include "workers/path/codecs.h"
 
 #define FORWARDED_FOR	"X-Forwarded-For: "
 #define FORWARDED_HOST	"X-Forwarded-Host: "
@@ -77,12 +77,16 @@ static char *put_values(char *q, struct head *h, enum header_name id)
 	return q;
 }
 
-static char *put_via(char *q, struct head *h)
+/* By the version in which it came: that of HTTP/2 has no minor one. */
+static char *put_via(char *q, struct head *h, uint8_t major)
 {
 	q = PUT(q, VIA);
 	q = put_values(q, h, HN_VIA);
-	q = PUT(q, "1.");
-	*q++ = (char)('0' + h->minor);
+	*q++ = (char)('0' + major);
+	if (major == 1) {
+		*q++ = '.';
+		*q++ = (char)('0' + h->minor);
+	}
 	return PUT(q, " nodeproxy\r\n");
 }
 
@@ -191,7 +195,7 @@ int exchange_request_lines(struct exchange *ex, struct added *ret)
 	}
 	q = put_ids(q, ex, h);
 	if (via)
-		q = put_via(q, h);
+		q = put_via(q, h, ex->front_codec->major);
 	must((size_t)(q - from) <= room);
 	ret->more = slice_of(from, (size_t)(q - from));
 	return 0;
@@ -208,7 +212,7 @@ int exchange_response_lines(struct exchange *ex, struct added *ret)
 		q = arena_take(&p->arena, sizeof VIA + 13 + 2 + values_room(h, HN_BIT(HN_VIA)));
 		if (q == NULL)
 			return -1;
-		ret->more = slice_of(q, (size_t)(put_via(q, h) - q));
+		ret->more = slice_of(q, (size_t)(put_via(q, h, ex->back_codec->major) - q));
 	}
 	return 0;
 }

@@ -9,6 +9,7 @@
  *                                 at its deadline the rest is cut (path_gates_expire)
  *   free     the last reference   gate_unref() */
 #include "workers/path/exchange.h"
+#include "workers/path/mux.h"
 
 #include <errno.h>
 
@@ -202,6 +203,7 @@ static void use_gates(struct path *p, const struct knobs *now)
 	for (uint32_t i = 0; i < KNOBS_LISTENERS; i++)
 		if (was[i])
 			retire(p, &was[i], now->drain_ms);
+	path_wake_sessions(p);
 }
 
 void path_use(struct path *p, const struct knobs *now, struct ring *access_ring)
@@ -209,6 +211,7 @@ void path_use(struct path *p, const struct knobs *now, struct ring *access_ring)
 	p->limits = (struct http1_limits){ .head_bytes = (uint32_t)now->head_bytes,
 					   .headers = (uint32_t)now->headers,
 					   .uri_bytes = (uint32_t)now->uri_bytes };
+	mux_limits(&p->h2_limits, now);
 	p->pool.keep = (uint32_t)now->pooled;
 	pipes_limit(&p->pipes, (unsigned)now->pipes);
 	sched_turns(&p->sched, now->turn_us, now->turn_bytes);

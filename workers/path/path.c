@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 
 #include "workers/path/exchange.h"
+#include "workers/path/mux.h"
 #include "workers/path/pressure.h"
 
 /* Slots of backs looked at for an idle one, so that giving back is a short step. */
@@ -47,6 +48,8 @@ static int init_memory(struct path *p, const struct knobs *k)
 	    (r = slab_init(&p->conns, "conn", sizeof(struct conn), conns)) < 0 ||
 	    (r = slab_init(&p->exchanges, "exchange", sizeof(struct exchange), conns)) < 0 ||
 	    (r = slab_init(&p->blocks, "arena_block", sizeof(struct arena_block), 64)) < 0 ||
+	    /* A stream goes on without its conn until what was written to it is out. */
+	    (r = h2_stock_init(&p->h2, &p->chunks, conns, 2 * conns)) < 0 ||
 	    (r = pool_init(&p->pool, BOARD_CLAIMS, (uint32_t)k->pooled)) < 0)
 		return r;
 	p->exchanges.raw = p->blocks.raw = true;
@@ -73,6 +76,7 @@ int path_init(struct path *p, const struct knobs *k, struct board *b, unsigned w
 	p->limits = (struct http1_limits){ .head_bytes = (uint32_t)k->head_bytes,
 					   .headers = (uint32_t)k->headers,
 					   .uri_bytes = (uint32_t)k->uri_bytes };
+	mux_limits(&p->h2_limits, k);
 	list_init(&p->dead_conns);
 	list_init(&p->dead_backs);
 	list_init(&p->dead_exchanges);
@@ -271,6 +275,7 @@ void path_fini(struct path *p)
 	p->view = NULL;
 	arena_fini(&p->arena);
 	pool_fini(&p->pool);
+	h2_stock_fini(&p->h2);
 	slab_fini(&p->blocks);
 	slab_fini(&p->exchanges);
 	slab_fini(&p->conns);
@@ -385,9 +390,22 @@ void path_adopt(struct path *p, const struct view *v)
 	board_set(&p->mine->c[WC_view_rev_gauge], view_rev(v));
 }
 
+static void wake_session(struct conn *c)
+{
+	if (c->state == CONN_MUX && conn_is_leaving(c))
+		conn_wake(c);
+}
+
+void path_wake_sessions(struct path *p)
+{
+	if (p->h2.sessions.live)
+		each_conn(p, wake_session);
+}
+
 void path_drain(struct path *p)
 {
 	p->draining = true;
+	path_wake_sessions(p);
 	close_pool(p, close_back_later);
 }
 
@@ -416,7 +434,9 @@ void path_gauges(struct path *p)
 	pressure_tick(p);
 	give_back_full(p);
 
-	board_set(&c[WC_conns_gauge], p->conns.live);
+	board_set(&c[WC_conns_gauge], p->conns.live - p->streams);
+	board_set(&c[WC_sessions_gauge], p->h2.sessions.live);
+	board_set(&c[WC_streams_gauge], p->streams);
 	board_set(&c[WC_backs_gauge], p->pool.backs.live);
 	board_set(&c[WC_pooled_gauge], p->pool.idle);
 	board_set(&c[WC_pipes_gauge], p->pipes.open - p->pipes.n_spare);

@@ -12,6 +12,7 @@
 #include "nodeproxy/lib/base/poll.h"
 #include "nodeproxy/lib/base/wheel.h"
 #include "nodeproxy/lib/knobs/change.h"
+#include "nodeproxy/lib/net/h2.h"
 #include "nodeproxy/lib/net/tcp.h"
 #include "store/view/view.h"
 #include "workers/codec/http1.h"
@@ -24,7 +25,7 @@
 #include "workers/sched/sched.h"
 
 #define PATH_SCRATCH 65536u
-#define PATH_SLABS   7	/* of a path, that bursts fill */
+#define PATH_SLABS   9	/* of a path, that bursts fill */
 
 struct conn;
 struct exchange;
@@ -75,6 +76,9 @@ struct path {
 	struct budget memory;		/* of all tenants together */
 	struct chunk_pool chunks;
 	struct slab conns, exchanges, blocks;
+	uint32_t streams;		/* of conns: requests of sessions, no sockets */
+	struct h2_stock h2;
+	struct h2_limits h2_limits;	/* of sessions of callers */
 	struct pool pool;
 	struct balance balance;
 	struct pipes pipes;
@@ -160,14 +164,16 @@ void path_adopt(struct path *, const struct view *);
 /* From now on the last answer of each conn says so; at the deadline (past_deadline) all end. */
 void path_drain(struct path *);
 void path_drain_deadline(struct path *);
+/* Sessions whose gate is gone, or all of a worker that drains, tell their callers so. */
+void path_wake_sessions(struct path *);
 static inline uint32_t path_live(const struct path *p)
 {
 	return p->conns.live;
 }
 static inline uint32_t path_fds_used(const struct path *p)
 {
-	return p->fds.fixed + p->fds.listeners + 2 * p->pipes.open + p->conns.live +
-	       p->pool.backs.live - p->fds.gone;
+	return p->fds.fixed + p->fds.listeners + 2 * p->pipes.open + p->conns.live -
+	       p->streams + p->pool.backs.live - p->fds.gone;
 }
 static inline uint32_t path_fds_free(const struct path *p)
 {

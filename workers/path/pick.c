@@ -3,7 +3,7 @@
 
 /* pick: which endpoint takes them?  Also after a connect that failed: then among those not tried
  * yet. */
-#include "workers/path/exchange.h"
+#include "workers/path/codecs.h"
 
 enum step stage_pick(struct exchange *ex)
 {
@@ -19,5 +19,7 @@ enum step stage_pick(struct exchange *ex)
 	ex->endpoint = e.addr;
 	ex->endpoint_slot = e.slot;
 	ex->reason = REASON_NONE;
+	if (unlikely(ex->is_grpc && !ex->back_codec->carries_grpc))
+		return end(ex, REASON_NO_GRPC);
 	return NEXT;
 }

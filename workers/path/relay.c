@@ -261,6 +261,21 @@ static enum step go_up(struct exchange *ex)
 
 /* ---- the response ---- */
 
+/* What an operation of the front said of a head that it could not send. */
+static enum reason unsent(int error)
+{
+	switch (error) {
+	case -EMSGSIZE:
+		return REASON_BACK_HEAD_TOO_LARGE;
+	case -EBADMSG:
+		return REASON_BACK_BAD_RESPONSE;
+	case -ENOBUFS:
+		return REASON_OVER_BUDGET;
+	default:
+		return REASON_FRONT_CUT;
+	}
+}
+
 static enum step go_down(struct exchange *ex, const struct flow_start *start)
 {
 	struct conn *c = ex->conn;
@@ -281,8 +296,11 @@ static enum step go_down(struct exchange *ex, const struct flow_start *start)
 			}
 			if (!ex->up.done && !ex->back_deaf)
 				return WAIT;
-		} else if (ex->front_codec->over && ex->front_codec->over(ex) < 0) {
-			return end(ex, REASON_FRONT_CUT);
+		} else if (ex->front_codec->over) {
+			int r = ex->front_codec->over(ex);
+
+			if (r < 0)
+				return end(ex, unsent(r));
 		}
 		ex->answer = ANSWER_DONE;
 		ex->reason = REASON_DONE;
@@ -299,19 +317,6 @@ static enum step go_down(struct exchange *ex, const struct flow_start *start)
 		return end(ex, REASON_OVER_BUDGET);
 	}
 	return WAIT;
-}
-
-/* What an operation of the front said of a head that it could not send. */
-static enum reason unsent(int error)
-{
-	switch (error) {
-	case -EMSGSIZE:
-		return REASON_BACK_HEAD_TOO_LARGE;
-	case -ENOBUFS:
-		return REASON_OVER_BUDGET;
-	default:
-		return REASON_FRONT_CUT;
-	}
 }
 
 /* 1xx but 101: passed on at once. */

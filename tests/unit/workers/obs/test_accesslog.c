@@ -34,6 +34,7 @@ static struct access_line start(bool json)
 	return (struct access_line){
 		.who = slice_of(who, accesslog_who(&a, SLICE("t"), SLICE("ns"), SLICE("front"), who)),
 		.service = SLICE("ns/web:80"), .method = SLICE("GET"), .path = SLICE("/a?b"),
+		.protocol = SLICE("HTTP/2"),
 		.endpoint = SLICE("10.0.0.1:80"), .status = 200, .reason = REASON_DONE,
 		.bytes_in = 90, .bytes_out = 18446744073709551615u, .duration_us = 12345,
 		.connect_us = -1, .response_us = 7, .rev = 5, .request_id = SLICE("a-1"),
@@ -61,7 +62,7 @@ START_TEST(a_text_line_has_every_field)
 	accesslog_put(&a, &l);
 	ck_assert_str_eq(line(),
 			 "time=2026-11-22T19:08:08.123Z tenant=t namespace=ns listener=front "
-			 "service=ns/web:80 route=- method=GET path=\"/a?b\" status=200 reason=DONE "
+			 "service=ns/web:80 route=- method=GET path=\"/a?b\" protocol=HTTP/2 status=200 reason=DONE "
 			 "flag=- endpoint=10.0.0.1:80 bytes_in=90 bytes_out=18446744073709551615 "
 			 "duration_us=12345 connect_us=0 response_us=7 rev=5 request_id=a-1");
 }
@@ -75,7 +76,7 @@ START_TEST(a_json_line_has_the_same_members)
 	ck_assert_str_eq(line(),
 			 "{\"time\":\"2026-11-22T19:08:08.123Z\",\"tenant\":\"t\",\"namespace\":\"ns\","
 			 "\"listener\":\"front\",\"service\":\"ns/web:80\",\"route\":\"-\","
-			 "\"method\":\"GET\",\"path\":\"/a?b\",\"status\":200,\"reason\":\"DONE\","
+			 "\"method\":\"GET\",\"path\":\"/a?b\",\"protocol\":\"HTTP/2\",\"status\":200,\"reason\":\"DONE\","
 			 "\"flag\":\"-\",\"endpoint\":\"10.0.0.1:80\",\"bytes_in\":90,"
 			 "\"bytes_out\":18446744073709551615,\"duration_us\":12345,\"connect_us\":0,"
 			 "\"response_us\":7,\"rev\":5,\"request_id\":\"a-1\"}");

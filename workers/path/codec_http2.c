@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* An exchange in HTTP/2, on the caller's side: heads are header blocks, bodies are raw and end with
+ * their stream, and what is not whole is reset.  What was done here goes out in a step of the session
+ * (mux.c), with what other streams did until then. */
+#include <errno.h>
+
+#include "nodeproxy/lib/base/strbuf.h"
+#include "workers/codec/http2.h"
+#include "workers/path/codecs.h"
+#include "workers/path/mux.h"
+
+#define FIELDS_MAX (HEAD_LINES_MAX + HTTP2_FIELDS_EXTRA)
+
+static size_t size_of(const struct h2_field *f, int n)
+{
+	size_t bytes = 0;
+
+	for (int i = 0; i < n; i++)
+		bytes += f[i].name_n + f[i].value_n + H2_LINE_EXTRA;
+	return bytes;
+}
+
+/* The scratch head as fields; how many, or -EMSGSIZE. */
+static int put_response(struct exchange *ex, struct h2_field *f)
+{
+	struct path *p = ex->conn->path;
+	struct added added;
+	struct http2_out out;
+	int n;
+
+	if (exchange_response_lines(ex, &added) < 0)
+		return -EMSGSIZE;
+	out = (struct http2_out){ .more = added.more, .date = added.date };
+	n = http2_put_response(&p->head, &out, &p->arena, f, FIELDS_MAX);
+	return n < 0 ? -EMSGSIZE : n;
+}
+
+static int interim(struct exchange *ex)
+{
+	struct h2_field f[FIELDS_MAX];
+	int n = put_response(ex, f), r;
+
+	if (n < 0)
+		return n;
+	r = h2_interim(mux_stream(ex->conn), f, (size_t)n);
+	ex->bytes_out += size_of(f, n);
+	arena_reset(&ex->conn->path->arena);
+	return r;
+}
+
+static int response(struct exchange *ex, struct iovec *v, int max)
+{
+	struct conn *c = ex->conn;
+	const struct head *h = &c->path->head;
+	struct h2_field f[FIELDS_MAX];
+	bool end = false;
+	size_t bytes;
+	int n, r;
+
+	(void)v;
+	(void)max;
+	/* A success is a tunnel to who asked for one (RFC 8441), and this is none. */
+	if (ex->upgrade && !ex->is_tunnel && h->status < 300)
+		return -EBADMSG;
+	if (!ex->is_tunnel) {
+		codec_body(&ex->down.body, h, ex->back_codec->raw, false);
+		ex->down.body.keeps_trailers = true;
+		end = http1_body_is_done(&ex->down.body);
+	}
+	n = put_response(ex, f);
+	if (n < 0)
+		return n;
+	bytes = size_of(f, n);
+	r = h2_respond(mux_stream(c), f, (size_t)n, end);
+	if (r < 0)
+		return r;
+	ex->down.gave += bytes;
+	c->front.sent += bytes;
+	return 0;
+}
+
+/* Trailers as they were kept: complete lines. */
+static int put_trailers(struct slice lines, struct h2_field *f, int max)
+{
+	int n = 0;
+
+	while (lines.n) {
+		const uint8_t *end = memchr(lines.p, '\r', lines.n);
+		size_t line = end ? (size_t)(end - lines.p) : lines.n;
+		const uint8_t *colon = memchr(lines.p, ':', line);
+		struct slice value;
+
+		if (n == max)
+			return -EMSGSIZE;
+		if (never(colon == NULL))
+			return -EBADMSG;
+		value = slice_trim(slice_of(colon + 1, (size_t)(lines.p + line - colon - 1)));
+		f[n++] = (struct h2_field){ lines.p, value.p, (size_t)(colon - lines.p), value.n, 0 };
+		lines = slice_from(lines, min_of(line + 2, lines.n));
+	}
+	return n;
+}
+
+static int over(struct exchange *ex)
+{
+	struct h2_stream *st = mux_stream(ex->conn);
+	const struct chunk *t = ex->down.trailers;
+	struct h2_field f[HEAD_LINES_MAX];
+	int n;
+
+	if (t == NULL)
+		return st->s.ops->finish(&st->s);
+	n = put_trailers(slice_of(t->data, t->end), f, HEAD_LINES_MAX);
+	if (n < 0)
+		return n;
+	ex->bytes_out += size_of(f, n);
+	return h2_trailers(st, f, (size_t)n);
+}
+
+static int trailers(struct exchange *ex, struct flow *f)
+{
+	struct conn *c = ex->conn;
+	struct path *p = c->path;
+	const struct h2_block *b = h2_block(mux_stream(c));
+	struct head *h = &p->head;
+
+	if (b == NULL || b->kind != H2_TRAILERS)
+		return 0;
+	p->head_of = NULL;
+	if (!http2_trailers(b, h))
+		return -EPROTO;
+	for (uint32_t i = 0; i < h->n; i++)
+		if (!h->h[i].drop && flow_trailers_add(c, f, h->h[i].line) < 0)
+			return -ENOBUFS;
+	f->took += b->size;
+	return 0;
+}
+
+/* ---- answers of ours ---- */
+
+/* What the specification of gRPC makes of a status. */
+static const char *grpc_status(unsigned http)
+{
+	switch (http) {
+	case 400:
+		return "13";
+	case 401:
+		return "16";
+	case 403:
+		return "7";
+	case 404:
+		return "12";
+	case 429: case 502: case 503: case 504:
+		return "14";
+	default:
+		return "2";
+	}
+}
+
+static struct h2_field field(const char *name, struct slice value)
+{
+	return (struct h2_field){ (const uint8_t *)name, value.p, strlen(name), value.n, 0 };
+}
+
+/* Its text goes along as far as the caller's window lets it, so no length is told. */
+static int local(struct exchange *ex, const struct reason_row *row, bool keep)
+{
+	struct h2_stream *st = mux_stream(ex->conn);
+	struct slice words = slice_str(row->words);
+	struct slice date = path_date(ex->conn->path);
+	char digits[20], *status = u64_digits(row->http, digits);
+	struct h2_field f[6];
+	struct iovec v[] = { { (void *)(uintptr_t)words.p, words.n }, { (void *)(uintptr_t)"\n", 1 } };
+	bool end = ex->is_head || ex->is_grpc;
+	size_t n = 0;
+	ssize_t k;
+	int r;
+
+	(void)keep;
+	f[n++] = field(":status", ex->is_grpc ? SLICE("200")
+					      : slice_of(status, (size_t)(digits + sizeof digits - status)));
+	/* "Date: " and CRLF are HTTP/1's. */
+	f[n++] = field("date", slice_of(date.p + 6, date.n - 8));
+	f[n++] = field("content-type", ex->is_grpc ? SLICE("application/grpc") : SLICE("text/plain"));
+	f[n++] = field("x-nodeproxy-reason", slice_str(row->name));
+	if (ex->is_grpc) {
+		f[n++] = field("grpc-status", slice_str(grpc_status(row->http)));
+		f[n++] = field("grpc-message", words);
+	}
+	r = h2_respond(st, f, n, end);
+	if (r < 0)
+		return r;
+	ex->bytes_out += size_of(f, (int)n);
+	if (end)
+		return 0;
+	k = st->s.ops->write(&st->s, v, 2);
+	if (k > 0)
+		ex->bytes_out += (size_t)k;
+	return 0;
+}
+
+static void cut(struct exchange *ex)
+{
+	struct conn *c = ex->conn;
+	enum h2_code code = H2_CANCEL;
+
+	if (!stream_is_open(&c->front.s))
+		return;
+	if (!ex->sent_head && ex->answer == ANSWER_NONE)
+		code = H2_REFUSED_STREAM;	/* nothing was done with it: it may be sent again */
+	else if (reason_row((enum reason)ex->reason)->fault != FAULT_FRONT)
+		code = H2_INTERNAL_ERROR;
+	h2_reset(mux_stream(c), code);
+}
+
+const struct front_codec front_http2 = {
+	.major = 2, .keep = CONN_EV_GONE, .last = CONN_EV_GONE, .raw = true,
+	.interim = interim, .response = response, .trailers = trailers, .over = over, .local = local,
+	.cut = cut,
+};
