@@ -22,7 +22,7 @@ const char *plan_method(const struct plan *p)
 	return plan_methods[p->method];
 }
 
-static uint8_t body_byte(unsigned id, bool response, uint64_t i)
+uint8_t plan_byte(unsigned id, bool response, uint64_t i)
 {
 	return (uint8_t)(id * 37 + (response ? 11 : 0) + i * 7 + (i >> 8) * 13);
 }
@@ -75,7 +75,7 @@ static void buf_body(struct net *net, struct buffer *b, unsigned id, bool respon
 			buf_printf(b, net_chance(net, 2) ? "%x\r\n" : "%X\r\n", n);
 		}
 		for (uint32_t i = 0; i < n; i++) {
-			uint8_t c = body_byte(id, response, at + i);
+			uint8_t c = plan_byte(id, response, at + i);
 
 			buf_add(b, &c, 1);
 		}
@@ -155,7 +155,7 @@ static void check_bytes(struct message *m, const uint8_t *p, size_t n, unsigned 
 	size_t k = (size_t)min_of((uint64_t)(n - m->at), m->left);
 
 	for (size_t i = 0; i < k; i++)
-		must(p[m->at + i] == body_byte(id, response, m->body + i));
+		must(p[m->at + i] == plan_byte(id, response, m->body + i));
 	m->at += k;
 	m->body += k;
 	m->left -= k;
@@ -297,7 +297,7 @@ static void caller_done(struct caller *c, enum fate rest)
 {
 	if (c->done)
 		return;
-	for (unsigned i = c->answering; i < c->n; i++) {
+	for (unsigned i = c->h2_was ? 0 : c->answering; i < c->n; i++) {
 		struct plan *p = &c->sim->plan[c->first + i];
 
 		if (p->outcome == OUT_PENDING)
@@ -443,6 +443,14 @@ void caller_step(struct caller *c)
 		step_flow(c);
 		return;
 	}
+	if (c->h2) {
+		if (h2_side_step(c->h2)) {
+			h2_side_free(c->h2);
+			c->h2 = NULL;
+			caller_done(c, OUT_CUT);
+		}
+		return;
+	}
 	while (c->sending < c->n && c->sending - c->answering < c->depth && !c->body_waits &&
 	       !(c->sending && c->sim->plan[c->first + c->sending - 1].last))
 		write_request(c, c->first + c->sending++);
@@ -513,6 +521,7 @@ struct caller *caller_new_opaque(struct sim *s, struct link *l, uint64_t bytes)
 
 void caller_free(struct caller *c)
 {
+	h2_side_free(c->h2);
 	list_remove(&c->node);
 	c->sim->n_callers--;
 	free(c->in.p);

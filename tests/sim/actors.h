@@ -69,6 +69,8 @@ struct caller {
 	struct sim *sim;
 	struct link *link;
 	bool opaque;
+	struct h2_side *h2;		/* it speaks HTTP/2 */
+	bool h2_was;			/* or did: answers came in any order */
 	unsigned first, n, sending, answering;
 	unsigned depth;			/* requests at once */
 	bool body_waits;		/* for 100 */
@@ -104,9 +106,14 @@ struct endpoint {
 
 void plan_make(struct net *, struct plan *);
 const char *plan_method(const struct plan *);
+uint8_t plan_byte(unsigned id, bool response, uint64_t i);
 
 struct caller *caller_new(struct sim *, struct link *, unsigned first, unsigned n);
 struct caller *caller_new_opaque(struct sim *, struct link *, uint64_t bytes);
+/* The plans of the caller over HTTP/2 (h2_caller.c); a step: true when it is done. */
+struct h2_side *h2_side_new(struct caller *);
+bool h2_side_step(struct h2_side *);
+void h2_side_free(struct h2_side *);
 void caller_step(struct caller *);
 void caller_free(struct caller *);
 struct endpoint *endpoint_new(struct sim *, struct link *, bool opaque);

@@ -62,6 +62,7 @@ struct sim *sim_new(uint64_t seed)
 	never_aborts = true;
 	world = s;
 	s->seed = seed;
+	s->http2 = seed % 3 == 0;
 	s->world_ns = 1000 * NS_PER_S;
 	net_init(&s->net, seed, &s->world_ns);
 	s->net.dialled = dialled;
@@ -202,6 +203,17 @@ static struct link *call(struct sim *s, int gate)
 	return l;
 }
 
+/* By bits of the seed, so that lives without HTTP/2 are what they were. */
+static struct caller *begin(struct sim *s, struct caller *c)
+{
+	if (s->http2 && net_chance(&s->net, 2)) {
+		c->half_close = false;
+		c->h2 = h2_side_new(c);
+		c->h2_was = true;
+	}
+	return c;
+}
+
 struct caller *sim_caller(struct sim *s, int gate, unsigned n)
 {
 	struct link *l = call(s, gate);
@@ -211,7 +223,7 @@ struct caller *sim_caller(struct sim *s, int gate, unsigned n)
 		return NULL;
 	for (unsigned i = 0; i < n; i++)
 		plan_make(&s->net, &s->plan[s->plans++]);
-	return caller_new(s, l, first, n);
+	return begin(s, caller_new(s, l, first, n));
 }
 
 struct caller *sim_flow(struct sim *s, int gate, uint64_t bytes)
@@ -282,9 +294,13 @@ void sim_pass(struct sim *s)
 	}
 	if (net_chance(&s->net, s->fail_memory)) {
 		struct slab *which[] = { &p->chunks.small, &p->chunks.large, &p->exchanges, &p->conns,
-					 &p->blocks, &p->pool.backs, &p->pool.entries };
+					 &p->blocks, &p->pool.backs, &p->pool.entries, &p->h2.sessions,
+					 &p->h2.streams };
+		uint32_t n = countof(which) - (s->http2 ? 0 : 2);
 
-		which[net_rand(&s->net, countof(which))]->fail_after = 1 + net_rand(&s->net, 5);
+		if (s->http2 && net_chance(&s->net, 8))
+			p->h2.fail_after = 1 + net_rand(&s->net, 50);
+		which[net_rand(&s->net, n)]->fail_after = 1 + net_rand(&s->net, 5);
 	}
 	clock_tick();
 	net_collect(&s->net, event, p);
@@ -382,6 +398,7 @@ const char *sim_check(struct sim *s)
 	for (uint32_t i = 0; i < 64; i++)
 		held += s->board->endpoint[i].load != 0;
 	if (p->conns.live || p->exchanges.live || p->pool.backs.live || p->chunks.small.live ||
+	    p->h2.sessions.live || p->h2.streams.live || p->h2.bytes || p->streams ||
 	    p->chunks.large.live || p->blocks.live > 1 || p->memory.used || p->sched.runnable ||
 	    s->net.n_links || p->wheel.count || p->gate[0]->tenant->conns ||
 	    p->gate[1]->tenant->conns || p->gate[0]->tenant->requests ||

@@ -34,9 +34,11 @@ struct sim {
 	unsigned plans;
 	struct node callers, endpoints;
 	unsigned n_callers, flows, flows_ok;
+	unsigned h2_ok, h2_cut;		/* answers over HTTP/2, and what was reset instead */
 	uint64_t log_lines, log_by_reason[REASONS];
 
 	/* What may go wrong in this life; 0: never, else once in so many. */
+	bool http2;			/* some callers speak it */
 	bool hostile;
 	unsigned refuse, black_hole, break_off, stale, fail_memory;
 	unsigned starve;		/* tenants have little memory */

@@ -50,6 +50,9 @@ static void populate(struct sim *s, bool flows)
 	}
 }
 
+/* Of all kind lives. */
+static unsigned h2_ok;
+
 /* Nothing goes wrong in the world: everything must come out as planned, once. */
 START_TEST(in_a_kind_world_every_byte_arrives)
 {
@@ -76,6 +79,8 @@ START_TEST(in_a_kind_world_every_byte_arrives)
 			   p->seen);
 	}
 	sim_assert(s, n[OUT_LOCAL] == 0, "%u local answers", n[OUT_LOCAL]);
+	sim_assert(s, s->h2_cut == 0, "%u streams reset", s->h2_cut);
+	h2_ok += s->h2_ok;
 	sim_assert(s, s->flows == s->flows_ok, "flows %u of %u", s->flows_ok, s->flows);
 	left = sim_check(s);
 	sim_assert(s, left == NULL, "left: %s", left);
@@ -154,6 +159,12 @@ START_TEST(in_a_hostile_world_nothing_is_wrong_and_nothing_is_left)
 }
 END_TEST
 
+START_TEST(callers_of_http2_were_answered)
+{
+	ck_assert_uint_gt(h2_ok, 0);
+}
+END_TEST
+
 START_TEST(limits_were_reached)
 {
 	static const enum reason limits[] = {
@@ -224,6 +235,8 @@ int main(void)
 	suite_add_tcase(suite, t = tcase_create("kind"));
 	tcase_set_timeout(t, 0);
 	tcase_add_loop_test(t, in_a_kind_world_every_byte_arrives, 0, seeds);
+	if (seeds >= 100)
+		tcase_add_test(t, callers_of_http2_were_answered);
 	suite_add_tcase(suite, t = tcase_create("hostile"));
 	tcase_set_timeout(t, 0);
 	tcase_add_loop_test(t, in_a_hostile_world_nothing_is_wrong_and_nothing_is_left, 0, seeds);
