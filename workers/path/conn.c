@@ -92,6 +92,8 @@ static void enter_closed(struct conn *c, enum conn_state was, enum conn_event ev
 		board_add(&p->mine->reasons[c->reason], 1);
 		board_add(&c->tenant->board->reasons[c->reason], 1);
 	}
+	if (was == CONN_STREAM)		/* nobody has looked at it: it may be sent again */
+		h2_reset(mux_stream(c), H2_REFUSED_STREAM);
 	leg_close(&c->front, conn_purse(c), abort);
 	wheel_clear(&p->wheel, &c->deadline);
 	sched_forget(&p->sched, &c->unit);
@@ -115,7 +117,8 @@ static void bug(struct conn *c, enum conn_state was, enum conn_event ev)
 }
 
 /* The only function that assigns c->state.  Effects run after the assignment; none of them tells the
- * conn of another event, so this never re-enters itself. */
+ * conn of another event, so this never re-enters itself for one conn (a session that ends, ends its
+ * streams). */
 void conn_event(struct conn *c, enum conn_event ev)
 {
 	enum conn_state was = (enum conn_state)c->state;
@@ -580,7 +583,8 @@ void conn_refuse(struct gate *g, struct stream *s, enum reason why)
 	/* What stays unread turns the answer into a reset, so this first. */
 	ssize_t n = s->ops->read(s, p->scratch, PATH_SCRATCH);
 	struct slice said = slice_of(p->scratch, n > 0 ? (size_t)n : 0);
-	bool http = row->http && (must_be_http(g) || detect(said) == DETECT_HTTP1);
+	enum detected d = detect(said);
+	bool http = row->http && d != DETECT_H2 && (must_be_http(g) || d == DETECT_HTTP1);
 
 	board_add(&p->mine->c[WC_accept_refused], 1);
 	board_add(&p->mine->reasons[why], 1);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* A conn: one accepted socket, and its whole life as a table of states and events (conn.c).
+/* A conn: one accepted socket, or one request of a socket that speaks HTTP/2, and its whole life as a
+ * table of states and events (conn.c).
  *
  *   PROXY    waits for what the load balancer in front says about its caller
  *   DETECT   waits for the first bytes, to see what they are
