@@ -216,10 +216,13 @@ static void end_streams(struct conn *c)
 
 void mux_fini(struct conn *c)
 {
+	bool said = h2_state(c->h2) == H2_LAST && h2_is_idle(c->h2);
+
 	if (h2_state(c->h2) < H2_DYING) {
 		h2_end(c->h2, H2_NO_ERROR);
 		/* As much of it as the socket takes now. */
-		(void)h2_write(c->h2);
+		if (!said)
+			(void)h2_write(c->h2);
 	}
 	end_streams(c);
 	h2_free(&c->h2);
