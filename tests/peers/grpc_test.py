@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the nodeproxy authors
+"""Real gRPC through nodeproxy: clients and servers of Python and Go, each with each, for unary calls, streams
+both ways, statuses and trailers, deadlines, cancellation and messages of 4 MiB."""
+import os
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.environ.get("top_srcdir", "."), "tests/lib"))
+import np  # noqa: E402
+
+np.only_in_tiers("process")
+np.need_root()
+HERE = os.path.join(np.SOURCE, "tests/peers")
+PYTHON = "/usr/bin/python3"         # that of the distribution, which has its grpcio
+
+
+def peers(tmp):
+    """{language: command}; what is not installed is said and left out."""
+    out = {}
+    if subprocess.run([PYTHON, "-c", "import grpc"], capture_output=True).returncode == 0:
+        out["python"] = [PYTHON, os.path.join(HERE, "grpc_peer.py")]
+    else:
+        print("not tried: Python, python3-grpcio is not installed")
+    go = os.path.join(tmp, "grpc_peer")
+    env = dict(os.environ, GO111MODULE="off", GOPATH="/usr/share/gocode", GOFLAGS="", GOCACHE=os.path.join(tmp, "cache"),
+               GOTOOLCHAIN="local")
+    command = "/usr/lib/go/bin/go"
+    if os.path.exists(command) and os.path.isdir("/usr/share/gocode/src/google.golang.org/grpc"):
+        r = subprocess.run([command, "build", "-o", go, os.path.join(HERE, "grpc_peer.go")], env=env, capture_output=True)
+        assert r.returncode == 0, r.stderr.decode()[-2000:]
+        out["go"] = [go]
+    else:
+        print("not tried: Go, golang-go and golang-google-grpc-dev are not installed")
+    return out
+
+
+def main():
+    with np.Host(workers=2) as host:
+        known = peers(host.dir)
+        if not known:
+            np.skip("neither Python's nor Go's gRPC is here")
+        servers, ports = [], {}
+        host.listeners = []
+        for lang, command in known.items():
+            port, ports[lang] = np.free_port(), np.free_port()
+            servers.append(subprocess.Popen(command + ["serve", str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                            text=True))
+            assert servers[-1].stdout.readline() == "ready\n"
+            host.service(f"shop/{lang}", 50051, [port], app="kubernetes.io/h2c")
+            host.listeners.append(dict(name=lang, bind=f"127.0.0.1:{ports[lang]}", namespace="shop", route="service",
+                                       service=f"shop/{lang}:50051"))
+        try:
+            host.start()
+            np.until("both to be ready", lambda: host.status()["ready"])
+            bad = False
+            for client, command in known.items():
+                for server in known:
+                    r = subprocess.run(command + ["call", str(ports[server])], capture_output=True, text=True, timeout=300)
+                    bad |= r.returncode != 0 or "FAILED" in r.stdout or not r.stdout
+                    print("".join(f"{client} -> {server}: {line}\n" for line in (r.stdout + r.stderr[-1000:]).splitlines()), end="",
+                          flush=True)
+            assert not bad
+            assert all(w["restarts"] == 0 for w in host.status()["workers"])
+        finally:
+            for s in servers:
+                s.stdin.close()
+                s.wait(20)
+
+
+main()
