@@ -48,11 +48,8 @@ static void blind_moved(struct flow *f, uint64_t n)
  * in a step is kept or sent in the same, so nobody else can take that room meanwhile. */
 static size_t room_to_read(const struct budget *b)
 {
-	size_t free = SIZE_MAX;
+	size_t free = budget_room(b);
 
-	for (; b; b = b->parent)
-		if (b->limit)
-			free = min_of(free, b->limit - min_of(b->used, b->limit));
 	if (likely(free >= 2 * CHUNK_LARGE_BYTES))
 		return PATH_SCRATCH;
 	return free >= 4 * CHUNK_SMALL_BYTES ? CHUNK_SMALL_ROOM : 0;

@@ -31,6 +31,9 @@ struct back_key {
 };
 
 struct pool_entry;
+struct bundle;
+struct h2_stream;
+struct trunks;
 
 struct back {
 	uint32_t magic;
@@ -41,6 +44,14 @@ struct back {
 	struct pool_entry *idle_at;	/* while idle */
 	struct node node;		/* of its entry while idle, of the dead when closed */
 	struct wheel_entry deadline;	/* of idleness */
+	/* Of one that has a place on a trunk instead of a socket (trunk.h). */
+	struct trunks *on;		/* NULL: it has a socket */
+	struct bundle *waits_at;	/* in whose line, by node */
+	struct slot_ref trunk;		/* SLOT_NONE: no place */
+	struct h2_stream *stream;	/* once it was begun there; then leg.s leads to it */
+	bool had_stream;		/* one was begun there, ever */
+	int trunk_error;		/* why it waited in vain, -errno */
+	uint8_t broke;			/* enum reason: why its stream broke; NONE: it did not */
 	uint8_t text_len;
 	char text[ADDR_TEXT];		/* the address, for the log */
 };

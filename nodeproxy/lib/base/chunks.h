@@ -30,6 +30,16 @@ struct budget {
 
 must_use int budget_charge(struct budget *, size_t bytes);	/* 0 or -ENOBUFS */
 void budget_return(struct budget *, size_t bytes);
+/* How much could be charged now. */
+static inline size_t budget_room(const struct budget *b)
+{
+	size_t room = SIZE_MAX;
+
+	for (; b; b = b->parent)
+		if (b->limit)
+			room = min_of(room, b->limit - min_of(b->used, b->limit));
+	return room;
+}
 
 struct chunk {
 	struct node node;

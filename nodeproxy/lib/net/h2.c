@@ -625,6 +625,11 @@ bool h2_wants_write(const struct h2 *h)
 	       (h->state == H2_LEAVING && h->drained.ns == 0);
 }
 
+bool h2_is_greeted(const struct h2 *h)
+{
+	return h->is_greeted;
+}
+
 bool h2_is_idle(const struct h2 *h)
 {
 	return list_is_empty(&h->streams);

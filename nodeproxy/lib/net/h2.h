@@ -145,6 +145,7 @@ void h2_windows(struct h2 *, uint32_t bytes);
 enum h2_state h2_state(const struct h2 *);
 enum h2_offence h2_offence(const struct h2 *);	/* why it is dying or dead */
 bool h2_wants_write(const struct h2 *);
+bool h2_is_greeted(const struct h2 *);	/* its first SETTINGS came: what it takes is known */
 bool h2_is_idle(const struct h2 *);		/* no stream is open or held */
 /* The same, and nothing is under way that h2_tick() would look at but the silence of the peer. */
 bool h2_is_quiet(const struct h2 *);

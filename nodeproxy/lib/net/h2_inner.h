@@ -26,6 +26,7 @@ struct h2 {
 	uint8_t suspect;		/* enum h2_offence that would explain nghttp2's verdict */
 	bool server;
 	bool peer_leaves;
+	bool is_greeted;		/* SETTINGS of the peer were understood */
 	bool is_asked;			/* whether it lives: no answer yet */
 	struct h2_stock *stock;
 	const struct h2_limits *lim;

@@ -179,6 +179,7 @@ static int understood(nghttp2_session *ng, const nghttp2_frame *f, void *user)
 						 clock_now());
 		break;
 	case NGHTTP2_SETTINGS:
+		h->is_greeted |= !(f->hd.flags & NGHTTP2_FLAG_ACK);
 		h2_wants_room(h);
 		break;
 	case NGHTTP2_PING:
