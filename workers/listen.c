@@ -231,7 +231,7 @@ void listeners_close(struct listeners *ls)
 
 void listeners_event(struct listeners *ls, uint64_t token)
 {
-	uint32_t i = (uint32_t)(token >> 32) & 0x3fffffff;
+	uint32_t i = token_ref(token).slot;
 
 	if (i < LISTENERS_MAX && fd_is_open(ls->at[i].fd))
 		sched_wake(&ls->path->sched, &ls->at[i].unit);

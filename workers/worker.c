@@ -33,8 +33,8 @@
 #define VIEW_SLICE_US	200
 /* So long callers have the worker to themselves after such a slice, or after a piece of trimming. */
 #define CHORE_REST_NS	(3 * NS_PER_MS)
-#define TOKEN_LOOP	((uint64_t)(TOKEN_LISTENER + 1) << 62)
-static_must(TOKEN_LISTENER + 1 < 4);
+#define TOKEN_LOOP	((uint64_t)(TOKEN_LISTENER + 1) << TOKEN_SHIFT)
+static_must(TOKEN_LISTENER + 1 < 8);
 /* A full stop.  Handshakes that were under way have LAST_CALL_MS to arrive.  A caller that says
  * nothing for IDLE_GRACE_MS is let go, so that idle connections do not hold up a stop until its
  * deadline; in a replacement they stay until then, there is no hurry. */

@@ -154,10 +154,14 @@ void exchange_release_back(struct exchange *ex, bool reusable, bool abort)
 				 LIMIT_REQUESTS);
 		reusable &= !path_limit_is_full(p, b);
 	}
-	if (reusable && !p->draining && !pressure_keeps_nothing(p, ex->tenant) &&
-	    path_fds_free(p) >= 2 * p->fds.reserve &&
-	    is_quiet(p, &b->leg) &&
-	    pool_put(&p->pool, b)) {
+	if (b->on) {
+		/* A stream that ends here shall not look whole to an endpoint that has not got all. */
+		leg_close(&b->leg, conn_purse(ex->conn), abort || !ex->up.done);
+		trunk_give(&p->trunks, b);
+		list_add_tail(&p->dead_backs, &b->node);
+		return;
+	}
+	if (reusable && path_keeps_idle(p, ex->tenant) && is_quiet(p, &b->leg) && pool_put(&p->pool, b)) {
 		path_deadline(p, &b->deadline, p->knobs->pooled_ms);
 		return;
 	}

@@ -213,6 +213,7 @@ void path_use(struct path *p, const struct knobs *now, struct ring *access_ring)
 					   .uri_bytes = (uint32_t)now->uri_bytes };
 	mux_limits(&p->h2_limits, now);
 	p->pool.keep = (uint32_t)now->pooled;
+	path_trunks_use(p, now);
 	pipes_limit(&p->pipes, (unsigned)now->pipes);
 	sched_turns(&p->sched, now->turn_us, now->turn_bytes);
 	tenants_defaults(&p->tenants, (uint64_t)now->tenant_memory, (uint32_t)now->tenant_conns,

@@ -49,11 +49,14 @@ static int init_memory(struct path *p, const struct knobs *k)
 	    (r = slab_init(&p->exchanges, "exchange", sizeof(struct exchange), conns)) < 0 ||
 	    (r = slab_init(&p->blocks, "arena_block", sizeof(struct arena_block), 64)) < 0 ||
 	    /* A stream goes on without its conn until what was written to it is out. */
-	    (r = h2_stock_init(&p->h2, &p->chunks, conns, 2 * conns)) < 0 ||
+	    (r = h2_stock_init(&p->h2, &p->chunks, conns + PATH_TRUNKS,
+				2 * conns + BOARD_CLAIMS)) < 0 ||
 	    (r = pool_init(&p->pool, BOARD_CLAIMS, (uint32_t)k->pooled)) < 0)
 		return r;
 	p->exchanges.raw = p->blocks.raw = true;
 	p->conns.packs = p->pool.backs.packs = true;
+	if ((r = path_trunks_init(p)) < 0)
+		return r;
 	/* 64 KiB of head written anew is 17 blocks; twice that. */
 	arena_init(&p->arena, &p->blocks, 34);
 	return 0;
@@ -82,6 +85,8 @@ int path_init(struct path *p, const struct knobs *k, struct board *b, unsigned w
 	list_init(&p->dead_exchanges);
 	list_init(&p->starved);
 	list_init(&p->spent);
+	list_init(&p->trunks.dead);
+	list_init(&p->trunks.starved);
 	sched_unit_init(&p->closer, NULL, closer_step);
 	clock_tick();
 	wheel_init(&p->wheel, clock_now());
@@ -232,9 +237,7 @@ uint32_t path_give_back(struct path *p, const struct tenant *of, uint32_t n)
 {
 	uint32_t closed = 0;
 
-	if (p->pool.idle == 0)
-		return 0;
-	for (uint32_t i = 0; i < GIVE_BACK_LOOKS && closed < n; i++) {
+	for (uint32_t i = 0; p->pool.idle && i < GIVE_BACK_LOOKS && closed < n; i++) {
 		struct back *b = sweep(p);
 
 		if (b && b->idle_at && (of == NULL || (b->key.tenant == of->slot &&
@@ -243,8 +246,14 @@ uint32_t path_give_back(struct path *p, const struct tenant *of, uint32_t n)
 			closed++;
 		}
 	}
+	closed += trunks_give_back(&p->trunks, of, n - closed);
 	board_add(&p->mine->c[WC_given_back], closed);
 	return closed;
+}
+
+bool path_keeps_idle(struct path *p, struct tenant *t)
+{
+	return !p->draining && !pressure_keeps_nothing(p, t) && path_fds_free(p) >= 2 * p->fds.reserve;
 }
 
 static void close_pool(struct path *p, void (*close)(struct path *, struct back *))
@@ -266,6 +275,8 @@ void path_fini(struct path *p)
 		close_pool(p, close_back);
 		close_spent_now(p);
 	}
+	if (p->trunks.trunks.mem)
+		trunks_close(&p->trunks);
 	path_reap(p);
 	if (p->gates.mem)
 		path_gates_fini(p);
@@ -274,6 +285,7 @@ void path_fini(struct path *p)
 		view_unref(p->view);
 	p->view = NULL;
 	arena_fini(&p->arena);
+	trunks_fini(&p->trunks);
 	pool_fini(&p->pool);
 	h2_stock_fini(&p->h2);
 	slab_fini(&p->blocks);
@@ -295,16 +307,19 @@ void path_spell_date(struct path *p)
 
 bool path_event(struct path *p, uint64_t token, unsigned bits)
 {
-	struct slot_ref ref = { (uint32_t)(token >> 32) & 0x3fffffff, (uint32_t)token };
+	struct slot_ref ref = token_ref(token);
 	struct conn *c;
 	struct leg *l;
 
-	if (token >> 62 == TOKEN_CONN) {
+	if (token >> TOKEN_SHIFT == TOKEN_CONN) {
 		c = slab_at(&p->conns, ref);
 		if (c == NULL || c->state == CONN_CLOSED)
 			return true;
 		l = &c->front;
-	} else if (token >> 62 == TOKEN_BACK) {
+	} else if (token >> TOKEN_SHIFT == TOKEN_TRUNK) {
+		trunk_ready(&p->trunks, ref, bits);
+		return true;
+	} else if (token >> TOKEN_SHIFT == TOKEN_BACK) {
 		struct back *b = slab_at(&p->pool.backs, ref);
 
 		if (b == NULL || !stream_is_open(&b->leg.s))
@@ -331,12 +346,14 @@ static void on_deadline(struct wheel_entry *e, void *arg)
 {
 	struct path *p = arg;
 
-	/* Deadlines of conns lie inside the slab of conns; all others are of backs. */
+	/* Deadlines of conns lie inside the slab of conns, of trunks in theirs; all others are of backs. */
 	if ((uint8_t *)e >= p->conns.mem && (uint8_t *)e < p->conns.mem + p->conns.map_bytes) {
 		struct conn *c = container_of(e, struct conn, deadline);
 
 		c->expired = true;
 		conn_wake(c);
+	} else if (trunks_have_entry(&p->trunks, e)) {
+		trunk_expired(e);
 	} else {
 		close_back_later(p, container_of(e, struct back, deadline));
 	}
@@ -354,7 +371,7 @@ void path_deadlines(struct path *p)
 bool path_has_dead(const struct path *p)
 {
 	return !list_is_empty(&p->dead_conns) || !list_is_empty(&p->dead_backs) ||
-	       !list_is_empty(&p->dead_exchanges);
+	       !list_is_empty(&p->dead_exchanges) || trunks_have_dead(&p->trunks);
 }
 
 void path_reap(struct path *p)
@@ -365,17 +382,21 @@ void path_reap(struct path *p)
 
 	while ((ex = list_pop(&p->dead_exchanges, struct exchange, node)))
 		exchange_free(p, ex);
-	while ((b = list_pop(&p->dead_backs, struct back, node)))
+	while ((b = list_pop(&p->dead_backs, struct back, node))) {
+		p->fds.none -= b->on != NULL;
 		back_free(&p->pool, &b);
+	}
+	trunks_reap(&p->trunks);
 	while ((c = list_pop(&p->dead_conns, struct conn, node)))
 		conn_free(c);
 	p->fds.gone = 0;
-	if (list_is_empty(&p->starved) || clock_now().ns - p->starved_at.ns < STARVED_NS)
+	if ((list_is_empty(&p->starved) && list_is_empty(&p->trunks.starved)) || clock_now().ns - p->starved_at.ns < STARVED_NS)
 		return;
 	/* They look for themselves whether there is memory now. */
 	p->starved_at = clock_now();
 	for (int i = 0; i < STARVED_MOST && (c = list_pop(&p->starved, struct conn, node)); i++)
 		conn_wake(c);
+	trunks_feed(&p->trunks);
 }
 
 void path_adopt(struct path *p, const struct view *v)
@@ -407,6 +428,7 @@ void path_drain(struct path *p)
 	p->draining = true;
 	path_wake_sessions(p);
 	close_pool(p, close_back_later);
+	trunks_drain(&p->trunks);
 }
 
 void path_drain_deadline(struct path *p)
@@ -435,10 +457,12 @@ void path_gauges(struct path *p)
 	give_back_full(p);
 
 	board_set(&c[WC_conns_gauge], p->conns.live - p->streams);
-	board_set(&c[WC_sessions_gauge], p->h2.sessions.live);
+	board_set(&c[WC_sessions_gauge], p->h2.sessions.live - p->trunks.sessions);
 	board_set(&c[WC_streams_gauge], p->streams);
 	board_set(&c[WC_backs_gauge], p->pool.backs.live);
 	board_set(&c[WC_pooled_gauge], p->pool.idle);
+	board_set(&c[WC_trunks_gauge], p->trunks.open);
+	board_set(&c[WC_trunk_streams_gauge], p->trunks.taken);
 	board_set(&c[WC_pipes_gauge], p->pipes.open - p->pipes.n_spare);
 	board_set(&c[WC_fds_gauge], path_fds_used(p));
 	board_set(&c[WC_fds_limit_gauge], p->fds.limit);

@@ -22,10 +22,13 @@
 #include "workers/pool/balance.h"
 #include "workers/pool/pipes.h"
 #include "workers/pool/pool.h"
+#include "workers/pool/trunk.h"
 #include "workers/sched/sched.h"
 
 #define PATH_SCRATCH 65536u
-#define PATH_SLABS   9	/* of a path, that bursts fill */
+/* HTTP/2 connections to endpoints of a worker; each may carry TRUNK_STREAMS requests. */
+#define PATH_TRUNKS  8192u
+#define PATH_SLABS   11	/* of a path, that bursts fill */
 
 struct conn;
 struct exchange;
@@ -60,6 +63,7 @@ struct fds {
 	uint32_t fixed;			/* open since the start: channel, epoll sets, shared memory */
 	uint32_t listeners;
 	uint32_t gone;			/* closed, while their conn or back waits for the reaper */
+	uint32_t none;			/* backs that have a stream of a trunk and no descriptor */
 };
 
 struct path {
@@ -80,6 +84,7 @@ struct path {
 	struct h2_stock h2;
 	struct h2_limits h2_limits;	/* of sessions of callers */
 	struct pool pool;
+	struct trunks trunks;
 	struct balance balance;
 	struct pipes pipes;
 	struct accesslog log;
@@ -125,11 +130,17 @@ must_use int path_init(struct path *, const struct knobs *, struct board *, unsi
 		       struct ring *access_ring);
 void path_fini(struct path *);
 
-/* Tokens of the poll set. */
-enum token_kind { TOKEN_CONN, TOKEN_BACK, TOKEN_LISTENER };
+/* Tokens of the poll set: three bits of kind, 29 of slot, 32 of generation. */
+#define TOKEN_SHIFT 61
+enum token_kind { TOKEN_CONN, TOKEN_BACK, TOKEN_TRUNK, TOKEN_LISTENER };
 static inline uint64_t path_token(enum token_kind k, struct slot_ref r)
 {
-	return (uint64_t)k << 62 | (uint64_t)r.slot << 32 | r.gen;
+	return (uint64_t)k << TOKEN_SHIFT | (uint64_t)r.slot << 32 | r.gen;
+}
+static inline struct slot_ref token_ref(uint64_t token)
+{
+	return (struct slot_ref){ (uint32_t)(token >> 32) & ((1u << (TOKEN_SHIFT - 32)) - 1),
+				  (uint32_t)token };
 }
 /* Sets ready bits and wakes whom they concern; false: a token of another kind (the caller's). */
 bool path_event(struct path *, uint64_t token, unsigned bits);
@@ -173,7 +184,7 @@ static inline uint32_t path_live(const struct path *p)
 static inline uint32_t path_fds_used(const struct path *p)
 {
 	return p->fds.fixed + p->fds.listeners + 2 * p->pipes.open + p->conns.live -
-	       p->streams + p->pool.backs.live - p->fds.gone;
+	       p->streams + p->pool.backs.live - p->fds.none + p->trunks.open - p->fds.gone;
 }
 static inline uint32_t path_fds_free(const struct path *p)
 {
@@ -199,6 +210,10 @@ static inline void path_limit_give(struct path *p, struct back *b)
 		board_limit_give(p->board, p->worker, slab_ref(&p->pool.backs, b).slot,
 				 LIMIT_CONNECTIONS);
 }
+/* An idle connection of this tenant to an endpoint is worth its descriptor and memory. */
+bool path_keeps_idle(struct path *, struct tenant *);
+must_use int path_trunks_init(struct path *);
+void path_trunks_use(struct path *, const struct knobs *);
 /* Callers without a request under way leave now (FIN, reason DRAINED): a full stop. */
 void path_close_idle(struct path *);
 /* Gauges that are cheaper to copy now and then than to keep. */

@@ -66,6 +66,8 @@ static void enter_hello(struct trunk *t)
 	t->h = h2_new(ts->stock, false, &ts->limits, &t->s, &t->tenant->memory);
 	if (t->h == NULL)
 		t->error = -ENOMEM;	/* the step sees to it */
+	else
+		ts->sessions++;
 }
 
 static void enter_open(struct trunk *t)
@@ -176,6 +178,7 @@ static void enter_closed(struct trunk *t, bool was_coming)
 		if (t->ready & READY_OUT)
 			(void)h2_write(t->h);	/* last words, if there is room for them */
 		h2_free(&t->h);
+		ts->sessions--;
 	}
 	if (stream_is_open(&t->s)) {
 		stream_close(&t->s, false);

@@ -114,6 +114,7 @@ struct trunks {
 	struct node *bucket;
 	uint32_t buckets;		/* a power of two */
 	uint32_t open;			/* with a descriptor */
+	uint32_t sessions;		/* of them: with one */
 	uint32_t taken;			/* places, on all of them */
 	uint32_t sweep;			/* where trunks_give_back() goes on */
 	struct node dead, starved;

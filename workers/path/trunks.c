@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* Trunks of the path: what they need from it, and what the settings say of them. */
+#include <errno.h>
+
+#include "workers/path/exchange.h"
+#include "workers/path/pressure.h"
+
+/* An endpoint has so long to answer a PING: it may be busy, and whoever waits for it has deadlines of
+ * their own. */
+#define PING_WAIT_MS 10000
+
+static void wake(struct back *b)
+{
+	if (b->user)
+		conn_wake(b->user);
+}
+
+static struct path *path_of(struct trunks *ts)
+{
+	return container_of(ts, struct path, trunks);
+}
+
+static void deadline(struct trunks *ts, struct wheel_entry *e, int64_t ms)
+{
+	path_deadline(path_of(ts), e, ms);
+}
+
+static bool keeps(struct trunks *ts, struct tenant *t)
+{
+	return path_of(ts)->pool.keep && path_keeps_idle(path_of(ts), t);
+}
+
+static const struct trunk_calls calls = { .wake = wake, .deadline = deadline, .keeps = keeps };
+
+void path_trunks_use(struct path *p, const struct knobs *k)
+{
+	struct h2_limits *lim = &p->trunks.limits;
+
+	lim->head_bytes = (uint32_t)k->head_bytes;
+	lim->head_lines = (uint32_t)k->headers;
+	lim->ping_idle_ms = (uint32_t)k->trunk_ping_ms;
+	/* Exchanges have this deadline themselves; here it is for what none of them waits for. */
+	lim->stall_ms = (uint32_t)k->stall_ms;
+	p->trunks.times = (struct trunk_times){ .connect_ms = k->connect_ms, .idle_ms = k->pooled_ms,
+						.age_ms = k->trunk_age_ms };
+}
+
+/* at start */
+int path_trunks_init(struct path *p)
+{
+	p->h2.sessions.packs = p->h2.streams.packs = true;
+	p->trunks = (struct trunks){
+		.limits = h2_limits_default,
+		.stock = &p->h2, .pool = &p->pool, .sched = &p->sched, .wheel = &p->wheel, .poll = &p->poll,
+		.calls = &calls, .c = p->mine->c, .token = path_token(TOKEN_TRUNK, SLOT_NONE),
+		.scratch = p->scratch, .scratch_room = PATH_SCRATCH,
+	};
+	p->trunks.limits.ping_wait_ms = PING_WAIT_MS;
+	path_trunks_use(p, p->knobs);
+	return trunks_init(&p->trunks, PATH_TRUNKS);
+}
