@@ -338,11 +338,14 @@ void rig_must_be_empty(struct rig *r)
 {
 	int64_t began = clock_tick().ns;
 
-	while (r->path.conns.live || r->path.pool.backs.live || r->path.exchanges.live) {
-		ck_assert_msg(!too_late(began), "left: %u conns, %u backs, %u exchanges",
-			      r->path.conns.live, r->path.pool.backs.live, r->path.exchanges.live);
+	while (r->path.conns.live || r->path.pool.backs.live || r->path.exchanges.live ||
+	       r->path.trunks.trunks.live) {
+		ck_assert_msg(!too_late(began), "left: %u conns, %u backs, %u exchanges, %u trunks",
+			      r->path.conns.live, r->path.pool.backs.live, r->path.exchanges.live,
+			      r->path.trunks.trunks.live);
 		pass(r);
 	}
+	ck_assert_uint_eq(r->path.h2.sessions.live + r->path.h2.streams.live, 0);
 	ck_assert_uint_eq(r->path.memory.used, 0);
 	ck_assert_uint_eq(r->path.chunks.small.live + r->path.chunks.large.live, 0);
 	ck_assert_uint_eq(r->path.pipes.open, r->path.pipes.n_spare);

@@ -57,6 +57,8 @@ int http2_put_request(const struct head *, const struct http2_out *, struct aren
 int http2_put_response(const struct head *, const struct http2_out *, struct arena *, struct h2_field *,
 		       int max);
 int http2_put_trailers(const struct head *, struct h2_field *, int max);
+/* The same of complete lines of HTTP/1. */
+int http2_put_lines(struct slice lines, struct h2_field *, int max);
 /* A request that asks for an upgrade can be sent only to who takes CONNECT with :protocol, and only
  * one protocol at a time. */
 bool http2_can_put_request(const struct head *, bool peer_takes_connect);

@@ -187,3 +187,11 @@ int http2_put_trailers(const struct head *m, struct h2_field *f, int max)
 	put_lines(&o, m, false);
 	return o.full ? -1 : o.n;
 }
+
+int http2_put_lines(struct slice lines, struct h2_field *f, int max)
+{
+	struct put o = { .f = f, .max = max };
+
+	put_extra(&o, lines);
+	return o.full ? -1 : o.n;
+}

@@ -90,6 +90,17 @@ static int spell(struct exchange *ex, struct iovec *v, int max)
 	return http1_put_request(&p->head, &out, &p->arena, v, max);
 }
 
+static int keep(struct exchange *ex, const struct iovec *v, int n)
+{
+	struct path *p = ex->conn->path;
+
+	for (int i = 0; i < n; i++)
+		if (chunkq_add(&ex->replay, &p->chunks, &ex->tenant->memory,
+			       slice_of(v[i].iov_base, v[i].iov_len)) < 0)
+			return -ENOBUFS;
+	return 0;
+}
+
 static enum heard hear(struct exchange *ex, struct behind *behind, enum reason *why)
 {
 	struct conn *c = ex->conn;
@@ -129,4 +140,4 @@ static enum heard hear(struct exchange *ex, struct behind *behind, enum reason *
 	}
 }
 
-const struct back_codec back_http1 = { .major = 1, .spell = spell, .hear = hear };
+const struct back_codec back_http1 = { .major = 1, .spell = spell, .keep = keep, .hear = hear };

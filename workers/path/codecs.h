@@ -56,10 +56,14 @@ struct back_codec {
 	uint8_t major;			/* of the protocol's version */
 	bool carries_grpc;
 	bool raw;			/* bodies of responses end with their stream */
+	bool trunks;			/* its backs have places on trunks, not connections of their own */
 	/* The request head, spelled so that it can be kept for later and sent again: iovecs in the
 	 * arena and where the head lies, -1: too large.  Once per exchange. */
 	int (*spell)(struct exchange *, struct iovec *, int max);
-	/* Sends what was spelled; NULL: the flow writes it in front of the body.  0 or -errno. */
+	/* Keeps in ex->replay what was spelled just now.  0 or -ENOBUFS. */
+	int (*keep)(struct exchange *, const struct iovec *, int n);
+	/* Sends what was spelled just now, or the iovecs of what was kept; NULL: the flow writes it in
+	 * front of the body.  0 or -errno, then nothing was sent. */
 	int (*send)(struct exchange *, const struct iovec *, int n);
 	int (*trailers)(struct exchange *, struct flow *);	/* as the front's */
 	/* The body is whole: its end goes out, with ex->up.trailers; NULL: its framing has said so.
@@ -69,7 +73,7 @@ struct back_codec {
 };
 
 extern const struct front_codec front_http1, front_http2;
-extern const struct back_codec back_http1;
+extern const struct back_codec back_http1, back_http2;
 
 /* A body as it will be read: raw, where its sender's stream ends it. */
 static inline void codec_body(struct http1_body *b, const struct head *h, bool raw, bool encode)

@@ -249,10 +249,10 @@ static void begin(struct conn *c)
 		conn_event(c, CONN_EV_HTTP);
 		break;
 	case APP_TCP:
-	case APP_H2:		/* passed through whole */
 		if (start_opaque(c))
 			conn_wake(c);
 		break;
+	case APP_H2:		/* the endpoints speak HTTP/2; callers may speak either */
 	case APP_AUTO:
 		conn_deadline_ms(c, c->path->knobs->detect_ms);
 		break;

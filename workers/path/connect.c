@@ -3,6 +3,9 @@
 
 /* connect: a stream to that endpoint, from the pool when the codec can share one, else a new one.
  *
+ * To an endpoint that speaks HTTP/2 it is a place on a trunk (pool/trunk.h), for which it may have to
+ * wait in line; what follows holds for that wait too.
+ *
  * While a connect is under way the request head waits in ex->replay, because the buffer it was
  * parsed in belongs to everybody.  A connect that fails has sent nothing: another endpoint is tried,
  * limits.connect_attempts in all and as long as the Service's retry budget lasts. */
@@ -12,6 +15,9 @@
 
 #include "workers/obs/endpoint.h"
 #include "workers/pool/retry.h"
+
+/* Dialled in one step for those who wait. */
+#define TRUNKS_AT_ONCE 8
 
 static enum reason reason_of(int error)
 {
@@ -25,6 +31,8 @@ static enum reason reason_of(int error)
 		return REASON_BACK_UNREACHABLE;
 	case -ETIMEDOUT:
 		return REASON_BACK_CONNECT_TIMEOUT;
+	case -EPROTO:
+		return REASON_BACK_BAD_H2;
 	default:
 		return REASON_BACK_REFUSED;
 	}
@@ -36,17 +44,34 @@ static bool is_ours(enum reason why)
 	return why == REASON_NO_DESCRIPTORS || why == REASON_NO_MEMORY;
 }
 
-static enum step failed(struct exchange *ex, enum reason why)
+/* The view that the port came from is let go of once an endpoint has the request. */
+static bool find_port_again(struct exchange *ex)
+{
+	struct path *p = ex->conn->path;
+	struct vservice s;
+	struct slot_gen slot;
+
+	if (ex->view)
+		return true;
+	if (!view_service(p->view, ex->again.id, &s))
+		return false;
+	slot = vservice_slot(&s);
+	if (slot.slot != ex->again.slot.slot || slot.gen != ex->again.slot.gen ||
+	    !vservice_port(&s, ex->again.port, &ex->target))
+		return false;
+	view_ref(p->view);
+	ex->view = p->view;
+	return true;
+}
+
+enum step exchange_try_another(struct exchange *ex, enum reason why)
 {
 	struct path *p = ex->conn->path;
 
-	if (!is_ours(why)) {
-		__atomic_fetch_add(&exchange_endpoint(ex)->connect_failures, 1, __ATOMIC_RELAXED);
-		exchange_back_failed(ex);
-	}
 	exchange_release_back(ex, false, false);
-	if (is_ours(why) || ex->view == NULL || ex->attempts >= p->knobs->connect_attempts ||
-	    ex->tried.n == BALANCE_TRIED)
+	ex->sent_head = false;
+	if (is_ours(why) || ex->attempts >= p->knobs->connect_attempts ||
+	    ex->tried.n == BALANCE_TRIED || !find_port_again(ex))
 		return end(ex, why);
 	if (!retry_take(p->board, ex->service.slot, ex->service.gen, clock_now())) {
 		exchange_event(ex, WC_retries_refused, SC_retries_refused);
@@ -59,11 +84,23 @@ static enum step failed(struct exchange *ex, enum reason why)
 	return NEXT;
 }
 
+static enum step failed(struct exchange *ex, enum reason why)
+{
+	if (!is_ours(why)) {
+		__atomic_fetch_add(&exchange_endpoint(ex)->connect_failures, 1, __ATOMIC_RELAXED);
+		exchange_back_failed(ex);
+	}
+	return exchange_try_another(ex, why);
+}
+
 static enum step connected(struct exchange *ex)
 {
 	ex->connected = clock_now();
 	ex->sent_before = ex->back->leg.sent;
 	ex->back->leg.want = 0;
+	ex->again.id = ex->target.service.id;
+	ex->again.slot = vservice_slot(&ex->target.service);
+	ex->again.port = ex->target.port;
 	exchange_release_view(ex);
 	return NEXT;
 }
@@ -100,7 +137,8 @@ static enum reason over_limit(struct exchange *ex)
 
 	if (likely(ex->policy.limit.slot == 0))
 		return REASON_NONE;
-	if (take_limit(ex, LIMIT_CONNECTIONS, ex->policy.connections)) {
+	/* Connections that requests share have bounds of their own. */
+	if (ex->back->on || take_limit(ex, LIMIT_CONNECTIONS, ex->policy.connections)) {
 		if (!ex->is_http || take_limit(ex, LIMIT_REQUESTS, ex->policy.requests))
 			return REASON_NONE;
 		counter = SC_limited_requests;
@@ -123,14 +161,103 @@ static enum step keep_request(struct exchange *ex)
 	n = ex->back_codec->spell(ex, v, countof(v));
 	if (n < 0)
 		return end(ex, REASON_TOO_LARGE);
-	for (int i = 0; i < n; i++)
-		if (chunkq_add(&ex->replay, &p->chunks, &c->tenant->memory,
-			       slice_of(v[i].iov_base, v[i].iov_len)) < 0)
-			return end(ex, REASON_OVER_BUDGET);
+	if (ex->back_codec->keep(ex, v, n) < 0)
+		return end(ex, REASON_OVER_BUDGET);
 	arena_reset(&p->arena);
 	p->head_of = NULL;
 	return WAIT;
 }
+
+static int64_t connect_ms(const struct exchange *ex)
+{
+	return ex->policy.connect_ms ?: ex->conn->path->knobs->connect_ms;
+}
+
+/* ---- over a trunk ---- */
+
+static bool has_descriptors(struct path *p)
+{
+	return path_fds_free(p) > p->fds.reserve / 8 || path_give_back(p, NULL, 4) > 0;
+}
+
+static int dial_trunk(struct exchange *ex)
+{
+	struct path *p = ex->conn->path;
+
+	return has_descriptors(p) ? trunk_dial(&p->trunks, ex->back, ex->tenant) : -EMFILE;
+}
+
+/* A place now, or a place in the line. */
+static enum step take_place(struct exchange *ex)
+{
+	struct path *p = ex->conn->path;
+	int r = trunk_take(&p->trunks, ex->back);
+
+	for (int i = 0; r == -ENOENT && i < TRUNKS_AT_ONCE; i++) {
+		r = dial_trunk(ex);
+		if (r == 0)
+			r = trunk_take(&p->trunks, ex->back);
+	}
+	if (r == 0) {
+		board_add(&p->mine->c[WC_pool_hits], 1);
+		/* Nobody waits for that one, and nobody is hurt when there is none. */
+		if (unlikely(trunk_wants_another(&p->trunks, ex->back)) && dial_trunk(ex) < 0)
+			board_add(&p->mine->c[WC_trunks_missed], 1);
+		return connected(ex);
+	}
+	if (r != -EAGAIN && r != -ENOENT)
+		return failed(ex, reason_of(r));
+	return keep_request(ex);
+}
+
+static enum step begin_on_trunk(struct exchange *ex, const struct back_key *key)
+{
+	struct path *p = ex->conn->path;
+	enum reason why;
+	enum step s;
+
+	ex->attempts++;
+	ex->back = back_new(&p->pool, key);
+	if (ex->back == NULL)
+		return failed(ex, REASON_NO_MEMORY);
+	ex->back->on = &p->trunks;
+	p->fds.none++;
+	ex->back->user = ex->conn;
+	why = over_limit(ex);
+	if (why != REASON_NONE) {
+		exchange_release_back(ex, false, false);
+		return end(ex, why);
+	}
+	claim(ex);
+	s = take_place(ex);
+	if (s == WAIT)
+		exchange_deadline_ms(ex, connect_ms(ex));
+	return s;
+}
+
+/* It was woken in the line. */
+static enum step go_on_in_line(struct exchange *ex)
+{
+	struct conn *c = ex->conn;
+	struct path *p = c->path;
+	const struct back *b = ex->back;
+
+	if (b->trunk.gen) {
+		if (b->uses == 0)
+			__atomic_fetch_add(&exchange_endpoint(ex)->connects, 1, __ATOMIC_RELAXED);
+		return connected(ex);
+	}
+	if (b->trunk_error)
+		return failed(ex, reason_of(b->trunk_error));
+	if (c->expired) {
+		c->expired = false;
+		return failed(ex, trunk_is_full(&p->trunks, b) ? REASON_BACK_FULL
+							       : REASON_BACK_CONNECT_TIMEOUT);
+	}
+	return take_place(ex);
+}
+
+/* ---- */
 
 static enum step begin(struct exchange *ex)
 {
@@ -143,6 +270,8 @@ static enum step begin(struct exchange *ex)
 	int r;
 
 	ex->connect_began = clock_now();
+	if (ex->back_codec->trunks)
+		return begin_on_trunk(ex, &key);
 	if (ex->is_http && !ex->fresh_only) {
 		ex->back = pool_take(&p->pool, &key);
 		if (ex->back) {
@@ -159,7 +288,7 @@ static enum step begin(struct exchange *ex)
 		}
 	}
 	ex->attempts++;
-	if (path_fds_free(p) <= p->fds.reserve / 8 && path_give_back(p, NULL, 4) == 0)
+	if (!has_descriptors(p))
 		return failed(ex, REASON_NO_DESCRIPTORS);
 	ex->back = back_new(&p->pool, &key);
 	if (ex->back == NULL)
@@ -179,7 +308,7 @@ static enum step begin(struct exchange *ex)
 	if (tcp_world->watch(&p->poll, &ex->back->leg.s,
 			     path_token(TOKEN_BACK, slab_ref(&p->pool.backs, ex->back))) < 0)
 		return failed(ex, REASON_NO_MEMORY);
-	conn_deadline_ms(c, ex->policy.connect_ms ?: p->knobs->connect_ms);
+	exchange_deadline_ms(ex, connect_ms(ex));
 	return keep_request(ex);
 }
 
@@ -192,6 +321,10 @@ enum step stage_connect(struct exchange *ex)
 		return begin(ex);
 	if (c->front.ready & READY_ERR && !c->expired)
 		return end(ex, REASON_FRONT_CUT);
+	if (c->expired && exchange_is_over(ex))
+		return end(ex, REASON_CALLER_DEADLINE);
+	if (ex->back->on)
+		return go_on_in_line(ex);
 	if (ex->back->leg.ready & READY_ERR) {
 		int error = ex->back->leg.s.ops->error(&ex->back->leg.s);
 

@@ -15,7 +15,7 @@
 
 #define EXCHANGE_MAGIC 0x4e504558u	/* "NPEX" */
 #define HEAD_IOVS 48		/* of a head that is written at once */
-#define EXCHANGE_TEXT  832		/* names of Service and route, method, path, request id */
+#define EXCHANGE_TEXT  896		/* names of Service and route, method, path, request id, upgrade */
 
 enum stage {
 #define X(name) STAGE_##name,
@@ -86,17 +86,25 @@ struct exchange {
 	struct policy policy;
 	struct addr endpoint;
 	struct slot_gen endpoint_slot;
+	struct {			/* the port whose endpoints serve, to be found again without view */
+		uint32_t id;		/* of its Service */
+		struct slot_gen slot;
+		uint16_t port;
+	} again;
 	struct flow up, down;		/* request, response */
 	struct chunkq replay;		/* the request head as sent, or as it must wait */
 	struct mono slow_since;		/* since then nothing but the body is waited for; ns 0: no */
 	uint64_t slow_took;		/* bytes of it that had come by then */
 	struct mono began, connect_began, connected, sent, head_at;
+	struct mono until;		/* the caller waits no longer; ns 0: it did not say */
 	uint64_t bytes_in, bytes_out, sent_before;
 	uint64_t rev;
 	unsigned status;
 	struct tried tried;
 	struct node node;		/* of the dead */
 	struct slice service_text, route_text, method, path_text, endpoint_text, request_id;
+	struct slice upgrade_token, websocket_key;	/* asked for by a CONNECT over HTTP/2 */
+	uint8_t grpc;			/* 1 + grpc-status of the answer; 0: none came */
 	uint16_t text_n;
 	char text[EXCHANGE_TEXT];	/* not zeroed */
 };
@@ -132,6 +140,20 @@ void exchange_event(const struct exchange *, enum worker_counter, enum service_c
 struct board_service *exchange_service(const struct exchange *);
 /* It is at fault: noted on the board. */
 void exchange_back_failed(struct exchange *);
+/* It failed for this reason before anything of an answer, and the request may be sent again: to
+ * another endpoint, as long as attempts and the Service's retry budget last. */
+enum step exchange_try_another(struct exchange *, enum reason);
+/* The deadline of its conn, not later than the caller's own. */
+static inline void exchange_deadline_ms(struct exchange *ex, int64_t ms)
+{
+	if (unlikely(ex->until.ns))
+		ms = min_of(ms, max_of(mono_diff_ms(ex->until, clock_now()) + 1, (int64_t)1));
+	conn_deadline_ms(ex->conn, ms);
+}
+static inline bool exchange_is_over(const struct exchange *ex)
+{
+	return unlikely(ex->until.ns) && clock_now().ns >= ex->until.ns;
+}
 /* Lets go of the back: into the pool when it may be used again, else closed. */
 void exchange_release_back(struct exchange *, bool reusable, bool abort);
 

@@ -3,10 +3,11 @@
 
 /* match: where may they go?  Finds the Service port that was addressed, then the rule of its routes,
  * and of that one backend by weight.  The view is held from here on, until connect has an answer. */
-#include "workers/path/exchange.h"
+#include "workers/path/codecs.h"
 
 #include "nodeproxy/lib/base/rand.h"
 #include "nodeproxy/lib/base/strbuf.h"
+#include "workers/path/grpc.h"
 
 static enum reason find_port(struct exchange *ex, struct vport *ret)
 {
@@ -73,6 +74,18 @@ static void take_policy(struct policy *to, const struct vport *target)
 	to->balancer = (uint8_t)v.balancer;
 }
 
+/* In which protocol its endpoints are spoken to. */
+static void choose_codec(struct exchange *ex)
+{
+	if (ex->is_grpc)
+		grpc_deadline(ex, &ex->conn->path->head);
+	if (ex->target.protocol != APP_H2 && !(ex->target.protocol == APP_AUTO && ex->is_grpc))
+		return;
+	ex->back_codec = &back_http2;
+	ex->up.body.encode = false;
+	ex->up.body.keeps_trailers = true;
+}
+
 enum step stage_match(struct exchange *ex)
 {
 	struct path *p = ex->conn->path;
@@ -103,6 +116,8 @@ enum step stage_match(struct exchange *ex)
 		}
 	}
 	take_policy(&ex->policy, &ex->target);
+	if (ex->is_http)
+		choose_codec(ex);
 	view_ref(p->view);
 	ex->view = p->view;
 	return NEXT;

@@ -16,6 +16,7 @@
 #include "nodeproxy/lib/net/tcp.h"
 #include "store/view/view.h"
 #include "workers/codec/http1.h"
+#include "workers/codec/http2.h"
 #include "workers/obs/accesslog.h"
 #include "workers/obs/board.h"
 #include "workers/obs/grade.h"
@@ -28,6 +29,7 @@
 #define PATH_SCRATCH 65536u
 /* HTTP/2 connections to endpoints of a worker; each may carry TRUNK_STREAMS requests. */
 #define PATH_TRUNKS  8192u
+#define PATH_FIELDS  (HEAD_LINES_MAX + HTTP2_FIELDS_EXTRA)
 #define PATH_SLABS   11	/* of a path, that bursts fill */
 
 struct conn;
@@ -119,6 +121,8 @@ struct path {
 	 * exchange, so that an endless chunked body needs no more than a short one. */
 	struct arena arena;
 	struct head head;
+	struct h2_field fields[PATH_FIELDS];	/* of it, where it goes to an endpoint in HTTP/2 */
+	int n_fields;			/* -1: too many */
 	const struct exchange *head_of;	/* whose request head it holds; NULL: nobody's */
 	struct chunk *head_chunk;	/* where that head lies when more waits behind it; of a front */
 	struct chunk *head_spent;	/* the same, when all behind it was passed on: given after the step */

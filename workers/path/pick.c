@@ -5,15 +5,32 @@
  * yet. */
 #include "workers/path/codecs.h"
 
-enum step stage_pick(struct exchange *ex)
+static bool pick(struct exchange *ex, struct vendpoint *ret)
 {
-	struct path *p = ex->conn->path;
 	enum balancer how = (enum balancer)ex->policy.balancer;
-	struct vendpoint e;
 
 	if (how == BALANCER_DEFAULT)
 		how = ex->is_http ? BALANCER_PEAK_EWMA : BALANCER_LEAST_REQUEST;
-	if (!balance_pick(&p->balance, &ex->target, how, &ex->policy.ejection, &ex->tried, &e))
+	return balance_pick(&ex->conn->path->balance, &ex->target, how, &ex->policy.ejection, &ex->tried,
+			    ret);
+}
+
+/* The last one tried took connections: it was one of them that took no more requests.  When there is
+ * no other endpoint, another connection is as good. */
+static bool pick_same(struct exchange *ex, struct vendpoint *ret)
+{
+	if (ex->tried.n == 0 ||
+	    (ex->reason != REASON_BACK_REFUSED_STREAM && ex->reason != REASON_BACK_STALE))
+		return false;
+	ex->tried.n--;
+	return pick(ex, ret);
+}
+
+enum step stage_pick(struct exchange *ex)
+{
+	struct vendpoint e;
+
+	if (!pick(ex, &e) && !pick_same(ex, &e))
 		/* A connect that failed has left its own reason. */
 		return end(ex, ex->attempts ? (enum reason)ex->reason : REASON_NO_ENDPOINT);
 	ex->endpoint = e.addr;

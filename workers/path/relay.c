@@ -17,18 +17,53 @@
 
 /* ---- the request ---- */
 
+static bool nothing_sent(const struct exchange *ex)
+{
+	return ex->back->leg.sent == ex->sent_before;
+}
+
+/* Who has a place on a trunk and could not begin a stream there has come too late for it. */
+static enum reason why_failed(const struct exchange *ex)
+{
+	const struct back *b = ex->back;
+	bool reused = b->uses > 0 && b->leg.in == NULL;
+
+	if (b->broke && (b->broke != REASON_BACK_CUT || !reused))
+		return (enum reason)b->broke;
+	if (b->on && nothing_sent(ex))
+		return REASON_BACK_REFUSED_STREAM;
+	return reused ? REASON_BACK_STALE : REASON_BACK_CUT;
+}
+
+static bool may_send_again(const struct exchange *ex, enum reason why)
+{
+	if (ex->replay.bytes == 0 || ex->is_tunnel || ex->answer != ANSWER_NONE ||
+	    ex->back->leg.in != NULL)
+		return false;
+	if (nothing_sent(ex))
+		return reason_row(why)->retry != RETRY_NO;
+	/* Other safe reasons are safe because nothing was sent. */
+	if (why == REASON_BACK_REFUSED_STREAM)
+		return true;
+	return reason_row(why)->retry == RETRY_IDEMPOTENT && ex->can_replay;
+}
+
 /* The endpoint failed before any byte of an answer. */
 static enum step back_failed(struct exchange *ex)
 {
-	bool reused = ex->back->uses > 0;
-	bool nothing_sent = ex->back->leg.sent == ex->sent_before;
-	bool again = reused && !ex->fresh_only && ex->replay.bytes &&
-		     (nothing_sent || ex->can_replay) && !ex->is_tunnel && ex->answer == ANSWER_NONE &&
-		     ex->back->leg.in == NULL;
+	enum reason why = why_failed(ex);
+	bool trunk = ex->back->on;
 
-	if (!again)
-		return end(ex, reused && ex->back->leg.in == NULL ? REASON_BACK_STALE
-								    : REASON_BACK_CUT);
+	if (!may_send_again(ex, why) || (!trunk && ex->fresh_only))
+		return end(ex, why);
+	if (trunk) {
+		const struct h2 *h = trunk_session(&ex->conn->path->trunks, ex->back);
+
+		/* One that leaves, or has gone, does as it should; one that has enough to do does not. */
+		if (h && !h2_peer_is_leaving(h) && !nothing_sent(ex))
+			exchange_back_failed(ex);
+		return exchange_try_another(ex, why);
+	}
 	/* To the same endpoint: it is well as far as we know, only that connection was old. */
 	exchange_release_back(ex, false, false);
 	ex->fresh_only = true;
@@ -129,6 +164,8 @@ static enum reason time_is_up(struct exchange *ex)
 	const struct knobs *k = ex->conn->path->knobs;
 	int64_t ms = mono_diff_ms(clock_now(), ex->slow_since);
 
+	if (exchange_is_over(ex))
+		return REASON_CALLER_DEADLINE;
 	if (ex->slow_since.ns == 0 || ms < k->body_rate_ms)
 		return late(ex);
 	if (is_below_rate(ex, ms))
@@ -136,7 +173,7 @@ static enum reason time_is_up(struct exchange *ex)
 	if (stall_ms(ex) <= k->body_rate_ms)
 		return late(ex);
 	measure(ex);
-	conn_deadline_ms(ex->conn, min_of(stall_ms(ex) - k->body_rate_ms, k->body_rate_ms));
+	exchange_deadline_ms(ex, min_of(stall_ms(ex) - k->body_rate_ms, k->body_rate_ms));
 	return REASON_NONE;
 }
 
@@ -156,16 +193,26 @@ static enum step starve(struct exchange *ex)
 	return WAIT;
 }
 
+/* Whether the request may have to be sent again, though it went out.  A trunk that is new refuses
+ * streams as an old one does, and whatever the method. */
+static bool is_worth_keeping(const struct exchange *ex, const struct flow *before)
+{
+	if (ex->back_codec->trunks)
+		return http1_body_is_done(&before->body);
+	return ex->back->uses > 0 && ex->can_replay;
+}
+
 /* Sends the request head with what is there of the body. */
 static enum flowed send_request(struct exchange *ex)
 {
 	struct conn *c = ex->conn;
 	struct path *p = c->path;
+	const struct back_codec *codec = ex->back_codec;
 	struct leg *back = &ex->back->leg;
 	struct flow before = ex->up;
 	struct iovec v[HEAD_IOVS];
 	struct flow_start start = { .head = v };
-	bool waited = ex->replay.bytes > 0;
+	bool waited = ex->replay.bytes > 0, keeps;
 	enum flowed r;
 	int n, sent = 0;
 
@@ -173,32 +220,28 @@ static enum flowed send_request(struct exchange *ex)
 	if (waited)
 		n = chunkq_iov(&ex->replay, v, HEAD_IOVS);
 	else if (!never(p->head_of != ex))
-		n = ex->back_codec->spell(ex, v, HEAD_IOVS);
+		n = codec->spell(ex, v, HEAD_IOVS);
 	else
 		return FLOW_BAD;
 	if (n < 0)
 		return FLOW_BAD;
 	start.n = n;
-	if (ex->back_codec->send) {
-		sent = ex->back_codec->send(ex, v, n);
+	if (codec->send) {
+		sent = codec->send(ex, v, n);
 		start.n = 0;
 	}
 	r = sent == 0 ? flow_run(ex, &ex->up, &c->front, back, &start)
 		      : sent == -ENOBUFS ? FLOW_LOST : FLOW_SINK;
-	if (ex->back->uses > 0 && !waited &&
-	    (ex->can_replay || (r == FLOW_SINK && back->sent == ex->sent_before))) {
-		/* A connection from the pool may be closed under us: be able to send it again. */
-		for (int i = 0; i < n; i++)
-			if (chunkq_add(&ex->replay, &p->chunks, &c->tenant->memory,
-				       slice_of(v[i].iov_base, v[i].iov_len)) < 0) {
-				chunkq_clear(&ex->replay, &p->chunks);
-				break;
-			}
-		if (r == FLOW_SINK && back->sent == ex->sent_before)
+	keeps = is_worth_keeping(ex, &before);
+	if (!waited && (keeps || ((ex->back->uses > 0 || codec->trunks) && r == FLOW_SINK && nothing_sent(ex)))) {
+		/* A connection that is not new may be closed under us: be able to send it again. */
+		if (codec->keep(ex, v, n) < 0)
+			chunkq_clear(&ex->replay, &p->chunks);
+		if (r == FLOW_SINK && nothing_sent(ex))
 			ex->up = before;	/* its body is still all there */
-	} else if (waited && (!ex->can_replay || ex->back->uses == 0) && r != FLOW_SINK) {
+	} else if (waited && !keeps && r != FLOW_SINK) {
 		chunkq_clear(&ex->replay, &p->chunks);
-	} else if (waited && r == FLOW_SINK && back->sent == ex->sent_before) {
+	} else if (waited && r == FLOW_SINK && nothing_sent(ex)) {
 		ex->up = before;
 	}
 	arena_reset(&p->arena);
@@ -237,8 +280,8 @@ static enum step go_up(struct exchange *ex)
 	case FLOW_SOURCE:
 		return end(ex, REASON_FRONT_CUT);
 	case FLOW_SINK:
-		if (first && back->sent == ex->sent_before && ex->back->uses > 0 &&
-		    !(back->ready & READY_IN))
+		if (first && nothing_sent(ex) &&
+		    (ex->back->on || (ex->back->uses > 0 && !(back->ready & READY_IN))))
 			return back_failed(ex);
 		/* It may have answered before it stopped listening. */
 		ex->back_deaf = true;
@@ -306,7 +349,7 @@ static enum step go_down(struct exchange *ex, const struct flow_start *start)
 		ex->reason = REASON_DONE;
 		return NEXT;
 	case FLOW_SOURCE:
-		return end(ex, REASON_BACK_CUT);
+		return end(ex, ex->back->broke ? (enum reason)ex->back->broke : REASON_BACK_CUT);
 	case FLOW_SINK:
 		return end(ex, REASON_FRONT_CUT);
 	case FLOW_BAD:
@@ -463,6 +506,6 @@ enum step stage_relay(struct exchange *ex)
 		return end(ex, REASON_FRONT_BODY_SLOW);
 	if (started || progress(ex) != before || is_half_closed(ex) != half ||
 	    (bool)ex->slow_since.ns != slow)
-		conn_deadline_ms(c, ms_for(ex));
+		exchange_deadline_ms(ex, ms_for(ex));
 	return WAIT;
 }

@@ -39,7 +39,7 @@ static void place(struct trunk *t, struct back *b)
 	b->trunk = slab_ref(&t->home->trunks, t);
 	b->had_stream = false;
 	b->broke = REASON_NONE;
-	b->uses = t->served;
+	b->uses = t->served++;
 	b->leg.ready = READY_OUT;
 	t->taken++;
 	t->unused++;
@@ -125,6 +125,7 @@ void bundle_left(struct trunk *t, bool was_coming)
 	u->n_trunks--;
 	if (was_coming) {
 		u->n_coming--;
+		board_add(&t->home->c[WC_trunks_missed], u->n_trunks > 0);
 		bundle_failed(t->home, u, t->error);
 	} else {
 		bundle_settle(t->home, u);
@@ -171,8 +172,7 @@ int trunk_take(struct trunks *ts, struct back *b)
 	struct bundle *u = bundle_at(ts, &b->key);
 	struct trunk *t;
 
-	must(b->trunk.gen == 0 && !stream_is_open(&b->leg.s));
-	b->on = ts;
+	must(b->on == ts && b->trunk.gen == 0 && !stream_is_open(&b->leg.s));
 	if (u == NULL)
 		return -ENOMEM;
 	if (b->waits_at == NULL) {
@@ -188,6 +188,12 @@ int trunk_take(struct trunks *ts, struct back *b)
 		board_add(&ts->c[WC_trunk_waits], 1);
 	}
 	return needs_another(u) ? -ENOENT : -EAGAIN;
+}
+
+bool trunk_is_full(const struct trunks *ts, const struct back *b)
+{
+	(void)ts;
+	return b->waits_at && b->waits_at->n_trunks > b->waits_at->n_coming;
 }
 
 bool trunk_wants_another(const struct trunks *ts, const struct back *b)

@@ -16,6 +16,10 @@
 #define STEP_READS 2
 /* What must be had before more is read: all of it may have to be kept. */
 #define READ_ROOM (2 * CHUNK_LARGE_BYTES)
+/* Response bodies on their way or waiting, of a trunk: a part of what its tenant has left, within these. */
+#define WINDOW_LEAST 65536u
+#define WINDOW_MOST  (1u << 20)
+#define WINDOW_PART  16
 /* Slots looked at for idle ones, so that giving back is a short step. */
 #define GIVE_BACK_LOOKS 512
 
@@ -348,12 +352,24 @@ static void set_deadline(struct trunk *t)
 	ts->calls->deadline(ts, &t->deadline, max_of(ms, (int64_t)1));
 }
 
+static void set_windows(struct trunk *t)
+{
+	size_t part = min_of(budget_room(&t->tenant->memory) / WINDOW_PART, (size_t)WINDOW_MOST);
+	uint32_t bytes = WINDOW_LEAST;
+
+	/* In powers of two: each change is a frame. */
+	while (bytes * 2 <= part)
+		bytes *= 2;
+	h2_windows(t->h, bytes);
+}
+
 static void step_session(struct trunk *t)
 {
 	struct trunks *ts = t->home;
 	bool again;
 
 	if (clock_now().ns >= t->tick_at.ns) {
+		set_windows(t);
 		t->tick_at = mono_after_ms(clock_now(), h2_tick(t->h));
 		t->expired = true;
 	}
@@ -562,7 +578,6 @@ int trunk_request(struct trunks *ts, struct back *b, const struct h2_field *f, s
 	b->leg.s = (struct stream){ .ops = &leg_ops, .fd = FD_NONE };
 	b->had_stream = true;
 	t->unused--;
-	t->served++;
 	sched_wake(ts->sched, &t->unit);
 	return 0;
 }

@@ -87,7 +87,7 @@ struct trunk {
 	struct h2 *h;			/* from HELLO on, until CLOSED */
 	uint32_t taken;			/* places */
 	uint32_t unused;		/* of them: without a stream yet */
-	uint32_t served;		/* streams begun, ever */
+	uint32_t served;		/* places given, ever */
 	struct mono born, age_at;
 	struct mono idle_at;		/* since when nobody has a place; ns 0: somebody has */
 	struct mono tick_at;
@@ -137,12 +137,14 @@ struct trunks {
 must_use int trunks_init(struct trunks *, uint32_t count);
 void trunks_fini(struct trunks *);	/* after trunks_close() and trunks_reap() */
 
-/* A place for the exchange of b, which has no socket.  0: b->trunk is one that is OPEN; -EAGAIN: b waits; -ENOENT: b
+/* A place for the exchange of b, which has no socket (b->on).  0: b->trunk is one that is OPEN; -EAGAIN: b waits; -ENOENT: b
  * waits, and another trunk is needed for that: trunk_dial(), then again; -ENOMEM.  May be called
  * again while it waits. */
 must_use int trunk_take(struct trunks *, struct back *);
 /* All trunks to where b goes are more than half full: it would be well to dial another. */
 bool trunk_wants_another(const struct trunks *, const struct back *);
+/* Whether b waits for room on trunks that are there, and not for one that comes. */
+bool trunk_is_full(const struct trunks *, const struct back *);
 /* Dials another trunk for the bundle that b waits in, or has a place in.  0 or -errno. */
 must_use int trunk_dial(struct trunks *, const struct back *, struct tenant *);
 /* Ends the wait, or gives the place back; its leg was closed by then. */

@@ -201,6 +201,8 @@ struct h2_stream {
 /* The oldest header block that waits, valid until h2_block_take(); NULL: none. */
 struct h2_block *h2_block(const struct h2_stream *);
 void h2_block_take(struct h2_stream *);
+/* Takes it away together with its chunk, which is the caller's to give back; NULL: none. */
+struct chunk *h2_block_lift(struct h2_stream *);
 
 /* All of them: 0 or -errno; -ENOTCONN: the stream or session is broken; -EPROTO: not now.
  * h2_request: also -EAGAIN: no more streams now (h2_room), -ENOTCONN also: leaving. */

@@ -238,16 +238,20 @@ struct h2_block *h2_block(const struct h2_stream *st)
 	return n ? h2_block_of(list_entry(n, struct chunk, node)) : NULL;
 }
 
+struct chunk *h2_block_lift(struct h2_stream *st)
+{
+	struct chunk *c = list_pop(&st->blocks, struct chunk, node);
+
+	st->n_blocks -= c != NULL;
+	return c;
+}
+
 void h2_block_take(struct h2_stream *st)
 {
-	struct node *n = list_first(&st->blocks);
-	struct chunk *c;
+	struct chunk *c = h2_block_lift(st);
 
-	if (n == NULL)
-		return;
-	c = list_entry(n, struct chunk, node);
-	chunk_give(st->stock->chunks, &c);
-	st->n_blocks--;
+	if (c)
+		chunk_give(st->stock->chunks, &c);
 }
 
 /* ---- bodies in ---- */

@@ -226,6 +226,7 @@ static struct back *caller_at(uint8_t host)
 	struct back *b = back_new(&w.pool, &key);
 
 	ck_assert_ptr_nonnull(b);
+	b->on = &w.trunks;
 	b->user = &w.wakes[w.n_backs];
 	w.back[w.n_backs++] = b;
 	return b;

@@ -1,0 +1,582 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* Requests to endpoints that speak HTTP/2, over real sockets; the endpoints are sessions of the
+ * test. */
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tests/lib/path_rig.h"
+#include "tests/unit/test.h"
+
+#define ONE_H2 "service t/s port=80/main/h2\nendpoint t/s:main $1\n"
+#define TWO_H2 ONE_H2 "endpoint t/s:main $2\n"
+#define GET    "GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
+
+/* ---- an endpoint ---- */
+
+struct far {
+	struct stream s;
+	struct h2 *h;
+};
+
+static struct {
+	struct chunk_pool chunks;
+	struct h2_stock stock;
+	struct h2_limits limits;
+	struct budget budget;
+	uint8_t scratch[65536];
+	struct far far[4];
+	unsigned n;
+} e;
+
+static ssize_t far_read(struct stream *s, uint8_t *buf, size_t room)
+{
+	ssize_t n = recv(s->fd.v, buf, room, 0);
+
+	return n < 0 ? -errno : n;
+}
+
+static ssize_t far_write(struct stream *s, const struct iovec *v, int n)
+{
+	struct msghdr m = { .msg_iov = (struct iovec *)(uintptr_t)v, .msg_iovlen = (size_t)n };
+	ssize_t k = sendmsg(s->fd.v, &m, MSG_NOSIGNAL);
+
+	return k < 0 ? -errno : k;
+}
+
+static const struct stream_ops far_ops = { .name = "far", .read = far_read, .write = far_write };
+
+static struct rig *start(const char *view, void (*change)(struct knobs *))
+{
+	struct rig *r = rig_new(view, change);
+
+	memset(&e, 0, sizeof e);
+	e.limits = h2_limits_default;
+	ck_assert_int_eq(chunk_pool_init(&e.chunks, 4096, 16), 0);
+	ck_assert_int_eq(h2_stock_init(&e.stock, &e.chunks, 8, 1024), 0);
+	return r;
+}
+
+static void far_close(struct far *f)
+{
+	h2_free(&f->h);
+	close(f->s.fd.v);
+}
+
+static void finish(struct rig **r, int caller)
+{
+	if (caller >= 0)
+		close(caller);
+	for (unsigned i = 0; i < e.n; i++)
+		if (e.far[i].h)
+			far_close(&e.far[i]);
+	rig_must_be_empty(*r);
+	rig_free(r);
+	h2_stock_fini(&e.stock);
+	ck_assert_uint_eq(e.chunks.small.live, 0);
+	chunk_pool_fini(&e.chunks);
+}
+
+/* Everybody's turn. */
+static void turn(struct rig *r)
+{
+	rig_pass(r);
+	for (unsigned i = 0; i < e.n; i++) {
+		if (e.far[i].h == NULL)
+			continue;
+		while (h2_read(e.far[i].h, e.scratch, sizeof e.scratch) == H2_MORE)
+			;
+		while (h2_write(e.far[i].h) == H2_MORE)
+			;
+	}
+}
+
+#define UNTIL(r, condition)                                                                        \
+	do {                                                                                       \
+		int64_t began_ = clock_tick().ns;                                                  \
+		while (!(condition)) {                                                             \
+			ck_assert_msg(clock_tick().ns - began_ < 10 * NS_PER_S, "never: %s",       \
+				      #condition);                                                 \
+			turn(r);                                                                   \
+		}                                                                                  \
+	} while (0)
+
+/* The session at whichever of these endpoints is dialled next. */
+static struct far *far_accept_of(struct rig *r, int from, int to)
+{
+	struct far *f = &e.far[e.n];
+	int fd = -1;
+
+	UNTIL(r, ({
+		for (int i = from; fd < 0 && i <= to; i++)
+			fd = accept4(r->back_fd[i - 1], NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		fd >= 0;
+	}));
+	*f = (struct far){ .s = { .ops = &far_ops, .fd = { fd } } };
+	f->h = h2_new(&e.stock, true, &e.limits, &f->s, &e.budget);
+	ck_assert_ptr_nonnull(f->h);
+	e.n++;
+	return f;
+}
+
+static struct far *far_accept(struct rig *r, int back)
+{
+	return far_accept_of(r, back, back);
+}
+
+/* The next request there. */
+static struct h2_stream *asked(struct rig *r, struct far *f)
+{
+	struct h2_stream *st = NULL;
+	unsigned news = 0;
+
+	UNTIL(r, (st = h2_next(f->h, &news)) && news & H2_NEWS_BLOCK);
+	return st;
+}
+
+/* ":method: GET, :path: /a, ..." */
+static const char *lines(const struct h2_block *b)
+{
+	static char text[4096];
+	struct slice name, value;
+	size_t n = 0;
+
+	for (uint32_t i = 0; h2_block_line(b, i, &name, &value); i++)
+		n += (size_t)snprintf(text + n, sizeof text - n, "%s%.*s: %.*s", i ? ", " : "",
+				      (int)name.n, (const char *)name.p, (int)value.n,
+				      (const char *)value.p);
+	return text;
+}
+
+#define F(n, v) { (const uint8_t *)(n), (const uint8_t *)(v), sizeof(n) - 1, sizeof(v) - 1, 0 }
+static const struct h2_field ok[] = { F(":status", "200"), F("x-two", "2") };
+static const struct h2_field hints[] = { F(":status", "103"), F("link", "</x>") };
+static const struct h2_field trailers[] = { F("x-sum", "7") };
+
+static void answer(struct h2_stream *st, const char *body, bool with_trailers)
+{
+	struct iovec v = { (void *)(uintptr_t)body, strlen(body) };
+
+	ck_assert_int_eq(h2_respond(st, ok, countof(ok), v.iov_len == 0 && !with_trailers), 0);
+	if (v.iov_len)
+		ck_assert_int_eq(st->s.ops->write(&st->s, &v, 1), (ssize_t)v.iov_len);
+	if (with_trailers)
+		ck_assert_int_eq(h2_trailers(st, trailers, countof(trailers)), 0);
+	stream_close(&st->s, false);
+}
+
+/* Exactly this comes next to a caller. */
+static void hear(struct rig *r, int fd, const char *text)
+{
+	size_t n = strlen(text), got = 0;
+	char have[8192];
+
+	UNTIL(r, ({
+		ssize_t k = recv(fd, have + got, n - got, 0);
+
+		got += k > 0 ? (size_t)k : 0;
+		k == 0 || got == n;
+	}));
+	ck_assert_msg(got == n && memcmp(have, text, n) == 0, "heard \"%.*s\", expected \"%s\"", (int)got,
+		      have, text);
+}
+
+/* A whole head, without its Date line. */
+static const char *hear_head(struct rig *r, int fd)
+{
+	static char head[8192];
+	size_t n = 0;
+	char *date, *end;
+
+	do {
+		UNTIL(r, recv(fd, head + n, 1, 0) == 1);
+		n++;
+	} while (n < 4 || memcmp(head + n - 4, "\r\n\r\n", 4));
+	head[n] = 0;
+	date = strstr(head, "Date: ");
+	if (date) {
+		end = strstr(date, "\r\n") + 2;
+		memmove(date, end, strlen(end) + 1);
+	}
+	return head;
+}
+
+/* ---- */
+
+START_TEST(a_request_goes_over_a_trunk_and_is_logged_once)
+{
+	struct rig *r = start(ONE_H2, NULL);
+	int c = rig_dial(r);
+	struct far *f;
+	struct h2_stream *st;
+
+	rig_say(r, c, "GET /a?b=1 HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\nX-One: 1\r\n\r\n");
+	f = far_accept(r, 1);
+	st = asked(r, f);
+	ck_assert(h2_block(st)->is_end);
+	ck_assert_str_eq(lines(h2_block(st)), ":method: GET, :scheme: http, :path: /a?b=1, :authority: x, "
+			 "x-forwarded-for: 127.0.0.1, x-forwarded-proto: http, x-one: 1");
+	answer(st, "hello", false);
+	ck_assert_str_eq(hear_head(r, c), "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nx-two: 2\r\n\r\n");
+	hear(r, c, "5\r\nhello\r\n0\r\n\r\n");
+	rig_log(r, "method=GET path=\"/a?b=1\" status=200 reason=DONE service=t/s:80");
+	/* The next one over the same. */
+	rig_say(r, c, GET);
+	st = asked(r, f);
+	answer(st, "", false);
+	ck_assert_str_eq(hear_head(r, c), "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nx-two: 2\r\n\r\n");
+	ck_assert_uint_eq(r->path.trunks.open, 1);
+	ck_assert_uint_eq(board_get(&r->path.mine->c[WC_connects]), 1);
+	ck_assert_uint_eq(path_fds_used(&r->path), r->path.fds.fixed + r->path.fds.listeners + 2);
+	finish(&r, c);
+}
+END_TEST
+
+START_TEST(bodies_and_trailers_go_both_ways)
+{
+	struct rig *r = start(ONE_H2, NULL);
+	int c = rig_dial(r);
+	struct h2_stream *st;
+	uint8_t buf[64];
+	size_t got = 0;
+	ssize_t k;
+
+	rig_say(r, c, "POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTE: trailers\r\n"
+		      "Connection: TE\r\n\r\n3\r\nabc\r\n4\r\ndefg\r\n0\r\nX-Sum: 9\r\n\r\n");
+	st = asked(r, far_accept(r, 1));
+	ck_assert(strstr(lines(h2_block(st)), "te: trailers") != NULL);
+	h2_block_take(st);
+	UNTIL(r, st->gets == H2_GETS_NOTHING);
+	while ((k = st->s.ops->read(&st->s, buf + got, sizeof buf - got)) > 0)
+		got += (size_t)k;
+	ck_assert_uint_eq(got, 7);
+	ck_assert_int_eq(memcmp(buf, "abcdefg", 7), 0);
+	ck_assert_ptr_nonnull(h2_block(st));
+	ck_assert_str_eq(lines(h2_block(st)), "x-sum: 9");
+	ck_assert_int_eq(h2_interim(st, hints, countof(hints)), 0);
+	answer(st, "hi", true);
+	ck_assert_str_eq(hear_head(r, c), "HTTP/1.1 103 \r\nlink: </x>\r\n\r\n");
+	ck_assert_str_eq(hear_head(r, c), "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nx-two: 2\r\n\r\n");
+	hear(r, c, "2\r\nhi\r\n0\r\nx-sum: 7\r\n\r\n");
+	finish(&r, c);
+}
+END_TEST
+
+START_TEST(a_caller_that_goes_away_cancels_its_stream_alone)
+{
+	struct rig *r = start(ONE_H2, NULL);
+	int a = rig_dial(r), b = rig_dial(r);
+	struct far *f;
+	struct h2_stream *sa, *sb;
+
+	rig_say(r, a, GET);
+	f = far_accept(r, 1);
+	sa = asked(r, f);
+	rig_say(r, b, GET);
+	sb = asked(r, f);
+	ck_assert_int_eq(setsockopt(a, SOL_SOCKET, SO_LINGER, &(struct linger){ 1, 0 },
+				    sizeof(struct linger)), 0);
+	close(a);
+	UNTIL(r, sa->was_reset);
+	ck_assert_uint_eq(sa->code, H2_CANCEL);
+	ck_assert(!sb->was_reset);
+	answer(sb, "", false);
+	ck_assert_str_eq(hear_head(r, b), "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nx-two: 2\r\n\r\n");
+	stream_close(&sa->s, true);
+	ck_assert_uint_eq(r->path.trunks.open, 1);
+	finish(&r, b);
+}
+END_TEST
+
+START_TEST(an_early_answer_does_not_end_the_request_as_if_it_were_whole)
+{
+	struct rig *r = start(ONE_H2, NULL);
+	int c = rig_dial(r);
+	struct h2_stream *st;
+
+	rig_say(r, c, "POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc");
+	st = asked(r, far_accept(r, 1));
+	ck_assert_int_eq(h2_respond(st, ok, countof(ok), true), 0);
+	ck_assert_str_eq(hear_head(r, c), "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n"
+					  "x-two: 2\r\n\r\n");
+	UNTIL(r, st->was_reset);
+	ck_assert_uint_eq(st->code, H2_CANCEL);
+	stream_close(&st->s, true);
+	finish(&r, c);
+}
+END_TEST
+
+static void reset_with(struct h2_stream *st, enum h2_code code)
+{
+	h2_reset(st, code);
+	stream_close(&st->s, true);
+}
+
+START_TEST(a_reset_stream_is_an_answer_of_ours)
+{
+	struct rig *r = start(ONE_H2, NULL);
+	int c = rig_dial(r);
+
+	rig_say(r, c, GET);
+	reset_with(asked(r, far_accept(r, 1)), H2_INTERNAL_ERROR);
+	ck_assert_ptr_nonnull(strstr(hear_head(r, c), "HTTP/1.1 502 Bad Gateway\r\n"));
+	rig_log(r, "status=502 reason=BACK_RESET flag=UR");
+	finish(&r, c);
+}
+END_TEST
+
+static void two_tries(struct knobs *k)
+{
+	k->connect_attempts = 2;
+}
+
+START_TEST(a_refused_stream_goes_to_another_endpoint_whatever_its_method)
+{
+	struct rig *r = start(TWO_H2, two_tries);
+	int c = rig_dial(r);
+	struct h2_stream *st;
+
+	rig_say(r, c, "POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
+	reset_with(asked(r, far_accept_of(r, 1, 2)), H2_REFUSED_STREAM);
+	st = asked(r, far_accept_of(r, 1, 2));
+	ck_assert_uint_eq(r->path.trunks.bundles.live, 2);
+	answer(st, "", false);
+	ck_assert_ptr_nonnull(strstr(hear_head(r, c), "200 OK"));
+	ck_assert_uint_eq(board_get(&r->path.mine->c[WC_retries]), 1);
+	ck_assert_uint_eq(board_get(&r->path.mine->c[WC_streams_refused]), 1);
+	finish(&r, c);
+}
+END_TEST
+
+/* nginx ends a connection so after keepalive_requests, and its clients are to come again. */
+START_TEST(what_goaway_left_undone_goes_to_the_same_endpoint_if_there_is_no_other)
+{
+	/* GOAWAY, last stream 1, NO_ERROR */
+	static const uint8_t goaway[] = { 0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0 };
+	struct rig *r = start(ONE_H2, NULL);
+	int a = rig_dial(r), b = rig_dial(r);
+	struct far *f;
+	struct h2_stream *st;
+
+	rig_say(r, a, GET);
+	f = far_accept(r, 1);
+	st = asked(r, f);
+	rig_say(r, b, GET);
+	stream_close(&asked(r, f)->s, false);
+	rig_say_bytes(r, f->s.fd.v, goaway, sizeof goaway);
+	f = far_accept(r, 1);
+	answer(asked(r, f), "again", false);
+	ck_assert_ptr_nonnull(strstr(hear_head(r, b), "200 OK"));
+	answer(st, "first", false);
+	ck_assert_ptr_nonnull(strstr(hear_head(r, a), "200 OK"));
+	ck_assert_uint_eq(board_get(&r->path.mine->c[WC_retries]), 1);
+	close(b);
+	finish(&r, a);
+}
+END_TEST
+
+START_TEST(an_idle_trunk_that_the_endpoint_closed_costs_no_request)
+{
+	struct rig *r = start(ONE_H2, NULL);
+	int c = rig_dial(r);
+	struct far *f;
+
+	rig_say(r, c, GET);
+	f = far_accept(r, 1);
+	answer(asked(r, f), "", false);
+	hear_head(r, c);
+	far_close(f);
+	/* Before the end was seen, as likely as not. */
+	rig_say(r, c, GET);
+	answer(asked(r, far_accept(r, 1)), "", false);
+	ck_assert_ptr_nonnull(strstr(hear_head(r, c), "200 OK"));
+	finish(&r, c);
+}
+END_TEST
+
+START_TEST(an_endpoint_of_http1_costs_no_request_and_says_why)
+{
+	struct rig *r = start(ONE_H2, NULL);
+	int c = rig_dial(r), b;
+
+	rig_say(r, c, GET);
+	b = rig_accept(r, 1);
+	rig_say(r, b, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
+	ck_assert_ptr_nonnull(strstr(rig_hear_head(r, c), "x-nodeproxy-reason: BACK_BAD_H2\r\n"));
+	close(b);
+	finish(&r, c);
+}
+END_TEST
+
+START_TEST(many_callers_share_trunks_and_wait_for_room)
+{
+	struct rig *r = start(ONE_H2, NULL);
+	struct h2_stream *st[12];
+	int c[12];
+
+	e.limits.streams = 4;
+	for (unsigned i = 0; i < countof(c); i++) {
+		c[i] = rig_dial(r);
+		rig_say(r, c[i], GET);
+	}
+	/* One is dialled until it is known how little it takes. */
+	for (unsigned i = 0; i < 3; i++)
+		far_accept(r, 1), turn(r);
+	for (unsigned i = 0, got = 0; got < countof(c); i = (i + 1) % 3) {
+		unsigned news;
+		struct h2_stream *s;
+
+		turn(r);
+		while ((s = h2_next(e.far[i].h, &news)))
+			st[got++] = s;
+	}
+	ck_assert_uint_eq(r->path.trunks.taken, 12);
+	for (unsigned i = 0; i < countof(c); i++)
+		answer(st[i], "", false);
+	for (unsigned i = 0; i < countof(c); i++)
+		ck_assert_ptr_nonnull(strstr(hear_head(r, c[i]), "200 OK"));
+	UNTIL(r, r->path.trunks.taken == 0);
+	for (unsigned i = 0; i < countof(c); i++)
+		close(c[i]);
+	finish(&r, -1);
+}
+END_TEST
+
+START_TEST(a_slow_caller_holds_back_its_endpoint_and_nobody_else)
+{
+	struct rig *r = start(ONE_H2, NULL);
+	int slow = rig_dial(r), quick;
+	static uint8_t block[16384];
+	struct iovec v = { block, sizeof block };
+	struct h2_stream *st, *other;
+	struct far *f;
+	uint64_t sent = 0, then;
+
+	rig_say(r, slow, GET);
+	f = far_accept(r, 1);
+	st = asked(r, f);
+	ck_assert_int_eq(h2_respond(st, ok, countof(ok), false), 0);
+	/* Until nothing more is taken for a while. */
+	for (int still = 0; still < 300; still++) {
+		ssize_t k = st->s.ops->write(&st->s, &v, 1);
+
+		sent += k > 0 ? (uint64_t)k : 0;
+		still = k > 0 ? 0 : still;
+		turn(r);
+	}
+	then = sent;
+	ck_assert_uint_lt(r->path.memory.used, 8u << 20);
+	quick = rig_dial(r);
+	rig_say(r, quick, GET);
+	other = asked(r, f);
+	answer(other, "hi", false);
+	hear_head(r, quick);
+	hear(r, quick, "2\r\nhi\r\n0\r\n\r\n");
+	/* It reads on, and gets all of it. */
+	UNTIL(r, ({
+		ssize_t k = st->s.ops->write(&st->s, &v, 1);
+		uint8_t away[65536];
+
+		sent += k > 0 ? (uint64_t)k : 0;
+		while (recv(slow, away, sizeof away, 0) > 0)
+			;
+		sent > then + (4u << 20);
+	}));
+	close(quick);
+	stream_close(&st->s, true);
+	finish(&r, slow);
+}
+END_TEST
+
+START_TEST(a_drain_lets_streams_finish_and_keeps_no_trunk)
+{
+	struct rig *r = start(ONE_H2, NULL);
+	int c = rig_dial(r);
+	struct h2_stream *st;
+
+	rig_say(r, c, GET);
+	st = asked(r, far_accept(r, 1));
+	path_drain(&r->path);
+	answer(st, "hi", false);
+	ck_assert_ptr_nonnull(strstr(hear_head(r, c), "Connection: close\r\n"));
+	hear(r, c, "2\r\nhi\r\n0\r\n\r\n");
+	UNTIL(r, r->path.trunks.open == 0);
+	finish(&r, c);
+}
+END_TEST
+
+START_TEST(a_websocket_becomes_an_extended_connect_where_it_may)
+{
+	struct rig *r = start(ONE_H2, NULL);
+	int c = rig_dial(r);
+	struct h2_stream *st;
+	uint8_t buf[16];
+	const char *head;
+
+	rig_say(r, c, "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+		      "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n");
+	st = asked(r, far_accept(r, 1));
+	ck_assert(!h2_block(st)->is_end);
+	ck_assert_ptr_nonnull(strstr(lines(h2_block(st)), ":method: CONNECT, "));
+	ck_assert_ptr_nonnull(strstr(lines(h2_block(st)), ":protocol: websocket"));
+	ck_assert_ptr_null(strstr(lines(h2_block(st)), "sec-websocket-key"));
+	h2_block_take(st);
+	ck_assert_int_eq(h2_respond(st, ok, countof(ok), false), 0);
+	head = hear_head(r, c);
+	ck_assert_ptr_nonnull(strstr(head, "HTTP/1.1 101 Switching Protocols\r\n"));
+	ck_assert_ptr_nonnull(strstr(head, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+	rig_say(r, c, "ping");
+	UNTIL(r, st->in.bytes == 4);
+	ck_assert_int_eq(st->s.ops->read(&st->s, buf, sizeof buf), 4);
+	ck_assert_int_eq(st->s.ops->write(&st->s, &(struct iovec){ buf, 4 }, 1), 4);
+	hear(r, c, "ping");
+	/* Each end is passed on by itself. */
+	shutdown(c, SHUT_WR);
+	UNTIL(r, st->gets == H2_GETS_NOTHING);
+	ck_assert_int_eq(st->s.ops->finish(&st->s), 0);
+	UNTIL(r, recv(c, buf, 1, 0) == 0);
+	rig_log(r, "status=101 reason=DONE");
+	stream_close(&st->s, false);
+	ck_assert_uint_eq(r->path.trunks.open, 1);
+	finish(&r, c);
+}
+END_TEST
+
+START_TEST(a_body_goes_on_while_its_trunk_breaks_and_the_caller_sees_the_cut)
+{
+	struct rig *r = start(ONE_H2, NULL);
+	int c = rig_dial(r);
+	struct far *f;
+	struct h2_stream *st;
+	struct iovec v = { (void *)(uintptr_t)"half", 4 };
+
+	rig_say(r, c, GET);
+	f = far_accept(r, 1);
+	st = asked(r, f);
+	ck_assert_int_eq(h2_respond(st, ok, countof(ok), false), 0);
+	ck_assert_int_eq(st->s.ops->write(&st->s, &v, 1), 4);
+	hear_head(r, c);
+	hear(r, c, "4\r\nhalf\r\n");
+	stream_close(&st->s, true);
+	far_close(f);
+	rig_log(r, "status=200 reason=BACK_CUT");
+	rig_hear_cut(r, c);
+	ck_assert_uint_eq(r->path.trunks.open, 0);
+	finish(&r, c);
+}
+END_TEST
+
+UNIT_TESTS("trunks", a_request_goes_over_a_trunk_and_is_logged_once, bodies_and_trailers_go_both_ways,
+	   a_caller_that_goes_away_cancels_its_stream_alone,
+	   an_early_answer_does_not_end_the_request_as_if_it_were_whole,
+	   a_reset_stream_is_an_answer_of_ours,
+	   a_refused_stream_goes_to_another_endpoint_whatever_its_method,
+	   what_goaway_left_undone_goes_to_the_same_endpoint_if_there_is_no_other,
+	   an_idle_trunk_that_the_endpoint_closed_costs_no_request,
+	   an_endpoint_of_http1_costs_no_request_and_says_why, many_callers_share_trunks_and_wait_for_room,
+	   a_slow_caller_holds_back_its_endpoint_and_nobody_else,
+	   a_drain_lets_streams_finish_and_keeps_no_trunk,
+	   a_websocket_becomes_an_extended_connect_where_it_may,
+	   a_body_goes_on_while_its_trunk_breaks_and_the_caller_sees_the_cut)

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See grpc.h. */
+#include "workers/path/grpc.h"
+
+#define GRPC_STATUS_MAX 16u	/* UNAUTHENTICATED */
+#define TIMEOUT_DIGITS	8
+
+int64_t grpc_timeout_ms(struct slice s)
+{
+	static const struct { char unit; uint64_t ms, per; } units[] = {
+		{ 'H', 3600000, 1 }, { 'M', 60000, 1 }, { 'S', 1000, 1 },
+		{ 'm', 1, 1 }, { 'u', 1, 1000 }, { 'n', 1, 1000000 },
+	};
+	uint64_t n;
+
+	if (s.n < 2 || s.n > TIMEOUT_DIGITS + 1 || !slice_u64(slice_of(s.p, s.n - 1), UINT64_MAX, &n))
+		return -1;
+	for (size_t i = 0; i < countof(units); i++)
+		if (s.p[s.n - 1] == (uint8_t)units[i].unit)
+			return (int64_t)min_of((n * units[i].ms + units[i].per - 1) / units[i].per,
+					       (uint64_t)INT32_MAX);
+	return -1;
+}
+
+static bool line_of(const struct head *h, struct slice name, struct slice *ret)
+{
+	for (uint32_t i = 0; i < h->n; i++) {
+		if (!slice_caseeq(h->h[i].name, name))
+			continue;
+		*ret = h->h[i].value;
+		return true;
+	}
+	return false;
+}
+
+void grpc_deadline(struct exchange *ex, const struct head *h)
+{
+	struct slice v;
+	int64_t ms;
+
+	if (!line_of(h, SLICE("grpc-timeout"), &v))
+		return;
+	ms = grpc_timeout_ms(v);
+	if (ms >= 0)
+		ex->until = mono_after_ms(ex->began, ms);
+}
+
+void grpc_status(struct exchange *ex, const struct head *h)
+{
+	struct slice v;
+	uint64_t n;
+
+	if (!line_of(h, SLICE("grpc-status"), &v))
+		return;
+	/* Numbers that the protocol does not have are what it calls UNKNOWN. */
+	ex->grpc = (uint8_t)(slice_u64(v, GRPC_STATUS_MAX, &n) ? 1 + n : 1 + 2);
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* What a proxy has to understand of gRPC over HTTP/2: how long the caller waits, and how the call
+ * ended.  Messages are bytes. */
+#ifndef WORKERS_PATH_GRPC_H
+#define WORKERS_PATH_GRPC_H
+
+#include "workers/path/exchange.h"
+
+/* Milliseconds of a grpc-timeout ("100m"), rounded up, at most INT32_MAX; -1: not one. */
+int64_t grpc_timeout_ms(struct slice);
+/* Notes the caller's deadline from the request head. */
+void grpc_deadline(struct exchange *, const struct head *);
+/* Notes the status, of trailers or of a head that is all there is. */
+void grpc_status(struct exchange *, const struct head *);
+
+#endif
