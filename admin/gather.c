@@ -46,6 +46,8 @@ static void add_outcome(struct service_sums *to, const struct outcome_id *o, uin
 	enum outcome_class class = outcome_class(o);
 
 	to->class[class] += n;
+	if (o->grpc)
+		to->grpc[o->grpc - 1] += n;
 	for (unsigned i = 0; i < to->outcomes; i++) {
 		struct outcome_sum *s = &to->outcome[i];
 

@@ -15,13 +15,14 @@
 
 struct service_sums {
 	uint64_t c[SCS];
+	uint64_t grpc[GRPC_STATUSES];	/* of the outcomes that are known */
 	struct hist hist[SHS];
 	uint64_t class[OUTCOME_CLASSES];
 	uint64_t requests;		/* the sum of all classes but flow */
 	struct outcome_sum {
 		struct outcome_id what;
 		uint64_t n;
-	} outcome[OUTCOMES_TOLD];	/* requests first, by status and reason */
+	} outcome[OUTCOMES_TOLD];	/* requests first, by status and reason, whatever their grpc */
 	unsigned outcomes;
 	uint64_t other[OUTCOME_CLASSES];	/* of class: those whose reason is not known */
 };

@@ -324,6 +324,20 @@ static void outcomes(struct text *t, const struct named *s, const struct service
 				     (enum outcome_class)i), "OTHER", "-", n->other[i]);
 }
 
+static void grpc_statuses(struct text *t, const struct named *s, const struct service_sums *n)
+{
+	for (unsigned i = 0; i < GRPC_STATUSES; i++) {
+		char status[16];
+
+		if (n->grpc[i] == 0)
+			continue;
+		snprintf(status, sizeof status, "%u", i);
+		service_labels(t, metrics[M_grpc].name, s);
+		label(t, ',', "status", slice_str(status));
+		value(t, n->grpc[i]);
+	}
+}
+
 /* What was never used has no series of outcomes and times: there would be nothing to see. */
 static void service_series(const struct state *st, struct text *t)
 {
@@ -332,13 +346,18 @@ static void service_series(const struct state *st, struct text *t)
 	struct named *all;
 	size_t count = services(st, &all);
 
-	for (unsigned k = 0; k < 2; k++) {
-		begin(t, k == 0 ? M_requests : M_flows);
+	for (unsigned k = 0; k < 3; k++) {
+		static const uint8_t families[] = { M_requests, M_grpc, M_flows };
+
+		begin(t, families[k]);
 		for (size_t i = 0; i < count; i++) {
 			if (!all[i].used)
 				continue;
 			gather_service(st, all[i].at, &n);
-			outcomes(t, &all[i], &n, k == 0);
+			if (families[k] == M_grpc)
+				grpc_statuses(t, &all[i], &n);
+			else
+				outcomes(t, &all[i], &n, families[k] == M_requests);
 		}
 	}
 	for (unsigned k = 0; service_counter_row(k, &row); k++) {

@@ -164,6 +164,10 @@ static char *put_text(char *q, struct accesslog *a, const struct access_line *l,
 	q = put(q, why->name, strlen(why->name));
 	q = PUT(q, " flag=");
 	q = put(q, why->flag, strlen(why->flag));
+	if (l->grpc) {
+		q = PUT(q, " grpc_status=");
+		q = put_u64(q, l->grpc - 1u);
+	}
 	q = PUT(q, " endpoint=");
 	q = put_word(q, l->endpoint, 56, false);
 	q = PUT(q, " bytes_in=");
@@ -204,7 +208,12 @@ static char *put_json(char *q, struct accesslog *a, const struct access_line *l,
 	q = put(q, why->name, strlen(why->name));
 	q = PUT(q, "\",\"flag\":\"");
 	q = put(q, why->flag, strlen(why->flag));
-	q = PUT(q, "\",\"endpoint\":\"");
+	*q++ = '"';
+	if (l->grpc) {
+		q = PUT(q, ",\"grpc_status\":");
+		q = put_u64(q, l->grpc - 1u);
+	}
+	q = PUT(q, ",\"endpoint\":\"");
 	q = put_word(q, l->endpoint, 56, true);
 	q = PUT(q, "\",\"bytes_in\":");
 	q = put_u64(q, l->bytes_in);

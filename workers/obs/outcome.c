@@ -31,11 +31,13 @@ bool outcome_of_key(uint64_t key, struct outcome_id *ret)
 {
 	struct outcome_id o = {
 		.is_http = key >> 31 & 1,
+		.grpc = (uint8_t)(key >> 18 & 0x1f),
 		.status = (unsigned)(key >> 8 & 0x3ff),
 		.reason = (enum reason)(key & 0xff),
 	};
 
-	if (key != outcome_key(o.is_http, o.status, o.reason) || o.reason == REASON_NONE ||
+	if (key != outcome_key_grpc(outcome_key(o.is_http, o.status, o.reason), o.grpc) ||
+	    o.grpc > GRPC_STATUSES || (o.grpc && !o.is_http) || o.reason == REASON_NONE ||
 	    (unsigned)o.reason >= REASONS || (o.is_http ? o.status < 100 && o.status != 0 : o.status) ||
 	    o.status > 999)
 		return false;

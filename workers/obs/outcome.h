@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* How the exchanges of a Service ended: counts by status and reason, on the board.
+/* How the exchanges of a Service ended: counts by status, reason and grpc-status, on the board.
  *
  * An open-addressing table that one writer fills and never empties, so that counting is one look at
  * one slot: whoever comes often has found it.  An endpoint may answer with any status: what finds no
@@ -29,8 +29,11 @@ struct outcomes {
 	uint64_t other[OUTCOME_CLASSES];	/* those without a slot */
 };
 
+#define GRPC_STATUSES 17u	/* OK (0) to UNAUTHENTICATED (16) */
+
 struct outcome_id {
 	bool is_http;		/* false: an opaque flow */
+	uint8_t grpc;		/* 1 + grpc-status; 0: it had none */
 	unsigned status;	/* 0: no response */
 	enum reason reason;
 };
@@ -41,6 +44,12 @@ static_must(REASONS <= 256);
 static inline uint32_t outcome_key(bool is_http, unsigned status, enum reason reason)
 {
 	return (uint32_t)is_http << 31 | (status & 0x3ff) << 8 | (uint32_t)reason;
+}
+
+/* The same of a call of gRPC: with 1 + its status. */
+static inline uint32_t outcome_key_grpc(uint32_t key, uint8_t grpc)
+{
+	return key | (grpc & 0x1fu) << 18;
 }
 
 void outcome_add_slowly(struct outcomes *, uint32_t key, unsigned at);

@@ -62,7 +62,8 @@ static void count_service(struct exchange *ex, bool answered, struct mono now)
 	board_add(&s->c[SC_exchanges], 1);
 	board_add(&s->c[SC_bytes_in], ex->bytes_in);
 	board_add(&s->c[SC_bytes_out], ex->bytes_out);
-	outcome_add(&s->outcomes, outcome_key(ex->is_http, ex->status, (enum reason)ex->reason));
+	outcome_add(&s->outcomes,
+		    outcome_key_grpc(outcome_key(ex->is_http, ex->status, (enum reason)ex->reason), ex->grpc));
 	if (!ex->is_http || ex->is_tunnel)	/* as long as somebody likes: says nothing of the Service */
 		return;
 	hist_add(&s->hist[SH_duration], ns_between(ex->began, now), 1);
@@ -135,6 +136,7 @@ enum step stage_account(struct exchange *ex)
 		.endpoint = ex->endpoint_text,
 		.request_id = ex->request_id,
 		.status = ex->status,
+		.grpc = ex->grpc,
 		.reason = (enum reason)ex->reason,
 		.bytes_in = ex->bytes_in,
 		.bytes_out = ex->bytes_out,

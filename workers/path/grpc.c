@@ -4,7 +4,6 @@
 /* See grpc.h. */
 #include "workers/path/grpc.h"
 
-#define GRPC_STATUS_MAX 16u	/* UNAUTHENTICATED */
 #define TIMEOUT_DIGITS	8
 
 int64_t grpc_timeout_ms(struct slice s)
@@ -55,5 +54,5 @@ void grpc_status(struct exchange *ex, const struct head *h)
 	if (!line_of(h, SLICE("grpc-status"), &v))
 		return;
 	/* Numbers that the protocol does not have are what it calls UNKNOWN. */
-	ex->grpc = (uint8_t)(slice_u64(v, GRPC_STATUS_MAX, &n) ? 1 + n : 1 + 2);
+	ex->grpc = (uint8_t)(slice_u64(v, GRPC_STATUSES - 1, &n) ? 1 + n : 1 + 2);
 }

@@ -289,7 +289,35 @@ START_TEST(health_is_200_only_when_all_workers_serve_a_view)
 }
 END_TEST
 
+START_TEST(calls_of_grpc_are_requests_and_counted_by_their_status_too)
+{
+	struct outcomes *o;
+	struct text t;
+
+	pages = admin_state_new(&st);
+	for (unsigned w = 0; w < 2; w++) {
+		o = &board_service(pages->board, w, 4, 1)->outcomes;
+		for (unsigned i = 0; i <= 16; i += 8)
+			outcome_add(o, outcome_key_grpc(outcome_key(true, 207, REASON_DONE), (uint8_t)(1 + i)));
+	}
+	state_refresh(&st);
+	t = scrape();
+	ck_assert_ptr_nonnull(strstr(t.p, "code=\"207\",reason=\"DONE\",flag=\"-\"} 6\n"));
+	for (unsigned i = 0; i <= 16; i += 8) {
+		char line[160];
+
+		snprintf(line, sizeof line, "nodeproxy_service_grpc_responses_total{namespace=\"shop\","
+			 "service=\"web\",status=\"%u\"} 2\n", i);
+		ck_assert_msg(strstr(t.p, line) != NULL, "%s", line);
+	}
+	check_format(t.p);
+	text_fini(&t);
+	admin_state_free(&st, &pages);
+}
+END_TEST
+
 UNIT_TESTS("metrics", every_line_is_one_that_prometheus_reads,
+	   calls_of_grpc_are_requests_and_counted_by_their_status_too,
 	   numbers_are_summed_over_workers_and_histograms_add_up,
 	   hostile_words_stay_inside_their_label,
 	   outcomes_are_bounded_and_only_what_can_be_is_told, who_shares_a_slot_is_one_series,

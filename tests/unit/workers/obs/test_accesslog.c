@@ -83,6 +83,19 @@ START_TEST(a_json_line_has_the_same_members)
 }
 END_TEST
 
+START_TEST(a_grpc_status_is_told_where_there_was_one)
+{
+	for (int json = 0; json < 2; json++) {
+		struct access_line l = start(json);
+
+		l.grpc = 1 + 14;
+		accesslog_put(&a, &l);
+		ck_assert_ptr_nonnull(strstr(line(), json ? "\"flag\":\"-\",\"grpc_status\":14,\"endpoint\":\""
+							  : "flag=- grpc_status=14 endpoint="));
+	}
+}
+END_TEST
+
 START_TEST(strangers_cannot_break_the_line)
 {
 	static const char bad[] = "/\"\\\n\r\x7f\xff ok";
@@ -128,4 +141,4 @@ START_TEST(the_longest_line_fits)
 END_TEST
 
 UNIT_TESTS("accesslog", a_text_line_has_every_field, a_json_line_has_the_same_members,
-	   strangers_cannot_break_the_line, the_longest_line_fits)
+	   a_grpc_status_is_told_where_there_was_one, strangers_cannot_break_the_line, the_longest_line_fits)

@@ -73,6 +73,7 @@ START_TEST(a_key_that_nobody_would_write_is_none)
 		0, UINT64_MAX, 1ull << 32 | 1, (uint64_t)1 << 63, REASONS, 0xff,
 		0x80000000u | 99 << 8 | REASON_DONE, 0x80000000u | 1000 << 8 | REASON_DONE,
 		200 << 8 | REASON_DONE /* a flow with a status */, 1u << 20 | REASON_DONE,
+		(1u << 31 | 200 << 8 | REASON_DONE) | 18u << 18 /* a grpc-status of 17 */,
 	};
 	struct outcome_id what = { .status = 7 };
 
@@ -84,6 +85,10 @@ START_TEST(a_key_that_nobody_would_write_is_none)
 		ck_assert(what.is_http && what.status == 999 && what.reason == (enum reason)r);
 		ck_assert(outcome_of_key(outcome_key(false, 0, (enum reason)r), &what));
 		ck_assert(!what.is_http && what.status == 0);
+	}
+	for (uint8_t grpc = 0; grpc <= GRPC_STATUSES; grpc++) {
+		ck_assert(outcome_of_key(outcome_key_grpc(outcome_key(true, 200, REASON_DONE), grpc), &what));
+		ck_assert(what.grpc == grpc && what.status == 200 && what.reason == REASON_DONE);
 	}
 }
 END_TEST
