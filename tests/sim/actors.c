@@ -552,6 +552,7 @@ struct endpoint *endpoint_new(struct sim *s, struct link *l, bool opaque)
 
 void endpoint_free(struct endpoint *e)
 {
+	endpoint_h2_end(e);
 	list_remove(&e->node);
 	free(e->in.p);
 	free(e->out.p);
@@ -672,6 +673,11 @@ void endpoint_step(struct endpoint *e)
 
 	if (e->done || e->link->connecting)
 		return;
+	if (e->h2) {
+		if (!endpoint_h2_step(e))
+			leave(e, e->break_at && !e->break_softly);
+		return;
+	}
 	if (e->opaque) {
 		step_echo(e);
 	} else {

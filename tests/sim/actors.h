@@ -101,11 +101,13 @@ struct endpoint {
 	uint64_t break_at;		/* resets after so many bytes sent; 0: never */
 	bool break_softly;		/* closes instead */
 	uint64_t sent;
+	struct session *h2;		/* of one that speaks HTTP/2 */
 	bool done;
 };
 
 void plan_make(struct net *, struct plan *);
 const char *plan_method(const struct plan *);
+/* The i-th byte of a body. */
 uint8_t plan_byte(unsigned id, bool response, uint64_t i);
 
 struct caller *caller_new(struct sim *, struct link *, unsigned first, unsigned n);
@@ -119,5 +121,9 @@ void caller_free(struct caller *);
 struct endpoint *endpoint_new(struct sim *, struct link *, bool opaque);
 void endpoint_step(struct endpoint *);
 void endpoint_free(struct endpoint *);
+/* endpoint_h2.c: one that was made not opaque speaks HTTP/2 from now on. */
+void endpoint_h2_begin(struct endpoint *);
+void endpoint_h2_end(struct endpoint *);
+bool endpoint_h2_step(struct endpoint *);
 
 #endif

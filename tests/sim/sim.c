@@ -32,16 +32,20 @@ static const struct { const char *name; uint16_t port; enum row_app app; } servi
 	[GATE_HTTP] = { "web", 80, ROW_APP_HTTP },
 	[GATE_RAW] = { "raw", 81, ROW_APP_TCP },
 	[GATE_AUTO] = { "auto", 82, ROW_APP_AUTO },
+	[GATE_H2] = { "h2", 83, ROW_APP_H2 },
 };
 
 static int dialled(void *arg, struct link *l)
 {
 	struct sim *s = arg;
+	struct endpoint *e;
 
 	/* 10.0.<gate>.<n>: which Service it is of. */
 	if (net_chance(&s->net, s->refuse))
 		return -ECONNREFUSED;
-	endpoint_new(s, l, l->addr.ip[2] != GATE_HTTP);
+	e = endpoint_new(s, l, l->addr.ip[2] == GATE_RAW || l->addr.ip[2] == GATE_AUTO);
+	if (l->addr.ip[2] == GATE_H2)
+		endpoint_h2_begin(e);
 	return 0;
 }
 
@@ -73,6 +77,9 @@ struct sim *sim_new(uint64_t seed)
 	clock_simulate(world_mono, world_unix);
 	list_init(&s->callers);
 	list_init(&s->endpoints);
+	s->far_limits = h2_limits_default;
+	s->far_limits.streams = 1 + net_rand(&s->net, 20);
+	s->far_limits.window = 65535;
 
 	s->knobs = fresh(sizeof *s->knobs);
 	knobs_default(s->knobs);
@@ -295,12 +302,11 @@ void sim_pass(struct sim *s)
 	if (net_chance(&s->net, s->fail_memory)) {
 		struct slab *which[] = { &p->chunks.small, &p->chunks.large, &p->exchanges, &p->conns,
 					 &p->blocks, &p->pool.backs, &p->pool.entries, &p->h2.sessions,
-					 &p->h2.streams };
-		uint32_t n = countof(which) - (s->http2 ? 0 : 2);
+					 &p->h2.streams, &p->trunks.trunks, &p->trunks.bundles };
 
-		if (s->http2 && net_chance(&s->net, 8))
+		if (net_chance(&s->net, 8))
 			p->h2.fail_after = 1 + net_rand(&s->net, 50);
-		which[net_rand(&s->net, n)]->fail_after = 1 + net_rand(&s->net, 5);
+		which[net_rand(&s->net, countof(which))]->fail_after = 1 + net_rand(&s->net, 5);
 	}
 	clock_tick();
 	net_collect(&s->net, event, p);
@@ -335,6 +341,8 @@ const char *sim_state(struct sim *s)
 	struct strbuf b = strbuf_on(text, sizeof text);
 	struct path *p = s->path;
 
+	strbuf_printf(&b, "trunks %u sessions %u streams %u ", p->trunks.trunks.live, p->h2.sessions.live,
+		      p->h2.streams.live);
 	strbuf_printf(&b, "conns %u exchanges %u backs %u idle %u small %u large %u blocks %u memory %zu "
 		    "runnable %u links %u wheel %u tenants %u,%u", p->conns.live, p->exchanges.live,
 		    p->pool.backs.live, p->pool.idle, p->chunks.small.live, p->chunks.large.live,
@@ -399,6 +407,7 @@ const char *sim_check(struct sim *s)
 		held += s->board->endpoint[i].load != 0;
 	if (p->conns.live || p->exchanges.live || p->pool.backs.live || p->chunks.small.live ||
 	    p->h2.sessions.live || p->h2.streams.live || p->h2.bytes || p->streams ||
+	    p->trunks.trunks.live || p->trunks.bundles.live || p->trunks.taken || p->fds.none ||
 	    p->chunks.large.live || p->blocks.live > 1 || p->memory.used || p->sched.runnable ||
 	    s->net.n_links || p->wheel.count || p->gate[0]->tenant->conns ||
 	    p->gate[1]->tenant->conns || p->gate[0]->tenant->requests ||

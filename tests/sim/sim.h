@@ -17,7 +17,7 @@
 #include "workers/path/conn.h"
 #include "workers/path/path.h"
 
-enum { GATE_HTTP, GATE_RAW, GATE_AUTO, GATES };
+enum { GATE_HTTP, GATE_RAW, GATE_AUTO, GATE_H2, GATES };
 
 struct sim {
 	uint64_t seed;
@@ -33,6 +33,7 @@ struct sim {
 	struct plan plan[PLANS_MAX];
 	unsigned plans;
 	struct node callers, endpoints;
+	struct h2_limits far_limits;	/* of endpoints that speak HTTP/2 */
 	unsigned n_callers, flows, flows_ok;
 	unsigned h2_ok, h2_cut;		/* answers over HTTP/2, and what was reset instead */
 	uint64_t log_lines, log_by_reason[REASONS];

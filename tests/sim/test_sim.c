@@ -48,6 +48,8 @@ static void populate(struct sim *s, bool flows)
 		else
 			sim_caller(s, GATE_HTTP, 1 + net_rand(&s->net, 12));
 	}
+	for (unsigned i = net_rand(&s->net, 4); i; i--)
+		sim_caller(s, GATE_H2, 1 + net_rand(&s->net, 12));
 }
 
 /* Of all kind lives. */

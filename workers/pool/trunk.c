@@ -255,7 +255,8 @@ static void starve(struct trunk *t)
 		list_add_tail(&t->home->starved, &t->starved);
 }
 
-/* True: it is over.  *again: more could be read, once what waits is written. */
+/* True: it is over.  *again: more could be read, if need be once what waits is written: when there is
+ * no room for that, the event that tells of room comes first. */
 static bool read_some(struct trunk *t, bool *again)
 {
 	struct trunks *ts = t->home;
@@ -279,7 +280,7 @@ static bool read_some(struct trunk *t, bool *again)
 		case H2_MORE:
 			break;
 		case H2_FULL:
-			*again = true;
+			*again = t->ready & READY_OUT;
 			return false;
 		case H2_STARVED:
 			starve(t);
@@ -303,7 +304,6 @@ static bool write_some(struct trunk *t, bool *again)
 		break;
 	case H2_FULL:
 		t->ready &= (uint8_t)~READY_OUT;
-		*again = false;		/* until there is room */
 		break;
 	case H2_STARVED:
 		starve(t);
