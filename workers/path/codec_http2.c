@@ -9,6 +9,7 @@
 #include "nodeproxy/lib/base/strbuf.h"
 #include "workers/codec/http2.h"
 #include "workers/path/codecs.h"
+#include "workers/path/grpc.h"
 #include "workers/path/mux.h"
 
 #define FIELDS_MAX (HEAD_LINES_MAX + HTTP2_FIELDS_EXTRA)
@@ -81,28 +82,6 @@ static int response(struct exchange *ex, struct iovec *v, int max)
 	return 0;
 }
 
-/* Trailers as they were kept: complete lines. */
-static int put_trailers(struct slice lines, struct h2_field *f, int max)
-{
-	int n = 0;
-
-	while (lines.n) {
-		const uint8_t *end = memchr(lines.p, '\r', lines.n);
-		size_t line = end ? (size_t)(end - lines.p) : lines.n;
-		const uint8_t *colon = memchr(lines.p, ':', line);
-		struct slice value;
-
-		if (n == max)
-			return -EMSGSIZE;
-		if (never(colon == NULL))
-			return -EBADMSG;
-		value = slice_trim(slice_of(colon + 1, (size_t)(lines.p + line - colon - 1)));
-		f[n++] = (struct h2_field){ lines.p, value.p, (size_t)(colon - lines.p), value.n, 0 };
-		lines = slice_from(lines, min_of(line + 2, lines.n));
-	}
-	return n;
-}
-
 static int over(struct exchange *ex)
 {
 	struct h2_stream *st = mux_stream(ex->conn);
@@ -112,9 +91,9 @@ static int over(struct exchange *ex)
 
 	if (t == NULL)
 		return st->s.ops->finish(&st->s);
-	n = put_trailers(slice_of(t->data, t->end), f, HEAD_LINES_MAX);
+	n = http2_put_lines(slice_of(t->data, t->end), f, HEAD_LINES_MAX);
 	if (n < 0)
-		return n;
+		return -EMSGSIZE;
 	ex->bytes_out += size_of(f, n);
 	return h2_trailers(st, f, (size_t)n);
 }
@@ -139,25 +118,6 @@ static int trailers(struct exchange *ex, struct flow *f)
 }
 
 /* ---- answers of ours ---- */
-
-/* What the specification of gRPC makes of a status. */
-static const char *grpc_status(unsigned http)
-{
-	switch (http) {
-	case 400:
-		return "13";
-	case 401:
-		return "16";
-	case 403:
-		return "7";
-	case 404:
-		return "12";
-	case 429: case 502: case 503: case 504:
-		return "14";
-	default:
-		return "2";
-	}
-}
 
 static struct h2_field field(const char *name, struct slice value)
 {
@@ -186,7 +146,8 @@ static int local(struct exchange *ex, const struct reason_row *row, bool keep)
 	f[n++] = field("content-type", ex->is_grpc ? SLICE("application/grpc") : SLICE("text/plain"));
 	f[n++] = field("x-nodeproxy-reason", slice_str(row->name));
 	if (ex->is_grpc) {
-		f[n++] = field("grpc-status", slice_str(grpc_status(row->http)));
+		status = u64_digits(grpc_local(ex, row), digits);
+		f[n++] = field("grpc-status", slice_of(status, (size_t)(digits + sizeof digits - status)));
 		f[n++] = field("grpc-message", words);
 	}
 	r = h2_respond(st, f, n, end);

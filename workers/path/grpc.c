@@ -56,3 +56,30 @@ void grpc_status(struct exchange *ex, const struct head *h)
 	/* Numbers that the protocol does not have are what it calls UNKNOWN. */
 	ex->grpc = (uint8_t)(slice_u64(v, GRPC_STATUSES - 1, &n) ? 1 + n : 1 + 2);
 }
+
+/* What the specification of gRPC makes of a status of HTTP. */
+static unsigned of_http(unsigned http)
+{
+	switch (http) {
+	case 400:
+		return 13;
+	case 401:
+		return 16;
+	case 403:
+		return 7;
+	case 404:
+		return 12;
+	case 429: case 502: case 503: case 504:
+		return 14;
+	default:
+		return 2;
+	}
+}
+
+unsigned grpc_local(struct exchange *ex, const struct reason_row *row)
+{
+	unsigned status = ex->reason == REASON_CALLER_DEADLINE ? 4 : of_http((unsigned)row->http);
+
+	ex->grpc = (uint8_t)(1 + status);
+	return status;
+}

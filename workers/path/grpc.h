@@ -12,6 +12,8 @@
 int64_t grpc_timeout_ms(struct slice);
 /* Notes the caller's deadline from the request head. */
 void grpc_deadline(struct exchange *, const struct head *);
+/* Notes and gives the status of an answer of ours. */
+unsigned grpc_local(struct exchange *, const struct reason_row *);
 /* Notes the status, of trailers or of a head that is all there is. */
 void grpc_status(struct exchange *, const struct head *);
 
