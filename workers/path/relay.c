@@ -370,6 +370,8 @@ static enum step interim(struct exchange *ex)
 	if (ex->conn->path->head.status == 100)
 		ex->expects_continue = false;
 	r = ex->front_codec->interim(ex);
+	if (r == -ENOBUFS)
+		ex->answer = ANSWER_BODY;	/* part of it may be out: no answer can follow it */
 	return r < 0 ? end(ex, unsent(r)) : NEXT;
 }
 
