@@ -334,14 +334,28 @@ static enum h2_offence look_for_waste(struct h2 *h)
 	return bad;
 }
 
-/* Passes on what the guard lets through; returns how much of in that was. */
-static size_t feed(struct h2 *h, struct slice in, struct h2_allowance *may)
+/* Frames of a message whose stream has ended: nghttp2 takes no notice of them.  Streams above the
+ * last that was taken are unknown because we leave. */
+static enum h2_offence look_for_closed(const struct h2 *h)
+{
+	int32_t id = (int32_t)h->guard.old_id;
+
+	if (id == 0 || id > nghttp2_session_get_last_proc_stream_id(h->ng) ||
+	    nghttp2_session_find_stream(h->ng, id))
+		return H2_OFFENCE_NONE;
+	return h2_guard_closed(&h->guard, (uint32_t)id);
+}
+
+/* Passes on a part of in that the guard lets through; returns how much that was. */
+static size_t feed_part(struct h2 *h, struct slice in, struct h2_allowance *may)
 {
 	enum h2_offence bad;
 	size_t n = 0;
 	ssize_t r;
 
 	bad = h2_guard_look(&h->guard, in, clock_now(), may, &n);
+	if (bad == H2_OFFENCE_NONE)
+		bad = look_for_closed(h);
 	if (bad) {
 		fail(h, bad);
 		return 0;
@@ -362,6 +376,18 @@ static size_t feed(struct h2 *h, struct slice in, struct h2_allowance *may)
 		: r == NGHTTP2_ERR_FLOODED	    ? H2_OFFENCE_GLITCHES
 						    : H2_OFFENCE_PROTOCOL);
 	return 0;
+}
+
+/* The same with as much of in as may be. */
+static size_t feed(struct h2 *h, struct slice in, struct h2_allowance *may)
+{
+	size_t used = 0, n;
+
+	do {
+		n = feed_part(h, slice_of(in.p + used, in.n - used), may);
+		used += n;
+	} while (n && used < in.n && h->state < H2_DYING);
+	return used;
 }
 
 /* Requests that the peer does not take yet (it has lowered its limit meanwhile) are in that queue

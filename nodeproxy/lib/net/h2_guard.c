@@ -9,6 +9,7 @@ enum { DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY
        CONTINUATION };
 enum { ACK = 1, END_STREAM = 1, END_HEADERS = 4 };
 #define SETTING_BYTES 6u
+#define PRIORITY_BYTES 5u
 
 void h2_guard_init(struct h2_guard *g, const struct h2_limits *lim, bool server, struct mono now)
 {
@@ -49,12 +50,50 @@ static enum h2_offence block_piece(struct h2_guard *g, uint32_t len, uint8_t fla
 	return h2_guard_empty(g, len == 0);
 }
 
+static uint32_t id_of(const struct h2_guard *g)
+{
+	return (uint32_t)(g->hd[5] & 0x7f) << 24 | (uint32_t)g->hd[6] << 16 |
+	       (uint32_t)g->hd[7] << 8 | g->hd[8];
+}
+
+/* HEADERS to a server.  A stream that was passed over cannot begin any more (RFC 9113 section
+ * 5.1.1); one that began may get trailers.  What lies further back nobody remembers: it has ended,
+ * or still gets some. */
+static enum h2_offence begins(struct h2_guard *g, uint32_t id)
+{
+	if (id > g->last_id) {
+		uint32_t ahead = (id - g->last_id) / 2;
+
+		g->lately = (ahead < 64 ? g->lately << ahead : 0) | 1;
+		g->last_id = id;
+		h2_guard_opened(g);
+	} else if (id & 1) {
+		uint32_t back = (g->last_id - id) / 2;
+
+		if (back < 64 && !(g->lately >> back & 1))
+			return H2_OFFENCE_PROTOCOL;
+	}
+	return H2_OFFENCE_NONE;
+}
+
+/* n of the bytes left of a PRIORITY frame: the stream it depends on, and a weight.  nghttp2 does
+ * not look at them where priorities are not used. */
+static enum h2_offence priority_piece(struct h2_guard *g, const uint8_t *p, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (g->left - i > 1)
+			g->depends_on = g->depends_on << 8 | p[i];
+		else if ((g->depends_on & 0x7fffffff) == id_of(g))
+			return H2_OFFENCE_PROTOCOL;
+	}
+	return H2_OFFENCE_NONE;
+}
+
 static enum h2_offence frame(struct h2_guard *g, struct mono now)
 {
 	const struct h2_limits *lim = g->lim;
 	uint32_t len = (uint32_t)g->hd[0] << 16 | (uint32_t)g->hd[1] << 8 | g->hd[2];
-	uint32_t id = (uint32_t)(g->hd[5] & 0x7f) << 24 | (uint32_t)g->hd[6] << 16 |
-		      (uint32_t)g->hd[7] << 8 | g->hd[8];
+	uint32_t id = id_of(g);
 	uint8_t type = g->hd[3], flags = g->hd[4];
 
 	if (len > H2_FRAME_MOST)
@@ -71,10 +110,8 @@ static enum h2_offence frame(struct h2_guard *g, struct mono now)
 		g->pings_earned = min_of(g->pings_earned + 1, lim->ping_burst);
 		break;
 	case HEADERS:
-		if (g->server && id > g->last_id) {
-			g->last_id = id;
-			h2_guard_opened(g);
-		}
+		if (g->server && begins(g, id))
+			return H2_OFFENCE_PROTOCOL;
 		g->block_bytes = g->continuations = 0;
 		g->since = now;
 		return block_piece(g, len, flags);
@@ -85,6 +122,10 @@ static enum h2_offence frame(struct h2_guard *g, struct mono now)
 	case PRIORITY:
 		if (++g->priorities > lim->priorities * (1 + g->opened))
 			return H2_OFFENCE_PRIORITIES;
+		if (id == 0)
+			return H2_OFFENCE_PROTOCOL;
+		if (len != PRIORITY_BYTES)
+			return H2_OFFENCE_FRAME_SIZE;
 		break;
 	case SETTINGS:
 		g->has_settings = true;
@@ -116,10 +157,13 @@ static enum h2_offence frame(struct h2_guard *g, struct mono now)
 /* A frame that begins a stream of the peer's is the start of much work. */
 static bool is_request(const struct h2_guard *g)
 {
-	uint32_t id = (uint32_t)(g->hd[5] & 0x7f) << 24 | (uint32_t)g->hd[6] << 16 |
-		      (uint32_t)g->hd[7] << 8 | g->hd[8];
+	return g->server && g->hd[3] == HEADERS && id_of(g) > g->last_id;
+}
 
-	return g->server && g->hd[3] == HEADERS && id > g->last_id;
+/* One that goes on with a message of the peer's. */
+static bool is_old(const struct h2_guard *g)
+{
+	return g->server && g->hd[3] <= HEADERS && id_of(g) % 2 && id_of(g) <= g->last_id;
 }
 
 enum h2_offence h2_guard_look(struct h2_guard *g, struct slice in, struct mono now,
@@ -127,10 +171,11 @@ enum h2_offence h2_guard_look(struct h2_guard *g, struct slice in, struct mono n
 {
 	size_t at = 0;
 
+	g->old_id = 0;
 	while (at < in.n) {
 		enum h2_offence bad;
 		size_t n;
-		bool request;
+		bool request, old;
 
 		if (g->preface) {
 			n = min_of(in.n - at, (size_t)g->preface);
@@ -140,6 +185,11 @@ enum h2_offence h2_guard_look(struct h2_guard *g, struct slice in, struct mono n
 		}
 		if (g->left) {
 			n = min_of(in.n - at, (size_t)g->left);
+			if (g->hd[3] == PRIORITY) {
+				bad = priority_piece(g, in.p + at, n);
+				if (bad)
+					return bad;
+			}
 			g->left -= (uint32_t)n;
 			at += n;
 			continue;
@@ -152,13 +202,16 @@ enum h2_offence h2_guard_look(struct h2_guard *g, struct slice in, struct mono n
 			break;
 		}
 		request = is_request(g);
+		old = is_old(g);
 		/* A header that came in two pieces is begun already; it is this step's first. */
-		if (may->frames == 0 || (request && may->requests == 0)) {
+		if (may->frames == 0 || (request && may->requests == 0) || (old && at > 0)) {
 			*ret_n = at;
 			return H2_OFFENCE_NONE;
 		}
 		may->frames--;
 		may->requests -= request;
+		if (old)
+			g->old_id = id_of(g);
 		g->hd_n = 0;
 		at += n;
 		bad = frame(g, now);
@@ -210,6 +263,31 @@ enum h2_offence h2_guard_sent(struct h2_guard *g, size_t bytes, bool is_cut, str
 void h2_guard_forgive(struct h2_guard *g, uint32_t window)
 {
 	g->late = min_of(g->late, LATE_MOST) + window / 4096 + 16;
+}
+
+static bool is_reset(const struct h2_guard *g, uint32_t id)
+{
+	for (size_t i = 0; i < H2_RESETS_KNOWN; i++)
+		if (g->gone[i] == id)
+			return true;
+	return id <= g->gone_most;
+}
+
+void h2_guard_reset(struct h2_guard *g, uint32_t id)
+{
+	uint32_t *p = &g->gone[g->gone_n % H2_RESETS_KNOWN];
+
+	if (is_reset(g, id))
+		return;
+	g->gone_n++;
+	g->gone_most = max_of(g->gone_most, *p);
+	*p = id;
+}
+
+/* Where too many were reset to know each, none that may be one of them is blamed. */
+enum h2_offence h2_guard_closed(const struct h2_guard *g, uint32_t id)
+{
+	return is_reset(g, id) ? H2_OFFENCE_NONE : H2_OFFENCE_STREAM_CLOSED;
 }
 
 bool h2_guard_is_slow(const struct h2_guard *g, struct mono now)

@@ -24,6 +24,8 @@
  * size for it: the rest of a window that streams share. */
 #define H2_DRIBBLE_BYTES 64u
 #define H2_DECENT_BYTES	 512u
+/* Streams we have reset that are known one by one; where there were more, older ones are trusted. */
+#define H2_RESETS_KNOWN 16u
 
 struct h2_guard {
 	const struct h2_limits *lim;
@@ -38,6 +40,12 @@ struct h2_guard {
 	uint32_t block_bytes, continuations;
 	uint32_t empties;		/* in a row */
 	uint32_t last_id;		/* the highest that began */
+	uint32_t old_id;		/* h2_guard_look() let a frame of this old stream through; 0: none */
+	uint32_t depends_on;		/* of the PRIORITY at hand */
+	uint64_t lately;		/* bit i: last_id - 2 * i began too */
+	uint32_t gone[H2_RESETS_KNOWN];	/* streams we have reset while more of them could come */
+	uint32_t gone_n;
+	uint32_t gone_most;		/* the highest of them that fell out */
 	uint32_t late;			/* frames that may come for streams we have reset */
 	uint32_t pings_earned, dribbles_earned;
 	uint64_t frames;		/* begun, of those that count (h2_guard_counts) */
@@ -53,8 +61,9 @@ struct h2_allowance {
 };
 
 void h2_guard_init(struct h2_guard *, const struct h2_limits *, bool server, struct mono now);
-/* How many bytes of in may be passed on (*ret_n; fewer than all: the allowance is used up), or which
- * offence they are. */
+/* How many bytes of in may be passed on (*ret_n; 0: the allowance is used up), or which offence
+ * they are.  A frame that goes on with a message is the first of them (old_id): its stream is as all
+ * frames before have left it, and who knows streams can tell whether it has ended. */
 must_use enum h2_offence h2_guard_look(struct h2_guard *, struct slice in, struct mono now,
 				       struct h2_allowance *, size_t *ret_n);
 
@@ -82,6 +91,10 @@ must_use enum h2_offence h2_guard_sent(struct h2_guard *, size_t bytes, bool is_
 void h2_guard_opened(struct h2_guard *);
 /* We have reset a stream: what its peer has sent meanwhile is no offence. */
 void h2_guard_forgive(struct h2_guard *, uint32_t window);
+/* The same, by its id: frames of it may be on their way until the peer has seen the reset. */
+void h2_guard_reset(struct h2_guard *, uint32_t id);
+/* That one has ended. */
+must_use enum h2_offence h2_guard_closed(const struct h2_guard *, uint32_t id);
 /* A header block, or the first SETTINGS, takes too long. */
 bool h2_guard_is_slow(const struct h2_guard *, struct mono now);
 

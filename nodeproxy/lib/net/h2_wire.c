@@ -214,6 +214,9 @@ static int not_understood(nghttp2_session *ng, const nghttp2_frame *f, int error
 	if (f->hd.type == NGHTTP2_HEADERS && f->headers.cat == NGHTTP2_HCAT_REQUEST &&
 	    error == NGHTTP2_ERR_PROTO && h->wired >= h->lim->streams)
 		h->suspect = H2_OFFENCE_STREAMS;
+	/* It is going to be reset, and may be unknown to nghttp2 until then, or for ever. */
+	if (h->server && f->hd.stream_id)
+		h2_guard_reset(&h->guard, (uint32_t)f->hd.stream_id);
 	return 0;
 }
 
@@ -282,6 +285,8 @@ static int packed(nghttp2_session *ng, const nghttp2_frame *f, void *user)
 		}
 		break;
 	case NGHTTP2_RST_STREAM:
+		if (h->server && (st == NULL || st->gets != H2_GETS_NOTHING))
+			h2_guard_reset(&h->guard, (uint32_t)f->hd.stream_id);
 		return found(h, reset_sent(h, st));
 	case NGHTTP2_PING:
 		if (!(f->hd.flags & NGHTTP2_FLAG_ACK) && f->ping.opaque_data[0] == H2_PING_BDP)

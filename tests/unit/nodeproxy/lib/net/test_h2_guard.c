@@ -185,10 +185,18 @@ static void unknown(unsigned i)
 	put(0x42, 0, 0, "x", 1);
 }
 
-static void closed_data(unsigned i)
+/* Its answer was whole before it was: it has been reset. */
+static void open_answered(void)
+{
+	open_body();
+	run();
+	ck_assert_uint_eq(last.type, RST_STREAM);
+}
+
+static void late_data(unsigned i)
 {
 	(void)i;
-	put(DATA, 0, 1, "x", 1);
+	put(DATA, 0, body_id, "x", 1);
 }
 
 static void closed_reset(unsigned i)
@@ -251,7 +259,7 @@ static const struct {
 	{ "priority", H2_OFFENCE_PRIORITIES, NULL, priority, 100, 101 },
 	{ "window updates", H2_OFFENCE_WINDOW_UPDATES, NULL, window_update, 5, 6 },
 	{ "unknown frames", H2_OFFENCE_GLITCHES, NULL, unknown, 1000, 1001 },
-	{ "data for a stream that has ended", H2_OFFENCE_GLITCHES, NULL, closed_data, 0, 2000 },
+	{ "data for a stream that was reset", H2_OFFENCE_GLITCHES, open_answered, late_data, 16, 2000 },
 	{ "resets of streams that have ended", H2_OFFENCE_GLITCHES, NULL, closed_reset, 0, 2000 },
 	{ "rapid reset", H2_OFFENCE_RESETS, NULL, rapid_reset, 400, 501 },
 	{ "resets of half the streams", H2_OFFENCE_RESETS, NULL, slow_reset, 900, 1100 },
@@ -267,7 +275,7 @@ START_TEST(each_flood_ends_the_connection_and_no_decent_peer)
 
 			start();
 			begin();
-			if (floods[i].round == closed_data || floods[i].round == closed_reset) {
+			if (floods[i].round == closed_reset) {
 				request(true);
 				run();
 			}
@@ -619,6 +627,78 @@ static void window_overflow(void)
 	update(0, 0x7fffffff);
 }
 
+/* Every frame comes in one read with what ends the stream: nothing may be judged too early. */
+static void data_behind_reset(void)
+{
+	rig_hello(&rig);
+	reset(request(false));
+	put(DATA, END_STREAM, 1, "x", 1);
+}
+
+static void headers_behind_reset(void)
+{
+	rig_hello(&rig);
+	reset(request(false));
+	put(HEADERS, END_HEADERS | END_STREAM, 1, rig_get, sizeof rig_get);
+}
+
+static void data_behind_end(void)
+{
+	rig_hello(&rig);
+	request(true);
+	run();
+	put(DATA, END_STREAM, 1, "x", 1);
+}
+
+static void headers_behind_end(void)
+{
+	rig_hello(&rig);
+	request(true);
+	run();
+	put(HEADERS, END_HEADERS | END_STREAM, 1, rig_get, sizeof rig_get);
+}
+
+static void headers_behind_end_long_ago(void)
+{
+	rig_hello(&rig);
+	for (int i = 0; i < 100; i++) {
+		request(true);
+		run();
+	}
+	put(HEADERS, END_HEADERS | END_STREAM, 3, rig_get, sizeof rig_get);
+}
+
+static void passed_over(void)
+{
+	rig_hello(&rig);
+	put(HEADERS, END_HEADERS | END_STREAM, 5, rig_get, sizeof rig_get);
+	put(HEADERS, END_HEADERS | END_STREAM, 3, rig_get, sizeof rig_get);
+}
+
+static void priority_of_nothing(void)
+{
+	rig_hello(&rig);
+	put(PRIORITY, 0, 0, "\0\0\0\1\20", 5);
+}
+
+static void priority_of_itself(void)
+{
+	rig_hello(&rig);
+	put(PRIORITY, 0, 3, "\200\0\0\3\20", 5);
+}
+
+static void priority_of_four(void)
+{
+	rig_hello(&rig);
+	put(PRIORITY, 0, 3, "\0\0\0\1", 4);
+}
+
+static void headers_of_itself(void)
+{
+	rig_hello(&rig);
+	put(HEADERS, END_HEADERS | END_STREAM | 32, 3, "\0\0\0\3\20\202\204\206\1\1a", 11);
+}
+
 static void push(void)
 {
 	rig_hello(&rig);
@@ -640,22 +720,112 @@ static const struct {
 	{ "no HPACK", bad_hpack, H2_OFFENCE_COMPRESSION },
 	{ "a window past its limit", window_overflow, H2_OFFENCE_FLOW_CONTROL },
 	{ "push from a client", push, H2_OFFENCE_PROTOCOL },
+	{ "DATA behind a reset", data_behind_reset, H2_OFFENCE_STREAM_CLOSED },
+	{ "HEADERS behind a reset", headers_behind_reset, H2_OFFENCE_STREAM_CLOSED },
+	{ "DATA behind the end", data_behind_end, H2_OFFENCE_STREAM_CLOSED },
+	{ "HEADERS behind the end", headers_behind_end, H2_OFFENCE_STREAM_CLOSED },
+	{ "HEADERS behind an end long ago", headers_behind_end_long_ago, H2_OFFENCE_STREAM_CLOSED },
+	{ "a stream that was passed over", passed_over, H2_OFFENCE_PROTOCOL },
+	{ "PRIORITY of no stream", priority_of_nothing, H2_OFFENCE_PROTOCOL },
+	{ "PRIORITY of a stream that depends on itself", priority_of_itself, H2_OFFENCE_PROTOCOL },
+	{ "PRIORITY of four bytes", priority_of_four, H2_OFFENCE_FRAME_SIZE },
+	{ "HEADERS of a stream that depends on itself", headers_of_itself, H2_OFFENCE_PROTOCOL },
 };
 
 START_TEST(frames_that_may_not_come_end_the_connection)
 {
-	for (size_t i = 0; i < countof(frames); i++) {
+	for (size_t i = 0; i < 2 * countof(frames); i++) {
 		start();
+		/* Whole, and byte by byte. */
+		rig.end[RIG_SERVER].step = i % 2;
 		ck_assert_ptr_nonnull(rig_start(&rig, RIG_SERVER));
-		frames[i].bytes();
+		frames[i / 2].bytes();
 		run();
-		ck_assert_msg(h2_offence(SERVER) == frames[i].offence, "%s: %s", frames[i].name,
+		ck_assert_msg(h2_offence(SERVER) == frames[i / 2].offence, "%s: %s", frames[i / 2].name,
 			      h2_offence_row(h2_offence(SERVER))->name);
 		ck_assert_uint_eq(last.type, GOAWAY);
-		ck_assert_uint_eq(last_code, h2_offence_row(frames[i].offence)->code);
+		ck_assert_uint_eq(last_code, h2_offence_row(frames[i / 2].offence)->code);
 		ck_assert_int_eq(h2_state(SERVER), H2_DEAD);
 		end();
 	}
+}
+END_TEST
+
+/* What is on its way when we reset a stream is no offence, however many were reset since. */
+START_TEST(frames_in_flight_of_a_stream_we_reset_are_ignored)
+{
+	enum { N = 3 * H2_RESETS_KNOWN };
+
+	start();
+	begin();
+	for (int i = 0; i < N; i++) {
+		request(false);
+		if (i % 8 == 7)
+			run();		/* answered, and reset */
+	}
+	ck_assert_uint_eq(h2_streams(SERVER), 0);
+	for (uint32_t id = 1; id < 2 * N; id += 2) {
+		put(DATA, 0, id, "x", 1);
+		put(HEADERS, END_HEADERS | END_STREAM, id, "\0\1x\1y", 5);
+		run();
+	}
+	ck_assert_int_eq(h2_state(SERVER), H2_OPEN);
+	/* Nor of one that nobody has seen: there was no room for it. */
+	rig.stock.streams.fail_after = 1;
+	put(DATA, 0, request(false), "x", 1);
+	run();
+	put(DATA, END_STREAM, next_id - 2, "x", 1);
+	run();
+	ck_assert_int_eq(h2_state(SERVER), H2_OPEN);
+	/* A decent one among them is served, and what it sends too late is judged. */
+	request(true);
+	run();
+	ck_assert_uint_eq(last.type, HEADERS);
+	put(DATA, END_STREAM, next_id - 2, "x", 1);
+	run();
+	ck_assert_int_eq(h2_offence(SERVER), H2_OFFENCE_STREAM_CLOSED);
+	end();
+}
+END_TEST
+
+/* Before it has seen our limit a peer may begin more; those are refused, and their bodies come. */
+START_TEST(frames_in_flight_of_refused_streams_are_ignored)
+{
+	start();
+	rig.lim[RIG_SERVER].streams = 2;
+	begin();
+	for (int i = 0; i < 4; i++)
+		request(false);
+	reset(1);
+	request(false);		/* taken: the highest id by now */
+	put(DATA, END_STREAM, 5, "x", 1);
+	put(DATA, END_STREAM, 7, "x", 1);
+	rig_run(&rig);
+	put(DATA, 0, 5, "x", 1);
+	rig_run(&rig);
+	ck_assert_int_eq(h2_offence(SERVER), H2_OFFENCE_NONE);
+	ck_assert_int_eq(h2_state(SERVER), H2_OPEN);
+	ck_assert_uint_eq(h2_streams(SERVER), 2);
+	end();
+}
+END_TEST
+
+START_TEST(frames_in_flight_when_we_leave_are_ignored)
+{
+	start();
+	begin();
+	request(false);
+	rig_run(&rig);
+	h2_drain(SERVER);
+	rig_run(&rig);
+	rig_pass_ms(1100);
+	h2_tick(SERVER);
+	rig_run(&rig);
+	ck_assert_int_eq(h2_state(SERVER), H2_LAST);
+	put(DATA, END_STREAM, request(false), "x", 1);
+	rig_run(&rig);
+	ck_assert_int_eq(h2_state(SERVER), H2_LAST);
+	end();
 }
 END_TEST
 
@@ -882,7 +1052,9 @@ UNIT_TESTS("h2_guard", more_than_its_window_costs_a_stream, each_flood_ends_the_
 	   a_header_block_in_too_many_pieces_ends_the_connection, empty_pieces_of_header_blocks_are_counted,
 	   a_head_over_the_limit_costs_its_stream_only, much_out_of_nothing_ends_the_connection,
 	   a_head_must_come_in_time, a_bad_message_costs_its_stream_only,
-	   frames_that_may_not_come_end_the_connection, more_streams_than_allowed_end_the_connection,
+	   frames_that_may_not_come_end_the_connection, frames_in_flight_of_a_stream_we_reset_are_ignored,
+	   frames_in_flight_of_refused_streams_are_ignored, frames_in_flight_when_we_leave_are_ignored,
+	   more_streams_than_allowed_end_the_connection,
 	   without_room_a_stream_is_refused, a_stream_whose_window_stays_closed_is_reset,
 	   a_slow_reader_is_not_a_stalled_one, windows_opened_by_single_bytes_end_the_connection,
 	   the_rest_of_a_shared_window_is_no_dribble, who_does_not_read_is_not_read_and_then_given_up, every_offence_has_its_row)
