@@ -263,7 +263,10 @@ static bool over(struct conn *c, bool was_idle)
 		conn_end(c, was_idle ? REASON_FRONT_CLOSED : REASON_FRONT_CUT, CONN_EV_GONE);
 		return false;
 	}
-	c->reason = (uint8_t)(o ? mux_reason(o) : conn_is_leaving(c) ? REASON_DRAINED : REASON_FRONT_IDLE);
+	c->reason = (uint8_t)(o				      ? mux_reason(o)
+			      : h2_state(c->h2) < H2_LAST     ? REASON_FRONT_CLOSED
+			      : conn_is_leaving(c)	      ? REASON_DRAINED
+							      : REASON_FRONT_IDLE);
 	c->partial = true;	/* what the caller still sends must not turn our last words into a reset */
 	conn_event(c, CONN_EV_LAST);
 	return true;
@@ -297,6 +300,17 @@ static void watch(struct conn *c)
 	conn_deadline_ms(c, quiet ? c->path->knobs->idle_ms : TICK_MS);
 }
 
+/* Nothing is under way, and by what one side has said nothing will be.  nghttp2 answers not even a
+ * PING then. */
+static bool is_done(const struct conn *c, enum h2_went r, enum h2_went w)
+{
+	if (h2_state(c->h2) == H2_DEAD)
+		return true;
+	if (w != H2_DRY || !h2_is_idle(c->h2))
+		return false;
+	return h2_state(c->h2) == H2_LAST || (h2_peer_is_leaving(c->h2) && r == H2_DRY);
+}
+
 bool mux_step(struct conn *c)
 {
 	struct leg *f = &c->front;
@@ -321,8 +335,7 @@ bool mux_step(struct conn *c)
 		w = h2_write(c->h2);
 		pass_news(c);
 	}
-	if (h2_state(c->h2) == H2_DEAD ||
-	    (h2_state(c->h2) == H2_LAST && h2_is_idle(c->h2) && w == H2_DRY))
+	if (is_done(c, r, w))
 		return over(c, was_idle);
 	if (w == H2_FULL) {
 		f->ready &= (uint8_t)~READY_OUT;

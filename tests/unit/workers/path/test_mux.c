@@ -631,6 +631,38 @@ START_TEST(an_idle_session_leaves_and_a_busy_one_does_not)
 }
 END_TEST
 
+/* nghttp2 does not answer it any more: it must not be left to wait. */
+START_TEST(a_caller_who_leaves_is_let_go_when_nothing_is_under_way)
+{
+	static const uint8_t bye[] = { 0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff };
+	struct rig *r = rig_new(ONE_HTTP, NULL);
+	struct h2_caller *c = h2_dial(r), *idle = h2_dial(r);
+	struct h2_stream *st = h2_get(c, "/");
+	int b;
+
+	h2_move(c);
+	b = rig_accept(r, 1);
+	rig_hear_head(r, b);
+	h2_until(idle, h2_room(idle->h) > 0 && r->path.h2.sessions.live == 2);
+	h2_until(idle, h2_is_quiet(idle->h));
+	ck_assert_int_eq(send(idle->s.fd.v, bye, sizeof bye, MSG_NOSIGNAL), sizeof bye);
+	h2_until(idle, idle->is_cut);
+	h2_hang_up(&idle);
+	ck_assert_int_eq(send(c->s.fd.v, bye, sizeof bye, MSG_NOSIGNAL), sizeof bye);
+	for (int i = 0; i < 50; i++)
+		h2_move(c);
+	ck_assert(!c->is_cut);
+	rig_say(r, b, OK2);
+	h2_hear(c, st, 200, "hi");
+	h2_until(c, c->is_cut);
+	h2_hang_up(&c);
+	close(b);
+	rig_must_be_empty(r);
+	ck_assert_uint_eq(board_get(&r->path.mine->reasons[REASON_FRONT_CLOSED]), 2);
+	rig_free(&r);
+}
+END_TEST
+
 START_TEST(an_idle_session_holds_little)
 {
 	enum { N = 20 };
@@ -790,6 +822,7 @@ UNIT_TESTS("mux", a_request_is_carried_and_logged_once, an_open_port_detects_htt
 	   local_answers_name_their_reason, grpc_is_told_in_its_own_words,
 	   a_websocket_crosses_to_an_endpoint_of_http1, a_websocket_that_is_not_switched_is_no_success,
 	   a_drain_tells_sessions_and_lets_requests_finish, at_the_deadline_of_a_drain_all_end,
-	   an_idle_session_leaves_and_a_busy_one_does_not, an_idle_session_holds_little,
+	   an_idle_session_leaves_and_a_busy_one_does_not,
+	   a_caller_who_leaves_is_let_go_when_nothing_is_under_way, an_idle_session_holds_little,
 	   an_offence_ends_the_session_with_its_reason, requests_of_a_session_are_limited_as_others,
 	   bodies_of_streams_are_limited_as_others, every_allocation_that_fails_leaves_nothing_behind)
