@@ -93,7 +93,7 @@ void h2_guard_opened(struct h2_guard *);
 void h2_guard_forgive(struct h2_guard *, uint32_t window);
 /* The same, by its id: frames of it may be on their way until the peer has seen the reset. */
 void h2_guard_reset(struct h2_guard *, uint32_t id);
-/* That one has ended. */
+/* A frame goes on with a message (old_id), and its stream has ended. */
 must_use enum h2_offence h2_guard_closed(const struct h2_guard *, uint32_t id);
 /* A header block, or the first SETTINGS, takes too long. */
 bool h2_guard_is_slow(const struct h2_guard *, struct mono now);

@@ -544,6 +544,35 @@ START_TEST(requests_past_the_last_stream_may_be_sent_again)
 }
 END_TEST
 
+/* A session that many share does not end for what a server says too late on one stream of it. */
+START_TEST(a_client_takes_no_offence_at_frames_of_streams_that_have_ended)
+{
+	struct h2_stream *c[3];
+
+	rig_init(&rig);
+	rig_start(&rig, RIG_CLIENT);
+	rig_frame(&rig, RIG_CLIENT, 4, 0, 0, NULL, 0);
+	for (int i = 0; i < 3; i++)
+		c[i] = ask(get, countof(get), true);
+	rig_run(&rig);
+	rig_frame(&rig, RIG_CLIENT, 1, 5, 1, "\210", 1);	/* :status 200, and the end */
+	rig_frame(&rig, RIG_CLIENT, 3, 0, 3, "\0\0\0\2", 4);
+	for (uint32_t id = 1; id <= 3; id += 2) {
+		rig_frame(&rig, RIG_CLIENT, 0, 1, id, "x", 1);
+		rig_frame(&rig, RIG_CLIENT, 1, 5, id, "\210", 1);
+	}
+	rig_run(&rig);
+	ck_assert_int_eq(h2_state(rig.h[RIG_CLIENT]), H2_OPEN);
+	rig_frame(&rig, RIG_CLIENT, 1, 5, 5, "\210", 1);
+	rig_run(&rig);
+	ck_assert_int_eq(c[2]->gets, H2_GETS_NOTHING);
+	for (int i = 0; i < 3; i++)
+		stream_close(&c[i]->s, true);
+	rig_run(&rig);
+	rig_fini(&rig);
+}
+END_TEST
+
 START_TEST(a_line_that_ends_between_streams_is_no_offence)
 {
 	struct h2_stream *c, *s;
@@ -889,6 +918,7 @@ UNIT_TESTS("h2", a_request_and_its_answer_travel, bodies_arrive_whole_whatever_t
 	   a_request_that_was_taken_back_is_never_seen, a_drain_loses_no_request_that_was_on_its_way,
 	   a_drain_goes_on_without_an_answer_when_it_takes_too_long,
 	   requests_past_the_last_stream_may_be_sent_again,
+	   a_client_takes_no_offence_at_frames_of_streams_that_have_ended,
 	   a_line_that_ends_between_streams_is_no_offence, a_line_that_is_cut_breaks_every_stream,
 	   a_silent_peer_is_asked_and_then_given_up, windows_grow_to_what_the_path_carries_and_shrink_when_told,
 	   no_more_is_asked_than_the_peer_takes, a_step_begins_a_bounded_number_of_requests,
