@@ -11,7 +11,6 @@
 #include "workers/path/conn.h"
 
 #define BURST_MAX 8	/* some 50 µs */
-#define BURST_TRY 8	/* bursts that were all there before a larger one is tried */
 #define QUEUE_MOST 65536	/* somaxconn is at most this */
 /* For handshakes that were under way at a listener that is gone, and for the master and the keeper to
  * close theirs: who closes last must be who accepts. */
@@ -58,9 +57,8 @@ static void listener_step(struct sched_unit *u)
 
 	if (l->paused)
 		return;
-	/* The event comes back while callers wait, so asking once more than there are is what costs (the
-	 * kernel makes a socket before it looks, and frees it): the burst grows when all of it was there
-	 * many times over. */
+	/* The event comes back while callers wait, so asking once more than there are is what costs:
+	 * the burst grows when all of it was there. */
 	for (uint32_t i = 0; i < l->burst; i++) {
 		struct stream s = { 0 };
 		struct addr peer;
@@ -75,7 +73,6 @@ static void listener_step(struct sched_unit *u)
 			continue;
 		case -EAGAIN:
 			l->burst = max_of(l->burst / 2, 1u);
-			l->full = 0;
 			return;
 		case -ECONNABORTED:
 		case -EINTR:
@@ -92,10 +89,7 @@ static void listener_step(struct sched_unit *u)
 			return;
 		}
 	}
-	if (++l->full >= BURST_TRY) {
-		l->burst = min_of(l->burst * 2, (uint32_t)BURST_MAX);
-		l->full = 0;
-	}
+	l->burst = min_of(l->burst * 2, (uint32_t)BURST_MAX);
 }
 
 static uint64_t token_of(const struct listeners *ls, const struct listener *l)

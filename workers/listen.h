@@ -17,7 +17,6 @@ struct listener {
 	struct sched_unit unit;
 	uint32_t index, group;		/* of the settings; whose socket it is */
 	uint32_t burst;			/* accepts per step */
-	uint32_t full;			/* bursts in a row that were all there */
 	bool closing;			/* not in the settings any more: who has connected is let in */
 	struct mono close_at;		/* when closing */
 	bool paused;			/* until listeners_resume(): the kernel has no memory */

@@ -16,14 +16,11 @@
 #define GET	 "GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
 #define OK2	 "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 
-static int fail_with, fail_times = INT_MAX, in_vain;
+static int fail_with, fail_times = INT_MAX;
 
 static int failing_accept(int listener, struct stream *ret, struct addr *peer)
 {
-	int r = fail_with && fail_times-- > 0 ? fail_with : tcp_kernel.accept(listener, ret, peer);
-
-	in_vain += r == -EAGAIN;
-	return r;
+	return fail_with && fail_times-- > 0 ? fail_with : tcp_kernel.accept(listener, ret, peer);
 }
 
 static struct tcp_world failing;
@@ -240,31 +237,7 @@ START_TEST(without_a_redirect_it_is_the_sockets_own_address)
 }
 END_TEST
 
-/* An accept() that finds nobody costs as much as one that does. */
-START_TEST(callers_that_come_one_by_one_are_seldom_looked_for_in_vain)
-{
-	struct rig *r = rig_new(ONE_HTTP, NULL);
-	int c[80];
-
-	use_failing();
-	in_vain = 0;
-	for (size_t i = 0; i < countof(c); i++) {
-		c[i] = rig_dial(r);
-		rig_until_quiet(r);
-	}
-	ck_assert_uint_eq(board_get(&r->path.mine->c[WC_accepted]), countof(c));
-	ck_assert_int_le(in_vain, (int)countof(c) / 8);
-	for (size_t i = 0; i < countof(c); i++)
-		close(c[i]);
-	tcp_world = &tcp_kernel;
-	rig_until_quiet(r);
-	rig_must_be_empty(r);
-	rig_free(&r);
-}
-END_TEST
-
 UNIT_TESTS("listen",
-	   callers_that_come_one_by_one_are_seldom_looked_for_in_vain,
 	   a_listener_that_was_paused_for_want_of_memory_accepts_again,
 	   at_the_last_descriptor_a_caller_is_refused_and_not_left_waiting,
 	   at_a_full_stop_those_who_are_queued_are_served,
