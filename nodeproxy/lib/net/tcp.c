@@ -34,7 +34,11 @@ static size_t gather(const struct iovec *v, int n, uint8_t out[GATHER_BYTES])
 
 	for (int i = 0; i < n; i++) {
 		if (v[i].iov_len > GATHER_BYTES - at)
-			return 0;
+			return 0;	/* before anything is copied in vain */
+		at += v[i].iov_len;
+	}
+	at = 0;
+	for (int i = 0; i < n; i++) {
 		memcpy(out + at, v[i].iov_base, v[i].iov_len);
 		at += v[i].iov_len;
 	}
