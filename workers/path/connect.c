@@ -98,10 +98,12 @@ static enum step connected(struct exchange *ex)
 	ex->connected = clock_now();
 	ex->sent_before = ex->back->leg.sent;
 	ex->back->leg.want = 0;
-	ex->again.id = ex->target.service.id;
-	ex->again.slot = vservice_slot(&ex->target.service);
-	ex->again.port = ex->target.port;
-	exchange_release_view(ex);
+	if (ex->view) {		/* not when another connection to the same endpoint was needed */
+		ex->again.id = ex->target.service.id;
+		ex->again.slot = vservice_slot(&ex->target.service);
+		ex->again.port = ex->target.port;
+		exchange_release_view(ex);
+	}
 	return NEXT;
 }
 

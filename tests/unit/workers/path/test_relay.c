@@ -309,6 +309,32 @@ START_TEST(a_stale_connection_is_replaced_for_a_safe_request)
 }
 END_TEST
 
+/* The view that its Service came from was let go of when the request was sent. */
+START_TEST(a_stale_connection_is_replaced_when_its_view_is_gone)
+{
+	struct rig *r = rig_new(ONE_HTTP, NULL);
+	int c = rig_dial(r), b, b2;
+
+	rig_say(r, c, GET);
+	b = rig_accept(r, 1);
+	rig_hear(r, b, GOT);
+	rig_say(r, b, OK2);
+	rig_hear(r, c, OK2);
+	rig_until_quiet(r);
+	/* The Service lies in an overlay, and that goes with the next one. */
+	rig_view(r, "endpoint t/s:main 127.0.0.1:1 notready\n");
+	rig_say(r, c, GET);
+	rig_hear(r, b, GOT);
+	rig_view(r, "service t/another port=81/main/http\n");
+	close(b);
+	b2 = rig_accept(r, 1);
+	rig_hear(r, b2, GOT);
+	rig_say(r, b2, OK2);
+	rig_hear(r, c, OK2);
+	rig_end(&r, c, b2);
+}
+END_TEST
+
 START_TEST(a_stale_connection_is_a_502_for_a_post)
 {
 	struct rig *r = rig_new(ONE_HTTP, NULL);
@@ -774,7 +800,8 @@ UNIT_TESTS("relay", a_request_is_carried_and_logged_once, keep_alive_reuses_both
 	   expect_continue_is_passed_through, an_early_answer_ends_the_request,
 	   an_endpoint_that_answers_and_dies_mid_body_is_heard,
 	   an_upgrade_becomes_a_tunnel_with_half_closes,
-	   a_stale_connection_is_replaced_for_a_safe_request, a_stale_connection_is_a_502_for_a_post,
+	   a_stale_connection_is_replaced_for_a_safe_request,
+	   a_stale_connection_is_replaced_when_its_view_is_gone, a_stale_connection_is_a_502_for_a_post,
 	   a_pooled_connection_that_closes_is_removed,
 	   pooled_connections_that_end_are_closed_in_turns_of_their_tenant, a_refused_connect_goes_to_another_endpoint,
 	   when_all_refuse_the_caller_is_told, local_answers_name_their_reason,
