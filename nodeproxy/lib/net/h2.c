@@ -390,13 +390,14 @@ static size_t feed(struct h2 *h, struct slice in, struct h2_allowance *may)
 	return used;
 }
 
-/* Requests that the peer does not take yet (it has lowered its limit meanwhile) are in that queue
- * too, but they wait for what is to be read. */
+/* Too many answers (to SETTINGS, PING, bad streams) wait to be written.  What waits of bodies does not
+ * count, nor the frame or two that each stream may have there: two who both have much to say must
+ * read on, or each waits for the other.  Requests that the peer does not take yet (it has lowered
+ * its limit meanwhile) are in that queue too, but they wait for what is to be read. */
 static bool is_full(const struct h2 *h)
 {
-	return h->out.bytes >= h->lim->out_bytes ||
-	       (nghttp2_session_get_outbound_queue_size(h->ng) >= h->lim->out_frames &&
-		nghttp2_session_want_write(h->ng));
+	return nghttp2_session_get_outbound_queue_size(h->ng) >= h->lim->out_frames + 2 * h->wired &&
+	       nghttp2_session_want_write(h->ng);
 }
 
 enum h2_went h2_read(struct h2 *h, uint8_t *scratch, size_t room)

@@ -289,6 +289,52 @@ START_TEST(one_who_does_not_read_stops_nobody_else)
 }
 END_TEST
 
+/* More waits on both sides than the line takes, and neither may wait for the other to read first. */
+START_TEST(two_who_have_much_to_say_both_read_on)
+{
+	struct flow up[60] = { 0 }, down[60] = { 0 };
+	unsigned n = 0, news;
+	bool moved;
+
+	start();
+	rig.line[RIG_CLIENT].most = rig.line[RIG_SERVER].most = 900;
+	for (size_t i = 0; i < countof(up); i++) {
+		up[i] = (struct flow){ .n = 50000, .seed = (uint32_t)i };
+		up[i].from = down[i].to = ask(post, countof(post), false);
+	}
+	do {
+		struct h2_stream *st;
+
+		rig_run(&rig);
+		moved = false;
+		while ((st = h2_next(rig.h[RIG_SERVER], &news))) {
+			uint32_t at = ((uint32_t)st->id - 1) / 2;
+
+			if (st->user || at >= countof(up))
+				continue;
+			st->user = &up[at];
+			up[at].to = st;
+			down[at] = (struct flow){ .from = st, .to = up[at].from, .n = 50000,
+						  .seed = 100 + at };
+			ck_assert_int_eq(h2_respond(st, ok, countof(ok), false), 0);
+			n++;
+			moved = true;
+		}
+		for (size_t i = 0; i < countof(up); i++) {
+			moved |= pump(&up[i], true);
+			moved |= down[i].from && pump(&down[i], true);
+		}
+	} while (moved || either(rig_step(&rig, RIG_CLIENT), rig_step(&rig, RIG_SERVER)));
+	ck_assert_uint_eq(n, countof(up));
+	for (size_t i = 0; i < countof(up); i++) {
+		ck_assert(up[i].ended && down[i].ended);
+		stream_close(&up[i].from->s, false);
+		stream_close(&up[i].to->s, false);
+	}
+	rig_fini(&rig);
+}
+END_TEST
+
 START_TEST(room_is_news_only_to_who_asked_for_it)
 {
 	struct flow f = { .n = 100000, .seed = 3 };
@@ -913,7 +959,8 @@ START_TEST(every_budget_is_enough_or_an_end)
 END_TEST
 
 UNIT_TESTS("h2", a_request_and_its_answer_travel, bodies_arrive_whole_whatever_the_windows_and_splits,
-	   much_leaves_in_few_writes, one_who_does_not_read_stops_nobody_else, room_is_news_only_to_who_asked_for_it,
+	   much_leaves_in_few_writes, one_who_does_not_read_stops_nobody_else,
+	   two_who_have_much_to_say_both_read_on, room_is_news_only_to_who_asked_for_it,
 	   a_reset_carries_its_code_and_ends_one_stream, a_reset_takes_back_data_that_waited_for_room, a_stream_its_user_has_closed_still_sends_what_was_written,
 	   a_request_that_was_taken_back_is_never_seen, a_drain_loses_no_request_that_was_on_its_way,
 	   a_drain_goes_on_without_an_answer_when_it_takes_too_long,
