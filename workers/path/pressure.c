@@ -137,6 +137,7 @@ static void trim(struct path *p, bool short_of)
 		slab_trim(all[i], &p->trim[i], short_of ? TICK_SLOTS : min_of(some, TICK_SLOTS),
 			  short_of ? SLAB_TRIM_FREE : SLAB_TRIM_IDLE);
 	}
+	h2_stock_trim(&p->h2);
 }
 
 void pressure_tick(struct path *p)

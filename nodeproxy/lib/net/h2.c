@@ -5,8 +5,6 @@
 #include "nodeproxy/lib/net/h2.h"
 
 #include <errno.h>
-#include <malloc.h>
-#include <stdlib.h>
 
 #include "nodeproxy/lib/net/h2_inner.h"
 
@@ -33,68 +31,6 @@ const struct h2_offence_row *h2_offence_row(enum h2_offence o)
 	return &offence_rows[o < H2_OFFENCES ? o : H2_OFFENCE_NONE];
 }
 
-/* ---- memory of nghttp2 ---- */
-
-/* What is charged goes up and down in steps of this: budgets are asked seldom. */
-#define CHARGE_STEP 4096u
-
-/* What the allocator really gave is what counts, so nothing has to be stored beside it.  A refusal
- * does not fail the allocation: nghttp2 1.52 frees twice what it has no memory for (an item whose
- * push into the queue of a stream failed).  It ends the session as soon as nghttp2 has returned,
- * and what it is over its budget meanwhile is bounded by what one h2_read() or call begins. */
-static void account(struct h2 *h, size_t before, size_t now)
-{
-	h->bytes += now - before;
-	h->stock->bytes += now - before;
-	if (h->bytes > h->charged) {
-		size_t more = (h->bytes - h->charged + CHARGE_STEP - 1) / CHARGE_STEP * CHARGE_STEP;
-
-		if (h->fatal)
-			return;
-		if (budget_charge(h->budget, more) < 0)
-			h->fatal = H2_OFFENCE_MEMORY;
-		else
-			h->charged += more;
-	} else if (h->charged - h->bytes >= 2 * CHARGE_STEP) {
-		size_t less = (h->charged - h->bytes) / CHARGE_STEP * CHARGE_STEP - CHARGE_STEP;
-
-		budget_return(h->budget, less);
-		h->charged -= less;
-	}
-}
-
-static void *allocated(struct h2 *h, size_t before, void *p)
-{
-	if (unlikely(h->stock->fail_after && --h->stock->fail_after == 0))
-		h->fatal = H2_OFFENCE_MEMORY;
-	if (p)
-		account(h, before, malloc_usable_size(p));
-	return p;
-}
-
-static void *ng_malloc(size_t n, void *user)
-{
-	return allocated(user, 0, malloc(n));
-}
-
-static void *ng_calloc(size_t n, size_t size, void *user)
-{
-	return allocated(user, 0, calloc(n, size));
-}
-
-static void *ng_realloc(void *p, size_t n, void *user)
-{
-	size_t before = malloc_usable_size(p);
-
-	return allocated(user, before, realloc(p, n));
-}
-
-static void ng_free(void *p, void *user)
-{
-	account(user, malloc_usable_size(p), 0);
-	free(p);
-}
-
 /* ---- life ---- */
 
 int h2_stock_init(struct h2_stock *s, struct chunk_pool *chunks, uint32_t sessions,
@@ -106,8 +42,9 @@ int h2_stock_init(struct h2_stock *s, struct chunk_pool *chunks, uint32_t sessio
 	r = h2_wire_callbacks(&s->callbacks, &s->option);
 	if (r < 0)
 		return r;
-	r = slab_init(&s->sessions, "h2", sizeof(struct h2), sessions);
+	r = slab_init(&s->sessions, "h2", H2_BYTES, sessions);
 	if (r == 0) {
+		s->sessions.raw = true;
 		r = slab_init(&s->streams, "h2_stream", sizeof(struct h2_stream), streams);
 		if (r == 0)
 			return 0;
@@ -156,13 +93,14 @@ struct h2 *h2_new(struct h2_stock *stock, bool server, const struct h2_limits *l
 
 	if (h == NULL)
 		return NULL;
+	memset(h, 0, offsetof(struct h2, nest));
 	h->magic = H2_MAGIC;
 	h->server = server;
 	h->stock = stock;
 	h->lim = lim;
 	h->below = below;
 	h->budget = b;
-	h->mem = (nghttp2_mem){ h, ng_malloc, ng_free, ng_calloc, ng_realloc };
+	h->mem = h2_memory(h);
 	h->heard = clock_now();
 	list_init(&h->streams);
 	list_init(&h->ready);
@@ -170,8 +108,10 @@ struct h2 *h2_new(struct h2_stock *stock, bool server, const struct h2_limits *l
 	chunkq_init(&h->out);
 	h2_guard_init(&h->guard, lim, server, h->heard);
 	h2_window_init(h);
+	h->is_nesting = true;
 	r = server ? nghttp2_session_server_new3(&h->ng, stock->callbacks, h, stock->option, &h->mem)
 		   : nghttp2_session_client_new3(&h->ng, stock->callbacks, h, stock->option, &h->mem);
+	h->is_nesting = false;
 	if (r == 0)
 		r = first_settings(h);
 	if (r || h->fatal)

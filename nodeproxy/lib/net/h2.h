@@ -82,6 +82,7 @@ struct h2_stock {
 	struct nghttp2_option *option;
 	uint64_t offences[H2_OFFENCES];		/* how often, ever */
 	uint64_t bytes;				/* nghttp2's, now */
+	uint64_t bytes_most;			/* since h2_stock_trim() gave some back */
 	/* Fault injection: nghttp2's n-th allocation from now on is refused; 0: off. */
 	uint32_t fail_after;
 };
@@ -90,6 +91,8 @@ struct h2_stock {
 must_use int h2_stock_init(struct h2_stock *, struct chunk_pool *, uint32_t sessions,
 			   uint32_t streams);
 void h2_stock_fini(struct h2_stock *);
+/* Now and then: what nghttp2 has freed goes back to the kernel, once it is much. */
+void h2_stock_trim(struct h2_stock *);
 
 /* ---- sessions ---- */
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* What the parts of an HTTP/2 session (h2.c, h2_send.c, h2_stream.c, h2_window.c, h2_wire.c) share;
- * nobody else includes it. */
+/* What the parts of an HTTP/2 session (h2.c, h2_send.c, h2_stream.c, h2_window.c, h2_wire.c,
+ * h2_memory.c) share; nobody else includes it. */
 #ifndef NODEPROXY_LIB_NET_H2_INNER_H
 #define NODEPROXY_LIB_NET_H2_INNER_H
 
@@ -28,6 +28,7 @@ struct h2 {
 	bool peer_leaves;
 	bool is_greeted;		/* SETTINGS of the peer were understood */
 	bool is_asked;			/* whether it lives: no answer yet */
+	bool is_nesting;		/* what nghttp2 allocates now comes from the nest */
 	struct h2_stock *stock;
 	const struct h2_limits *lim;
 	struct stream *below;
@@ -63,12 +64,21 @@ struct h2 {
 	struct mono bdp_sent, bdp_next;
 	int64_t rtt_ns;
 	uint32_t pings;			/* numbers */
+	uint32_t nested;		/* bytes of nest that are taken */
+	_Alignas(16) uint8_t nest[];
 };
+
+/* The whole in pages: the slots of a slab begin on pages then. */
+#define H2_BYTES (7 * 4096u)
+#define H2_NEST_BYTES (H2_BYTES - offsetof(struct h2, nest))
 
 /* h2.c */
 void h2_fail(struct h2 *, enum h2_offence, enum h2_code);
 void h2_ping(struct h2 *, enum h2_ping);
 void h2_news(struct h2_stream *, unsigned news);
+
+/* h2_memory.c */
+nghttp2_mem h2_memory(struct h2 *);
 
 /* h2_stream.c */
 /* NULL: nghttp2 must not be asked about it any more. */

@@ -6,6 +6,7 @@
 #include "tests/unit/test.h"
 
 #include <errno.h>
+#include <sys/mman.h>
 
 #include "nodeproxy/lib/base/rand.h"
 #include "tests/lib/h2_rig.h"
@@ -958,7 +959,40 @@ START_TEST(every_budget_is_enough_or_an_end)
 }
 END_TEST
 
-UNIT_TESTS("h2", a_request_and_its_answer_travel, bodies_arrive_whole_whatever_the_windows_and_splits,
+/* Of one that has answered: struct h2, nghttp2's session and its tables, and the beginning of the frame
+ * buffer.  The rest of that, four more pages, was never touched. */
+START_TEST(an_idle_session_touches_three_pages)
+{
+	const struct slab *slab = &rig.stock.sessions;
+	unsigned char in_core[16];
+	uint32_t pages = 0;
+
+	start();
+	for (int i = 0; i < 50; i++) {
+		struct h2_stream *c = ask(get, countof(get), true), *s;
+
+		rig_run(&rig);
+		s = next(RIG_SERVER, H2_NEWS_BLOCK);
+		ck_assert_int_eq(h2_respond(s, ok, countof(ok), true), 0);
+		rig_run(&rig);
+		stream_close(&s->s, false);
+		stream_close(&c->s, false);
+		rig_run(&rig);
+	}
+	ck_assert_uint_eq(slab->size % 4096, 0);
+	ck_assert_uint_le(slab->size / 4096, countof(in_core));
+	ck_assert_int_eq(mincore((void *)rig.h[RIG_SERVER], slab->size, in_core), 0);
+	for (size_t i = 0; i < slab->size / 4096; i++)
+		pages += in_core[i] & 1;
+	ck_assert_uint_ge(pages, 2);	/* they do lie there */
+	ck_assert_uint_le(pages, 3);
+	ck_assert_uint_gt(h2_bytes(rig.h[RIG_SERVER]), 20000);
+	rig_fini(&rig);
+}
+END_TEST
+
+UNIT_TESTS("h2", an_idle_session_touches_three_pages, a_request_and_its_answer_travel,
+	   bodies_arrive_whole_whatever_the_windows_and_splits,
 	   much_leaves_in_few_writes, one_who_does_not_read_stops_nobody_else,
 	   two_who_have_much_to_say_both_read_on, room_is_news_only_to_who_asked_for_it,
 	   a_reset_carries_its_code_and_ends_one_stream, a_reset_takes_back_data_that_waited_for_room, a_stream_its_user_has_closed_still_sends_what_was_written,
