@@ -12,6 +12,9 @@
  *   attack idle PORT CONNS SECONDS        one request per connection, then nothing
  *   attack silent PORT CONNS SECONDS      requests; whoever has no answer after 500 ms is replaced
  *   attack slow PORT CONNS SECONDS        fetches 64 MiB and reads 4 KiB of it every 50 ms
+ *   attack resets PORT CONNS SECONDS      HTTP/2: requests, each cancelled behind its head
+ *   attack windows PORT CONNS SECONDS     HTTP/2: asks for 64 MiB on each of 100 streams and never opens
+ *                                         their windows; after a second the connection is replaced
  *
  * (load.c has two more: flood and pour.)  Prints one line of JSON: what it did, and how many of its
  * connections were cut or refused.  The time counts from when all connections are there. */
@@ -19,8 +22,9 @@
 
 #include <fcntl.h>
 
-enum what { BULK, LORIS_HEAD, LORIS_BODY, HEADS, IDLE, SILENT, SLOW, WHATS };
-static const char *const names[WHATS] = { "bulk", "loris-head", "loris-body", "heads", "idle", "silent", "slow" };
+enum what { BULK, LORIS_HEAD, LORIS_BODY, HEADS, IDLE, SILENT, SLOW, RESETS, WINDOWS, WHATS };
+static const char *const names[WHATS] = { "bulk", "loris-head", "loris-body", "heads", "idle", "silent", "slow",
+					"resets", "windows" };
 
 static struct {
 	int fd;
@@ -32,10 +36,68 @@ static uint64_t acts, bytes, lost;
 static char huge[40000];
 static size_t huge_len;
 
+/* ---- HTTP/2 ---- */
+
+#define STREAMS 100
+#define RESET_PATH "/x"
+#define HEAD_BYTES(path_n) (9 + 7 + (path_n))	/* frame header, block */
+#define PAIR_BYTES (HEAD_BYTES(sizeof RESET_PATH - 1) + 9 + 4)
+#define PAIRS 128	/* written at once */
+
+static const char hello[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+			    "\0\0\6\4\0\0\0\0\0" "\0\4\0\0\0\0";	/* INITIAL_WINDOW_SIZE 0 */
+
+static char *put_frame(char *p, size_t n, char type, char flags, unsigned id)
+{
+	const char head[9] = { 0, 0, (char)n, type, flags, (char)(id >> 24), (char)(id >> 16),
+			       (char)(id >> 8), (char)id };
+
+	memcpy(p, head, sizeof head);
+	return p + sizeof head;
+}
+
+/* HEADERS: END_STREAM, END_HEADERS; GET of authority "a", as a block that fills no table. */
+static char *put_get(char *p, const char *path, unsigned id)
+{
+	size_t n = strlen(path);
+
+	p = put_frame(p, 7 + n, 1, 5, id);
+	*p++ = (char)0x82;
+	*p++ = (char)0x86;
+	*p++ = 4;
+	*p++ = (char)n;
+	memcpy(p, path, n);
+	memcpy(p + n, "\1\1a", 3);
+	return p + n + 3;
+}
+
+/* Streams from number `first` on, each with its reset. */
+static size_t put_pairs(char *to, unsigned first)
+{
+	char *p = to;
+
+	for (unsigned i = first; i < first + PAIRS; i++) {
+		p = put_get(p, RESET_PATH, 2 * i + 1);
+		p = put_frame(p, 4, 3, 0, 2 * i + 1);
+		memcpy(p, "\0\0\0\x08", 4);	/* CANCEL */
+		p += 4;
+	}
+	return (size_t)(p - to);
+}
+
 static void say(int i, const char *text, size_t n)
 {
 	if (send(conn[i].fd, text, n, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)n)
 		acts++;
+}
+
+static void ask_all(int i)
+{
+	char buf[STREAMS * 64], *p = buf;
+
+	for (unsigned s = 0; s < STREAMS; s++)
+		p = put_get(p, "/67108864", 2 * s + 1);
+	say(i, buf, (size_t)(p - buf));
 }
 
 static void open_one(enum what w, int i)
@@ -50,11 +112,15 @@ static void open_one(enum what w, int i)
 	conn[i].fd = dial_with(port, w == SLOW ? 16384 : 0);
 	conn[i].at = 0;
 	conn[i].born = now_ns();
-	if (w != HEADS)
+	if (w == RESETS || w == WINDOWS)
+		say(i, hello, sizeof hello - 1);
+	else if (w != HEADS)
 		say(i, first, strlen(first));
+	if (w == WINDOWS)
+		ask_all(i);
 	/* The slow ones look by the clock, not when something has come. */
-	watch(conn[i].fd, w == HEADS ? EPOLLIN | EPOLLOUT | EPOLLET : w == SLOW ? EPOLLRDHUP : EPOLLIN,
-	      (uint64_t)i);
+	watch(conn[i].fd, w == HEADS ? EPOLLIN | EPOLLOUT | EPOLLET : w == RESETS ? EPOLLIN | EPOLLOUT
+			  : w == SLOW ? EPOLLRDHUP : EPOLLIN, (uint64_t)i);
 }
 
 static void replace(enum what w, int i)
@@ -78,6 +144,10 @@ static void tick(enum what w, int i, uint64_t now)
 		break;
 	case SILENT:
 		if (now - conn[i].born > 500000000)
+			replace(w, i);
+		break;
+	case WINDOWS:
+		if (now - conn[i].born > 1000000000)
 			replace(w, i);
 		break;
 	case SLOW:
@@ -109,9 +179,25 @@ static void fill(int i)
 	}
 }
 
+static void cancel(int i)
+{
+	char buf[PAIRS * PAIR_BYTES];
+	unsigned first = conn[i].at / PAIR_BYTES, part = conn[i].at % PAIR_BYTES;
+	ssize_t k = send(conn[i].fd, buf + part, put_pairs(buf, first) - part,
+			 MSG_DONTWAIT | MSG_NOSIGNAL);
+
+	if (k <= 0)
+		return;
+	conn[i].at += (unsigned)k;
+	bytes += (uint64_t)k;
+	acts += conn[i].at / PAIR_BYTES - first;
+}
+
 static void on_event(enum what w, int i, uint32_t events)
 {
-	if (events & EPOLLOUT)
+	if (events & EPOLLOUT && w == RESETS)
+		cancel(i);
+	else if (events & EPOLLOUT)
 		fill(i);
 	if (!(events & (EPOLLIN | EPOLLHUP | EPOLLERR | EPOLLRDHUP)))
 		return;
@@ -150,7 +236,7 @@ static void run(enum what w, double secs)
 
 		for (int most = conns; ticked < due && most > 0; ticked++, most--)
 			tick(w, (int)(ticked % (uint64_t)conns), now);
-		n = epoll_wait(ep, ev, 256, w == BULK || w == HEADS || w == IDLE ? 50 : 1);
+		n = epoll_wait(ep, ev, 256, w == BULK || w == HEADS || w == IDLE || w == RESETS ? 50 : 1);
 		for (int k = 0; k < n; k++)
 			on_event(w, (int)ev[k].data.u64, ev[k].events);
 	}
