@@ -67,12 +67,11 @@ def status(block):
     return STATUS.get(block[0], 0) if block else 0
 
 
-class Caller:
-    def __init__(self, port, *entries, timeout=30):
-        self.s = socket.create_connection(("127.0.0.1", port), timeout)
-        self.s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.held = b""
-        self.send(PREFACE + settings(*entries))
+class Side:
+    def __init__(self, s, first):
+        self.s, self.held = s, b""
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.send(first)
 
     def send(self, b):
         self.s.sendall(b)
@@ -93,6 +92,36 @@ class Caller:
         if kind == SETTINGS and not flags & ACK:
             self.send(frame(SETTINGS, ACK, 0))
         return kind, flags, stream, payload
+
+    def close(self):
+        self.s.close()
+
+
+class Callee(Side):
+    """The end that answers."""
+
+    def __init__(self, s, *entries):
+        super().__init__(s, settings(*entries))
+
+    def next(self):
+        while not self.greeted and len(self.held) < len(PREFACE):
+            more = self.s.recv(65536)
+            if not more:
+                return None
+            self.held += more
+        if not self.greeted:
+            assert self.held.startswith(PREFACE), self.held[:40]
+            self.held, self.greeted = self.held[len(PREFACE):], True
+        return super().next()
+
+    greeted = False
+
+
+class Caller(Side):
+    def __init__(self, port, *entries, timeout=30, first=None):
+        """first: instead of SETTINGS with those entries."""
+        super().__init__(socket.create_connection(("127.0.0.1", port), timeout),
+                         PREFACE + (settings(*entries) if first is None else first))
 
     def answered(self, *streams):
         """Reads until all of these have ended; {stream: (status, bytes of the body, code of a reset)}."""
@@ -116,6 +145,3 @@ class Caller:
             if kind == RST_STREAM or (kind in (DATA, HEADERS) and flags & END_STREAM):
                 open_.discard(stream)
         return {s: tuple(v) for s, v in out.items()}
-
-    def close(self):
-        self.s.close()

@@ -169,9 +169,12 @@ static enum reason broken(const struct conn *c, const struct h2_stream *st)
 static void pass_news(struct conn *c)
 {
 	struct path *p = c->path;
+	enum h2_offence unseen;
 	struct h2_stream *st;
 	unsigned news;
 
+	while ((unseen = h2_next_unseen(c->h2)))
+		count_refused(c, mux_reason(unseen));
 	while ((st = h2_next(c->h2, &news))) {
 		struct conn *s = st->user ? stream_conn(p, st) : NULL;
 		unsigned bits = 0;

@@ -173,6 +173,27 @@ struct h2_stream *h2_next(struct h2 *h, unsigned *ret_news)
 	return st;
 }
 
+void h2_unseen(struct h2 *h, enum h2_offence o)
+{
+	if (o == H2_OFFENCE_NONE || h->unseen[o] == UINT16_MAX)
+		return;
+	h->unseen[o]++;
+	h->n_unseen++;
+}
+
+enum h2_offence h2_next_unseen(struct h2 *h)
+{
+	enum h2_offence o;
+
+	if (likely(h->n_unseen == 0))
+		return H2_OFFENCE_NONE;
+	for (o = H2_OFFENCE_NONE; h->unseen[o] == 0; o++)
+		;
+	h->unseen[o]--;
+	h->n_unseen--;
+	return o;
+}
+
 struct h2_stream *h2_held(const struct h2 *h)
 {
 	for (struct node *it = h->streams.next; it != &h->streams; it = it->next) {

@@ -132,6 +132,8 @@ enum h2_news {
 struct h2_stream;
 /* The next stream with news, and which (H2_NEWS_ bits); NULL: no more. */
 struct h2_stream *h2_next(struct h2 *, unsigned *ret_news);
+/* An offence for which a stream has ended that h2_next() never gave, each once; NONE: no more. */
+enum h2_offence h2_next_unseen(struct h2 *);
 /* A stream that its user has seen and not closed; NULL: none. */
 struct h2_stream *h2_held(const struct h2 *);
 

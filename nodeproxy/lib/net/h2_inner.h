@@ -64,6 +64,8 @@ struct h2 {
 	struct mono bdp_sent, bdp_next;
 	int64_t rtt_ns;
 	uint32_t pings;			/* numbers */
+	uint16_t unseen[H2_OFFENCES];	/* streams that ended for it before h2_next() gave them */
+	uint32_t n_unseen;		/* all of them */
 	uint32_t nested;		/* bytes of nest that are taken */
 	_Alignas(16) uint8_t nest[];
 };
@@ -76,6 +78,8 @@ struct h2 {
 void h2_fail(struct h2 *, enum h2_offence, enum h2_code);
 void h2_ping(struct h2 *, enum h2_ping);
 void h2_news(struct h2_stream *, unsigned news);
+/* A stream that its user will never see ends for this. */
+void h2_unseen(struct h2 *, enum h2_offence);
 
 /* h2_memory.c */
 nghttp2_mem h2_memory(struct h2 *);

@@ -99,6 +99,8 @@ void h2_stream_unwired(struct h2_stream *st, uint32_t code)
 
 	h->wired--;
 	if (st->held == H2_HELD_BY_WIRE || st->is_new) {
+		if (st->is_new)
+			h2_unseen(h, st->offence);
 		st->held = H2_HELD_BY_USER;	/* nobody's: nghttp2 is not asked about it */
 		h2_stream_free(st);
 		return;

@@ -57,6 +57,7 @@ static int begin_headers(nghttp2_session *ng, const nghttp2_frame *f, void *user
 			h2_stream_offends(st, H2_OFFENCE_NO_ROOM);
 	} else {
 		h->stock->offences[H2_OFFENCE_NO_ROOM]++;
+		h2_unseen(h, H2_OFFENCE_NO_ROOM);
 		if (nghttp2_submit_rst_stream(ng, NGHTTP2_FLAG_NONE, f->hd.stream_id,
 					      H2_REFUSED_STREAM))
 			return found(h, H2_OFFENCE_MEMORY);
