@@ -12,6 +12,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import frames  # noqa: E402
 import np  # noqa: E402
 
 np.only_in_tiers("process")
@@ -127,6 +128,60 @@ def what_a_dead_worker_held_is_there_for_others():
         print(f"    {24 - left} of 24 died with their worker, {24 - left} more were let in")
 
 
+class H2Endpoint:
+    """Answers every request on connections of HTTP/2, and counts those that are there at once."""
+
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self.port = self.listener.getsockname()[1]
+        self.all, self.most, self.total = [], 0, 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                new = self.listener.accept()[0]
+                self.all.append(new)
+                self.total += 1
+                # As the kernel sees it: a thread may not have read the end of one yet.
+                self.all = [s for s in self.all if s.fileno() >= 0 and
+                            s.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) == b"\1"]
+                self.most = max(self.most, len(self.all))
+                threading.Thread(target=self._serve, args=(new,), daemon=True).start()
+
+    def _serve(self, s):
+        with contextlib.suppress(OSError), s:
+            c = frames.Callee(s)
+            while f := c.next():
+                if f[0] == frames.HEADERS:
+                    c.send(frames.headers(f[2], b"\x88"))
+
+
+def connections_that_requests_share_count_too():
+    with np.Host(workers=2) as host:
+        end = H2Endpoint()
+        host.service("shop/web", 80, [end.port], app="kubernetes.io/h2c")
+        host.write("policy.yaml", policy("p", f"{TARGET}, limits: {{connections: 1}}"))
+        host.start()
+        seen = set()
+
+        def both():
+            seen.add(host.get("/").status)
+            return seen == {200, 503}
+        np.until("one worker to have the connection, and another to be refused", both)
+        # It lies idle where it is, so the other gets one of its own within seconds.
+        np.until("the other worker to have its turn", lambda: host.get("/").status and end.total > 1)
+        assert end.most == 1, end.most
+        assert host.metric("nodeproxy_service_limited_connections_total") > 0
+        np.until("it to be held", lambda: host.get("/").status == 200 and limit_held(host, "connections") == 1)
+        # What a dead worker held is returned.
+        for w in host.status()["workers"]:
+            os.kill(w["pid"], signal.SIGKILL)
+        np.until("none to be held", lambda: limit_held(host, "connections") == 0)
+        np.until("the next one", lambda: host.status()["ready"] and host.get("/").status == 200)
+        assert limit_held(host, "connections") <= 1 and end.most == 1, end.most
+
+
 def the_operator_sees_which_policy_counts():
     with np.Host(workers=1) as host:
         web = host.backend("w1")
@@ -168,7 +223,7 @@ def the_operator_sees_which_policy_counts():
 
 
 TESTS = [requests_over_the_limit_are_refused_by_whatever_worker_they_reach, what_a_dead_worker_held_is_there_for_others,
-         the_operator_sees_which_policy_counts]
+         connections_that_requests_share_count_too, the_operator_sees_which_policy_counts]
 
 if __name__ == "__main__":
     for test in TESTS:

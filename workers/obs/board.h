@@ -29,7 +29,7 @@
 #define BOARD_LISTENERS 512		/* of the settings, and those whose last connections go on */
 #define BOARD_ENDPOINTS 131072		/* slot 0 likewise */
 #define BOARD_LIMITS	16384		/* Service ports with limits; slot 0: none */
-#define BOARD_CLAIMS	65536		/* backs per worker */
+#define BOARD_CLAIMS	65536		/* backs, and trunks behind them, per worker */
 
 enum worker_counter {
 #define WORKER_COUNTERS

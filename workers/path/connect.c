@@ -33,6 +33,8 @@ static enum reason reason_of(int error)
 		return REASON_BACK_CONNECT_TIMEOUT;
 	case -EPROTO:
 		return REASON_BACK_BAD_H2;
+	case -EDQUOT:
+		return REASON_OVER_SERVICE_CONNECTIONS;
 	default:
 		return REASON_BACK_REFUSED;
 	}
@@ -41,7 +43,8 @@ static enum reason reason_of(int error)
 /* Ours to mend, not the endpoint's: trying another one would not help. */
 static bool is_ours(enum reason why)
 {
-	return why == REASON_NO_DESCRIPTORS || why == REASON_NO_MEMORY;
+	return why == REASON_NO_DESCRIPTORS || why == REASON_NO_MEMORY ||
+	       why == REASON_OVER_SERVICE_CONNECTIONS;
 }
 
 /* The view that the port came from is let go of once an endpoint has the request. */
@@ -90,6 +93,8 @@ static enum step failed(struct exchange *ex, enum reason why)
 		__atomic_fetch_add(&exchange_endpoint(ex)->connect_failures, 1, __ATOMIC_RELAXED);
 		exchange_back_failed(ex);
 	}
+	if (why == REASON_OVER_SERVICE_CONNECTIONS)
+		board_add(&exchange_service(ex)->c[SC_limited_connections], 1);
 	return exchange_try_another(ex, why);
 }
 
@@ -118,17 +123,21 @@ static void claim(struct exchange *ex)
 	ex->holds_claim = true;
 }
 
-/* One of a limit of the target's; a connection that waits idle may make room. */
-static bool take_limit(struct exchange *ex, enum limit what, uint32_t max)
+/* A connection that waits idle may make room. */
+bool exchange_take_limit(struct exchange *ex, uint32_t claim_no, enum limit what, uint32_t max)
 {
 	struct path *p = ex->conn->path;
-	uint32_t claim_no = slab_ref(&p->pool.backs, ex->back).slot;
 	const struct slot_gen *l = &ex->policy.limit;
 
 	if (board_limit_take(p->board, p->worker, claim_no, l->slot, l->gen, what, max))
 		return true;
-	return what == LIMIT_CONNECTIONS && path_give_back_limited(p, ex->back->key.limit) &&
+	return what == LIMIT_CONNECTIONS && path_give_back_limited(p, (uint16_t)l->slot) &&
 	       board_limit_take(p->board, p->worker, claim_no, l->slot, l->gen, what, max);
+}
+
+static bool take_limit(struct exchange *ex, enum limit what, uint32_t max)
+{
+	return exchange_take_limit(ex, slab_ref(&ex->conn->path->pool.backs, ex->back).slot, what, max);
 }
 
 /* What the limits say against this exchange on this back. */
@@ -139,7 +148,7 @@ static enum reason over_limit(struct exchange *ex)
 
 	if (likely(ex->policy.limit.slot == 0))
 		return REASON_NONE;
-	/* Connections that requests share have bounds of their own. */
+	/* Connections that requests share count when they are dialled. */
 	if (ex->back->on || take_limit(ex, LIMIT_CONNECTIONS, ex->policy.connections)) {
 		if (!ex->is_http || take_limit(ex, LIMIT_REQUESTS, ex->policy.requests))
 			return REASON_NONE;
@@ -186,7 +195,7 @@ static int dial_trunk(struct exchange *ex)
 {
 	struct path *p = ex->conn->path;
 
-	return has_descriptors(p) ? trunk_dial(&p->trunks, ex->back, ex->tenant) : -EMFILE;
+	return has_descriptors(p) ? trunk_dial(&p->trunks, ex->back, ex->tenant, connect_ms(ex)) : -EMFILE;
 }
 
 /* A place now, or a place in the line. */

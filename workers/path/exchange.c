@@ -152,7 +152,7 @@ void exchange_release_back(struct exchange *ex, bool reusable, bool abort)
 	if (unlikely(b->key.limit)) {
 		board_limit_give(p->board, p->worker, slab_ref(&p->pool.backs, b).slot,
 				 LIMIT_REQUESTS);
-		reusable &= !path_limit_is_full(p, b);
+		reusable &= !path_limit_is_full(p, b->key.limit);
 	}
 	if (b->on) {
 		/* A stream that ends here shall not look whole to an endpoint that has not got all. */

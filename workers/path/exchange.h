@@ -143,6 +143,8 @@ void exchange_back_failed(struct exchange *);
 /* It failed for this reason before anything of an answer, and the request may be sent again: to
  * another endpoint, as long as attempts and the Service's retry budget last. */
 enum step exchange_try_another(struct exchange *, enum reason);
+/* Takes one of a limit of the target's for this claim on the board; false: none is left. */
+bool exchange_take_limit(struct exchange *, uint32_t claim_no, enum limit, uint32_t max);
 /* The deadline of its conn, not later than the caller's own. */
 static inline void exchange_deadline_ms(struct exchange *ex, int64_t ms)
 {

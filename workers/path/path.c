@@ -51,7 +51,7 @@ static int init_memory(struct path *p, const struct knobs *k)
 	    /* A stream goes on without its conn until what was written to it is out. */
 	    (r = h2_stock_init(&p->h2, &p->chunks, conns + PATH_TRUNKS,
 				2 * conns + BOARD_CLAIMS)) < 0 ||
-	    (r = pool_init(&p->pool, BOARD_CLAIMS, (uint32_t)k->pooled)) < 0)
+	    (r = pool_init(&p->pool, BOARD_CLAIMS - PATH_TRUNKS, (uint32_t)k->pooled)) < 0)
 		return r;
 	p->exchanges.raw = p->blocks.raw = true;
 	p->conns.packs = p->pool.backs.packs = true;
@@ -217,20 +217,21 @@ bool path_give_back_limited(struct path *p, uint16_t limit)
 			return true;
 		}
 	}
-	return false;
+	return path_trunks_give_back_limited(p, limit);
 }
 
-/* Idle backs that count for limits which leave others without a connection. */
+/* Idle backs and trunks that count for limits which leave others without a connection. */
 static void give_back_full(struct path *p)
 {
 	for (uint32_t i = 0; i < GIVE_BACK_LOOKS && p->pool.limited; i++) {
 		struct back *b = sweep(p);
 
-		if (b && b->idle_at && b->key.limit && path_limit_is_full(p, b)) {
+		if (b && b->idle_at && b->key.limit && path_limit_is_full(p, b->key.limit)) {
 			close_back_later(p, b);
 			board_add(&p->mine->c[WC_given_back], 1);
 		}
 	}
+	board_add(&p->mine->c[WC_given_back], path_trunks_give_back_full(p));
 }
 
 uint32_t path_give_back(struct path *p, const struct tenant *of, uint32_t n)
@@ -246,7 +247,7 @@ uint32_t path_give_back(struct path *p, const struct tenant *of, uint32_t n)
 			closed++;
 		}
 	}
-	closed += trunks_give_back(&p->trunks, of, n - closed);
+	closed += path_trunks_give_back(p, of, n - closed);
 	board_add(&p->mine->c[WC_given_back], closed);
 	return closed;
 }

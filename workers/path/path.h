@@ -199,13 +199,13 @@ static inline uint32_t path_fds_free(const struct path *p)
 /* Closes some idle backs (of this tenant; NULL: of any), at most n, looking at a bounded number; how
  * many it closed. */
 uint32_t path_give_back(struct path *, const struct tenant *, uint32_t n);
-/* Closes an idle back that counts for these limits, of whatever tenant and endpoint; false: none was
+/* Closes an idle back or trunk that counts for these limits, of whatever tenant and endpoint; false: none was
  * found among a bounded number. */
 bool path_give_back_limited(struct path *, uint16_t limit);
-/* Others find no connection left for the Service port that this back counts for. */
-static inline bool path_limit_is_full(struct path *p, const struct back *b)
+/* Others find no connection left for the Service port of these limits. */
+static inline bool path_limit_is_full(struct path *p, uint16_t limit)
 {
-	return board_limit_is_full(p->board, p->worker, b->key.limit, clock_now());
+	return board_limit_is_full(p->board, p->worker, limit, clock_now());
 }
 /* A back is closed: it counts for no limit any more. */
 static inline void path_limit_give(struct path *p, struct back *b)
@@ -218,6 +218,11 @@ static inline void path_limit_give(struct path *p, struct back *b)
 bool path_keeps_idle(struct path *, struct tenant *);
 must_use int path_trunks_init(struct path *);
 void path_trunks_use(struct path *, const struct knobs *);
+/* The same of idle trunks as path_give_back() and path_give_back_limited() do; and those that count for
+ * limits which leave others without a connection. */
+uint32_t path_trunks_give_back(struct path *, const struct tenant *, uint32_t n);
+bool path_trunks_give_back_limited(struct path *, uint16_t limit);
+uint32_t path_trunks_give_back_full(struct path *);
 /* Callers without a request under way leave now (FIN, reason DRAINED): a full stop. */
 void path_close_idle(struct path *);
 /* Gauges that are cheaper to copy now and then than to keep. */

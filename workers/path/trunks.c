@@ -27,12 +27,72 @@ static void deadline(struct trunks *ts, struct wheel_entry *e, int64_t ms)
 	path_deadline(path_of(ts), e, ms);
 }
 
-static bool keeps(struct trunks *ts, struct tenant *t)
+static bool keeps(struct trunks *ts, const struct trunk *t)
 {
-	return path_of(ts)->pool.keep && path_keeps_idle(path_of(ts), t);
+	struct path *p = path_of(ts);
+
+	return p->pool.keep && path_keeps_idle(p, t->tenant) &&
+	       (likely(t->limit == 0) || !path_limit_is_full(p, t->limit));
 }
 
-static const struct trunk_calls calls = { .wake = wake, .deadline = deadline, .keeps = keeps };
+/* Claims behind those of backs. */
+static uint32_t claim_of(const struct path *p, uint32_t slot)
+{
+	return p->pool.backs.count + slot;
+}
+
+static bool admits(struct trunks *ts, uint32_t slot, const struct back *b)
+{
+	const struct conn *c = b->user;
+
+	return exchange_take_limit(c->ex, claim_of(path_of(ts), slot), LIMIT_CONNECTIONS,
+				   c->ex->policy.connections);
+}
+
+static void closed(struct trunks *ts, uint32_t slot)
+{
+	struct path *p = path_of(ts);
+
+	board_limit_give(p->board, p->worker, claim_of(p, slot), LIMIT_CONNECTIONS);
+}
+
+static const struct trunk_calls calls = { .wake = wake, .deadline = deadline, .keeps = keeps,
+					  .admits = admits, .closed = closed };
+
+/* ---- those that are idle ---- */
+
+static bool is_of_tenant(struct trunks *ts, const struct trunk *t, const void *arg)
+{
+	(void)ts;
+	return arg == NULL || t->tenant == arg;
+}
+
+static bool is_of_limit(struct trunks *ts, const struct trunk *t, const void *arg)
+{
+	(void)ts;
+	return t->limit == *(const uint16_t *)arg;
+}
+
+static bool is_of_full_limit(struct trunks *ts, const struct trunk *t, const void *arg)
+{
+	(void)arg;
+	return path_limit_is_full(path_of(ts), t->limit);
+}
+
+uint32_t path_trunks_give_back(struct path *p, const struct tenant *of, uint32_t n)
+{
+	return trunks_give_back(&p->trunks, is_of_tenant, of, n);
+}
+
+bool path_trunks_give_back_limited(struct path *p, uint16_t limit)
+{
+	return trunks_give_back(&p->trunks, is_of_limit, &limit, 1) > 0;
+}
+
+uint32_t path_trunks_give_back_full(struct path *p)
+{
+	return trunks_give_back(&p->trunks, is_of_full_limit, NULL, UINT32_MAX);
+}
 
 void path_trunks_use(struct path *p, const struct knobs *k)
 {
@@ -43,8 +103,7 @@ void path_trunks_use(struct path *p, const struct knobs *k)
 	lim->ping_idle_ms = (uint32_t)k->trunk_ping_ms;
 	/* Exchanges have this deadline themselves; here it is for what none of them waits for. */
 	lim->stall_ms = (uint32_t)k->stall_ms;
-	p->trunks.times = (struct trunk_times){ .connect_ms = k->connect_ms, .idle_ms = k->pooled_ms,
-						.age_ms = k->trunk_age_ms };
+	p->trunks.times = (struct trunk_times){ .idle_ms = k->pooled_ms, .age_ms = k->trunk_age_ms };
 }
 
 /* at start */

@@ -187,6 +187,8 @@ static void enter_closed(struct trunk *t, bool was_coming)
 	if (stream_is_open(&t->s)) {
 		stream_close(&t->s, false);
 		ts->open--;
+		if (t->limit)
+			ts->calls->closed(ts, slab_ref(&ts->trunks, t).slot);
 	}
 	wheel_clear(ts->wheel, &t->deadline);
 	sched_forget(ts->sched, &t->unit);
@@ -336,7 +338,7 @@ static bool is_done_with(struct trunk *t)
 	if (t->idle_at.ns == 0)
 		t->idle_at = clock_now();
 	return mono_diff_ms(clock_now(), t->idle_at) >= ts->times.idle_ms ||
-	       !ts->calls->keeps(ts, t->tenant);
+	       !ts->calls->keeps(ts, t);
 }
 
 static void set_deadline(struct trunk *t)
@@ -456,7 +458,15 @@ static void trunk_step(struct sched_unit *u)
 
 /* ---- for exchanges ---- */
 
-int trunk_dial(struct trunks *ts, const struct back *b, struct tenant *tenant)
+/* Not another one. */
+static int refuse(struct trunks *ts, const struct back *b, struct bundle *u, struct trunk *t, int error)
+{
+	slab_give(&ts->trunks, t);
+	bundle_failed(ts, u, error);
+	return error == -EDQUOT && b->waits_at ? -EAGAIN : error;
+}
+
+int trunk_dial(struct trunks *ts, const struct back *b, struct tenant *tenant, int64_t ms)
 {
 	struct bundle *u = bundle_at(ts, &b->key);
 	struct slot_ref ref;
@@ -466,15 +476,18 @@ int trunk_dial(struct trunks *ts, const struct back *b, struct tenant *tenant)
 	must(u == NULL || u->n_line || u->n_trunks);
 	if (t == NULL)
 		return -ENOMEM;
+	if (b->key.limit && !ts->calls->admits(ts, ref.slot, b))
+		return refuse(ts, b, u, t, -EDQUOT);
 	r = tcp_world->connect(&b->key.addr, &t->s);
 	if (r < 0 && r != -EINPROGRESS) {
-		slab_give(&ts->trunks, t);
-		bundle_failed(ts, u, r);
-		return r;
+		if (b->key.limit)
+			ts->calls->closed(ts, ref.slot);
+		return refuse(ts, b, u, t, r);
 	}
 	t->magic = TRUNK_MAGIC;
 	t->state = TRUNK_DIALLING;
 	t->home = ts;
+	t->limit = b->key.limit;
 	t->tenant = tenant;
 	tenant_ref(tenant);
 	t->born = clock_now();
@@ -490,7 +503,7 @@ int trunk_dial(struct trunks *ts, const struct back *b, struct tenant *tenant)
 		return -ENOMEM;
 	}
 	board_add(&ts->c[WC_connects], 1);
-	ts->calls->deadline(ts, &t->deadline, ts->times.connect_ms);
+	ts->calls->deadline(ts, &t->deadline, ms);
 	return 0;
 }
 
@@ -621,7 +634,8 @@ static bool is_idle(const struct trunk *t)
 	return t->state == TRUNK_OPEN && t->taken == 0 && h2_streams(t->h) == 0;
 }
 
-uint32_t trunks_give_back(struct trunks *ts, const struct tenant *of, uint32_t n)
+uint32_t trunks_give_back(struct trunks *ts, bool (*which)(struct trunks *, const struct trunk *, const void *),
+			  const void *arg, uint32_t n)
 {
 	uint32_t closed = 0;
 
@@ -634,7 +648,7 @@ uint32_t trunks_give_back(struct trunks *ts, const struct tenant *of, uint32_t n
 			ts->sweep = 0;
 		t = slab_at(&ts->trunks, (struct slot_ref){ ts->sweep, ts->trunks.gen[ts->sweep] });
 		ts->sweep++;
-		if (t && is_idle(t) && (of == NULL || t->tenant == of)) {
+		if (t && is_idle(t) && which(ts, t, arg)) {
 			trunk_event(t, TRUNK_EV_IDLE);
 			closed++;
 		}

@@ -77,6 +77,7 @@ struct trunk {
 	uint32_t magic;
 	uint8_t state;			/* enum trunk_state; assigned by trunk_event() only */
 	uint8_t ready;			/* READY_ bits */
+	uint16_t limit;			/* as in its bundle's key */
 	bool expired;			/* its deadline has passed; the next step looks at it */
 	int error;			/* why it did not open, -errno */
 	struct sched_unit unit;
@@ -101,11 +102,15 @@ struct trunk {
 struct trunk_calls {
 	void (*wake)(struct back *);			/* its exchange has something to do */
 	void (*deadline)(struct trunks *, struct wheel_entry *, int64_t ms);
-	bool (*keeps)(struct trunks *, struct tenant *);	/* idle ones of that tenant */
+	bool (*keeps)(struct trunks *, const struct trunk *);	/* when it is idle */
+	/* The limits of where b goes let there be another connection, which this slot of the slab is
+	 * from now on, until closed() (both only where b->key.limit says that there are any). */
+	bool (*admits)(struct trunks *, uint32_t slot, const struct back *);
+	void (*closed)(struct trunks *, uint32_t slot);
 };
 
 struct trunk_times {
-	int64_t connect_ms, idle_ms;
+	int64_t idle_ms;
 	int64_t age_ms;			/* 0: any */
 };
 
@@ -145,8 +150,10 @@ must_use int trunk_take(struct trunks *, struct back *);
 bool trunk_wants_another(const struct trunks *, const struct back *);
 /* Whether b waits for room on trunks that are there, and not for one that comes. */
 bool trunk_is_full(const struct trunks *, const struct back *);
-/* Dials another trunk for the bundle that b waits in, or has a place in.  0 or -errno. */
-must_use int trunk_dial(struct trunks *, const struct back *, struct tenant *);
+/* Dials another trunk for the bundle that b waits in, or has a place in, which has so many ms to open.
+ * 0 or -errno; -EDQUOT: limits allow none; -EAGAIN: nor now, and b goes on waiting for those that are
+ * there. */
+must_use int trunk_dial(struct trunks *, const struct back *, struct tenant *, int64_t ms);
 /* Ends the wait, or gives the place back; its leg was closed by then. */
 void trunk_give(struct trunks *, struct back *);
 
@@ -168,8 +175,9 @@ void trunk_expired(struct wheel_entry *);
 
 /* Those that could not read for want of memory look again. */
 void trunks_feed(struct trunks *);
-/* Closes idle ones (of this tenant; NULL: of any), at most n, looking at a bounded number; how many. */
-uint32_t trunks_give_back(struct trunks *, const struct tenant *, uint32_t n);
+/* Closes idle ones that which() says, at most n, looking at a bounded number; how many. */
+uint32_t trunks_give_back(struct trunks *, bool (*which)(struct trunks *, const struct trunk *, const void *),
+			  const void *arg, uint32_t n);
 /* Idle ones are closed now, others when their last stream ends (calls->keeps says no by then). */
 void trunks_drain(struct trunks *);
 void trunks_close(struct trunks *);	/* all of them, at once */

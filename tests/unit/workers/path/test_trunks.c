@@ -444,6 +444,46 @@ START_TEST(many_callers_share_trunks_and_wait_for_room)
 }
 END_TEST
 
+static uint32_t connections_held(struct rig *r)
+{
+	return board_limit_held(r->board, 80, 9, LIMIT_CONNECTIONS);
+}
+
+/* Those who find no connection left wait for room on those that are there, and are refused where there
+ * is none.  An idle one makes room, whatever it speaks. */
+START_TEST(trunks_count_for_the_limit_of_connections)
+{
+	struct rig *r = start("service t/s port=80/main/h2 slot=3/1\nendpoint t/s:main $1\nendpoint t/s:main $2\n"
+			      "policy t/p target=s connections=1 balancer=RoundRobin\n", NULL);
+	int a = rig_dial(r), b = rig_dial(r);
+	struct far *f;
+
+	rig_say(r, a, GET);
+	UNTIL(r, r->path.trunks.open == 1);
+	ck_assert_uint_eq(connections_held(r), 1);
+	rig_say(r, b, GET);		/* the other endpoint's turn */
+	ck_assert_ptr_nonnull(strstr(hear_head(r, b), "x-nodeproxy-reason: OVER_SERVICE_CONNECTIONS\r\n"));
+	rig_log(r, "status=503 reason=OVER_SERVICE_CONNECTIONS flag=UO");
+	close(b);
+	f = far_accept_of(r, 1, 2);
+	answer(asked(r, f), "", false);
+	ck_assert_ptr_nonnull(strstr(hear_head(r, a), "200 OK"));
+	rig_say(r, a, GET);
+	answer(asked(r, f), "", false);
+	ck_assert_ptr_nonnull(strstr(hear_head(r, a), "200 OK"));
+	UNTIL(r, r->path.trunks.taken == 0);
+	ck_assert_uint_eq(connections_held(r), 1);
+	/* The other endpoint's turn again. */
+	rig_say(r, a, GET);
+	answer(asked(r, far_accept_of(r, 1, 2)), "", false);
+	ck_assert_ptr_nonnull(strstr(hear_head(r, a), "200 OK"));
+	ck_assert_uint_eq(connections_held(r), 1);
+	ck_assert_uint_eq(r->path.trunks.open, 1);
+	close(a);
+	finish(&r, -1);
+}
+END_TEST
+
 START_TEST(a_slow_caller_holds_back_its_endpoint_and_nobody_else)
 {
 	struct rig *r = start(ONE_H2, NULL);
@@ -576,7 +616,7 @@ UNIT_TESTS("trunks", a_request_goes_over_a_trunk_and_is_logged_once, bodies_and_
 	   what_goaway_left_undone_goes_to_the_same_endpoint_if_there_is_no_other,
 	   an_idle_trunk_that_the_endpoint_closed_costs_no_request,
 	   an_endpoint_of_http1_costs_no_request_and_says_why, many_callers_share_trunks_and_wait_for_room,
-	   a_slow_caller_holds_back_its_endpoint_and_nobody_else,
+	   a_slow_caller_holds_back_its_endpoint_and_nobody_else, trunks_count_for_the_limit_of_connections,
 	   a_drain_lets_streams_finish_and_keeps_no_trunk,
 	   a_websocket_becomes_an_extended_connect_where_it_may,
 	   a_body_goes_on_while_its_trunk_breaks_and_the_caller_sees_the_cut)

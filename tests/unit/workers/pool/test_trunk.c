@@ -43,6 +43,7 @@ static struct {
 	int dial_error;			/* at once */
 	bool answers;			/* far sides accept and speak HTTP/2 */
 	bool keeps;
+	uint32_t allowed, held;		/* connections that count for limits */
 	unsigned wakes[2048], n_backs;
 	struct back *back[2048];
 } w;
@@ -129,13 +130,37 @@ static void deadline(struct trunks *ts, struct wheel_entry *e, int64_t ms)
 	wheel_set(ts->wheel, e, mono_after_ms(clock_now(), ms));
 }
 
-static bool keeps(struct trunks *ts, struct tenant *t)
+static bool keeps(struct trunks *ts, const struct trunk *t)
 {
 	(void)ts, (void)t;
 	return w.keeps;
 }
 
-static const struct trunk_calls calls = { .wake = wake, .deadline = deadline, .keeps = keeps };
+static bool admits(struct trunks *ts, uint32_t slot, const struct back *b)
+{
+	(void)slot;
+	ck_assert(ts == &w.trunks && b->key.limit);
+	if (w.held == w.allowed)
+		return false;
+	w.held++;
+	return true;
+}
+
+static void closed(struct trunks *ts, uint32_t slot)
+{
+	(void)ts, (void)slot;
+	ck_assert_uint_gt(w.held, 0);
+	w.held--;
+}
+
+static const struct trunk_calls calls = { .wake = wake, .deadline = deadline, .keeps = keeps,
+					  .admits = admits, .closed = closed };
+
+static bool any(struct trunks *ts, const struct trunk *t, const void *arg)
+{
+	(void)ts, (void)t, (void)arg;
+	return true;
+}
 
 static void start(uint64_t seed)
 {
@@ -166,7 +191,7 @@ static void start(uint64_t seed)
 	ck_assert_int_eq(pool_init(&w.pool, 4096, 4), 0);
 	w.trunks = (struct trunks){
 		.limits = h2_limits_default,
-		.times = { .connect_ms = 2000, .idle_ms = 55000 },
+		.times = { .idle_ms = 55000 },
 		.stock = &w.stock, .pool = &w.pool, .sched = &w.sched, .wheel = &w.wheel,
 		.calls = &calls, .c = counters, .scratch = w.scratch,
 		.scratch_room = sizeof w.scratch,
@@ -238,7 +263,7 @@ static int take(struct back *b)
 	int r = trunk_take(&w.trunks, b);
 
 	for (int i = 0; r == -ENOENT && i < 4; i++) {
-		r = trunk_dial(&w.trunks, b, w.tenant);
+		r = trunk_dial(&w.trunks, b, w.tenant, 2000);
 		if (r < 0)
 			return r;
 		r = trunk_take(&w.trunks, b);
@@ -561,7 +586,7 @@ START_TEST(another_is_dialled_when_all_are_more_than_half_full)
 		ck_assert(has_place(b));
 		ck_assert_int_eq(trunk_wants_another(&w.trunks, b), i == TRUNK_STREAMS / 2);
 	}
-	ck_assert_int_eq(trunk_dial(&w.trunks, b, w.tenant), 0);
+	ck_assert_int_eq(trunk_dial(&w.trunks, b, w.tenant, 2000), 0);
 	ck_assert(!trunk_wants_another(&w.trunks, b));
 	settle();
 	ck_assert_uint_eq(in_state(TRUNK_OPEN), 2);
@@ -574,7 +599,7 @@ START_TEST(another_is_dialled_when_all_are_more_than_half_full)
 		b = caller();
 	ck_assert(trunk_wants_another(&w.trunks, b));
 	w.answers = false;
-	ck_assert_int_eq(trunk_dial(&w.trunks, b, w.tenant), 0);
+	ck_assert_int_eq(trunk_dial(&w.trunks, b, w.tenant, 2000), 0);
 	link_refuse(&w.net, w.far[2].l, -ECONNREFUSED);
 	w.far[2].l = NULL;
 	settle();
@@ -583,6 +608,47 @@ START_TEST(another_is_dialled_when_all_are_more_than_half_full)
 	pass_ms(TRUNK_AGAIN_MS);
 	ck_assert(trunk_wants_another(&w.trunks, b));
 	finish();
+}
+END_TEST
+
+/* Who finds no connection left fails, or waits for those that are there. */
+START_TEST(limits_of_connections_hold_for_trunks)
+{
+	struct back *b[4];
+
+	start(31);
+	w.far_limits.streams = 1;
+	w.allowed = 2;
+	for (unsigned i = 0; i < countof(b); i++) {
+		b[i] = caller_at(1);
+		b[i]->key.limit = 7;
+		ck_assert_int_eq(take(b[i]), -EAGAIN);
+		settle();
+		act();
+		settle();
+	}
+	ck_assert_uint_eq(w.held, 2);
+	ck_assert_uint_eq(w.trunks.open, 2);
+	ck_assert(has_place(b[0]) && has_place(b[1]) && b[2]->waits_at && b[3]->waits_at);
+	/* The time between two attempts has passed, and still there is none. */
+	pass_ms(TRUNK_AGAIN_MS);
+	act();
+	ck_assert_uint_eq(w.held, 2);
+	leave(b[0]);
+	settle();
+	ck_assert(has_place(b[2]));
+	/* With none there is nothing to wait for; what cannot be dialled holds nothing. */
+	b[0] = caller_at(9);
+	b[0]->key.limit = 7;
+	ck_assert_int_eq(take(b[0]), -EDQUOT);
+	ck_assert_ptr_null(b[0]->waits_at);
+	w.allowed++;
+	w.dial_error = -ENETUNREACH;
+	ck_assert_int_eq(take(b[0]), -ENETUNREACH);
+	ck_assert_uint_eq(w.held, 2);
+	w.dial_error = 0;
+	finish();
+	ck_assert_uint_eq(w.held, 0);
 }
 END_TEST
 
@@ -726,10 +792,10 @@ START_TEST(idle_ones_are_closed_in_time_and_when_told_to)
 	settle();
 	pass_ms(60000);		/* somebody has a place */
 	ck_assert_uint_eq(w.trunks.open, 1);
-	ck_assert_uint_eq(trunks_give_back(&w.trunks, NULL, 4), 0);
+	ck_assert_uint_eq(trunks_give_back(&w.trunks, any, NULL, 4), 0);
 	leave(b);
 	settle();
-	ck_assert_uint_eq(trunks_give_back(&w.trunks, NULL, 4), 1);
+	ck_assert_uint_eq(trunks_give_back(&w.trunks, any, NULL, 4), 1);
 	ck_assert_uint_eq(w.trunks.open, 0);
 
 	b = caller();
@@ -919,6 +985,7 @@ int main(void)
 	tcase_add_test(tc, no_trunk_takes_more_than_the_endpoint_allows);
 	tcase_add_test(tc, who_waits_for_room_gets_it_in_order);
 	tcase_add_test(tc, another_is_dialled_when_all_are_more_than_half_full);
+	tcase_add_test(tc, limits_of_connections_hold_for_trunks);
 	tcase_add_test(tc, tenants_and_addresses_do_not_share_a_trunk);
 	tcase_add_test(tc, after_goaway_streams_finish_and_nobody_new_comes);
 	tcase_add_test(tc, streams_above_the_last_of_goaway_may_be_sent_elsewhere);
