@@ -154,10 +154,7 @@ struct ejection gather_ejection(const struct vport *p)
 {
 	struct vpolicy v;
 
-	if (!vport_policy(p, &v))
-		return ejection_default;
-	return (struct ejection){ v.eject_base_ms, v.eject_max_ms, (uint8_t)v.eject_failures,
-				  (uint8_t)v.eject_percent };
+	return vport_policy(p, &v) ? v.ejection : ejection_default;
 }
 
 void gather_endpoint(const struct state *st, const struct vport *p, const struct vendpoint *of,
@@ -180,6 +177,7 @@ void gather_endpoint(const struct state *st, const struct vport *p, const struct
 	ret->rtt_us = endpoint_rtt_us(e, now);
 	ejection = gather_ejection(p);
 	ret->out_ms = endpoint_out_ms(e, &ejection, now);
+	ret->probing = ret->out_ms == 0 && endpoint_is_out(e, &ejection, now);
 	ret->exchanges = board_get(&e->exchanges);
 	ret->connects = __atomic_load_n(&e->connects, __ATOMIC_RELAXED);
 	ret->connect_failures = __atomic_load_n(&e->connect_failures, __ATOMIC_RELAXED);

@@ -520,7 +520,7 @@ static uint64_t endpoint_value(const struct endpoint_sums *n, enum metric m)
 	case M_ep_connect_failures: return n->connect_failures;
 	case M_ep_failures: return n->failures;
 	case M_ep_waiting: return n->waiting;
-	case M_ep_out: return n->out_ms > 0;
+	case M_ep_out: return n->out_ms > 0 || n->probing;
 	}
 	return 0;
 }

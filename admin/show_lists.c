@@ -172,6 +172,8 @@ const char *show_endpoint_state(const struct vendpoint *e, const struct endpoint
 {
 	if (n->out_ms)
 		return "ejected";
+	if (n->probing)
+		return "probing";
 	return e->ready ? "ready" : e->terminating ? "terminating" : "not-ready";
 }
 

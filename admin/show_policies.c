@@ -59,6 +59,7 @@ void show_policy(const struct state *st, const struct vport *p, struct text *t)
 	js_u64(t, "consecutive_failures", ej.failures);
 	js_u64(t, "base_ms", ej.base_ms);
 	js_u64(t, "max_ms", ej.max_ms);
+	js_u64(t, "jitter_percent", ej.jitter_percent);
 	js_u64(t, "max_percent", ej.percent);
 	js_close(t, '}');
 }

@@ -13,6 +13,7 @@
 
 #include <stdint.h>
 
+#include "nodeproxy/lib/base/ejection.h"
 #include "nodeproxy/lib/base/hash.h"
 #include "nodeproxy/lib/net/addr.h"
 
@@ -121,9 +122,7 @@ struct row_policy {			/* TrafficPolicy */
 	enum row_balancer balancer;	/* NONE: none was written */
 	uint32_t connect_ms, response_ms, stall_ms, tcp_idle_ms;	/* 0: the knob */
 	uint32_t connections, requests;					/* 0: no limit */
-	uint8_t eject_failures;		/* in a row; 0: never; defaults are filled in */
-	uint8_t eject_percent;		/* 1..100 */
-	uint32_t eject_base_ms, eject_max_ms;
+	struct ejection ejection;	/* defaults are filled in */
 };
 
 struct row {

@@ -8,11 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define EJECT_FAILURES 5
-#define EJECT_BASE_MS  1000
-#define EJECT_MAX_MS   60000
-#define EJECT_PERCENT  50
-
 static int target(struct judge *j, const struct doc_node *m, struct row_policy *p)
 {
 	uint32_t at = p->n_targets++;
@@ -46,19 +41,20 @@ static enum row_balancer balancer(const struct doc_node *spec)
 						       ROW_BALANCER_NONE;
 }
 
-static int ejection(struct judge *j, const struct doc_node *m, struct row_policy *p)
+static int ejection(struct judge *j, const struct doc_node *m, struct ejection *ej)
 {
+	const struct ejection *def = &ejection_default;
 	char base[SCHEMA_DURATION_TEXT];
 
-	p->eject_failures = (uint8_t)make_number(m, "consecutiveFailures", EJECT_FAILURES);
-	p->eject_percent = (uint8_t)make_number(m, "maxPercent", EJECT_PERCENT);
-	p->eject_base_ms = make_duration(m, "baseTime", EJECT_BASE_MS);
-	p->eject_max_ms = make_duration(m, "maxTime",
-					max_of(p->eject_base_ms, (uint32_t)EJECT_MAX_MS));
+	ej->failures = (uint8_t)make_number(m, "consecutiveFailures", def->failures);
+	ej->percent = (uint8_t)make_number(m, "maxPercent", def->percent);
+	ej->jitter_percent = (uint8_t)make_number(m, "jitterPercent", def->jitter_percent);
+	ej->base_ms = make_duration(m, "baseTime", def->base_ms);
+	ej->max_ms = make_duration(m, "maxTime", max_of(ej->base_ms, def->max_ms));
 	judge_field(j, "spec.ejection.maxTime");
-	if (p->eject_max_ms < p->eject_base_ms)
+	if (ej->max_ms < ej->base_ms)
 		return judge_refuse(j, doc_get(m, "maxTime")->line, "must be at least baseTime, %s",
-				    schema_duration_text(p->eject_base_ms, base));
+				    schema_duration_text(ej->base_ms, base));
 	return 0;
 }
 
@@ -83,5 +79,5 @@ int make_policy(struct judge *j, const struct doc_node *root, struct row *r)
 	p->tcp_idle_ms = make_duration(times, "tcpIdle", 0);
 	p->connections = (uint32_t)make_number(limits, "connections", 0);
 	p->requests = (uint32_t)make_number(limits, "requests", 0);
-	return ejection(j, doc_get(spec, "ejection"), p);
+	return ejection(j, doc_get(spec, "ejection"), &p->ejection);
 }

@@ -194,15 +194,21 @@ static int check_backend(struct check *c, const struct unit_svc *s, const struct
 	return 0;
 }
 
+static bool ejection_is_possible(const struct ejection *e)
+{
+	return e->percent >= 1 && e->percent <= 100 && e->jitter_percent <= 100 && e->base_ms >= 1 &&
+	       e->max_ms >= e->base_ms && e->max_ms <= EJECTION_BASE_MS_MAX;
+}
+
 static int check_policy(struct check *c, const struct unit_svc *s, const struct unit_policy *p)
 {
-	static const uint32_t week_ms = 7 * 24 * 3600 * 1000u, hour_ms = 3600 * 1000;
+	static const uint32_t week_ms = 7 * 24 * 3600 * 1000u;
 
-	if (p->name >= s->head.n_texts || p->balancer >= BALANCERS || p->zero ||
+	if (p->name >= s->head.n_texts || p->balancer >= BALANCERS ||
+	    (p->zero[0] | p->zero[1] | p->zero[2] | p->ejection.zero) ||
 	    p->connect_ms > week_ms || p->response_ms > week_ms || p->stall_ms > week_ms ||
 	    p->tcp_idle_ms > week_ms || p->connections > 1000000 || p->requests > 1000000 ||
-	    p->eject_percent < 1 || p->eject_percent > 100 || p->eject_base_ms < 1 ||
-	    p->eject_max_ms < p->eject_base_ms || p->eject_max_ms > hour_ms)
+	    !ejection_is_possible(&p->ejection))
 		return bad(c, "policy with impossible values");
 	return 0;
 }

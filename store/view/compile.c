@@ -285,8 +285,6 @@ static void put_policy(struct out *o, const struct unit_service *in,
 	struct unit_policy u = {
 		.name = out_str(o, row->name),
 		.balancer = (uint8_t)balancer_of(p->balancer),
-		.eject_failures = p->eject_failures,
-		.eject_percent = p->eject_percent,
 		.connect_ms = p->connect_ms,
 		.response_ms = p->response_ms,
 		.stall_ms = p->stall_ms,
@@ -295,8 +293,7 @@ static void put_policy(struct out *o, const struct unit_service *in,
 		.requests = p->requests,
 		.slot = slot.slot,
 		.gen = slot.gen,
-		.eject_base_ms = p->eject_base_ms,
-		.eject_max_ms = p->eject_max_ms,
+		.ejection = p->ejection,
 	};
 
 	if (o->error)

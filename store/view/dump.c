@@ -100,8 +100,9 @@ static void dump_policy(struct dump *d, const struct vport *p)
 	strbuf_printf(&s, " connections=%u requests=%u", v.connections, v.requests);
 	if (v.connections || v.requests)
 		add_slot(&s, v.limit);
-	strbuf_printf(&s, " failures=%u base=%u max=%u percent=%u", v.eject_failures, v.eject_base_ms,
-		      v.eject_max_ms, v.eject_percent);
+	strbuf_printf(&s, " failures=%u base=%u max=%u percent=%u jitter=%u", v.ejection.failures,
+		      v.ejection.base_ms, v.ejection.max_ms, v.ejection.percent,
+		      v.ejection.jitter_percent);
 	end(d, &s);
 }
 

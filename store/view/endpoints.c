@@ -163,10 +163,7 @@ bool vport_policy(const struct vport *p, struct vpolicy *ret)
 		.connections = u->connections,
 		.requests = u->requests,
 		.limit = { u->slot, u->gen },
-		.eject_failures = u->eject_failures,
-		.eject_percent = u->eject_percent,
-		.eject_base_ms = u->eject_base_ms,
-		.eject_max_ms = u->eject_max_ms,
+		.ejection = u->ejection,
 	};
 	return true;
 }

@@ -18,11 +18,12 @@
 #ifndef NODEPROXY_STORE_VIEW_LAYOUT_H
 #define NODEPROXY_STORE_VIEW_LAYOUT_H
 
+#include "nodeproxy/lib/base/ejection.h"
 #include "nodeproxy/lib/base/must.h"
 #include "nodeproxy/lib/net/addr.h"
 
 #define VIEW_MAGIC     0x5756504eu /* "NPVW" */
-#define VIEW_VERSION   2u
+#define VIEW_VERSION   3u
 #define VIEW_MAX_BYTES (4ull << 30)
 /* An overlay is verified in one go, about 2 ms at this size; the builder stays well below. */
 #define OVERLAY_MAX_BYTES (16ull << 20)
@@ -142,13 +143,11 @@ struct unit_backend {
 struct unit_policy {
 	uint32_t name; /* its namespace is the Service's */
 	uint8_t balancer; /* enum balancer */
-	uint8_t eject_failures;
-	uint8_t eject_percent;
-	uint8_t zero;
+	uint8_t zero[3];
 	uint32_t connect_ms, response_ms, stall_ms, tcp_idle_ms;
 	uint32_t connections, requests;
 	uint32_t slot, gen; /* of the limits on the board */
-	uint32_t eject_base_ms, eject_max_ms;
+	struct ejection ejection;
 };
 
 struct unit_nspace {

@@ -21,6 +21,7 @@
 #ifndef NODEPROXY_STORE_VIEW_VIEW_H
 #define NODEPROXY_STORE_VIEW_VIEW_H
 
+#include "nodeproxy/lib/base/ejection.h"
 #include "nodeproxy/lib/base/fd.h"
 #include "nodeproxy/lib/base/must.h"
 #include "nodeproxy/lib/base/slice.h"
@@ -134,8 +135,7 @@ struct vpolicy {			/* the TrafficPolicy of a port */
 	uint32_t connect_ms, response_ms, stall_ms, tcp_idle_ms;	/* 0: the knob */
 	uint32_t connections, requests;	/* 0: no limit */
 	struct slot_gen limit;		/* of the board; slot 0: no slot is left, so no limits */
-	uint32_t eject_failures;	/* in a row; 0: never */
-	uint32_t eject_percent, eject_base_ms, eject_max_ms;
+	struct ejection ejection;
 };
 
 /* false: none is about this port. */

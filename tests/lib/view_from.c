@@ -281,10 +281,7 @@ static void say_policy(struct world *w, const char *line, char **word, int n)
 	row_drop(w, ROW_POLICY, ns, name);
 	r = row_new(w, ROW_POLICY, ns, name);
 	p = &r->policy;
-	p->eject_failures = 5;
-	p->eject_percent = 50;
-	p->eject_base_ms = 1000;
-	p->eject_max_ms = 60000;
+	p->ejection = ejection_default;
 	for (int i = 2; i < n; i++) {
 		const struct {
 			const char *key;
@@ -293,7 +290,7 @@ static void say_policy(struct world *w, const char *line, char **word, int n)
 			{ "connect", &p->connect_ms },	    { "response", &p->response_ms },
 			{ "stall", &p->stall_ms },	    { "tcp_idle", &p->tcp_idle_ms },
 			{ "connections", &p->connections }, { "requests", &p->requests },
-			{ "base", &p->eject_base_ms },	    { "max", &p->eject_max_ms },
+			{ "base", &p->ejection.base_ms },	    { "max", &p->ejection.max_ms },
 		};
 		const char *v = NULL;
 
@@ -313,9 +310,9 @@ static void say_policy(struct world *w, const char *line, char **word, int n)
 		} else if ((v = value(word[i], "created"))) {
 			r->created_unix_ms = atoll(v);
 		} else if ((v = value(word[i], "failures"))) {
-			p->eject_failures = (uint8_t)atoi(v);
+			p->ejection.failures = (uint8_t)atoi(v);
 		} else if ((v = value(word[i], "percent"))) {
-			p->eject_percent = (uint8_t)atoi(v);
+			p->ejection.percent = (uint8_t)atoi(v);
 		} else if ((v = value(word[i], "balancer"))) {
 			for (size_t k = 1; k < countof(balancer); k++)
 				if (strcmp(v, balancer[k]) == 0)

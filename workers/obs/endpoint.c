@@ -8,13 +8,11 @@
  * nothing, and decayed to nothing they are. */
 #include "workers/obs/endpoint.h"
 
+#include "nodeproxy/lib/base/rand.h"
+
 #define ONE (1ull << 32)	/* 1 in fixed point */
 
-/* rtt: estimate in µs | time of the last change in ms << 32.  health: failures in a row | times out
- * << 8 | out until << 32. */
-struct health {
-	uint32_t streak, outs, until;
-};
+/* rtt: estimate in µs | time of the last change in ms << 32. */
 
 static uint32_t ms_of(struct mono t)
 {
@@ -124,74 +122,170 @@ void endpoint_abandoned(struct board_endpoint *e, uint32_t us, struct mono now)
 
 /* ---- health ---- */
 
+enum event { EV_FAILED, EV_STREAK, EV_SUCCEEDED, EV_PROBED, EVENTS };
+
+/* EV_STREAK is the failure that makes the streak as long as allowed.  In OPEN all but a probe is about
+ * something older. */
+static const uint8_t breaker_next[BREAKERS][EVENTS] = {
+/*                       FAILED             STREAK             SUCCEEDED          PROBED            */
+[BREAKER_CLOSED]    = { BREAKER_CLOSED,    BREAKER_OPEN,      BREAKER_CLOSED,    BREAKER_CLOSED    },
+[BREAKER_OPEN]      = { BREAKER_OPEN,      BREAKER_OPEN,      BREAKER_OPEN,      BREAKER_HALF_OPEN },
+[BREAKER_HALF_OPEN] = { BREAKER_OPEN,      BREAKER_OPEN,      BREAKER_CLOSED,    BREAKER_HALF_OPEN },
+};
+
+/* failures in a row | times out << 8 | state << 14 | ms << 32: until when (open), since when (half
+ * open). */
+struct health {
+	enum breaker state;
+	uint32_t streak, outs, ms;
+};
+
 static struct health unpack(uint64_t word)
 {
-	return (struct health){ .streak = word & 0xff, .outs = word >> 8 & 0xff,
-				.until = (uint32_t)(word >> 32) };
+	uint32_t state = word >> 14 & 3;
+
+	/* One that a sibling made up is none. */
+	return (struct health){ .streak = word & 0xff, .outs = word >> 8 & 0x3f,
+				.state = state < BREAKERS ? (enum breaker)state : BREAKER_CLOSED,
+				.ms = (uint32_t)(word >> 32) };
 }
 
 static uint64_t pack(struct health h)
 {
-	return (uint64_t)h.until << 32 | (uint64_t)(h.outs & 0xff) << 8 | (h.streak & 0xff);
+	return (uint64_t)h.ms << 32 | (uint64_t)h.state << 14 | (uint64_t)(h.outs & 0x3f) << 8 |
+	       (h.streak & 0xff);
 }
 
-static uint32_t out_ms(struct health h, const struct ejection *ej, struct mono now)
+static bool swap(struct board_endpoint *e, uint64_t *was, struct health is)
 {
-	uint32_t d = h.until - ms_of(now);
-
-	return h.outs == 0 || ej->failures == 0 || d > ej->max_ms ? 0 : d;
+	return __atomic_compare_exchange_n(&e->health, was, pack(is), false, __ATOMIC_RELAXED,
+					   __ATOMIC_RELAXED);
 }
 
-bool endpoint_failed(struct board_endpoint *e, const struct ejection *ej, struct mono now)
+/* Whose policy has changed to never is closed. */
+static enum breaker state_of(struct health h, const struct ejection *ej)
+{
+	return ej->failures ? h.state : BREAKER_CLOSED;
+}
+
+/* Of one that is open. */
+static uint32_t left_ms(struct health h, const struct ejection *ej, struct mono now)
+{
+	uint32_t d = h.ms - ms_of(now);
+
+	return d > ej->max_ms ? 0 : d;
+}
+
+static bool is_before(struct mono t, uint32_t ms)
+{
+	return (int32_t)(ms_of(t) - ms) < 0;
+}
+
+static bool probe_is_lost(const struct board_endpoint *e, struct health h, struct mono now)
+{
+	return endpoint_waiting(e) == 0 && ms_of(now) - h.ms >= ENDPOINT_LOST_MS;
+}
+
+static struct health opened(uint32_t outs, const struct ejection *ej, struct mono now)
+{
+	uint64_t ms = (uint64_t)ej->base_ms << min_of(outs, 31u);
+
+	ms = min_of(ms, (uint64_t)ej->max_ms);	/* before it is stretched: 2^32 * 200 fits */
+	ms += ms * rand_below(ej->jitter_percent * 10u + 1) / 1000;
+	ms = min_of(ms, (uint64_t)ej->max_ms);
+	return (struct health){ .state = BREAKER_OPEN, .outs = min_of(outs + 1, 32u),
+				.ms = ms_of(now) + (uint32_t)ms };
+}
+
+bool endpoint_failed(struct board_endpoint *e, const struct ejection *ej, struct mono began,
+		     struct mono now)
 {
 	uint64_t was = board_get(&e->health);
+	enum breaker next;
 	struct health h;
-	bool out;
 
 	sample(e, SAMPLE_AT_LEAST, ENDPOINT_PENALTY_US, now);
 	if (ej->failures == 0)
 		return false;
 	do {
 		h = unpack(was);
-		if (out_ms(h, ej, now))
-			return false;		/* what was under way when it went out */
+		if (h.state == BREAKER_OPEN || (h.state == BREAKER_HALF_OPEN && is_before(began, h.ms)))
+			return false;
 		h.streak = min_of(h.streak + 1, 255u);
-		out = h.streak >= ej->failures || h.outs > 0;
-		if (out) {
-			uint64_t ms = (uint64_t)ej->base_ms << min_of(h.outs, 31u);
-
-			h = (struct health){ .outs = min_of(h.outs + 1, 32u),
-					     .until = ms_of(now) +
-						      (uint32_t)min_of(ms, (uint64_t)ej->max_ms) };
-		}
-	} while (!__atomic_compare_exchange_n(&e->health, &was, pack(h), true, __ATOMIC_RELAXED,
-					      __ATOMIC_RELAXED));
-	return out;
+		next = breaker_next[h.state][h.streak >= ej->failures ? EV_STREAK : EV_FAILED];
+		if (next == BREAKER_OPEN)
+			h = opened(h.outs, ej, now);
+	} while (!swap(e, &was, h));
+	return next == BREAKER_OPEN;
 }
 
-void endpoint_succeeded(struct board_endpoint *e, const struct ejection *ej, struct mono now)
+void endpoint_succeeded(struct board_endpoint *e, struct mono began)
 {
 	uint64_t was = board_get(&e->health);
+	struct health h;
 
-	if (likely(was == 0) || out_ms(unpack(was), ej, now))
+	if (likely(was == 0))
+		return;
+	h = unpack(was);
+	if (h.state == BREAKER_HALF_OPEN && is_before(began, h.ms))
 		return;
 	/* Lost to another worker's failure: then that is the newer truth. */
-	(void)__atomic_compare_exchange_n(&e->health, &was, 0, false, __ATOMIC_RELAXED,
-					  __ATOMIC_RELAXED);
+	if (breaker_next[h.state][EV_SUCCEEDED] == BREAKER_CLOSED)
+		(void)swap(e, &was, (struct health){ 0 });
+}
+
+void endpoint_proved(struct board_endpoint *e, struct mono began)
+{
+	if (unlikely(!endpoint_is_well(e)) &&
+	    unpack(board_get(&e->health)).state == BREAKER_HALF_OPEN)
+		endpoint_succeeded(e, began);
+}
+
+enum breaker endpoint_breaker(const struct board_endpoint *e, const struct ejection *ej)
+{
+	return state_of(unpack(board_get(&e->health)), ej);
+}
+
+const char *breaker_name(enum breaker b)
+{
+	static const char *const name[BREAKERS] = { "closed", "open", "half-open" };
+
+	return (unsigned)b < BREAKERS ? name[b] : "?";
 }
 
 uint32_t endpoint_out_ms(const struct board_endpoint *e, const struct ejection *ej, struct mono now)
 {
-	return out_ms(unpack(board_get(&e->health)), ej, now);
+	struct health h = unpack(board_get(&e->health));
+
+	return state_of(h, ej) == BREAKER_OPEN ? left_ms(h, ej, now) : 0;
 }
 
 bool endpoint_is_out(const struct board_endpoint *e, const struct ejection *ej, struct mono now)
 {
-	uint64_t word = board_get(&e->health);
-	struct health h;
+	struct health h = unpack(board_get(&e->health));
 
-	if (likely(word == 0))
+	switch (state_of(h, ej)) {
+	case BREAKER_OPEN:
+		return left_ms(h, ej, now) > 0;
+	case BREAKER_HALF_OPEN:
+		return !probe_is_lost(e, h, now);
+	case BREAKER_CLOSED:
+	case BREAKERS:
+		break;
+	}
+	return false;
+}
+
+bool endpoint_probe(struct board_endpoint *e, const struct ejection *ej, struct mono now)
+{
+	uint64_t was = board_get(&e->health);
+	struct health h = unpack(was);
+
+	if (state_of(h, ej) == BREAKER_CLOSED)
+		return true;
+	if (endpoint_is_out(e, ej, now))
 		return false;
-	h = unpack(word);
-	return h.outs && ej->failures && (out_ms(h, ej, now) || endpoint_waiting(e));
+	h.state = (enum breaker)breaker_next[h.state][EV_PROBED];
+	h.ms = ms_of(now);
+	return swap(e, &was, h);
 }

@@ -13,23 +13,31 @@
  * hangs is avoided before its first answer is late.  A failure is a sample of 5 s, however fast it
  * came: an endpoint that fails at once must not look like the best one.
  *
- * Health: who fails five times in a row (connects, answers of 5xx, cuts, timeouts) is out for 1 s,
- * then may have one exchange at a time; fails that, out for twice as long, up to a minute; succeeds,
- * forgotten.  A TrafficPolicy may say other numbers, or never: struct ejection, which is an argument
- * everywhere, for the words are shared by workers that must read them alike (and by the ports of a
- * Service that have the endpoint in common, each of which reads them by its own numbers).  Being out is
- * a matter of preference: see balance.h for what happens when most are.
+ * Health: ejection and circuit breaker are one thing.  Who fails five times in a row (connects,
+ * answers of 5xx, cuts, timeouts) is out for 1 s; then one exchange of all workers together is its
+ * probe: fails that, out for twice as long, up to a minute; succeeds, forgotten.  Each time is longer
+ * by chance, by up to a half, so that hosts do not try in step.  A TrafficPolicy may say other
+ * numbers, or never: struct ejection, which is an argument everywhere, for the words are shared by
+ * workers that must read them alike (and by the ports of a Service that have the endpoint in common,
+ * each of which reads them by its own numbers).  Being out is a matter of preference: see balance.h
+ * for what happens when most are.
  *
- *   state       health word                   ends with
- *   well        0, or failures in a row       the fifth failure
- *   out         until > now                   time
- *   on trial    until passed, outs > 0        an answer below 500: well; a failure: out
+ *   breaker     word holds              ends with
+ *   closed      failures in a row       the fifth failure: open
+ *   open        until when              the first pick after that: half open, its exchange is the probe
+ *   half open   since when              the probe goes well: closed; it fails: open, for longer
+ *
+ * Only what was begun in a state says anything about it: answers to requests that were under way when
+ * the endpoint went out, or when its probe began, change nothing.  A probe is lost when the endpoint
+ * owes no answer any more and still nobody has said how it went (its caller left, its worker died):
+ * then the next pick is the probe.
  *
  * Any worker may scribble here: results are numbers to compare, never more. */
 #ifndef NODEPROXY_WORKERS_OBS_ENDPOINT_H
 #define NODEPROXY_WORKERS_OBS_ENDPOINT_H
 
 #include "nodeproxy/lib/base/clock.h"
+#include "nodeproxy/lib/base/ejection.h"
 #include "workers/obs/board.h"
 
 #define ENDPOINT_TAU_MS	    10000	/* Linkerd's decay */
@@ -38,20 +46,9 @@
 #define ENDPOINT_FLOOR_US   1000	/* faster ones are alike: the difference is the machine's noise */
 #define ENDPOINT_DEFAULT_US 30000	/* of one that has not answered yet but has to */
 #define ENDPOINT_PENALTY_US 5000000	/* what a failure counts as */
-#define ENDPOINT_STREAK	    5		/* failures in a row: Envoy's consecutive_5xx */
-#define ENDPOINT_OUT_MS	    1000	/* the first time; doubles */
-#define ENDPOINT_OUT_MAX_MS 60000
-#define ENDPOINT_OUT_PERCENT 50		/* of those that are ready may be out: balance.h */
+#define ENDPOINT_LOST_MS    1000	/* from pick to claim is never longer: a lost probe's least age */
 
-struct ejection {
-	uint32_t base_ms, max_ms;	/* the first time; at most */
-	uint8_t failures;		/* in a row; 0: never */
-	uint8_t percent;
-};
-
-/* Where no policy says anything. */
-static const struct ejection ejection_default = { ENDPOINT_OUT_MS, ENDPOINT_OUT_MAX_MS,
-						  ENDPOINT_STREAK, ENDPOINT_OUT_PERCENT };
+enum breaker { BREAKER_CLOSED, BREAKER_OPEN, BREAKER_HALF_OPEN, BREAKERS };
 
 /* Exchanges and flows now; those of them whose endpoint has not answered yet. */
 static inline uint32_t endpoint_in_flight(const struct board_endpoint *e)
@@ -77,13 +74,28 @@ void endpoint_woken(struct board_endpoint *, struct mono now);
 void endpoint_answered(struct board_endpoint *, uint32_t us, struct mono now);
 /* Nobody waits any more for an answer that had not come after us: it is at least as slow. */
 void endpoint_abandoned(struct board_endpoint *, uint32_t us, struct mono now);
-/* A connect or an exchange failed by its fault; true: it is out because of it. */
-bool endpoint_failed(struct board_endpoint *, const struct ejection *, struct mono now);
+/* A connect or an exchange, that was given to it at that time, failed by its fault; true: it is out
+ * because of it. */
+bool endpoint_failed(struct board_endpoint *, const struct ejection *, struct mono began,
+		     struct mono now);
 /* An exchange, or the connect of an opaque flow, went well. */
-void endpoint_succeeded(struct board_endpoint *, const struct ejection *, struct mono now);
+void endpoint_succeeded(struct board_endpoint *, struct mono began);
+/* The head of a good answer came: that is all a probe has to show, its body may take hours. */
+void endpoint_proved(struct board_endpoint *, struct mono began);
 
-/* Out, or on trial and busy with that. */
+/* Nothing bad is known of it: the others need not be asked. */
+static inline bool endpoint_is_well(const struct board_endpoint *e)
+{
+	return board_get(&e->health) == 0;
+}
+
+enum breaker endpoint_breaker(const struct board_endpoint *, const struct ejection *);
+const char *breaker_name(enum breaker);
+/* It gets nothing: its time is not over, or its probe is under way. */
 bool endpoint_is_out(const struct board_endpoint *, const struct ejection *, struct mono now);
+/* Whoever picks it, when it is not out: true when this exchange may go there, which then is the probe
+ * if it needs one; false: another worker was faster. */
+must_use bool endpoint_probe(struct board_endpoint *, const struct ejection *, struct mono now);
 /* Ms until it may be tried again; 0: it is not out. */
 uint32_t endpoint_out_ms(const struct board_endpoint *, const struct ejection *, struct mono now);
 

@@ -95,7 +95,7 @@ static void count(struct exchange *ex, const struct reason_row *row, struct mono
 			__atomic_fetch_add(&e->failures, 1, __ATOMIC_RELAXED);
 			exchange_back_failed(ex);
 		} else if (answered) {
-			endpoint_succeeded(e, &ex->policy.ejection, now);
+			endpoint_succeeded(e, ex->connect_began);
 		} else if (ex->sent_head) {
 			endpoint_abandoned(e, us_since(ex->sent), now);
 		}

@@ -352,6 +352,6 @@ enum step stage_connect(struct exchange *ex)
 	e = exchange_endpoint(ex);
 	__atomic_fetch_add(&e->connects, 1, __ATOMIC_RELAXED);
 	if (!ex->is_http)
-		endpoint_succeeded(e, &ex->policy.ejection, clock_now());
+		endpoint_succeeded(e, ex->connect_began);
 	return connected(ex);
 }

@@ -121,7 +121,7 @@ void exchange_back_failed(struct exchange *ex)
 	struct path *p = ex->conn->path;
 
 	board_set(&e->last_failure_ms, (uint64_t)(clock_now().ns / NS_PER_MS));
-	if (endpoint_failed(e, &ex->policy.ejection, clock_now())) {
+	if (endpoint_failed(e, &ex->policy.ejection, ex->connect_began, clock_now())) {
 		board_add(&p->mine->c[WC_ejections], 1);
 		board_add(&exchange_service(ex)->c[SC_ejections], 1);
 	}

@@ -69,8 +69,7 @@ static void take_policy(struct policy *to, const struct vport *target)
 	to->limit = v.limit;
 	to->connections = v.connections;
 	to->requests = v.requests;
-	to->ejection = (struct ejection){ v.eject_base_ms, v.eject_max_ms,
-					  (uint8_t)v.eject_failures, (uint8_t)v.eject_percent };
+	to->ejection = v.ejection;
 	to->balancer = (uint8_t)v.balancer;
 }
 

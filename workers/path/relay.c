@@ -403,10 +403,13 @@ static enum step final(struct exchange *ex, struct slice rest)
 	ex->status = h->status;
 	ex->head_at = clock_now();
 	board_answered(p->board, p->worker, slab_ref(&p->pool.backs, ex->back).slot);
-	if (h->status < 500)	/* what a failure counts as is account's to say */
-		endpoint_answered(exchange_endpoint(ex),
-				  (uint32_t)min_of(mono_diff_us(ex->head_at, ex->sent),
-						   (int64_t)UINT32_MAX), clock_now());
+	if (h->status < 500) {	/* what a failure counts as is account's to say */
+		struct board_endpoint *e = exchange_endpoint(ex);
+
+		endpoint_answered(e, (uint32_t)min_of(mono_diff_us(ex->head_at, ex->sent),
+						      (int64_t)UINT32_MAX), clock_now());
+		endpoint_proved(e, ex->connect_began);
+	}
 	start.n = ex->front_codec->response(ex, v, HEAD_IOVS);
 	if (start.n < 0)
 		return end(ex, unsent(start.n));

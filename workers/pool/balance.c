@@ -91,6 +91,15 @@ struct load {
 	uint64_t us, flight;
 };
 
+/* One that may be taken. */
+struct seen {
+	struct vendpoint e;
+	struct board_endpoint *live;	/* NULL: nothing is known of it */
+	struct load load;
+	bool ails;			/* it has failed lately */
+	bool may_be_out;		/* then, it may be taken all the same */
+};
+
 /* In flight counts in proportion to the weight: an endpoint of the mean weight has what it would have
  * without weights, but for the scale. */
 static struct load weighed(const struct pick *k, uint32_t n, const struct board_endpoint *l)
@@ -114,36 +123,47 @@ static bool keeps_first(const struct pick *k, const struct load *one, const stru
 }
 
 /* The n-th ready one, when it may be taken; with what taking it costs. */
-static bool look(const struct pick *k, uint32_t n, bool also_out, struct vendpoint *ret,
-		 struct load *ret_load)
+static bool look(const struct pick *k, uint32_t n, bool also_out, struct seen *ret)
 {
 	struct board_endpoint *l;
 
-	if (!nth_ready(k, n, ret) || (k->tried->n && was_tried(k->tried, &ret->addr)))
+	if (!nth_ready(k, n, &ret->e) || (k->tried->n && was_tried(k->tried, &ret->e.addr)))
 		return false;
-	l = live(k, ret);
+	ret->live = l = live(k, &ret->e);
 	if (l == NULL) {
-		*ret_load = (struct load){ 0 };
+		ret->load = (struct load){ 0 };
+		ret->ails = false;
 		return true;
 	}
-	if (unlikely(endpoint_is_out(l, k->ejection, clock_now())) && !also_out && n < passed(k))
+	ret->ails = unlikely(!endpoint_is_well(l));
+	if (ret->ails && endpoint_is_out(l, k->ejection, clock_now()) && !also_out && n < passed(k))
 		return false;
+	ret->may_be_out = also_out || (ret->ails && n >= passed(k));
 	if (unlikely(k->weights)) {
-		*ret_load = weighed(k, n, l);
+		ret->load = weighed(k, n, l);
 		return true;
 	}
-	ret_load->all = k->how == BALANCER_PEAK_EWMA ? endpoint_load(l, clock_now()) :
+	ret->load.all = k->how == BALANCER_PEAK_EWMA ? endpoint_load(l, clock_now()) :
 							 endpoint_in_flight(l);
+	return true;
+}
+
+/* Takes one that was looked at; false: another worker's exchange is its probe. */
+static bool take(const struct pick *k, const struct seen *s, struct vendpoint *ret)
+{
+	if (unlikely(s->ails) && !endpoint_probe(s->live, k->ejection, clock_now()) && !s->may_be_out)
+		return false;
+	*ret = s->e;
 	return true;
 }
 
 /* The first that may be taken, from a place on. */
 static bool scan(const struct pick *k, uint32_t from, bool also_out, struct vendpoint *ret)
 {
-	struct load load;
+	struct seen s;
 
 	for (uint32_t i = 0; i < k->ready; i++)
-		if (look(k, (from + i) % k->ready, also_out, ret, &load))
+		if (look(k, (from + i) % k->ready, also_out, &s) && take(k, &s, ret))
 			return true;
 	return false;
 }
@@ -173,18 +193,18 @@ static void draw(const struct pick *k, uint32_t *a, uint32_t *b)
 static bool draw_two(const struct pick *k, struct vendpoint *ret)
 {
 	for (unsigned i = 0; i < DRAWS && k->ready > 1; i++) {
-		struct vendpoint one, two;
-		struct load load_one, load_two;
+		struct seen one, two;
 		bool may_one, may_two;
 		uint32_t a, b;
 
 		draw(k, &a, &b);
-		may_one = look(k, a, false, &one, &load_one);
-		may_two = look(k, b, false, &two, &load_two);
+		may_one = look(k, a, false, &one);
+		may_two = look(k, b, false, &two);
 		if (!may_one && !may_two)
 			continue;
-		*ret = may_one && (!may_two || keeps_first(k, &load_one, &load_two)) ? one : two;
-		return true;
+		if (take(k, may_one && (!may_two || keeps_first(k, &one.load, &two.load)) ? &one : &two,
+			 ret))
+			return true;
 	}
 	return false;
 }

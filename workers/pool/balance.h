@@ -28,7 +28,10 @@
  * nothing: the few that are left would only be drowned.  So one endpoint alone always serves, of
  * two or three one can be out, of four or five two.  A policy may allow another part than half: one
  * of two or more can be out whatever it says, the last one never; of more than it allows only the
- * first so many, in the order of the view, are passed over, until more than half are out too. */
+ * first so many, in the order of the view, are passed over, until more than half are out too.
+ *
+ * One whose time is over is like the others, but that the exchange that gets it is its probe: whoever
+ * draws it takes that on the board, and who comes second draws again. */
 #ifndef WORKERS_POOL_BALANCE_H
 #define WORKERS_POOL_BALANCE_H
 

@@ -524,8 +524,8 @@ START_TEST(a_finding_comes_with_its_number_and_goes_with_it)
 	COMES_AND_GOES(memory_short, c[WC_memory_grade_gauge], GRADE_slow - 1, GRADE_calm);
 	COMES_AND_GOES(memory_out, c[WC_memory_grade_gauge], GRADE_slow, GRADE_calm);
 	ck_assert(!has_check("endpoints_out"));
-	for (unsigned i = 0; i < ENDPOINT_STREAK; i++)
-		endpoint_failed(board_endpoint(pages->board, 100 + 8080, 7), &ejection_default, clock_tick());
+	for (unsigned i = 0; i < ejection_default.failures; i++)
+		endpoint_failed(board_endpoint(pages->board, 100 + 8080, 7), &ejection_default, clock_tick(), clock_tick());
 	ck_assert(has_check("endpoints_out"));
 	board_endpoint(pages->board, 100 + 8080, 7)->health = 0;
 	ck_assert(!has_check("endpoints_out"));

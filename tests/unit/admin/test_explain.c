@@ -157,12 +157,12 @@ START_TEST(chances_are_those_of_the_balancer)
 	endpoint_answered(of(8082), 40000, now);
 	endpoint_answered(of(8083), 20000, now);
 	same_chances();			/* all different but one that is not known */
-	for (unsigned i = 0; i < ENDPOINT_STREAK; i++)
-		endpoint_failed(of(8083), &ejection_default, now);
+	for (unsigned i = 0; i < ejection_default.failures; i++)
+		endpoint_failed(of(8083), &ejection_default, now, now);
 	ck_assert(endpoint_is_out(of(8083), &ejection_default, now));
 	same_chances();			/* one is out */
-	for (unsigned i = 0; i < ENDPOINT_STREAK; i++)
-		endpoint_failed(of(8082), &ejection_default, now), endpoint_failed(of(8084), &ejection_default, now);
+	for (unsigned i = 0; i < ejection_default.failures; i++)
+		endpoint_failed(of(8082), &ejection_default, now, now), endpoint_failed(of(8084), &ejection_default, now, now);
 	same_chances();			/* most are: it counts for nothing */
 	end();
 }

@@ -503,21 +503,21 @@ START_TEST(a_policy_becomes_a_row)
 	ck_assert_uint_eq(p->tcp_idle_ms, 604800000);
 	ck_assert_uint_eq(p->connections, 100);
 	ck_assert_uint_eq(p->requests, 500);
-	ck_assert_uint_eq(p->eject_failures, 0);
-	ck_assert_uint_eq(p->eject_base_ms, 120000);
-	ck_assert_uint_eq(p->eject_max_ms, 120000);
-	ck_assert_uint_eq(p->eject_percent, 100);
+	ck_assert_uint_eq(p->ejection.failures, 0);
+	ck_assert_uint_eq(p->ejection.base_ms, 120000);
+	ck_assert_uint_eq(p->ejection.max_ms, 120000);
+	ck_assert_uint_eq(p->ejection.percent, 100);
 	/* What is not written is the knob's, or what holds without a policy. */
 	p = &accepted(POLICY TARGET)->policy;
 	ck_assert_int_eq(p->balancer, ROW_BALANCER_NONE);
 	ck_assert_uint_eq(p->connect_ms | p->response_ms | p->stall_ms | p->tcp_idle_ms, 0);
 	ck_assert_uint_eq(p->connections | p->requests, 0);
-	ck_assert_uint_eq(p->eject_failures, 5);
-	ck_assert_uint_eq(p->eject_base_ms, 1000);
-	ck_assert_uint_eq(p->eject_max_ms, 60000);
-	ck_assert_uint_eq(p->eject_percent, 50);
+	ck_assert_uint_eq(p->ejection.failures, 5);
+	ck_assert_uint_eq(p->ejection.base_ms, 1000);
+	ck_assert_uint_eq(p->ejection.max_ms, 60000);
+	ck_assert_uint_eq(p->ejection.percent, 50);
 	p = &accepted(POLICY TARGET "  ejection: {baseTime: 5m}\n")->policy;
-	ck_assert_uint_eq(p->eject_max_ms, 300000);
+	ck_assert_uint_eq(p->ejection.max_ms, 300000);
 	done();
 }
 END_TEST

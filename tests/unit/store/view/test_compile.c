@@ -280,10 +280,10 @@ START_TEST(of_policies_that_are_about_a_port_one_counts_as_a_whole)
 	ck_assert_uint_eq(y.response_ms, 20);
 	ck_assert_uint_eq(y.connections, 3);
 	ck_assert_uint_eq(y.limit.slot, 80);
-	ck_assert_uint_eq(y.eject_failures, 0);
-	ck_assert_uint_eq(y.eject_base_ms, 7);
-	ck_assert_uint_eq(y.eject_max_ms, 8);
-	ck_assert_uint_eq(y.eject_percent, 9);
+	ck_assert_uint_eq(y.ejection.failures, 0);
+	ck_assert_uint_eq(y.ejection.base_ms, 7);
+	ck_assert_uint_eq(y.ejection.max_ms, 8);
+	ck_assert_uint_eq(y.ejection.percent, 9);
 	/* Gone: the other one, which has other limits; then none. */
 	p = first_port(world_say(w, "remove policy shop/b\n"));
 	ck_assert(vport_policy(&p, &y));

@@ -239,8 +239,8 @@ START_TEST(a_spoiled_policy_refuses_the_base)
 	struct unit_port *port = (struct unit_port *)(p + d[0].at + s->ports);
 	struct unit_policy *y = (struct unit_policy *)(p + d[0].at + s->policies);
 	uint32_t *spot[] = { &y->name, &y->connect_ms, &y->response_ms, &y->stall_ms,
-			     &y->tcp_idle_ms, &y->connections, &y->requests, &y->eject_base_ms,
-			     &y->eject_max_ms, &port->policy, &port->sum, &s->n_policies,
+			     &y->tcp_idle_ms, &y->connections, &y->requests, &y->ejection.base_ms,
+			     &y->ejection.max_ms, &port->policy, &port->sum, &s->n_policies,
 			     &s->n_sums, &s->policies, &s->sums };
 	struct view *v;
 
@@ -259,8 +259,8 @@ START_TEST(a_spoiled_policy_refuses_the_base)
 		struct unit_policy keep = *y;
 
 		y->balancer = i == 0 ? BALANCERS : y->balancer;
-		y->eject_percent = i == 1 ? 0 : i == 2 ? 101 : y->eject_percent;
-		y->zero = i == 3;
+		y->ejection.percent = i == 1 ? 0 : i == 2 ? 101 : y->ejection.percent;
+		y->zero[0] = i == 3;
 		ck_assert_int_eq(open_bytes(p, n, 100, &v), 0);
 		ck_assert_msg(view_check_step(v, 1000000) == -EBADMSG, "byte %d", i);
 		view_unref(v);

@@ -7,6 +7,9 @@
 #include "nodeproxy/lib/base/rand.h"
 #include "workers/obs/endpoint.h"
 
+/* As where no policy says anything, but to the millisecond. */
+static const struct ejection plain = { .base_ms = 1000, .max_ms = 60000, .failures = 5, .percent = 50 };
+
 static struct mono at(int64_t ms)
 {
 	return (struct mono){ (1000000 + ms) * NS_PER_MS };
@@ -77,7 +80,7 @@ START_TEST(a_failure_is_slow_however_fast_it_came)
 	struct board_endpoint e = { 0 };
 
 	endpoint_answered(&e, 100, at(0));
-	ck_assert(!endpoint_failed(&e, &ejection_default, at(0)));
+	ck_assert(!endpoint_failed(&e, &ejection_default, at(0), at(0)));
 	ck_assert_uint_eq(endpoint_rtt_us(&e, at(0)), ENDPOINT_PENALTY_US);
 	endpoint_abandoned(&e, 9000000, at(0));
 	ck_assert_uint_eq(endpoint_rtt_us(&e, at(0)), 9000000);
@@ -93,44 +96,124 @@ START_TEST(five_failures_in_a_row_and_only_in_a_row_put_it_out)
 	struct board_endpoint e = { 0 };
 
 	for (int i = 0; i < 4; i++)
-		ck_assert(!endpoint_failed(&e, &ejection_default, at(i)));
-	endpoint_succeeded(&e, &ejection_default, at(4));
+		ck_assert(!endpoint_failed(&e, &plain, at(i), at(i)));
+	endpoint_succeeded(&e, at(4));
 	for (int i = 0; i < 4; i++)
-		ck_assert(!endpoint_failed(&e, &ejection_default, at(5 + i)));
-	ck_assert(!endpoint_is_out(&e, &ejection_default, at(9)));
-	ck_assert(endpoint_failed(&e, &ejection_default, at(10)));
-	ck_assert(endpoint_is_out(&e, &ejection_default, at(10)));
-	ck_assert_uint_eq(endpoint_out_ms(&e, &ejection_default, at(10)), ENDPOINT_OUT_MS);
+		ck_assert(!endpoint_failed(&e, &plain, at(5 + i), at(5 + i)));
+	ck_assert(!endpoint_is_out(&e, &plain, at(9)));
+	ck_assert(endpoint_failed(&e, &plain, at(10), at(10)));
+	ck_assert(endpoint_is_out(&e, &plain, at(10)));
+	ck_assert_uint_eq(endpoint_out_ms(&e, &plain, at(10)), plain.base_ms);
 	/* what was under way neither prolongs nor ends it */
-	ck_assert(!endpoint_failed(&e, &ejection_default, at(20)));
-	endpoint_succeeded(&e, &ejection_default, at(20));
-	ck_assert(endpoint_is_out(&e, &ejection_default, at(1009)));
-	ck_assert(!endpoint_is_out(&e, &ejection_default, at(1010)));
+	ck_assert(!endpoint_failed(&e, &plain, at(9), at(20)));
+	endpoint_succeeded(&e, at(9));
+	ck_assert(endpoint_is_out(&e, &plain, at(1009)));
+	ck_assert(!endpoint_is_out(&e, &plain, at(1010)));
 }
 END_TEST
 
-START_TEST(on_trial_it_has_one_exchange_and_one_chance)
+START_TEST(the_probe_has_one_exchange_and_one_chance)
 {
 	struct board_endpoint e = { 0 };
-	int64_t ms = 0, expected = ENDPOINT_OUT_MS;
+	int64_t ms = 0, expected = plain.base_ms;
 
 	for (int i = 0; i < 5; i++)
-		(void)endpoint_failed(&e, &ejection_default, at(0));
+		(void)endpoint_failed(&e, &plain, at(0), at(0));
 	for (int i = 0; i < 10; i++) {
-		ck_assert_uint_eq(endpoint_out_ms(&e, &ejection_default, at(ms)), (uint64_t)expected);
+		ck_assert_uint_eq(endpoint_out_ms(&e, &plain, at(ms)), (uint64_t)expected);
+		ck_assert(!endpoint_probe(&e, &plain, at(ms + expected - 1)));
 		ms += expected;
-		ck_assert(!endpoint_is_out(&e, &ejection_default, at(ms)));
+		ck_assert(!endpoint_is_out(&e, &plain, at(ms)));
+		ck_assert(endpoint_probe(&e, &plain, at(ms)));
 		e.load = 1 | 1ull << 32;
-		ck_assert(endpoint_is_out(&e, &ejection_default, at(ms)));		/* busy with its trial */
+		ck_assert_int_eq(endpoint_breaker(&e, &plain), BREAKER_HALF_OPEN);
+		ck_assert(endpoint_is_out(&e, &plain, at(ms)));		/* busy with it */
+		ck_assert(!endpoint_probe(&e, &plain, at(ms)));
 		e.load = 0;
-		ck_assert(endpoint_failed(&e, &ejection_default, at(ms)));
-		expected = min_of(expected * 2, (int64_t)ENDPOINT_OUT_MAX_MS);
+		ck_assert(endpoint_failed(&e, &plain, at(ms), at(ms)));
+		expected = min_of(expected * 2, (int64_t)plain.max_ms);
 	}
-	ms += ENDPOINT_OUT_MAX_MS;
-	endpoint_succeeded(&e, &ejection_default, at(ms));
+	ms += plain.max_ms;
+	ck_assert(endpoint_probe(&e, &plain, at(ms)));
+	endpoint_succeeded(&e, at(ms));
+	ck_assert_uint_eq(e.health, 0);
 	for (int i = 0; i < 4; i++)
-		ck_assert(!endpoint_failed(&e, &ejection_default, at(ms)));
-	ck_assert(!endpoint_is_out(&e, &ejection_default, at(ms)));
+		ck_assert(!endpoint_failed(&e, &plain, at(ms), at(ms)));
+	ck_assert(!endpoint_is_out(&e, &plain, at(ms)));
+}
+END_TEST
+
+static struct board_endpoint half_open(int64_t since)
+{
+	struct board_endpoint e = { 0 };
+
+	for (int i = 0; i < 5; i++)
+		(void)endpoint_failed(&e, &plain, at(since - 5000), at(since - 5000));
+	ck_assert(endpoint_probe(&e, &plain, at(since)));
+	e.load = 1 | 1ull << 32;
+	return e;
+}
+
+START_TEST(what_was_under_way_before_the_probe_says_nothing)
+{
+	struct board_endpoint e = half_open(10000);
+
+	/* A request of before the ejection times out at last, another is answered. */
+	ck_assert(!endpoint_failed(&e, &plain, at(4000), at(10010)));
+	endpoint_succeeded(&e, at(4000));
+	endpoint_proved(&e, at(4000));
+	ck_assert_int_eq(endpoint_breaker(&e, &plain), BREAKER_HALF_OPEN);
+	/* The head of the probe's own answer is enough; its body may take hours. */
+	endpoint_proved(&e, at(10000));
+	ck_assert_int_eq(endpoint_breaker(&e, &plain), BREAKER_CLOSED);
+	/* A head ends no streak: what is cut in its body every time fails in a row. */
+	(void)endpoint_failed(&e, &plain, at(10020), at(10020));
+	endpoint_proved(&e, at(10030));
+	ck_assert_uint_ne(e.health, 0);
+	e = half_open(10000);
+	ck_assert(endpoint_failed(&e, &plain, at(10000), at(10020)));
+	ck_assert_uint_eq(endpoint_out_ms(&e, &plain, at(10020)), 2 * plain.base_ms);
+}
+END_TEST
+
+START_TEST(a_lost_probe_is_followed_by_another)
+{
+	struct board_endpoint e = half_open(10000);
+
+	/* It waits for its answer: for as long as that takes there is no other. */
+	ck_assert(!endpoint_probe(&e, &plain, at(500000)));
+	/* Its caller leaves, or its worker dies: nothing is owed any more, and nobody said a word. */
+	e.load = 0;
+	ck_assert(!endpoint_probe(&e, &plain, at(10000 + ENDPOINT_LOST_MS - 1)));
+	ck_assert(endpoint_probe(&e, &plain, at(10000 + ENDPOINT_LOST_MS)));
+	ck_assert(!endpoint_probe(&e, &plain, at(10000 + ENDPOINT_LOST_MS)));
+}
+END_TEST
+
+START_TEST(the_times_are_longer_by_chance_and_never_too_long)
+{
+	static const struct ejection tight = { .base_ms = 1000, .max_ms = 1200, .failures = 1,
+					       .percent = 50, .jitter_percent = 50 };
+	uint32_t least = UINT32_MAX, most = 0;
+
+	for (uint64_t seed = 0; seed < 2000; seed++) {
+		struct board_endpoint a = { 0 }, b = { 0 };
+		uint32_t ms;
+
+		rand_seed(seed);
+		for (int i = 0; i < 5; i++)
+			(void)endpoint_failed(&a, &ejection_default, at(0), at(0));
+		ms = endpoint_out_ms(&a, &ejection_default, at(0));
+		least = min_of(least, ms);
+		most = max_of(most, ms);
+		(void)endpoint_failed(&b, &tight, at(0), at(0));
+		ck_assert_uint_ge(endpoint_out_ms(&b, &tight, at(0)), 1000);
+		ck_assert_uint_le(endpoint_out_ms(&b, &tight, at(0)), 1200);
+	}
+	ck_assert_uint_ge(least, 1000);
+	ck_assert_uint_lt(least, 1010);
+	ck_assert_uint_le(most, 1500);
+	ck_assert_uint_gt(most, 1490);
 }
 END_TEST
 
@@ -143,10 +226,10 @@ START_TEST(a_policy_says_how_many_failures_and_for_how_long)
 	int64_t ms = 0, expected = 100;
 
 	for (int i = 0; i < 300; i++)
-		ck_assert(!endpoint_failed(&e, &never, at(0)));
+		ck_assert(!endpoint_failed(&e, &never, at(0), at(0)));
 	ck_assert_uint_eq(endpoint_rtt_us(&e, at(0)), ENDPOINT_PENALTY_US);	/* avoided all the same */
-	ck_assert(!endpoint_failed(&e, &two, at(0)));
-	ck_assert(endpoint_failed(&e, &two, at(0)));
+	ck_assert(!endpoint_failed(&e, &two, at(0), at(0)));
+	ck_assert(endpoint_failed(&e, &two, at(0), at(0)));
 	for (int i = 0; i < 20; i++) {
 		ck_assert_uint_eq(endpoint_out_ms(&e, &two, at(ms)), (uint64_t)expected);
 		/* Whose policy changes to never is not out any more. */
@@ -154,13 +237,15 @@ START_TEST(a_policy_says_how_many_failures_and_for_how_long)
 		ck_assert(!endpoint_is_out(&e, &never, at(ms)));
 		ck_assert_uint_eq(endpoint_out_ms(&e, &never, at(ms)), 0);
 		ms += expected;
-		ck_assert(endpoint_failed(&e, &two, at(ms)));
+		ck_assert(endpoint_probe(&e, &two, at(ms)));
+		ck_assert(endpoint_failed(&e, &two, at(ms), at(ms)));
 		expected = min_of(expected * 2, (int64_t)3600000);
 	}
 	ck_assert_int_eq(expected, 3600000);
 	/* A policy with a shorter longest time does not leave it out for the old one. */
 	ck_assert(!endpoint_is_out(&e, &ejection_default, at(ms)));
-	endpoint_succeeded(&e, &ejection_default, at(ms));
+	ck_assert(endpoint_probe(&e, &ejection_default, at(ms)));
+	endpoint_succeeded(&e, at(ms));
 	ck_assert_uint_eq(e.health, 0);
 }
 END_TEST
@@ -171,8 +256,8 @@ START_TEST(a_streak_that_is_long_does_not_begin_anew)
 	struct board_endpoint e = { 0 };
 
 	for (int i = 0; i < 254; i++)
-		ck_assert(!endpoint_failed(&e, &many, at(0)));
-	ck_assert(endpoint_failed(&e, &many, at(0)));
+		ck_assert(!endpoint_failed(&e, &many, at(0), at(0)));
+	ck_assert(endpoint_failed(&e, &many, at(0), at(0)));
 }
 END_TEST
 
@@ -185,12 +270,12 @@ START_TEST(whatever_a_sibling_writes_is_only_a_number)
 		struct mono now = at(rand_u32());
 
 		(void)endpoint_load(&e, now);
-		ck_assert_uint_le(endpoint_out_ms(&e, &ejection_default, now), ENDPOINT_OUT_MAX_MS);
+		ck_assert_uint_le(endpoint_out_ms(&e, &ejection_default, now), ejection_default.max_ms);
 		endpoint_answered(&e, rand_u32(), now);
-		(void)endpoint_failed(&e, &ejection_default, now);
+		(void)endpoint_failed(&e, &ejection_default, now, now);
 		/* nobody is out for longer than the longest time */
 		ck_assert_uint_eq(endpoint_out_ms(&e, &ejection_default, (struct mono){
-			now.ns + (ENDPOINT_OUT_MAX_MS + 1) * NS_PER_MS }), 0);
+			now.ns + (ejection_default.max_ms + 1) * NS_PER_MS }), 0);
 	}
 }
 END_TEST
@@ -201,6 +286,8 @@ UNIT_TESTS("endpoint", a_slower_answer_counts_at_once_and_a_faster_one_by_and_by
 	   one_that_is_unknown_gets_one_exchange_and_then_waits_for_its_answer,
 	   a_failure_is_slow_however_fast_it_came,
 	   five_failures_in_a_row_and_only_in_a_row_put_it_out,
-	   on_trial_it_has_one_exchange_and_one_chance,
+	   the_probe_has_one_exchange_and_one_chance,
+	   what_was_under_way_before_the_probe_says_nothing, a_lost_probe_is_followed_by_another,
+	   the_times_are_longer_by_chance_and_never_too_long,
 	   a_policy_says_how_many_failures_and_for_how_long,
 	   a_streak_that_is_long_does_not_begin_anew, whatever_a_sibling_writes_is_only_a_number)

@@ -165,8 +165,8 @@ END_TEST
 
 static void put_out(unsigned i)
 {
-	for (int k = 0; k < ENDPOINT_STREAK; k++)
-		(void)endpoint_failed(endpoint(i), &ejection_default, clock_now());
+	for (int k = 0; k < ejection_default.failures; k++)
+		(void)endpoint_failed(endpoint(i), &ejection_default, clock_now(), clock_now());
 	ck_assert(endpoint_is_out(endpoint(i), &ejection_default, clock_now()));
 }
 
@@ -242,6 +242,42 @@ START_TEST(when_all_that_are_left_are_out_one_of_them_is_taken)
 	}
 	ck_assert(balance_pick(&b, &p, BALANCER_PEAK_EWMA, &ejection_default, &tried, &e));
 	ck_assert_uint_eq(e.addr.ip[3], 1);
+	view_unref(v);
+}
+END_TEST
+
+/* Eight workers that pick at the same moment: the one that is due is drawn by many, and got by one. */
+START_TEST(of_all_workers_together_one_exchange_is_the_probe)
+{
+	static struct balance of_worker[8];
+	struct view *v = of(10);
+	struct vport p = port_of(v);
+	struct tried none = { 0 };
+
+	for (uint64_t seed = 1; seed <= 50; seed++)
+		for (int how = BALANCER_PEAK_EWMA; how <= BALANCER_ROUND_ROBIN; how++) {
+			unsigned probes = 0;
+
+			fresh(8);
+			rand_seed(seed);
+			for (unsigned i = 0; i < 8; i++)
+				of_worker[i] = (struct balance){ .board = b.board };
+			put_out(4);
+			now_ns += 20 * NS_PER_S;	/* time is over, and what it failed is forgotten */
+			clock_tick();
+			for (unsigned n = 0; n < 800; n++) {
+				struct vendpoint e;
+
+				ck_assert(balance_pick(&of_worker[n % 8], &p, (enum balancer)how,
+						       &ejection_default, &none, &e));
+				probes += e.addr.ip[3] == 4;
+			}
+			ck_assert_uint_eq(probes, 1);
+			ck_assert_int_eq(endpoint_breaker(endpoint(4), &ejection_default),
+					 BREAKER_HALF_OPEN);
+			endpoint_proved(endpoint(4), clock_now());
+			ck_assert(endpoint_is_well(endpoint(4)));
+		}
 	view_unref(v);
 }
 END_TEST
@@ -609,6 +645,7 @@ UNIT_TESTS("balance", ready_endpoints_take_even_turns, what_was_tried_is_left_ou
 	   one_that_is_out_is_passed_over_by_every_balancer,
 	   the_last_one_is_never_out_and_of_many_at_most_half,
 	   when_all_that_are_left_are_out_one_of_them_is_taken,
+	   of_all_workers_together_one_exchange_is_the_probe,
 	   a_policy_says_how_many_may_be_out, without_load_the_weights_decide,
 	   round_robin_by_weight_has_no_bursts, under_load_all_are_equally_full,
 	   a_heavy_one_that_is_stuck_or_out_gets_nothing,
