@@ -157,6 +157,13 @@ struct ejection gather_ejection(const struct vport *p)
 	return vport_policy(p, &v) ? v.ejection : ejection_default;
 }
 
+struct balancing gather_balancing(const struct vport *p)
+{
+	struct vpolicy v;
+
+	return vport_policy(p, &v) ? v.balancing : balancing_default;
+}
+
 void gather_endpoint(const struct state *st, const struct vport *p, const struct vendpoint *of,
 		     struct endpoint_sums *ret)
 {

@@ -54,6 +54,7 @@ void gather_endpoint(const struct state *, const struct vport *, const struct ve
 uint64_t gather_limit(const struct state *, struct slot_gen, enum limit);
 /* What holds for a port. */
 struct ejection gather_ejection(const struct vport *);
+struct balancing gather_balancing(const struct vport *);
 uint64_t gather_worker(const struct state *, unsigned worker, enum worker_counter);
 uint64_t gather_workers(const struct state *, enum worker_counter);
 uint64_t gather_reason(const struct state *, enum reason);

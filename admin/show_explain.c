@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "workers/obs/endpoint.h"
+#include "workers/obs/levels.h"
 
 #define RULES_TOLD     32
 #define ENDPOINTS_TOLD 64
@@ -168,12 +169,20 @@ static enum balancer balancer_of(const struct vport *p)
 /* What the balancers draw from, and what each costs: see workers/pool/balance.h. */
 struct candidates {
 	uint32_t n, eligible;
+	unsigned levels;		/* at least one: of a port without, all of it */
+	struct stratum {
+		struct vlevel of;
+		struct level share;	/* what it gets */
+		uint64_t *sorted;	/* loads of the eligible */
+		uint64_t weights;	/* of the eligible, together */
+		uint32_t eligible;
+	} level[VPORT_LEVELS];
 	struct candidate {
 		uint64_t load;
-		bool takes, out;
+		bool takes, out;	/* out: passed over */
+		uint8_t level;
 	} *all;
-	uint64_t *sorted;		/* loads of the eligible */
-	uint64_t weights;		/* of the eligible, together */
+	uint64_t *sorted;
 	bool in_turn;			/* nobody is ready: those that still serve, in turn */
 };
 
@@ -190,20 +199,79 @@ static int by_load(const void *a, const void *b)
 	return *x < *y ? -1 : *x > *y;
 }
 
-/* How many of the ready ones may be out, as balance.c has it. */
-static uint32_t may_be_out(uint32_t ready, const struct ejection *j)
+/* What the board says of it. */
+static void look(const struct state *st, const struct vendpoint *e, enum balancer how,
+		 const struct ejection *ej, struct candidate *k)
 {
-	uint64_t part = (uint64_t)ready * j->percent / 100;
+	struct mono now = { st->now_mono_ms * NS_PER_MS };
+	const struct board_endpoint *l;
 
-	return ready ? (uint32_t)min_of(max_of(part, (uint64_t)1), (uint64_t)ready - 1) : 0;
+	if (st->workers == 0 || slot_is_shared(e->slot, BOARD_ENDPOINTS))
+		return;
+	l = &st->board->endpoint[e->slot.slot];
+	if (__atomic_load_n(&l->gen, __ATOMIC_RELAXED) != e->slot.gen)
+		return;
+	k->load = how == BALANCER_PEAK_EWMA ? endpoint_load(l, now) : endpoint_in_flight(l);
+	k->out = endpoint_is_out(l, ej, now);
+}
+
+/* Which of those that are out are passed over, and what each level gets. */
+static void share_out(struct candidates *c, const struct vport *p)
+{
+	struct balancing balancing = gather_balancing(p);
+	struct ejection ejection = gather_ejection(p);
+	uint32_t may = levels_may_be_out(vport_ready(p), &ejection), passed = 0;
+	struct level level[VPORT_LEVELS] = { 0 };
+
+	for (unsigned i = 0; i < c->levels; i++) {
+		const struct vlevel *of = &c->level[i].of;
+
+		level[i] = (struct level){ .total = of->total, .ready = of->ready };
+		for (uint32_t k = of->first; k < of->first + of->ready && k < c->n; k++) {
+			c->all[k].level = (uint8_t)i;
+			level[i].out += c->all[k].out;
+		}
+	}
+	levels_share(level, c->levels, &ejection, &balancing);
+	/* Of more than are allowed only the first. */
+	for (uint32_t k = 0; k < c->n; k++) {
+		const struct level *l = &level[c->all[k].level];
+		bool counts = c->all[k].out && c->all[k].takes && passed < may;
+
+		passed += counts;
+		c->all[k].out = counts && !l->panics && !c->in_turn;
+	}
+	for (unsigned i = 0; i < c->levels; i++)
+		c->level[i].share = level[i];
+}
+
+static void sort_loads(struct candidates *c, const struct vport *p)
+{
+	uint64_t *sorted = c->sorted;
+
+	for (unsigned i = 0; i < c->levels; i++) {
+		struct stratum *s = &c->level[i];
+
+		s->sorted = sorted;
+		for (uint32_t k = 0; k < c->n; k++) {
+			const struct candidate *x = &c->all[k];
+
+			if (!x->takes || x->out || x->level != i)
+				continue;
+			s->sorted[s->eligible++] = x->load;
+			s->weights += vport_weight(p, k);
+		}
+		qsort(s->sorted, s->eligible, sizeof *s->sorted, by_load);
+		sorted += s->eligible;
+		c->eligible += s->eligible;
+	}
 }
 
 static bool candidates_of(const struct state *st, const struct vport *p, enum balancer how,
 			  struct candidates *c)
 {
-	struct mono now = { st->now_mono_ms * NS_PER_MS };
 	struct ejection ejection = gather_ejection(p);
-	uint32_t ready = vport_ready(p), may = may_be_out(ready, &ejection), out = 0, passed = 0;
+	uint32_t ready = vport_ready(p);
 	struct vendpoint e;
 
 	*c = (struct candidates){ .in_turn = ready == 0,
@@ -213,43 +281,30 @@ static bool candidates_of(const struct state *st, const struct vport *p, enum ba
 		return false;
 	for (uint32_t i = 0; i < p->endpoints && vport_endpoint(p, i, &e); i++) {
 		struct candidate *k = &c->all[c->n++];
-		const struct board_endpoint *l;
 
 		k->takes = ready ? e.ready : e.serving;
-		if (st->workers == 0 || slot_is_shared(e.slot, BOARD_ENDPOINTS))
-			continue;
-		l = &st->board->endpoint[e.slot.slot];
-		if (__atomic_load_n(&l->gen, __ATOMIC_RELAXED) != e.slot.gen)
-			continue;
-		k->load = how == BALANCER_PEAK_EWMA ? endpoint_load(l, now) : endpoint_in_flight(l);
-		k->out = endpoint_is_out(l, &ejection, now);
-		out += k->takes && k->out;
+		look(st, &e, how, &ejection, k);
 	}
-	for (uint32_t i = 0; i < c->n; i++) {
-		struct candidate *k = &c->all[i];
-
-		/* Of more than are allowed only the first are passed over; when more than half are out
-		 * the trouble is a common one, and it counts for nothing. */
-		k->out &= !c->in_turn && out <= max_of(may, ready / 2) && passed < may;
-		passed += k->takes && k->out;
-		if (k->takes && !k->out)
-			c->sorted[c->eligible++] = k->load;
-		if (k->takes && !k->out)
-			c->weights += vport_weight(p, i);
+	for (unsigned i = 0; i < VPORT_LEVELS && vport_level(p, i, &c->level[i].of); i++)
+		c->levels++;
+	if (c->levels == 0) {
+		c->level[0].of = (struct vlevel){ .ready = ready, .total = ready };
+		c->levels = 1;
 	}
-	qsort(c->sorted, c->eligible, sizeof *c->sorted, by_load);
+	share_out(c, p);
+	sort_loads(c, p);
 	return true;
 }
 
-/* How many of the eligible have less than so much. */
-static uint32_t below(const struct candidates *c, uint64_t load)
+/* How many of the eligible of a level have less than so much. */
+static uint32_t below(const struct stratum *s, uint64_t load)
 {
-	uint32_t from = 0, to = c->eligible;
+	uint32_t from = 0, to = s->eligible;
 
 	while (from < to) {
 		uint32_t at = from + (to - from) / 2;
 
-		if (c->sorted[at] < load)
+		if (s->sorted[at] < load)
 			from = at + 1;
 		else
 			to = at;
@@ -257,24 +312,49 @@ static uint32_t below(const struct candidates *c, uint64_t load)
 	return from;
 }
 
-/* The chance to be picked for the next request: of all pairs that can be drawn those that it wins.
- * Equal ones share; who is out loses to everybody, and a pair of such is drawn again.  By weight it is
- * what the weight says, which is what it comes to while nobody has more to do than that. */
-static double chance(const struct candidates *c, const struct vport *p, enum balancer how, uint32_t i)
+/* The chance to be picked for the next request that comes to its level: of all pairs that can be drawn
+ * those that it wins.  Equal ones share; who is out loses to everybody, and a pair of such is drawn
+ * again.  By weight it is what the weight says, which is what it comes to while nobody has more to do
+ * than that. */
+static double chance_in_level(const struct candidates *c, const struct vport *p, enum balancer how,
+			      uint32_t i)
 {
-	double n = vport_ready(p), out = n - c->eligible, pairs = n * (n - 1) / 2 - out * (out - 1) / 2;
 	const struct candidate *k = &c->all[i];
-	double less, same;
+	const struct stratum *s = &c->level[k->level];
+	double n = s->of.ready, out = n - s->eligible;
+	double pairs = n * (n - 1) / 2 - out * (out - 1) / 2, less, same;
 
-	if (!k->takes || k->out || c->eligible == 0)
+	if (!k->takes || k->out || s->eligible == 0)
 		return 0;
 	if (p->weighted && !c->in_turn)
-		return c->weights ? (double)vport_weight(p, i) / (double)c->weights : 0;
-	if (c->in_turn || c->eligible == 1 || how == BALANCER_ROUND_ROBIN)
-		return 1.0 / c->eligible;
-	less = below(c, k->load);
-	same = (k->load == UINT64_MAX ? c->eligible : below(c, k->load + 1)) - less - 1;
-	return (out + (c->eligible - less - same - 1) + same / 2) / pairs;
+		return s->weights ? (double)vport_weight(p, i) / (double)s->weights : 0;
+	if (c->in_turn || s->eligible == 1 || how == BALANCER_ROUND_ROBIN)
+		return 1.0 / s->eligible;
+	less = below(s, k->load);
+	same = (k->load == UINT64_MAX ? s->eligible : below(s, k->load + 1)) - less - 1;
+	return (out + (s->eligible - less - same - 1) + same / 2) / pairs;
+}
+
+static double chance(const struct candidates *c, const struct vport *p, enum balancer how, uint32_t i)
+{
+	double in = chance_in_level(c, p, how, i);
+
+	return c->levels == 1 ? in : in * c->level[c->all[i].level].share.load / 100;
+}
+
+/* Why endpoints of a level get what they get. */
+static void level_steps(const struct candidates *c, struct text *t)
+{
+	for (unsigned i = 0; i < c->levels && c->levels > 1; i++) {
+		const struct stratum *s = &c->level[i];
+		char name[64];
+
+		snprintf(name, sizeof name, "priority %u%s", s->of.priority,
+			 s->of.far ? ", other zones" : "");
+		step(t, "level", name, "%u%%: %u of %u endpoints are ready, %u of those are out%s",
+		     s->share.load, s->of.ready, s->of.total, s->share.out,
+		     s->share.panics ? ", so many that it counts for nothing" : "");
+	}
 }
 
 static void endpoint_step(const struct state *st, const struct vport *p, uint32_t i,
@@ -295,6 +375,9 @@ static void endpoint_step(const struct state *st, const struct vport *p, uint32_
 	if (!k->takes)
 		snprintf(why, sizeof why, e.terminating ? "terminating: takes nothing new"
 							 : "not ready: takes nothing");
+	else if (k->out && n.probing)
+		snprintf(why, sizeof why, "%sprobing: its time is over, and it has its one exchange",
+			 weight);
 	else if (k->out)
 		snprintf(why, sizeof why, "%sejected for %u.%u s: failed in a row", weight,
 			 n.out_ms / 1000, n.out_ms / 100 % 10);
@@ -330,6 +413,7 @@ static bool endpoints(const struct state *st, const struct vport *p, double shar
 	     c.in_turn ? "none is ready: those that still serve while they terminate, in turn" :
 			 words_of[how].how,
 	     p->weighted ? ", by weight" : "");
+	level_steps(&c, t);
 	for (uint32_t i = 0; i < c.n && i < ENDPOINTS_TOLD; i++)
 		endpoint_step(st, p, i, &c.all[i], share * chance(&c, p, how, i), t);
 	if (c.n > ENDPOINTS_TOLD)

@@ -27,8 +27,25 @@ static void limit(const struct state *st, const struct vpolicy *v, const char *k
 	js_close(t, '}');
 }
 
+static void levels(const struct vport *p, struct text *t)
+{
+	struct vlevel l;
+
+	js_open(t, "levels", '[');
+	for (uint32_t i = 0; vport_level(p, i, &l); i++) {
+		js_open(t, NULL, '{');
+		js_u64(t, "priority", l.priority);
+		js_bool(t, "far", l.far);
+		js_u64(t, "ready", l.ready);
+		js_u64(t, "total", l.total);
+		js_close(t, '}');
+	}
+	js_close(t, ']');
+}
+
 void show_policy(const struct state *st, const struct vport *p, struct text *t)
 {
+	struct balancing b = gather_balancing(p);
 	struct ejection ej = gather_ejection(p);
 	struct vpolicy v = { .balancer = BALANCER_DEFAULT };
 	char name[400];
@@ -45,6 +62,10 @@ void show_policy(const struct state *st, const struct vport *p, struct text *t)
 	}
 	js_str(t, "balancer", balancer_name(v.balancer));
 	js_bool(t, "weighted", p->weighted);
+	js_bool(t, "prefer_zone", v.prefer_zone);
+	js_u64(t, "overprovisioning_percent", b.overprovision_percent);
+	js_u64(t, "panic_percent", b.panic_percent);
+	levels(p, t);
 	js_open(t, "timeouts_ms", '{');
 	ms_or_knob(t, "connect", v.connect_ms, st->knobs->connect_ms);
 	ms_or_knob(t, "response", v.response_ms, st->knobs->response_ms);

@@ -13,6 +13,7 @@
 
 #include <stdint.h>
 
+#include "nodeproxy/lib/base/balancing.h"
 #include "nodeproxy/lib/base/ejection.h"
 #include "nodeproxy/lib/base/hash.h"
 #include "nodeproxy/lib/net/addr.h"
@@ -67,11 +68,13 @@ struct row_endpoint {
 
 #define ROW_WEIGHT     100	/* of an endpoint of which nobody said it */
 #define ROW_WEIGHT_MAX 1000
+#define ROW_PRIORITY_MAX 3	/* 0 is the best */
 
 struct row_slice {
 	char *service;			/* label kubernetes.io/service-name */
 	uint8_t family;			/* 4 or 6 */
 	uint16_t weight;		/* of each of its endpoints, 1..ROW_WEIGHT_MAX */
+	uint8_t priority;		/* of each of them, 0..ROW_PRIORITY_MAX */
 	uint32_t n_ports, n_endpoints;
 	struct row_slice_port *ports;
 	struct row_endpoint *endpoints;
@@ -122,7 +125,9 @@ struct row_policy {			/* TrafficPolicy */
 	enum row_balancer balancer;	/* NONE: none was written */
 	uint32_t connect_ms, response_ms, stall_ms, tcp_idle_ms;	/* 0: the knob */
 	uint32_t connections, requests;					/* 0: no limit */
-	struct ejection ejection;	/* defaults are filled in */
+	bool prefer_zone;
+	struct balancing balancing;	/* defaults are filled in */
+	struct ejection ejection;	/* likewise */
 };
 
 struct row {

@@ -41,6 +41,17 @@ static enum row_balancer balancer(const struct doc_node *spec)
 						       ROW_BALANCER_NONE;
 }
 
+static struct balancing balancing(const struct doc_node *m)
+{
+	const struct balancing *def = &balancing_default;
+
+	return (struct balancing){
+		.overprovision_percent = (uint16_t)make_number(m, "overprovisioningPercent",
+							       def->overprovision_percent),
+		.panic_percent = (uint8_t)make_number(m, "panicPercent", def->panic_percent),
+	};
+}
+
 static int ejection(struct judge *j, const struct doc_node *m, struct ejection *ej)
 {
 	const struct ejection *def = &ejection_default;
@@ -73,6 +84,8 @@ int make_policy(struct judge *j, const struct doc_node *root, struct row *r)
 			return e;
 	}
 	p->balancer = balancer(spec);
+	p->balancing = balancing(doc_get(spec, "loadBalancer"));
+	p->prefer_zone = make_flag(doc_get(spec, "loadBalancer"), "preferSameZone", false);
 	p->connect_ms = make_duration(times, "connect", 0);
 	p->response_ms = make_duration(times, "response", 0);
 	p->stall_ms = make_duration(times, "stall", 0);

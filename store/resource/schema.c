@@ -775,7 +775,8 @@ static int check_ours(struct judge *j, enum row_kind kind, const struct doc_node
 		for (size_t i = 0; labels && i < countof(later); i++)
 			if (slice_eq(slice_from(m->key, 13), slice_str(later[i])))
 				return judge_refuse(j, m->line, "not supported by this release");
-		if (!labels && slice_eq(m->key, SLICE("nodeproxy.io/weight"))) {
+		if (!labels && (slice_eq(m->key, SLICE("nodeproxy.io/weight")) ||
+				slice_eq(m->key, SLICE("nodeproxy.io/priority")))) {
 			if (kind == ROW_SLICE)
 				continue;
 			return judge_refuse(j, m->line, "is for EndpointSlices only");

@@ -64,21 +64,34 @@ static int endpoint(struct judge *j, const struct doc_node *m, struct row_slice 
 	return ep->zone && ep->node && ep->target ? 0 : -ENOMEM;
 }
 
-static int weight(struct judge *j, const struct doc_node *meta, struct row_slice *s)
+/* An annotation that is a whole number; *ret stays when there is none. */
+static int annotation(struct judge *j, const struct doc_node *meta, const char *name, unsigned min,
+		      unsigned max, uint64_t *ret)
 {
-	const struct doc_node *w = doc_get(doc_get(meta, "annotations"), "nodeproxy.io/weight");
+	const struct doc_node *a = doc_get(doc_get(meta, "annotations"), name);
 	char seen[64];
 	uint64_t n;
 
-	s->weight = ROW_WEIGHT;
-	if (w == NULL)
+	if (a == NULL)
 		return 0;
-	judge_field(j, "metadata.annotations[nodeproxy.io/weight]");
-	if (!slice_u64(w->text, ROW_WEIGHT_MAX, &n) || n == 0)
-		return judge_refuse(j, w->line, "must be a whole number from 1 to %d, not \"%s\"",
-				    ROW_WEIGHT_MAX, doc_clean(w->text, seen, sizeof seen));
-	s->weight = (uint16_t)n;
+	judge_field(j, "metadata.annotations[%s]", name);
+	if (!slice_u64(a->text, max, &n) || n < min)
+		return judge_refuse(j, a->line, "must be a whole number from %u to %u, not \"%s\"", min,
+				    max, doc_clean(a->text, seen, sizeof seen));
+	*ret = n;
 	return 0;
+}
+
+static int annotations(struct judge *j, const struct doc_node *meta, struct row_slice *s)
+{
+	uint64_t weight = ROW_WEIGHT, priority = 0;
+	int e = annotation(j, meta, "nodeproxy.io/weight", 1, ROW_WEIGHT_MAX, &weight);
+
+	if (e == 0)
+		e = annotation(j, meta, "nodeproxy.io/priority", 0, ROW_PRIORITY_MAX, &priority);
+	s->weight = (uint16_t)weight;
+	s->priority = (uint8_t)priority;
+	return e;
 }
 
 int make_slice(struct judge *j, const struct doc_node *root, struct row *r)
@@ -98,7 +111,7 @@ int make_slice(struct judge *j, const struct doc_node *root, struct row *r)
 		return -ENOMEM;
 	if (!schema_is_dns_label(service->text))
 		return judge_refuse(j, service->line, "must be the name of a Service, not \"%s\"", s->service);
-	e = weight(j, meta, s);
+	e = annotations(j, meta, s);
 	if (e < 0)
 		return e;
 	s->family = slice_eq(make_slice_of(root, "addressType"), SLICE("IPv4")) ? 4 : 6;

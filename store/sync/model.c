@@ -41,7 +41,7 @@ static int parse_cidr(struct model *m, const char *cidr)
 	return 0;
 }
 
-int model_init(struct model *m, const char *domain, const char *cidr)
+int model_init(struct model *m, const char *domain, const char *cidr, const char *zone)
 {
 	static const uint32_t max[SLOT_SCOPES] = {
 		[SLOT_TENANT] = BOARD_TENANTS,
@@ -57,10 +57,7 @@ int model_init(struct model *m, const char *domain, const char *cidr)
 	list_init(&m->touched);
 	list_init(&m->touched_services);
 	list_init(&m->touched_spaces);
-	if (strlen(domain) >= sizeof m->domain)
-		return -EINVAL;
-	snprintf(m->domain, sizeof m->domain, "%s", domain);
-	r = parse_cidr(m, cidr);
+	r = model_settings(m, domain, cidr, zone);
 	for (int s = 0; r == 0 && s < SLOT_SCOPES; s++)
 		r = slots_init(&m->slot[s], max[s], &m->gen);
 	if (r == 0)
@@ -70,10 +67,11 @@ int model_init(struct model *m, const char *domain, const char *cidr)
 	return r;
 }
 
-int model_settings(struct model *m, const char *domain, const char *cidr)
+int model_settings(struct model *m, const char *domain, const char *cidr, const char *zone)
 {
-	if (strlen(domain) >= sizeof m->domain)
+	if (strlen(domain) >= sizeof m->domain || strlen(zone) >= sizeof m->zone)
 		return -EINVAL;
+	snprintf(m->zone, sizeof m->zone, "%s", zone);
 	snprintf(m->domain, sizeof m->domain, "%s", domain);
 	m->cidr = (struct addr){ 0 };
 	return parse_cidr(m, cidr);

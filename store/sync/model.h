@@ -163,10 +163,11 @@ struct model {
 	struct builder *builder;
 	struct journal journal;
 	char domain[254];
+	char zone[128];			/* of the host; "": not known */
 };
 
-/* domain: DNS suffix; cidr: "10.96.0.0/12" or "".  0, -EINVAL, -ENOMEM. */
-must_use int model_init(struct model *, const char *domain, const char *cidr);
+/* domain: DNS suffix; cidr: "10.96.0.0/12" or ""; zone: of the host, or "".  0, -EINVAL, -ENOMEM. */
+must_use int model_init(struct model *, const char *domain, const char *cidr, const char *zone);
 void model_fini(struct model *);
 
 /* A slot as the store has it; ignored when it makes no sense. */
@@ -190,7 +191,7 @@ void model_snapshot_broken(struct model *);
 /* Ends the change set.  True when something that is served changed: commit the builder. */
 must_use bool model_settle(struct model *);
 /* Another DNS suffix and range of addresses: model_rebuild() makes them true.  0 or -EINVAL. */
-must_use int model_settings(struct model *, const char *domain, const char *cidr);
+must_use int model_settings(struct model *, const char *domain, const char *cidr, const char *zone);
 /* A new builder with all units, for when workers refused what the old one made. */
 must_use int model_rebuild(struct model *);
 

@@ -376,7 +376,7 @@ static void knobs_use(struct syncd *s, struct fd fd)
 	if (r == 0)
 		r = want_spaces(s, true);
 	if (r == 0)
-		r = model_settings(&s->model, s->knobs->domain, s->knobs->service_cidr);
+		r = model_settings(&s->model, s->knobs->domain, s->knobs->service_cidr, s->knobs->zone);
 	if (r == 0)
 		r = source_file_path(s->source, s->knobs->source_path);
 	if (r < 0) {
@@ -384,7 +384,8 @@ static void knobs_use(struct syncd *s, struct fd fd)
 		exit(ROLE_EXIT_START);	/* the next one is born with them */
 	}
 	changed = !same_spaces(old, s->knobs) || strcmp(old->domain, s->knobs->domain) != 0 ||
-		  strcmp(old->service_cidr, s->knobs->service_cidr) != 0;
+		  strcmp(old->service_cidr, s->knobs->service_cidr) != 0 ||
+		  strcmp(old->zone, s->knobs->zone) != 0;
 	memfd_unmap(&was);
 	s->rebuild |= changed;
 	if (changed && s->announced) {
@@ -495,7 +496,7 @@ static void chan_cb(void *arg)
 /* An empty model, as it was before anything was told. */
 int syncd_new_model(struct syncd *s)
 {
-	int r = model_init(&s->model, s->knobs->domain, s->knobs->service_cidr);
+	int r = model_init(&s->model, s->knobs->domain, s->knobs->service_cidr, s->knobs->zone);
 
 	return r < 0 ? r : want_spaces(s, true);
 }

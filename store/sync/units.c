@@ -643,7 +643,7 @@ static int compile_unit(struct model *m, struct service *s)
 {
 	struct slot_ask ask = { m, s };
 	struct unit_service unit = { .endpoint_slot = ask_slot, .limit_slot = ask_limit,
-				     .arg = &ask };
+				     .zone = slice_str(m->zone), .arg = &ask };
 	struct row row = *s->resource->served->row;	/* with the address we gave it */
 	char key[600];
 	int r = -ENOMEM;

@@ -19,6 +19,7 @@ enum part {
 	PART_RULES,
 	PART_BACKENDS,
 	PART_POLICIES,
+	PART_LEVELS,
 	PARTS
 };
 
@@ -103,7 +104,8 @@ static int check_unit_head(struct check *c, struct slice u)
 			   4) ||
 		    !spans(s->policies, s->n_policies, sizeof(struct unit_policy), sizeof *s, u.n,
 			   4) ||
-		    !spans(s->sums, s->n_sums, sizeof(uint32_t), sizeof *s, u.n, 4))
+		    !spans(s->sums, s->n_sums, sizeof(uint32_t), sizeof *s, u.n, 4) ||
+		    !spans(s->levels, s->n_levels, sizeof(struct unit_level), sizeof *s, u.n, 4))
 			return bad(c, "arrays outside the unit");
 		for (int i = 0; i < 2; i++)
 			if (s->vip[i].family != 0 && s->vip[i].family != 4 && s->vip[i].family != 6)
@@ -155,7 +157,8 @@ static int check_port(struct check *c, const struct unit_svc *s, const struct un
 	    p->name >= s->head.n_texts || !run_fits(p->endpoint, p->n_endpoints, s->n_endpoints) ||
 	    p->n_ready > p->n_endpoints || !run_fits(p->entry, p->n_entries, s->n_entries) ||
 	    p->n_exact > p->n_entries || p->policy > s->n_policies ||
-	    (p->sum && !run_fits(p->sum - 1, p->n_endpoints, s->n_sums)))
+	    (p->sum && !run_fits(p->sum - 1, p->n_endpoints, s->n_sums)) ||
+	    p->n_levels > VPORT_LEVELS || !run_fits(p->level, p->n_levels, s->n_levels))
 		return bad(c, "port with impossible values");
 	return 0;
 }
@@ -194,6 +197,22 @@ static int check_backend(struct check *c, const struct unit_svc *s, const struct
 	return 0;
 }
 
+/* That a level's endpoints are those of its port is looked at when they are followed. */
+static int check_level(struct check *c, const struct unit_svc *s, const struct unit_level *l)
+{
+	if (l->n_ready == 0 || !run_fits(l->first, l->n_ready, s->n_endpoints) ||
+	    l->n_total < l->n_ready || l->n_total > s->n_endpoints || l->far > 1 ||
+	    (l->zero[0] | l->zero[1]))
+		return bad(c, "level with impossible values");
+	return 0;
+}
+
+static bool balancing_is_possible(const struct balancing *b)
+{
+	return b->overprovision_percent >= 100 && b->overprovision_percent <= OVERPROVISION_MAX &&
+	       b->panic_percent <= 100 && b->zero == 0;
+}
+
 static bool ejection_is_possible(const struct ejection *e)
 {
 	return e->percent >= 1 && e->percent <= 100 && e->jitter_percent <= 100 && e->base_ms >= 1 &&
@@ -205,10 +224,10 @@ static int check_policy(struct check *c, const struct unit_svc *s, const struct 
 	static const uint32_t week_ms = 7 * 24 * 3600 * 1000u;
 
 	if (p->name >= s->head.n_texts || p->balancer >= BALANCERS ||
-	    (p->zero[0] | p->zero[1] | p->zero[2] | p->ejection.zero) ||
+	    (p->zero[0] | p->zero[1] | p->ejection.zero) || p->prefer_zone > 1 ||
 	    p->connect_ms > week_ms || p->response_ms > week_ms || p->stall_ms > week_ms ||
 	    p->tcp_idle_ms > week_ms || p->connections > 1000000 || p->requests > 1000000 ||
-	    !ejection_is_possible(&p->ejection))
+	    !balancing_is_possible(&p->balancing) || !ejection_is_possible(&p->ejection))
 		return bad(c, "policy with impossible values");
 	return 0;
 }
@@ -262,6 +281,11 @@ static int check_unit(struct check *c, struct slice f)
 		if (i < n)
 			r = check_policy(c, s,
 					 (const struct unit_policy *)(u.p + s->policies) + i);
+		break;
+	case PART_LEVELS:
+		n = s->n_levels;
+		if (i < n)
+			r = check_level(c, s, (const struct unit_level *)(u.p + s->levels) + i);
 		break;
 	case PARTS:
 		break;

@@ -41,9 +41,11 @@ int compile_namespace(const struct unit_namespace *ns, uint32_t id, struct unit_
 struct found { /* an endpoint before it is written */
 	struct addr addr;
 	uint8_t flags;
+	uint8_t level; /* priority * 2 + far */
 	uint16_t weight;
 	const char *zone, *node;
 };
+
 
 struct founds {
 	struct found *p;
@@ -81,11 +83,21 @@ static int found_ready_first(const void *a, const void *b)
 	const struct found *x = a, *y = b;
 	int rx = x->flags & ENDPOINT_READY, ry = y->flags & ENDPOINT_READY;
 
-	return rx != ry ? ry - rx : addr_cmp(&x->addr, &y->addr);
+	if (rx != ry)
+		return ry - rx;
+	return x->level != y->level ? x->level - y->level : addr_cmp(&x->addr, &y->addr);
 }
 
+static uint8_t level_of(const struct row_slice *s, const struct row_endpoint *e, struct slice zone)
+{
+	bool far = zone.n && !slice_eq(slice_str(e->zone), zone);
+
+	return (uint8_t)(min_of(s->priority, ROW_PRIORITY_MAX) * 2 + far);
+}
+
+/* zone: that is preferred; empty: none is. */
 static bool gather_slice(const struct row_slice *s, const struct row_service_port *port,
-			 struct founds *f)
+			 struct slice zone, struct founds *f)
 {
 	for (uint32_t i = 0; i < s->n_ports; i++) {
 		const struct row_slice_port *p = &s->ports[i];
@@ -105,6 +117,7 @@ static bool gather_slice(const struct row_slice *s, const struct row_service_por
 				return false;
 			x = &f->p[f->n++];
 			*x = (struct found){ .addr = e->addr, .zone = e->zone, .node = e->node,
+					    .level = level_of(s, e, zone),
 					    .weight = s->weight ? s->weight : ROW_WEIGHT };
 			x->addr.port = number;
 			x->flags = (e->ready ? ENDPOINT_READY : 0) |
@@ -129,9 +142,10 @@ static void merge_founds(struct founds *f, uint8_t family)
 
 		if (has_family && x->addr.family != family)
 			continue;
-		if (n && addr_cmp(&f->p[n - 1].addr, &x->addr) == 0)
+		if (n && addr_cmp(&f->p[n - 1].addr, &x->addr) == 0) {
 			f->p[n - 1].flags |= x->flags & (ENDPOINT_READY | ENDPOINT_SERVING);
-		else
+			f->p[n - 1].level = min_of(f->p[n - 1].level, x->level);
+		} else
 			f->p[n++] = *x;
 	}
 	f->n = n;
@@ -163,23 +177,79 @@ static uint32_t add_sums(struct out *o, struct sums *s, const struct founds *f)
 	return first + 1;
 }
 
+/* Levels of all ports that have more than one. */
+struct levels {
+	struct unit_level *p;
+	uint32_t n, room;
+};
+
+/* Adds those of a port that have ready endpoints; how many, 0: all are of one. */
+static uint32_t add_levels(struct out *o, struct levels *all, const struct founds *f)
+{
+	struct unit_level l[VPORT_LEVELS] = { 0 };
+	uint32_t n = 0, first = 0;
+
+	static_must(VPORT_LEVELS == (ROW_PRIORITY_MAX + 1) * 2);
+	for (uint32_t i = 0; i < f->n; i++) {
+		l[f->p[i].level].n_ready += f->p[i].flags & ENDPOINT_READY;
+		l[f->p[i].level].n_total += (f->p[i].flags & ENDPOINT_READY) ||
+					    !(f->p[i].flags & ENDPOINT_TERMINATING);
+	}
+	for (uint32_t i = 0; i < VPORT_LEVELS; i++)
+		n += l[i].n_ready > 0;
+	if (n < 2)
+		return 0;
+	if (!grow((void **)&all->p, &all->room, all->n + n, sizeof *all->p)) {
+		o->error = -ENOMEM;
+		return 0;
+	}
+	for (uint32_t i = 0; i < VPORT_LEVELS; i++) {
+		if (l[i].n_ready == 0)
+			continue;
+		l[i].first = first;
+		l[i].priority = (uint8_t)(i / 2);
+		l[i].far = i % 2;
+		first += l[i].n_ready;
+		all->p[all->n++] = l[i];
+	}
+	return n;
+}
+
+/* The zone that this port's policy wants to be preferred. */
+static struct slice preferred_zone(const struct unit_service *in, const struct row_service_port *port)
+{
+	const struct row *row = policy_of_port(in->policies, in->n_policies, in->service, port);
+
+	return row && row->policy.prefer_zone ? in->zone : (struct slice){ 0 };
+}
+
+/* What belongs to the endpoints of all ports, and is written behind them. */
+struct besides {
+	struct sums sums;
+	struct levels levels;
+};
+
 /* All endpoints of one port, appended to the buffer; the arrays of all ports lie back to back. */
 static void put_endpoints(struct out *o, const struct unit_service *in,
 			  const struct row_service_port *port, uint32_t unit_port_at,
-			  uint32_t first, uint32_t *total, struct sums *sums)
+			  uint32_t first, uint32_t *total, struct besides *besides)
 {
+	uint32_t level = besides->levels.n, levels = 0;
+	struct slice zone = preferred_zone(in, port);
 	uint8_t family = in->service->service.cluster_ip[0].family;
 	struct founds f = { 0 };
 	uint32_t at, sum = 0, ready = 0;
 
 	for (uint32_t i = 0; i < in->n_slices && !o->error; i++)
 		if (in->slices[i]->kind == ROW_SLICE &&
-		    !gather_slice(&in->slices[i]->slice, port, &f))
+		    !gather_slice(&in->slices[i]->slice, port, zone, &f))
 			o->error = -ENOMEM;
 	if (!o->error && f.n)
 		merge_founds(&f, family);
 	if (!o->error)
-		sum = add_sums(o, sums, &f);
+		sum = add_sums(o, &besides->sums, &f);
+	if (!o->error)
+		levels = add_levels(o, &besides->levels, &f);
 	at = out_room(o, (uint64_t)f.n * sizeof(struct unit_endpoint), 4);
 	for (uint32_t i = 0; i < f.n && !o->error; i++) {
 		const struct found *x = &f.p[i];
@@ -207,6 +277,8 @@ static void put_endpoints(struct out *o, const struct unit_service *in,
 		u->n_endpoints = f.n;
 		u->n_ready = ready;
 		u->sum = sum;
+		u->level = levels ? level : 0;
+		u->n_levels = levels;
 		*total += f.n;
 	}
 	free(f.p);
@@ -293,6 +365,8 @@ static void put_policy(struct out *o, const struct unit_service *in,
 		.requests = p->requests,
 		.slot = slot.slot,
 		.gen = slot.gen,
+		.prefer_zone = p->prefer_zone,
+		.balancing = p->balancing,
 		.ejection = p->ejection,
 	};
 
@@ -348,7 +422,7 @@ static void put_service(struct out *o, const struct unit_service *in,
 	const struct row_service *s = &in->service->service;
 	uint32_t head = out_room(o, sizeof(struct unit_svc), 8);
 	struct unit_svc u = { .slot = in->slot.slot, .gen = in->slot.gen, .n_ports = n_ports };
-	struct sums sums = { 0 };
+	struct besides b = { 0 };
 
 	for (int i = 0; i < 2 && !s->headless; i++) {
 		u.vip[i] = s->cluster_ip[i];
@@ -366,7 +440,7 @@ static void put_service(struct out *o, const struct unit_service *in,
 	u.endpoints = out_room(o, 0, 4);
 	for (uint32_t i = 0; i < n_ports && !o->error; i++)
 		put_endpoints(o, in, ports[i], u.ports + i * (uint32_t)sizeof(struct unit_port),
-			      u.n_endpoints, &u.n_endpoints, &sums);
+			      u.n_endpoints, &u.n_endpoints, &b);
 	u.entries = out_room(o, 0, 4);
 	for (uint32_t i = 0; i < n_ports && !o->error; i++)
 		compile_put_entries(o, in->service, routes, n_routes, ports[i],
@@ -378,11 +452,16 @@ static void put_service(struct out *o, const struct unit_service *in,
 	for (uint32_t i = 0; i < n_ports && !o->error; i++)
 		put_policy(o, in, ports[i], u.ports + i * (uint32_t)sizeof(struct unit_port),
 			   &u.n_policies);
-	u.n_sums = sums.n;
-	u.sums = out_room(o, (uint64_t)sums.n * sizeof *sums.p, 4);
-	if (!o->error && sums.n)
-		memcpy(o->b->p + u.sums, sums.p, sums.n * sizeof *sums.p);
-	free(sums.p);
+	u.n_sums = b.sums.n;
+	u.sums = out_room(o, (uint64_t)b.sums.n * sizeof *b.sums.p, 4);
+	if (!o->error && b.sums.n)
+		memcpy(o->b->p + u.sums, b.sums.p, b.sums.n * sizeof *b.sums.p);
+	free(b.sums.p);
+	u.n_levels = b.levels.n;
+	u.levels = out_room(o, (uint64_t)b.levels.n * sizeof *b.levels.p, 4);
+	if (!o->error && b.levels.n)
+		memcpy(o->b->p + u.levels, b.levels.p, b.levels.n * sizeof *b.levels.p);
+	free(b.levels.p);
 	if (!o->error)
 		memcpy(o->b->p + head, &u, sizeof u);
 }

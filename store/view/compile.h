@@ -9,8 +9,9 @@
  * Endpoints: a slice's port belongs to the Service port of the same name, as in Kubernetes.  Of a
  * Service with a clusterIP only endpoints of that IP's family are used when there are any (a
  * dual-stack pod is listed twice).  An address listed twice (slices being rearranged) is one
- * endpoint, ready when either says so, of the larger weight.  Ready endpoints come first, then by
- * address and port.
+ * endpoint, ready when either says so, of the larger weight and the better priority.  Ready endpoints
+ * come first, by level (priority, then the host's own zone before others where the policy prefers it),
+ * then by address and port.
  *
  * Routes: the rules of all routes given whose parentRefs name this Service and port, merged in
  * Gateway API precedence: Exact before PathPrefix, longer prefix before shorter, then the oldest
@@ -40,6 +41,7 @@ struct unit_service {
 	uint32_t n_routes;
 	const struct row *const *policies; /* ROW_POLICY; those of other Services are skipped */
 	uint32_t n_policies;
+	struct slice zone; /* of the host; empty: not known */
 	struct slot_gen slot; /* of the Service on the board; {0, 0}: the shared slot */
 	/* The board slot of an address and port, asked once per endpoint of each port; {0, 0}:
 	 * shared. */

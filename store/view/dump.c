@@ -100,6 +100,8 @@ static void dump_policy(struct dump *d, const struct vport *p)
 	strbuf_printf(&s, " connections=%u requests=%u", v.connections, v.requests);
 	if (v.connections || v.requests)
 		add_slot(&s, v.limit);
+	strbuf_printf(&s, " prefer_zone=%u overprovision=%u panic=%u", v.prefer_zone,
+		      v.balancing.overprovision_percent, v.balancing.panic_percent);
 	strbuf_printf(&s, " failures=%u base=%u max=%u percent=%u jitter=%u", v.ejection.failures,
 		      v.ejection.base_ms, v.ejection.max_ms, v.ejection.percent,
 		      v.ejection.jitter_percent);
@@ -110,6 +112,7 @@ static void dump_port(struct dump *d, const struct vport *p)
 {
 	struct strbuf s = line(d);
 	struct vendpoint e;
+	struct vlevel l;
 	struct vrule r;
 
 	strbuf_printf(&s, "  port %u %s", p->port, protocol(p->protocol));
@@ -121,6 +124,12 @@ static void dump_port(struct dump *d, const struct vport *p)
 	dump_policy(d, p);
 	for (uint32_t i = 0; vport_rule_at(p, i, &r); i++)
 		dump_rule(d, &r);
+	for (uint32_t i = 0; vport_level(p, i, &l); i++) {
+		s = line(d);
+		strbuf_printf(&s, "    level priority=%u%s ready=%u of %u", l.priority,
+			      l.far ? " far" : "", l.ready, l.total);
+		end(d, &s);
+	}
 	for (uint32_t i = 0; vport_endpoint(p, i, &e); i++)
 		dump_endpoint(d, p, i, &e);
 }

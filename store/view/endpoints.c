@@ -15,6 +15,7 @@ static void port_at(const struct vservice *s, uint32_t i, const struct unit_port
 		.has_routes = p->has_routes,
 		.has_policy = p->policy != 0,
 		.weighted = p->sum != 0,
+		.levels = (uint8_t)p->n_levels,
 		.endpoints = p->n_endpoints,
 	};
 }
@@ -96,6 +97,22 @@ uint32_t vport_ready_at(const struct vport *p, uint32_t n)
 	return n; /* ready ones stand first */
 }
 
+bool vport_level(const struct vport *p, uint32_t i, struct vlevel *ret)
+{
+	const struct unit_svc *s = vservice_svc(&p->service);
+	const struct unit_port *u = vport_unit(p);
+	const struct unit_level *l;
+
+	if (u == NULL || i >= u->n_levels || u->level > s->n_levels)
+		return false;
+	l = unit_item(vservice_unit(&p->service), s->levels, s->n_levels, sizeof *l, u->level + i);
+	if (l == NULL)
+		return false;
+	*ret = (struct vlevel){ .first = l->first, .ready = l->n_ready, .total = l->n_total,
+				.priority = l->priority, .far = l->far };
+	return true;
+}
+
 /* ---- weights ---- */
 
 /* Of the endpoints up to i; 0: they are alike, or there are no more. */
@@ -114,6 +131,11 @@ static uint32_t sum_at(const struct vport *p, uint32_t i)
 uint32_t vport_weight(const struct vport *p, uint32_t i)
 {
 	return p->weighted ? sum_at(p, i) - (i ? sum_at(p, i - 1) : 0) : VPORT_WEIGHT;
+}
+
+uint32_t vport_weights_before(const struct vport *p, uint32_t n)
+{
+	return n ? sum_at(p, n - 1) : 0;
 }
 
 uint32_t vport_weights(const struct vport *p)
@@ -163,6 +185,8 @@ bool vport_policy(const struct vport *p, struct vpolicy *ret)
 		.connections = u->connections,
 		.requests = u->requests,
 		.limit = { u->slot, u->gen },
+		.prefer_zone = u->prefer_zone,
+		.balancing = u->balancing,
 		.ejection = u->ejection,
 	};
 	return true;

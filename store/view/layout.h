@@ -18,6 +18,7 @@
 #ifndef NODEPROXY_STORE_VIEW_LAYOUT_H
 #define NODEPROXY_STORE_VIEW_LAYOUT_H
 
+#include "nodeproxy/lib/base/balancing.h"
 #include "nodeproxy/lib/base/ejection.h"
 #include "nodeproxy/lib/base/must.h"
 #include "nodeproxy/lib/net/addr.h"
@@ -85,6 +86,7 @@ struct unit_svc {
 	uint32_t backends, n_backends;
 	uint32_t policies, n_policies;
 	uint32_t sums, n_sums; /* uint32_t[]: see unit_port.sum */
+	uint32_t levels, n_levels;
 };
 
 struct unit_port {
@@ -99,6 +101,16 @@ struct unit_port {
 	uint32_t policy;  /* its number + 1; 0: none */
 	uint32_t sum;	  /* where sums of the weights of its endpoints begin, + 1: for each endpoint
 			   * that of all up to it; 0: they are all alike */
+	uint32_t level, n_levels; /* first of its run, and how many; 0: all are of one level */
+};
+
+/* Ready endpoints that are alike good: those of the best level stand first. */
+struct unit_level {
+	uint32_t first, n_ready; /* of the endpoints of the port */
+	uint32_t n_total;	 /* with those that are not ready, without those that terminate */
+	uint8_t priority;
+	uint8_t far; /* 1: in another zone than the host, which matters to the policy */
+	uint8_t zero[2];
 };
 
 #define ENDPOINT_READY	     1u
@@ -143,10 +155,12 @@ struct unit_backend {
 struct unit_policy {
 	uint32_t name; /* its namespace is the Service's */
 	uint8_t balancer; /* enum balancer */
-	uint8_t zero[3];
+	uint8_t prefer_zone; /* 0 or 1 */
+	uint8_t zero[2];
 	uint32_t connect_ms, response_ms, stall_ms, tcp_idle_ms;
 	uint32_t connections, requests;
 	uint32_t slot, gen; /* of the limits on the board */
+	struct balancing balancing;
 	struct ejection ejection;
 };
 

@@ -21,6 +21,7 @@
 #ifndef NODEPROXY_STORE_VIEW_VIEW_H
 #define NODEPROXY_STORE_VIEW_VIEW_H
 
+#include "nodeproxy/lib/base/balancing.h"
 #include "nodeproxy/lib/base/ejection.h"
 #include "nodeproxy/lib/base/fd.h"
 #include "nodeproxy/lib/base/must.h"
@@ -90,6 +91,7 @@ struct vport {
 	enum app_protocol protocol;
 	bool has_routes, has_policy;
 	bool weighted;			/* its endpoints have different weights */
+	uint8_t levels;			/* of its endpoints, 0: they are all of one */
 	uint32_t endpoints;		/* all of them, ready or not */
 };
 
@@ -113,6 +115,20 @@ bool vport_endpoint(const struct vport *, uint32_t i, struct vendpoint *ret);
 uint32_t vport_ready(const struct vport *);
 uint32_t vport_ready_at(const struct vport *, uint32_t n);
 
+/* ---- levels ---- */
+
+#define VPORT_LEVELS 8
+
+struct vlevel {
+	uint32_t first, ready;		/* its ready endpoints: positions first and on, at least one */
+	uint32_t total;			/* with those that are not ready, without those that terminate */
+	uint8_t priority;		/* 0 is the best */
+	bool far;			/* not in the host's zone, which the policy prefers */
+};
+
+/* i < levels, the best first. */
+bool vport_level(const struct vport *, uint32_t i, struct vlevel *ret);
+
 /* ---- weights ---- */
 
 #define VPORT_WEIGHT 100	/* of each, where they are alike */
@@ -121,6 +137,8 @@ uint32_t vport_ready_at(const struct vport *, uint32_t n);
 uint32_t vport_weight(const struct vport *, uint32_t i);
 /* Of all ready ones together; 0: they are alike, and nobody needs the sum. */
 uint32_t vport_weights(const struct vport *);
+/* Of the first n endpoints together. */
+uint32_t vport_weights_before(const struct vport *, uint32_t n);
 /* The ready one that at, of [0, vport_weights()), falls to: O(log n). */
 uint32_t vport_by_weight(const struct vport *, uint32_t at);
 
@@ -135,6 +153,8 @@ struct vpolicy {			/* the TrafficPolicy of a port */
 	uint32_t connect_ms, response_ms, stall_ms, tcp_idle_ms;	/* 0: the knob */
 	uint32_t connections, requests;	/* 0: no limit */
 	struct slot_gen limit;		/* of the board; slot 0: no slot is left, so no limits */
+	bool prefer_zone;
+	struct balancing balancing;
 	struct ejection ejection;
 };
 

@@ -20,6 +20,7 @@ struct world {
 	uint64_t rev;
 	struct row *rows[ROWS];
 	uint32_t n_rows;
+	char zone[64];
 	struct row *route; /* the rules that come are this one's */
 };
 
@@ -232,6 +233,8 @@ static void say_endpoint(struct world *w, const char *line, char **word, int n)
 			e->node = copy_of(v, strlen(v));
 		else if ((v = value(word[i], "weight")))
 			r->slice.weight = (uint16_t)atoi(v);
+		else if ((v = value(word[i], "priority")))
+			r->slice.priority = (uint8_t)atoi(v);
 		else
 			wrong(line, "what is %s?", word[i]);
 	}
@@ -281,6 +284,7 @@ static void say_policy(struct world *w, const char *line, char **word, int n)
 	row_drop(w, ROW_POLICY, ns, name);
 	r = row_new(w, ROW_POLICY, ns, name);
 	p = &r->policy;
+	p->balancing = balancing_default;
 	p->ejection = ejection_default;
 	for (int i = 2; i < n; i++) {
 		const struct {
@@ -313,6 +317,12 @@ static void say_policy(struct world *w, const char *line, char **word, int n)
 			p->ejection.failures = (uint8_t)atoi(v);
 		} else if ((v = value(word[i], "percent"))) {
 			p->ejection.percent = (uint8_t)atoi(v);
+		} else if (strcmp(word[i], "prefer_zone") == 0) {
+			p->prefer_zone = true;
+		} else if ((v = value(word[i], "overprovision"))) {
+			p->balancing.overprovision_percent = (uint16_t)atoi(v);
+		} else if ((v = value(word[i], "panic"))) {
+			p->balancing.panic_percent = (uint8_t)atoi(v);
 		} else if ((v = value(word[i], "balancer"))) {
 			for (size_t k = 1; k < countof(balancer); k++)
 				if (strcmp(v, balancer[k]) == 0)
@@ -426,6 +436,8 @@ static void say_line(struct world *w, const char *text, size_t len)
 		say_route(w, line, word, n);
 	else if (n >= 2 && strcmp(word[0], "policy") == 0)
 		say_policy(w, line, word, n);
+	else if (n == 2 && strcmp(word[0], "host") == 0 && value(word[1], "zone"))
+		snprintf(w->zone, sizeof w->zone, "%s", value(word[1], "zone"));
 	else if (strcmp(word[0], "rule") == 0)
 		say_rule(w, line, word, n);
 	else if (strcmp(word[0], "remove") == 0)
@@ -470,6 +482,7 @@ static void set_services(struct world *w)
 						 .n_routes = n_routes,
 						 .slot = { (uint32_t)(s->generation >> 32),
 							   (uint32_t)s->generation },
+						 .zone = slice_str(w->zone),
 						 .policies = policies,
 						 .n_policies = n_policies,
 						 .endpoint_slot = slot_of_endpoint,

@@ -7,12 +7,13 @@
  *   namespace shop [tenant=T] [slot=3/1] [weight=5] [memory=4096] [connections=10]
  *   service shop/web [vip=10.96.0.1]... [headless] [slot=4/1]
  * port=80[/name[/http|tcp|h2|auto[/udp]]]... endpoint shop/web[:portname] 10.0.0.1:8080 [notready]
- * [terminating] [zone=Z] [node=N] [weight=N] route shop/r parent=shop/web[:80][#section]... [created=1000]
+ * [terminating] [zone=Z] [node=N] [weight=N] [priority=N] route shop/r parent=shop/web[:80][#section]... [created=1000]
  *   rule [prefix=/a]... [exact=/b]... [name=N] [backend=shop/web:80[*WEIGHT]]...      of the route
  * above remove service|namespace|route|policy|endpoints shop/web
  *   policy shop/p target=web[#section]... [created=1000] [balancer=RoundRobin] [connect=MS]
  * [response=MS] [stall=MS] [tcp_idle=MS] [connections=N] [requests=N] [failures=N] [base=MS]
- * [max=MS] [percent=N]
+ * [max=MS] [percent=N] [prefer_zone] [overprovision=N] [panic=N]
+ *   host zone=Z      of the host that the view is made for
  *
  * A rule without prefix= and exact= matches PathPrefix /.  Endpoints become one EndpointSlice per
  * endpoint line.  Board slots of endpoints are 100 + port, generation 7; of limits the

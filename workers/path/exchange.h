@@ -43,13 +43,14 @@ struct flow {
 	uint64_t took, gave;	/* bytes, with framing */
 };
 
-/* What the TrafficPolicy of the target says, copied from the view; without one all 0 but for the
- * ejection, which then is the default. */
+/* What the TrafficPolicy of the target says, copied from the view; without one all 0 but for
+ * balancing and ejection, which then are the defaults. */
 struct policy {
 	struct slot_gen service;	/* the target's, of the board */
 	uint32_t connect_ms, response_ms, stall_ms, tcp_idle_ms;	/* 0: the knob */
 	struct slot_gen limit;		/* slot 0: no limits */
 	uint32_t connections, requests;	/* 0: any number */
+	struct balancing balancing;
 	struct ejection ejection;
 	uint8_t balancer;		/* enum balancer */
 };

@@ -59,6 +59,7 @@ static void take_policy(struct policy *to, const struct vport *target)
 	struct vpolicy v;
 
 	to->service = vservice_slot(&target->service);
+	to->balancing = balancing_default;
 	to->ejection = ejection_default;
 	if (likely(!target->has_policy) || !vport_policy(target, &v))
 		return;
@@ -69,6 +70,7 @@ static void take_policy(struct policy *to, const struct vport *target)
 	to->limit = v.limit;
 	to->connections = v.connections;
 	to->requests = v.requests;
+	to->balancing = v.balancing;
 	to->ejection = v.ejection;
 	to->balancer = (uint8_t)v.balancer;
 }

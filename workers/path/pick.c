@@ -7,12 +7,12 @@
 
 static bool pick(struct exchange *ex, struct vendpoint *ret)
 {
-	enum balancer how = (enum balancer)ex->policy.balancer;
+	struct wish wish = { .how = (enum balancer)ex->policy.balancer,
+			     .balancing = &ex->policy.balancing, .ejection = &ex->policy.ejection };
 
-	if (how == BALANCER_DEFAULT)
-		how = ex->is_http ? BALANCER_PEAK_EWMA : BALANCER_LEAST_REQUEST;
-	return balance_pick(&ex->conn->path->balance, &ex->target, how, &ex->policy.ejection, &ex->tried,
-			    ret);
+	if (wish.how == BALANCER_DEFAULT)
+		wish.how = ex->is_http ? BALANCER_PEAK_EWMA : BALANCER_LEAST_REQUEST;
+	return balance_pick(&ex->conn->path->balance, &ex->target, &wish, &ex->tried, ret);
 }
 
 /* The last one tried took connections: it was one of them that took no more requests.  When there is

@@ -15,10 +15,12 @@ struct pick {
 	struct balance_port *mine;
 	const struct vport *port;
 	const struct tried *tried;
-	enum balancer how;
-	const struct ejection *ejection;
-	uint32_t ready;
-	uint32_t weights;	/* of the ready ones together; 0: they are alike */
+	const struct wish *wish;
+	uint32_t all;		/* ready ones of the port */
+	/* The level at hand; of a port without levels, all of it. */
+	uint32_t first, ready;	/* its positions among the ready ones */
+	uint32_t before, weights;	/* of the ready ones before it, and of its own; weights 0: they are alike */
+	bool panics;		/* nobody in it is passed over */
 };
 
 static struct balance_port *position(struct balance *b, const struct vport *port)
@@ -54,35 +56,51 @@ static bool nth_ready(const struct pick *k, uint32_t n, struct vendpoint *ret)
 	return vport_endpoint(k->port, vport_ready_at(k->port, n), ret);
 }
 
-/* How many may be out. */
-static uint32_t may_be_out(const struct pick *k)
+/* What is out, and so what each level gets.  Counted at most ten times a second. */
+static void recount(const struct pick *k)
 {
-	uint64_t part = (uint64_t)k->ready * k->ejection->percent / 100;
+	uint32_t may = levels_may_be_out(k->all, k->wish->ejection), out = 0, until = 0;
+	struct level level[VPORT_LEVELS] = { 0 };
+	struct balance_port *m = k->mine;
+	struct mono now = clock_now();
+	unsigned n = max_of(k->port->levels, (uint8_t)1);
 
-	return (uint32_t)min_of(max_of(part, (uint64_t)1), (uint64_t)k->ready - 1);
+	if (m->counted_ns && now.ns - m->counted_ns < RECOUNT_NS)
+		return;
+	for (unsigned l = 0; l < n; l++) {
+		struct vlevel v = { .ready = k->all, .total = k->all };
+
+		if (k->port->levels && !vport_level(k->port, l, &v))
+			break;
+		level[l] = (struct level){ .total = v.total, .ready = v.ready };
+		for (uint32_t i = v.first; i < v.first + v.ready; i++) {
+			struct board_endpoint *e;
+			struct vendpoint of;
+
+			e = nth_ready(k, i, &of) ? live(k, &of) : NULL;
+			if (e && !endpoint_is_well(e) && endpoint_is_out(e, k->wish->ejection, now)) {
+				level[l].out++;
+				out++;
+			}
+			if (out <= may)
+				until = i + 1;
+		}
+	}
+	levels_share(level, n, k->wish->ejection, k->wish->balancing);
+	m->passed = until;
+	m->panics = 0;
+	for (unsigned l = 0; l < n; l++) {
+		m->panics |= (uint8_t)(level[l].panics << l);
+		m->load[l] = level[l].load;
+	}
+	m->counted_ns = now.ns;
 }
 
-/* The ready ones before this are passed over when they are out.  Counted at most ten times a second,
- * and only when somebody is out at all. */
-static uint32_t passed(const struct pick *k)
+/* The n-th ready one may be passed over when it is out.  Asked only when it is. */
+static bool is_passed(const struct pick *k, uint32_t n)
 {
-	uint32_t may = may_be_out(k), out = 0, until = 0;
-	struct mono now = clock_now();
-
-	if (k->mine->counted_ns && now.ns - k->mine->counted_ns < RECOUNT_NS)
-		return k->mine->passed;
-	for (uint32_t i = 0; i < k->ready; i++) {
-		struct board_endpoint *l;
-		struct vendpoint e;
-
-		l = nth_ready(k, i, &e) ? live(k, &e) : NULL;
-		out += l && endpoint_out_ms(l, k->ejection, now) > 0;
-		if (out <= may)
-			until = i + 1;
-	}
-	k->mine->passed = out > max_of(may, k->ready / 2) ? 0 : until;
-	k->mine->counted_ns = now.ns;
-	return k->mine->passed;
+	recount(k);
+	return n < k->mine->passed && !(k->port->levels ? k->panics : k->mine->panics);
 }
 
 /* What taking an endpoint costs; all of it, or by weight its parts as well. */
@@ -96,7 +114,7 @@ struct seen {
 	struct vendpoint e;
 	struct board_endpoint *live;	/* NULL: nothing is known of it */
 	struct load load;
-	bool ails;			/* it has failed lately */
+	bool ails;			/* it is out, or was: it needs a probe */
 	bool may_be_out;		/* then, it may be taken all the same */
 };
 
@@ -117,7 +135,7 @@ static struct load weighed(const struct pick *k, uint32_t n, const struct board_
 static bool keeps_first(const struct pick *k, const struct load *one, const struct load *two)
 {
 	if (likely(k->weights == 0) ||
-	    (k->how == BALANCER_PEAK_EWMA && (one->us > 2 * two->us || two->us > 2 * one->us)))
+	    (k->wish->how == BALANCER_PEAK_EWMA && (one->us > 2 * two->us || two->us > 2 * one->us)))
 		return one->all <= two->all;
 	return one->flight <= two->flight;
 }
@@ -135,15 +153,16 @@ static bool look(const struct pick *k, uint32_t n, bool also_out, struct seen *r
 		ret->ails = false;
 		return true;
 	}
-	ret->ails = unlikely(!endpoint_is_well(l));
-	if (ret->ails && endpoint_is_out(l, k->ejection, clock_now()) && !also_out && n < passed(k))
+	ret->ails = unlikely(!endpoint_is_well(l)) &&
+		    endpoint_breaker(l, k->wish->ejection) != BREAKER_CLOSED;
+	ret->may_be_out = also_out || (ret->ails && !is_passed(k, n));
+	if (ret->ails && !ret->may_be_out && endpoint_is_out(l, k->wish->ejection, clock_now()))
 		return false;
-	ret->may_be_out = also_out || (ret->ails && n >= passed(k));
 	if (unlikely(k->weights)) {
 		ret->load = weighed(k, n, l);
 		return true;
 	}
-	ret->load.all = k->how == BALANCER_PEAK_EWMA ? endpoint_load(l, clock_now()) :
+	ret->load.all = k->wish->how == BALANCER_PEAK_EWMA ? endpoint_load(l, clock_now()) :
 							 endpoint_in_flight(l);
 	return true;
 }
@@ -151,19 +170,20 @@ static bool look(const struct pick *k, uint32_t n, bool also_out, struct seen *r
 /* Takes one that was looked at; false: another worker's exchange is its probe. */
 static bool take(const struct pick *k, const struct seen *s, struct vendpoint *ret)
 {
-	if (unlikely(s->ails) && !endpoint_probe(s->live, k->ejection, clock_now()) && !s->may_be_out)
+	if (unlikely(s->ails) && !endpoint_probe(s->live, k->wish->ejection, clock_now()) && !s->may_be_out)
 		return false;
 	*ret = s->e;
 	return true;
 }
 
-/* The first that may be taken, from a place on. */
+/* The first of the level that may be taken, from a place on. */
 static bool scan(const struct pick *k, uint32_t from, bool also_out, struct vendpoint *ret)
 {
 	struct seen s;
 
 	for (uint32_t i = 0; i < k->ready; i++)
-		if (look(k, (from + i) % k->ready, also_out, &s) && take(k, &s, ret))
+		if (look(k, k->first + (from % k->ready + i) % k->ready, also_out, &s) &&
+		    take(k, &s, ret))
 			return true;
 	return false;
 }
@@ -176,18 +196,19 @@ static void draw(const struct pick *k, uint32_t *a, uint32_t *b)
 	if (likely(k->weights == 0)) {
 		*a = rand_below(k->ready);
 		at = rand_below(k->ready - 1);
-		*b = at < *a ? at : at + 1;
+		*b = k->first + (at < *a ? at : at + 1);
+		*a += k->first;
 		return;
 	}
-	*a = vport_by_weight(k->port, rand_below(k->weights));
+	*a = vport_by_weight(k->port, k->before + rand_below(k->weights));
 	w = vport_weight(k->port, *a);
 	/* Drawn from what is left when those of a are taken out; never a view to trust. */
-	at = w < k->weights ? rand_below(k->weights - w) : 0;
+	at = k->before + (w < k->weights ? rand_below(k->weights - w) : 0);
 	*b = vport_by_weight(k->port, at);
 	if (*b >= *a)
 		*b = vport_by_weight(k->port, at + w);
 	if (*b == *a)
-		*b = *a ? 0 : 1;
+		*b = *a > k->first ? k->first : k->first + 1;
 }
 
 static bool draw_two(const struct pick *k, struct vendpoint *ret)
@@ -219,29 +240,80 @@ static bool terminating(const struct pick *k, struct vendpoint *ret)
 	return false;
 }
 
-/* Where round robin is: a step of the golden section through all weights. */
+/* Where round robin is: a step of the golden section through all weights; from the level's first. */
 static uint32_t turn(const struct pick *k)
 {
 	uint32_t at = k->mine->at++;
 
 	if (likely(k->weights == 0))
 		return at;
-	return vport_by_weight(k->port, (uint32_t)((uint64_t)(at * 2654435769u) * k->weights >> 32));
+	at = (uint32_t)((uint64_t)(at * 2654435769u) * k->weights >> 32);
+	return vport_by_weight(k->port, k->before + at) - k->first;
 }
 
-bool balance_pick(struct balance *b, const struct vport *port, enum balancer how,
-		  const struct ejection *ejection, const struct tried *tried, struct vendpoint *ret)
+/* ---- levels ---- */
+
+static bool enter(struct pick *k, unsigned level)
+{
+	struct vlevel l;
+
+	if (!vport_level(k->port, level, &l) || l.ready == 0 || l.first >= k->all ||
+	    l.ready > k->all - l.first)
+		return false;
+	k->first = l.first;
+	k->ready = l.ready;
+	k->panics = k->mine->panics >> level & 1;
+	k->before = k->weights = 0;
+	if (k->port->weighted) {
+		k->before = vport_weights_before(k->port, l.first);
+		k->weights = vport_weights_before(k->port, l.first + l.ready) - k->before;
+	}
+	return true;
+}
+
+/* The level that so much of a hundred falls to. */
+static bool enter_by_load(struct pick *k, unsigned percent)
+{
+	recount(k);
+	for (unsigned l = 0; l < min_of(k->port->levels, (uint8_t)VPORT_LEVELS); l++) {
+		if (percent < k->mine->load[l])
+			return enter(k, l);
+		percent -= k->mine->load[l];
+	}
+	return false;
+}
+
+/* None of the level at hand: any of the others, the best first. */
+static bool elsewhere(struct pick *k, bool also_out, struct vendpoint *ret)
+{
+	for (unsigned l = 0; l < k->port->levels; l++)
+		if (enter(k, l) && scan(k, rand_u32(), also_out, ret))
+			return true;
+	return false;
+}
+
+/* One of the level at hand. */
+static bool pick(struct pick *k, struct vendpoint *ret)
+{
+	if (k->wish->how == BALANCER_ROUND_ROBIN)
+		return scan(k, turn(k), false, ret);
+	return draw_two(k, ret) || scan(k, rand_u32(), false, ret);
+}
+
+bool balance_pick(struct balance *b, const struct vport *port, const struct wish *wish,
+		  const struct tried *tried, struct vendpoint *ret)
 {
 	struct pick k = { .b = b, .mine = position(b, port), .port = port, .tried = tried,
-			  .how = how, .ejection = ejection, .ready = vport_ready(port),
-			  .weights = port->weighted ? vport_weights(port) : 0 };
-	uint32_t from;
+			  .wish = wish, .all = vport_ready(port) };
 
-	if (k.ready == 0)
+	if (k.all == 0)
 		return terminating(&k, ret);
-	if (how != BALANCER_ROUND_ROBIN && draw_two(&k, ret))
-		return true;
-	from = how == BALANCER_ROUND_ROBIN ? turn(&k) : rand_u32();
-	/* The last: all that are left of this exchange are out. */
-	return scan(&k, from % k.ready, false, ret) || scan(&k, from % k.ready, true, ret);
+	if (likely(port->levels == 0)) {
+		k.ready = k.all;
+		k.weights = port->weighted ? vport_weights(port) : 0;
+		/* The last: all that are left of this exchange are out. */
+		return pick(&k, ret) || scan(&k, rand_u32(), true, ret);
+	}
+	return (enter_by_load(&k, rand_below(100)) && pick(&k, ret)) || elsewhere(&k, false, ret) ||
+	       elsewhere(&k, true, ret);
 }

@@ -30,6 +30,10 @@
  * of two or more can be out whatever it says, the last one never; of more than it allows only the
  * first so many, in the order of the view, are passed over, until more than half are out too.
  *
+ * Where endpoints are of different levels (obs/levels.h) a level is drawn first, by what each gets as
+ * its health is, then one of its endpoints; when the level has none that may be taken, the others are
+ * asked, best first.
+ *
  * One whose time is over is like the others, but that the exchange that gets it is its probe: whoever
  * draws it takes that on the board, and who comes second draws again. */
 #ifndef WORKERS_POOL_BALANCE_H
@@ -38,6 +42,7 @@
 #include "nodeproxy/lib/net/addr.h"
 #include "store/view/view.h"
 #include "workers/obs/endpoint.h"
+#include "workers/obs/levels.h"
 
 #define BALANCE_SLOTS 4096
 #define BALANCE_TRIED 16
@@ -49,6 +54,8 @@ struct balance {
 		uint32_t at;	/* round robin */
 		uint32_t passed;	/* ready ones before this are passed over when they are out */
 		int64_t counted_ns;
+		uint8_t panics;		/* a bit per level: nobody is passed over in it */
+		uint8_t load[VPORT_LEVELS];	/* percent of the requests, of each level */
 	} slot[BALANCE_SLOTS];
 };
 
@@ -58,9 +65,16 @@ struct tried {
 	struct addr addr[BALANCE_TRIED];
 };
 
+/* How to choose: what the policy of the port says. */
+struct wish {
+	enum balancer how;		/* not BALANCER_DEFAULT */
+	const struct balancing *balancing;
+	const struct ejection *ejection;
+};
+
 /* A ready endpoint of the port that was not tried yet; without any ready one, a serving one that
  * terminates (as Kubernetes does); false: there is none (or all were tried). */
-bool balance_pick(struct balance *, const struct vport *, enum balancer, const struct ejection *,
-		  const struct tried *, struct vendpoint *ret);
+bool balance_pick(struct balance *, const struct vport *, const struct wish *, const struct tried *,
+		  struct vendpoint *ret);
 
 #endif

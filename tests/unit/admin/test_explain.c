@@ -107,6 +107,7 @@ static struct board_endpoint *of(uint16_t port)
 static void draw(enum balancer how, double share[6])
 {
 	static struct balance b;
+	struct wish wish = { how, &balancing_default, &ejection_default };
 	struct tried none = { 0 };
 	struct vservice s;
 	struct vport p;
@@ -119,7 +120,7 @@ static void draw(enum balancer how, double share[6])
 	for (unsigned i = 0; i < PICKS; i++) {
 		struct vendpoint e;
 
-		ck_assert(balance_pick(&b, &p, how, &ejection_default, &none, &e));
+		ck_assert(balance_pick(&b, &p, &wish, &none, &e));
 		share[e.addr.ip[3]] += 1.0 / PICKS;
 	}
 }

@@ -114,6 +114,7 @@ START_TEST(every_refusal_names_line_field_and_reason)
 		{ META "  name: a\n  uid: \"a\\nb\"\n", 6, "metadata.uid", "must not have control characters, not \"a?b\"" },
 
 		{ META "  name: a\n  annotations:\n    nodeproxy.io/weight: \"5\"\n", 7, "metadata.annotations[nodeproxy.io/weight]", "is for EndpointSlices only" },
+		{ META "  name: a\n  annotations:\n    nodeproxy.io/priority: \"1\"\n", 7, "metadata.annotations[nodeproxy.io/priority]", "is for EndpointSlices only" },
 
 		/* TrafficPolicy */
 		{ POLICY "  loadBalancer: {type: RoundRobin}\n", 4, "spec.targetRefs", "is required: the Services it is about, of its own namespace" },
@@ -123,7 +124,10 @@ START_TEST(every_refusal_names_line_field_and_reason)
 		{ POLICY "  targetRefs:\n  - {group: \"\", kind: HTTPRoute, name: web}\n", 6, "spec.targetRefs[0].kind", "HTTPRoute is not supported by this release: only Service" },
 		{ POLICY "  targetRefs:\n  - {group: \"\", kind: Service, name: web, namespace: x}\n", 6, "spec.targetRefs[0].namespace", "unknown field" },
 		{ POLICY "  targetRefs:\n  - {group: \"\", kind: Service, name: web, sectionName: a}\n  - {group: \"\", kind: Service, name: web, sectionName: a}\n", 7, "spec.targetRefs[1]", "is the same as targetRefs[0]" },
-		{ POLICY TARGET "  loadBalancer: {}\n", 6, "spec.loadBalancer.type", "is required: PeakEWMA: of two at random the one that is likely to be done first; LeastRequest: of two at random the one with less in flight; RoundRobin: in turn. Without a policy HTTP is PeakEWMA, everything else LeastRequest" },
+		{ POLICY TARGET "  loadBalancer:\n    preferSameZone: yes please\n", 7, "spec.loadBalancer.preferSameZone", "must be true or false, not yes please" },
+		{ POLICY TARGET "  loadBalancer:\n    overprovisioningPercent: 99\n", 7, "spec.loadBalancer.overprovisioningPercent", "must be from 100 to 1000, not 99" },
+		{ POLICY TARGET "  loadBalancer:\n    panicPercent: 101\n", 7, "spec.loadBalancer.panicPercent", "must be from 0 to 100, not 101" },
+		{ POLICY TARGET "  ejection:\n    jitterPercent: 101\n", 7, "spec.ejection.jitterPercent", "must be from 0 to 100, not 101" },
 		{ POLICY TARGET "  loadBalancer:\n    type: Maglev\n", 7, "spec.loadBalancer.type", "Maglev is not supported by this release: only PeakEWMA, LeastRequest or RoundRobin" },
 		{ POLICY TARGET "  loadBalancer:\n    type: Random\n", 7, "spec.loadBalancer.type", "Random is not supported by this release: only PeakEWMA, LeastRequest or RoundRobin" },
 		{ POLICY TARGET "  loadBalancer:\n    type: roundrobin\n", 7, "spec.loadBalancer.type", "must be PeakEWMA, LeastRequest or RoundRobin, not \"roundrobin\"" },
@@ -516,6 +520,17 @@ START_TEST(a_policy_becomes_a_row)
 	ck_assert_uint_eq(p->ejection.base_ms, 1000);
 	ck_assert_uint_eq(p->ejection.max_ms, 60000);
 	ck_assert_uint_eq(p->ejection.percent, 50);
+	ck_assert_uint_eq(p->ejection.jitter_percent, 50);
+	ck_assert(!p->prefer_zone);
+	ck_assert_uint_eq(p->balancing.overprovision_percent, 140);
+	ck_assert_uint_eq(p->balancing.panic_percent, 50);
+	p = &accepted(POLICY TARGET "  loadBalancer: {preferSameZone: true, overprovisioningPercent: 200, "
+				    "panicPercent: 0}\n  ejection: {jitterPercent: 0}\n")->policy;
+	ck_assert_int_eq(p->balancer, ROW_BALANCER_NONE);
+	ck_assert(p->prefer_zone);
+	ck_assert_uint_eq(p->balancing.overprovision_percent, 200);
+	ck_assert_uint_eq(p->balancing.panic_percent, 0);
+	ck_assert_uint_eq(p->ejection.jitter_percent, 0);
 	p = &accepted(POLICY TARGET "  ejection: {baseTime: 5m}\n")->policy;
 	ck_assert_uint_eq(p->ejection.max_ms, 300000);
 	done();
@@ -545,6 +560,23 @@ START_TEST(the_weight_of_a_slice_is_that_of_each_of_its_endpoints)
 		ck_assert_str_eq(no->field, "metadata.annotations[nodeproxy.io/weight]");
 		ck_assert_ptr_nonnull(strstr(no->reason, "must be a whole number from 1 to 1000, not "));
 	}
+	done();
+}
+END_TEST
+
+START_TEST(the_priority_of_a_slice_is_that_of_each_of_its_endpoints)
+{
+#define PRIORITY(n)                                                                                \
+	"apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: IPv4\nmetadata:\n"      \
+	"  name: s\n  labels: {kubernetes.io/service-name: web}\n  annotations:\n"                  \
+	"    nodeproxy.io/priority: " n "\n"
+
+	ck_assert_uint_eq(accepted(SLICE_TOP)->slice.priority, 0);
+	ck_assert_uint_eq(accepted(PRIORITY("\"0\""))->slice.priority, 0);
+	ck_assert_uint_eq(accepted(PRIORITY("\"3\""))->slice.priority, 3);
+	ck_assert_int_eq(first(PRIORITY("\"4\"")), 1);
+	ck_assert_str_eq(no->field, "metadata.annotations[nodeproxy.io/priority]");
+	ck_assert_str_eq(no->reason, "must be a whole number from 0 to 3, not \"4\"");
 	done();
 }
 END_TEST
@@ -657,6 +689,7 @@ END_TEST
 UNIT_TESTS("resource", every_refusal_names_line_field_and_reason,
 	   a_refusal_says_whose_document_it_was, limits_across_entries_hold, a_service_becomes_a_row,
 	   a_slice_becomes_a_row, a_route_becomes_a_row,
-	   a_policy_becomes_a_row, the_weight_of_a_slice_is_that_of_each_of_its_endpoints, tenants_and_namespaces_become_rows,
+	   a_policy_becomes_a_row, the_weight_of_a_slice_is_that_of_each_of_its_endpoints,
+	   the_priority_of_a_slice_is_that_of_each_of_its_endpoints, tenants_and_namespaces_become_rows,
 	   canonical_json_and_digest_name_what_was_asked_for, one_bad_document_blocks_no_other,
 	   a_file_that_is_too_large_is_one_refusal)

@@ -25,7 +25,7 @@ struct world {
 static inline void world_init(struct world *w, const char *cidr)
 {
 	*w = (struct world){ 0 };
-	ck_assert_int_eq(model_init(&w->model, "cluster.local", cidr), 0);
+	ck_assert_int_eq(model_init(&w->model, "cluster.local", cidr, ""), 0);
 }
 
 static inline void world_fini(struct world *w)

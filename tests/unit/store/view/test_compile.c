@@ -229,6 +229,52 @@ START_TEST(endpoints_have_weights_where_they_differ)
 }
 END_TEST
 
+/* "0:3/4 0far:1/1" of the levels of the first port. */
+static const char *levels(const struct view *v)
+{
+	static char out[256];
+	struct vport p = first_port(v);
+	struct vlevel l;
+
+	out[0] = 0;
+	for (uint32_t i = 0; vport_level(&p, i, &l); i++)
+		snprintf(out + strlen(out), sizeof out - strlen(out), "%u%s:%u+%u/%u ", l.priority,
+			 l.far ? "far" : "", l.first, l.ready, l.total);
+	ck_assert_uint_eq(p.levels != 0, out[0] != 0);
+	return out;
+}
+
+START_TEST(endpoints_stand_by_level)
+{
+	static const char endpoint[] = "service shop/web port=80\nhost zone=west\n"
+		"endpoint shop/web 10.0.0.1:80 zone=east\nendpoint shop/web 10.0.0.2:80 zone=west\n"
+		"endpoint shop/web 10.0.0.3:80 zone=west notready\nendpoint shop/web 10.0.0.4:80\n"
+		"endpoint shop/web 10.0.0.5:80 zone=west terminating\n"
+		"endpoint shop/web 10.0.0.6:80 zone=west priority=2\n"
+		"endpoint shop/web 10.0.0.7:80 zone=east priority=1\n";
+	static const char asks[] = "policy shop/p target=web prefer_zone\n";
+	struct world *w = world_new();
+	char both[2048];
+
+	/* By priority alone, until a policy asks for the zone. */
+	ck_assert_str_eq(levels(world_say(w, endpoint)), "0:0+3/4 1:3+1/1 2:4+1/1 ");
+	ck_assert_str_eq(levels(world_say(w, asks)), "0:0+1/2 0far:1+2/2 1far:3+1/1 2:4+1/1 ");
+	snprintf(both, sizeof both, "%s%s", endpoint, asks);
+	assert_endpoints(both, "10.0.0.2:80 10.0.0.1:80 10.0.0.4:80 10.0.0.7:80 10.0.0.6:80 "
+			       "10.0.0.3:80- 10.0.0.5:80-t ");
+	/* Where the host's zone is not known, or nobody is in it, all are alike in their priority. */
+	ck_assert_str_eq(levels(world_say(w, "host zone=\n")), "0:0+3/4 1:3+1/1 2:4+1/1 ");
+	ck_assert_str_eq(levels(world_say(w, "host zone=north\nremove endpoints shop/web\n"
+					     "endpoint shop/web 10.0.0.1:80 zone=east\n"
+					     "endpoint shop/web 10.0.0.2:80 priority=0\n")), "");
+	/* Listed twice: the better of both. */
+	ck_assert_str_eq(levels(world_say(w, "endpoint shop/web 10.0.0.1:80 priority=3\n"
+					     "endpoint shop/web 10.0.0.9:80 priority=3\n")),
+			 "0far:0+2/2 3far:2+1/1 ");
+	world_free(&w);
+}
+END_TEST
+
 /* Name of the policy of port 80 (main) or 81 (more) of shop/web. */
 static void assert_policy(const char *policies, unsigned port, const char *want)
 {
@@ -296,7 +342,7 @@ START_TEST(of_policies_that_are_about_a_port_one_counts_as_a_whole)
 }
 END_TEST
 
-UNIT_TESTS("compile", ready_endpoints_come_first_then_by_address,
+UNIT_TESTS("compile", ready_endpoints_come_first_then_by_address, endpoints_stand_by_level,
 	   an_address_listed_twice_is_one_endpoint,
 	   a_slice_port_belongs_to_the_service_port_of_its_name, a_dual_stack_pod_is_one_endpoint,
 	   only_tcp_ports_are_in_the_view, the_order_of_rows_does_not_matter,

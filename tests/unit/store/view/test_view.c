@@ -232,20 +232,23 @@ START_TEST(a_spoiled_policy_refuses_the_base)
 	size_t n;
 	uint8_t *p = base_bytes("service shop/web port=80\nendpoint shop/web 10.0.0.1:80\n"
 				"endpoint shop/web 10.0.0.2:80 weight=7\n"
+				"endpoint shop/web 10.0.0.3:80 priority=1\n"
 				"policy shop/p target=web connections=5 requests=6\n", &n);
 	const struct view_head *h = (const struct view_head *)p;
 	const struct view_dir *d = (const struct view_dir *)(p + h->dir);
 	struct unit_svc *s = (struct unit_svc *)(p + d[0].at);
 	struct unit_port *port = (struct unit_port *)(p + d[0].at + s->ports);
 	struct unit_policy *y = (struct unit_policy *)(p + d[0].at + s->policies);
-	uint32_t *spot[] = { &y->name, &y->connect_ms, &y->response_ms, &y->stall_ms,
+	struct unit_level *l = (struct unit_level *)(p + d[0].at + s->levels);
+	uint32_t *spot[] = { &l->first, &l->n_ready, &l->n_total, &port->level, &port->n_levels,
+			     &s->levels, &s->n_levels, &y->name, &y->connect_ms, &y->response_ms, &y->stall_ms,
 			     &y->tcp_idle_ms, &y->connections, &y->requests, &y->ejection.base_ms,
 			     &y->ejection.max_ms, &port->policy, &port->sum, &s->n_policies,
 			     &s->n_sums, &s->policies, &s->sums };
 	struct view *v;
 
 	ck_assert_uint_eq(s->n_policies, 1);
-	ck_assert_uint_eq(s->n_sums, 2);
+	ck_assert_uint_eq(s->n_sums, 3);
 	for (size_t i = 0; i < countof(spot); i++) {
 		uint32_t keep = *spot[i];
 
@@ -255,12 +258,16 @@ START_TEST(a_spoiled_policy_refuses_the_base)
 		view_unref(v);
 		*spot[i] = keep;
 	}
-	for (int i = 0; i < 4; i++) {
+	for (int i = 0; i < 9; i++) {
 		struct unit_policy keep = *y;
 
 		y->balancer = i == 0 ? BALANCERS : y->balancer;
 		y->ejection.percent = i == 1 ? 0 : i == 2 ? 101 : y->ejection.percent;
 		y->zero[0] = i == 3;
+		y->prefer_zone = i == 4 ? 2 : 0;
+		y->ejection.jitter_percent = i == 5 ? 101 : 50;
+		y->balancing.overprovision_percent = i == 6 ? 99 : i == 7 ? 1001 : 140;
+		y->balancing.panic_percent = i == 8 ? 101 : 50;
 		ck_assert_int_eq(open_bytes(p, n, 100, &v), 0);
 		ck_assert_msg(view_check_step(v, 1000000) == -EBADMSG, "byte %d", i);
 		view_unref(v);

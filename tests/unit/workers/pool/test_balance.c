@@ -45,6 +45,14 @@ static struct vport port_of(const struct view *v)
 	return p;
 }
 
+static bool pick(struct balance *of, const struct vport *p, enum balancer how,
+		 const struct ejection *ej, const struct tried *tried, struct vendpoint *ret)
+{
+	struct wish wish = { .how = how, .balancing = &balancing_default, .ejection = ej };
+
+	return balance_pick(of, p, &wish, tried, ret);
+}
+
 START_TEST(ready_endpoints_take_even_turns)
 {
 	struct view *v = view_from("service t/s port=80\nendpoint t/s 10.0.0.1:80\n"
@@ -57,7 +65,7 @@ START_TEST(ready_endpoints_take_even_turns)
 	for (int i = 0; i < 100; i++) {
 		struct vendpoint e;
 
-		ck_assert(balance_pick(&b, &p, BALANCER_ROUND_ROBIN, &ejection_default, &none, &e));
+		ck_assert(pick(&b, &p, BALANCER_ROUND_ROBIN, &ejection_default, &none, &e));
 		seen[e.addr.ip[3]]++;
 	}
 	ck_assert_uint_eq(seen[1], 50);
@@ -75,14 +83,14 @@ START_TEST(what_was_tried_is_left_out)
 	struct vendpoint e, f;
 
 	fresh(1);
-	ck_assert(balance_pick(&b, &p, BALANCER_ROUND_ROBIN, &ejection_default, &tried, &e));
+	ck_assert(pick(&b, &p, BALANCER_ROUND_ROBIN, &ejection_default, &tried, &e));
 	tried.addr[tried.n++] = e.addr;
 	for (int i = 0; i < 4; i++) {
-		ck_assert(balance_pick(&b, &p, BALANCER_ROUND_ROBIN, &ejection_default, &tried, &f));
+		ck_assert(pick(&b, &p, BALANCER_ROUND_ROBIN, &ejection_default, &tried, &f));
 		ck_assert(!addr_eq(&e.addr, &f.addr));
 	}
 	tried.addr[tried.n++] = f.addr;
-	ck_assert(!balance_pick(&b, &p, BALANCER_ROUND_ROBIN, &ejection_default, &tried, &e));
+	ck_assert(!pick(&b, &p, BALANCER_ROUND_ROBIN, &ejection_default, &tried, &e));
 	view_unref(v);
 }
 END_TEST
@@ -98,13 +106,13 @@ START_TEST(terminating_ones_serve_only_when_nobody_is_ready)
 	fresh(1);
 	ck_assert_uint_eq(vport_ready(&p), 0);
 	for (int i = 0; i < 4; i++) {
-		ck_assert(balance_pick(&b, &p, BALANCER_ROUND_ROBIN, &ejection_default, &none, &e));
+		ck_assert(pick(&b, &p, BALANCER_ROUND_ROBIN, &ejection_default, &none, &e));
 		ck_assert_uint_eq(e.addr.ip[3], 1);
 	}
 	view_unref(v);
 	v = view_from("service t/s port=80\n");
 	p = port_of(v);
-	ck_assert(!balance_pick(&b, &p, BALANCER_ROUND_ROBIN, &ejection_default, &none, &e));
+	ck_assert(!pick(&b, &p, BALANCER_ROUND_ROBIN, &ejection_default, &none, &e));
 	view_unref(v);
 }
 END_TEST
@@ -135,7 +143,7 @@ static void count(const struct vport *p, enum balancer how, unsigned n, unsigned
 	for (unsigned i = 0; i < n; i++) {
 		struct vendpoint e;
 
-		ck_assert(balance_pick(&b, p, how, &ejection_default, &none, &e));
+		ck_assert(pick(&b, p, how, &ejection_default, &none, &e));
 		seen[e.addr.ip[3]]++;
 	}
 }
@@ -236,11 +244,11 @@ START_TEST(when_all_that_are_left_are_out_one_of_them_is_taken)
 	fresh(1);
 	put_out(1);
 	for (unsigned i = 0; i < 2; i++) {
-		ck_assert(balance_pick(&b, &p, BALANCER_PEAK_EWMA, &ejection_default, &tried, &e));
+		ck_assert(pick(&b, &p, BALANCER_PEAK_EWMA, &ejection_default, &tried, &e));
 		ck_assert_uint_ne(e.addr.ip[3], 1);
 		tried.addr[tried.n++] = e.addr;
 	}
-	ck_assert(balance_pick(&b, &p, BALANCER_PEAK_EWMA, &ejection_default, &tried, &e));
+	ck_assert(pick(&b, &p, BALANCER_PEAK_EWMA, &ejection_default, &tried, &e));
 	ck_assert_uint_eq(e.addr.ip[3], 1);
 	view_unref(v);
 }
@@ -268,7 +276,7 @@ START_TEST(of_all_workers_together_one_exchange_is_the_probe)
 			for (unsigned n = 0; n < 800; n++) {
 				struct vendpoint e;
 
-				ck_assert(balance_pick(&of_worker[n % 8], &p, (enum balancer)how,
+				ck_assert(pick(&of_worker[n % 8], &p, (enum balancer)how,
 						       &ejection_default, &none, &e));
 				probes += e.addr.ip[3] == 4;
 			}
@@ -309,7 +317,7 @@ START_TEST(a_policy_says_how_many_may_be_out)
 		for (unsigned i = 0; i < 200; i++) {
 			struct vendpoint e;
 
-			ck_assert(balance_pick(&b, &p, BALANCER_ROUND_ROBIN, &ej, &none, &e));
+			ck_assert(pick(&b, &p, BALANCER_ROUND_ROBIN, &ej, &none, &e));
 			seen[e.addr.ip[3]]++;
 		}
 		for (unsigned k = 1; k <= rows[r].n; k++)
@@ -368,7 +376,7 @@ START_TEST(round_robin_by_weight_has_no_bursts)
 			struct vendpoint e;
 			unsigned i;
 
-			ck_assert(balance_pick(&b, &p, BALANCER_ROUND_ROBIN, &ejection_default, &none, &e));
+			ck_assert(pick(&b, &p, BALANCER_ROUND_ROBIN, &ejection_default, &none, &e));
 			i = e.addr.ip[3];
 			if (seen[i]++) {
 				shortest[i] = min_of(shortest[i], n - last[i]);
@@ -405,7 +413,7 @@ START_TEST(under_load_all_are_equally_full)
 		for (unsigned n = 0; n < 1000; n++) {
 			struct vendpoint e;
 
-			ck_assert(balance_pick(&b, &p, (enum balancer)how, &ejection_default, &none, &e));
+			ck_assert(pick(&b, &p, (enum balancer)how, &ejection_default, &none, &e));
 			board_claim(b.board, 0, n, e.slot.slot, e.slot.gen, false);
 		}
 		for (unsigned i = 1; i <= 4; i++)
@@ -417,7 +425,7 @@ START_TEST(under_load_all_are_equally_full)
 		for (unsigned n = 0; n < 100; n++) {
 			struct vendpoint e;
 
-			ck_assert(balance_pick(&b, &p, (enum balancer)how, &ejection_default, &none, &e));
+			ck_assert(pick(&b, &p, (enum balancer)how, &ejection_default, &none, &e));
 			ck_assert_uint_ne(e.addr.ip[3], 3);
 		}
 	}
@@ -442,6 +450,77 @@ START_TEST(a_heavy_one_that_is_stuck_or_out_gets_nothing)
 		count(&p, (enum balancer)how, 1000, seen);
 		ck_assert_uint_eq(seen[3], 0);
 	}
+	view_unref(v);
+}
+END_TEST
+
+/* ---- levels ---- */
+
+#define ZONES                                                                                      \
+	"host zone=a\nservice t/s port=80\npolicy t/p target=s prefer_zone\n"                         \
+	"endpoint t/s 10.0.0.1:8001 zone=a weight=100\nendpoint t/s 10.0.0.2:8002 zone=a weight=300\n" \
+	"endpoint t/s 10.0.0.3:8003 zone=a weight=100\nendpoint t/s 10.0.0.4:8004 zone=a weight=300\n" \
+	"endpoint t/s 10.0.0.5:8005 zone=b weight=100\nendpoint t/s 10.0.0.6:8006 zone=b weight=300\n" \
+	"endpoint t/s 10.0.0.7:8007 zone=b weight=100\nendpoint t/s 10.0.0.8:8008 zone=b weight=300\n" \
+	"endpoint t/s 10.0.0.9:8009 priority=1\n"
+
+static unsigned sum_of(const unsigned seen[12], unsigned from, unsigned to)
+{
+	unsigned n = 0;
+
+	while (from <= to)
+		n += seen[from++];
+	return n;
+}
+
+START_TEST(the_own_zone_gets_everything_until_it_fails)
+{
+	struct view *v = view_from(ZONES);
+	struct vport p = port_of(v);
+	unsigned seen[12];
+
+	for (int how = BALANCER_PEAK_EWMA; how <= BALANCER_ROUND_ROBIN; how++) {
+		fresh(1);
+		count(&p, (enum balancer)how, 8000, seen);
+		ck_assert_uint_eq(sum_of(seen, 1, 4), 8000);
+		/* By weight inside of it. */
+		ck_assert_int_lt(abs((int)seen[1] - 1000), 200);
+		ck_assert_int_lt(abs((int)seen[2] - 3000), 300);
+		/* Half of it: 70 %, so 30 % go to the other zone and nothing to the other priority. */
+		fresh(1);
+		put_out(1);
+		put_out(2);
+		count(&p, (enum balancer)how, 8000, seen);
+		ck_assert_uint_eq(seen[1] + seen[2] + seen[9], 0);
+		ck_assert_int_lt(abs((int)sum_of(seen, 5, 8) - 2400), 250);
+		ck_assert_int_lt(abs((int)seen[6] - 900), 200);
+		/* All of it. */
+		fresh(1);
+		for (unsigned i = 1; i <= 4; i++)
+			put_out(i);
+		count(&p, (enum balancer)how, 8000, seen);
+		ck_assert_uint_eq(sum_of(seen, 5, 8), 8000);
+	}
+	view_unref(v);
+}
+END_TEST
+
+START_TEST(a_level_that_was_tried_is_left_for_the_next)
+{
+	struct view *v = view_from("service t/s port=80\nendpoint t/s 10.0.0.1:8001\n"
+				   "endpoint t/s 10.0.0.2:8002 priority=1\n"
+				   "endpoint t/s 10.0.0.3:8003 priority=2\n");
+	struct vport p = port_of(v);
+	struct tried tried = { 0 };
+	struct vendpoint e;
+
+	fresh(1);
+	for (unsigned i = 1; i <= 3; i++) {
+		ck_assert(pick(&b, &p, BALANCER_PEAK_EWMA, &ejection_default, &tried, &e));
+		ck_assert_uint_eq(e.addr.ip[3], i);
+		tried.addr[tried.n++] = e.addr;
+	}
+	ck_assert(!pick(&b, &p, BALANCER_PEAK_EWMA, &ejection_default, &tried, &e));
 	view_unref(v);
 }
 END_TEST
@@ -513,7 +592,7 @@ static void run(struct world_run *w, struct vport *p, int64_t seconds)
 		}
 		while (flight[slot].used)
 			slot++;
-		ck_assert(balance_pick(&of_worker[at], p, BALANCER_PEAK_EWMA, &ejection_default, &none, &e));
+		ck_assert(pick(&of_worker[at], p, BALANCER_PEAK_EWMA, &ejection_default, &none, &e));
 		flight[slot] = (struct flight){
 			.began_ns = now_ns, .worker = at, .endpoint = e.addr.ip[3], .used = true,
 			.ends_ns = now_ns + w->takes_ms(e.addr.ip[3], ms) * NS_PER_MS,
@@ -649,6 +728,8 @@ UNIT_TESTS("balance", ready_endpoints_take_even_turns, what_was_tried_is_left_ou
 	   a_policy_says_how_many_may_be_out, without_load_the_weights_decide,
 	   round_robin_by_weight_has_no_bursts, under_load_all_are_equally_full,
 	   a_heavy_one_that_is_stuck_or_out_gets_nothing,
+	   the_own_zone_gets_everything_until_it_fails,
+	   a_level_that_was_tried_is_left_for_the_next,
 	   one_stuck_endpoint_of_eleven_leaves_999_of_1000_requests_in_time,
 	   weights_do_not_hold_on_to_one_that_is_stuck,
 	   eight_workers_learn_as_fast_as_one)
