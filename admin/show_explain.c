@@ -155,6 +155,8 @@ static const struct {
 	[BALANCER_LEAST_REQUEST] = { "least request",
 		"of two ready endpoints at random the one with less in flight" },
 	[BALANCER_ROUND_ROBIN] = { "round robin", "ready endpoints in turn" },
+	[BALANCER_MAGLEV] = { "Maglev",
+		"the endpoint in whose slots the key of the request lies; chances are of a key that is not known" },
 };
 
 static enum balancer balancer_of(const struct vport *p)
@@ -175,12 +177,14 @@ struct candidates {
 		struct level share;	/* what it gets */
 		uint64_t *sorted;	/* loads of the eligible */
 		uint64_t weights;	/* of the eligible, together */
+		uint64_t slots;		/* likewise */
 		uint32_t eligible;
 	} level[VPORT_LEVELS];
 	struct candidate {
 		uint64_t load;
 		bool takes, out;	/* out: passed over */
 		uint8_t level;
+		uint32_t slots;		/* of Maglev's table */
 	} *all;
 	uint64_t *sorted;
 	bool in_turn;			/* nobody is ready: those that still serve, in turn */
@@ -260,11 +264,24 @@ static void sort_loads(struct candidates *c, const struct vport *p)
 				continue;
 			s->sorted[s->eligible++] = x->load;
 			s->weights += vport_weight(p, k);
+			s->slots += x->slots;
 		}
 		qsort(s->sorted, s->eligible, sizeof *s->sorted, by_load);
 		sorted += s->eligible;
 		c->eligible += s->eligible;
 	}
+}
+
+/* Which endpoints the tables lead to. */
+static void count_slots(struct candidates *c, const struct vport *p)
+{
+	for (unsigned i = 0; i < c->levels; i++)
+		for (uint32_t k = 0; k < c->level[i].of.slots; k++) {
+			uint32_t at = vlevel_slot(p, &c->level[i].of, k);
+
+			if (at < c->n)
+				c->all[at].slots++;
+		}
 }
 
 static bool candidates_of(const struct state *st, const struct vport *p, enum balancer how,
@@ -291,6 +308,8 @@ static bool candidates_of(const struct state *st, const struct vport *p, enum ba
 		c->level[0].of = (struct vlevel){ .ready = ready, .total = ready };
 		c->levels = 1;
 	}
+	if (how == BALANCER_MAGLEV)
+		count_slots(c, p);
 	share_out(c, p);
 	sort_loads(c, p);
 	return true;
@@ -326,6 +345,8 @@ static double chance_in_level(const struct candidates *c, const struct vport *p,
 
 	if (!k->takes || k->out || s->eligible == 0)
 		return 0;
+	if (how == BALANCER_MAGLEV && !c->in_turn)
+		return s->slots ? (double)k->slots / (double)s->slots : 0;
 	if (p->weighted && !c->in_turn)
 		return s->weights ? (double)vport_weight(p, i) / (double)s->weights : 0;
 	if (c->in_turn || s->eligible == 1 || how == BALANCER_ROUND_ROBIN)

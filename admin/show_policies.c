@@ -48,6 +48,7 @@ void show_policy(const struct state *st, const struct vport *p, struct text *t)
 	struct balancing b = gather_balancing(p);
 	struct ejection ej = gather_ejection(p);
 	struct vpolicy v = { .balancer = BALANCER_DEFAULT };
+	struct vlevel l;
 	char name[400];
 
 	if (vport_policy(p, &v)) {
@@ -61,6 +62,15 @@ void show_policy(const struct state *st, const struct vport *p, struct text *t)
 		js_null(t, "policy");
 	}
 	js_str(t, "balancer", balancer_name(v.balancer));
+	if (v.hash_by) {
+		js_open(t, "hash", '{');
+		js_str(t, "by", hash_by_name(v.hash_by));
+		js_slice(t, "name", v.hash_name);
+		js_u64(t, "table_size", vport_level(p, 0, &l) ? l.slots : 0);
+		js_close(t, '}');
+	} else {
+		js_null(t, "hash");
+	}
 	js_bool(t, "weighted", p->weighted);
 	js_bool(t, "prefer_zone", v.prefer_zone);
 	js_u64(t, "overprovisioning_percent", b.overprovision_percent);

@@ -81,6 +81,7 @@ static void policy_fini(struct row_policy *p)
 		free(p->targets[i].section);
 	}
 	free(p->targets);
+	free(p->hash_name);
 }
 
 void row_free(struct row **pr)

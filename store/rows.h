@@ -117,7 +117,8 @@ struct row_target {
 	char *section;			/* sectionName: name of a port; "" when absent */
 };
 
-enum row_balancer { ROW_BALANCER_NONE, ROW_PEAK_EWMA, ROW_LEAST_REQUEST, ROW_ROUND_ROBIN };
+enum row_balancer { ROW_BALANCER_NONE, ROW_PEAK_EWMA, ROW_LEAST_REQUEST, ROW_ROUND_ROBIN, ROW_MAGLEV };
+enum row_hash { ROW_HASH_NONE, ROW_HASH_HEADER, ROW_HASH_COOKIE, ROW_HASH_SOURCE };
 
 struct row_policy {			/* TrafficPolicy */
 	uint32_t n_targets;
@@ -125,6 +126,9 @@ struct row_policy {			/* TrafficPolicy */
 	enum row_balancer balancer;	/* NONE: none was written */
 	uint32_t connect_ms, response_ms, stall_ms, tcp_idle_ms;	/* 0: the knob */
 	uint32_t connections, requests;					/* 0: no limit */
+	enum row_hash hash;		/* of MAGLEV, otherwise NONE */
+	char *hash_name;		/* of header or cookie; otherwise "" */
+	uint32_t table_size;		/* of MAGLEV: a prime */
 	bool prefer_zone;
 	struct balancing balancing;	/* defaults are filled in */
 	struct ejection ejection;	/* likewise */

@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define MAGLEV_SIZE 16381	/* 32 KiB of a view: enough for 160 endpoints */
+
 static int target(struct judge *j, const struct doc_node *m, struct row_policy *p)
 {
 	uint32_t at = p->n_targets++;
@@ -38,7 +40,48 @@ static enum row_balancer balancer(const struct doc_node *spec)
 	return slice_eq(type, SLICE("PeakEWMA"))     ? ROW_PEAK_EWMA :
 	       slice_eq(type, SLICE("LeastRequest")) ? ROW_LEAST_REQUEST :
 	       slice_eq(type, SLICE("RoundRobin"))   ? ROW_ROUND_ROBIN :
+	       slice_eq(type, SLICE("Maglev"))	     ? ROW_MAGLEV :
 						       ROW_BALANCER_NONE;
+}
+
+static bool is_prime(uint32_t n)
+{
+	for (uint32_t i = 2; i * i <= n; i++)
+		if (n % i == 0)
+			return false;
+	return n > 1;
+}
+
+/* The key of Maglev. */
+static int hash(struct judge *j, const struct doc_node *spec, struct row_policy *p)
+{
+	const struct doc_node *lb = doc_get(spec, "loadBalancer"), *m = doc_get(lb, "hash"), *name;
+	struct slice type = make_slice_of(m, "type");
+
+	p->hash_name = make_text(m, "name", "");
+	if (p->hash_name == NULL)
+		return -ENOMEM;
+	judge_field(j, "spec.loadBalancer.hash");
+	if (p->balancer == ROW_MAGLEV ? m == NULL : m != NULL)
+		return judge_refuse(j, m ? m->line : lb->line, m ? "is for type Maglev only" :
+				    "is required for type Maglev: the key that decides");
+	if (m == NULL)
+		return 0;
+	p->hash = slice_eq(type, SLICE("Header")) ? ROW_HASH_HEADER :
+		  slice_eq(type, SLICE("Cookie")) ? ROW_HASH_COOKIE : ROW_HASH_SOURCE;
+	p->table_size = (uint32_t)make_number(m, "tableSize", MAGLEV_SIZE);
+	name = doc_get(m, "name");
+	judge_field(j, "spec.loadBalancer.hash.name");
+	if (name == NULL && p->hash != ROW_HASH_SOURCE)
+		return judge_refuse(j, m->line, "is required: the name of the %s",
+				    p->hash == ROW_HASH_HEADER ? "header" : "cookie");
+	if (name && p->hash == ROW_HASH_SOURCE)
+		return judge_refuse(j, name->line, "is for types Header and Cookie only");
+	judge_field(j, "spec.loadBalancer.hash.tableSize");
+	if (!is_prime(p->table_size))
+		return judge_refuse(j, doc_get(m, "tableSize")->line, "must be a prime, not %u",
+				    p->table_size);
+	return 0;
 }
 
 static struct balancing balancing(const struct doc_node *m)
@@ -74,16 +117,19 @@ int make_policy(struct judge *j, const struct doc_node *root, struct row *r)
 	const struct doc_node *spec = doc_get(root, "spec"), *list = doc_get(spec, "targetRefs");
 	const struct doc_node *times = doc_get(spec, "timeouts"), *limits = doc_get(spec, "limits");
 	struct row_policy *p = &r->policy;
+	int e;
 
 	if (make_array(list->n, &p->targets) < 0)
 		return -ENOMEM;
 	for (const struct doc_node *m = list->first; m; m = m->next) {
-		int e = target(j, m, p);
-
+		e = target(j, m, p);
 		if (e < 0)
 			return e;
 	}
 	p->balancer = balancer(spec);
+	e = hash(j, spec, p);
+	if (e < 0)
+		return e;
 	p->balancing = balancing(doc_get(spec, "loadBalancer"));
 	p->prefer_zone = make_flag(doc_get(spec, "loadBalancer"), "preferSameZone", false);
 	p->connect_ms = make_duration(times, "connect", 0);

@@ -202,6 +202,15 @@ static const char *ip_wrong(struct slice s, bool of_endpoint)
 	return NULL;
 }
 
+/* RFC 9110 5.6.2 */
+static bool is_http_token(struct slice s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if (s.p[i] <= ' ' || s.p[i] >= 0x7f || strchr("\"(),/:;<=>?@[\\]{}", s.p[i]))
+			return false;
+	return true;
+}
+
 static const char *form_wrong(enum schema_form f, struct slice s)
 {
 	switch (f) {
@@ -230,6 +239,8 @@ static const char *form_wrong(enum schema_form f, struct slice s)
 	case FORM_IP_FAMILY:
 		return slice_eq(s, SLICE("IPv4")) || slice_eq(s, SLICE("IPv6")) ? NULL :
 										  "must be IPv4 or IPv6";
+	case FORM_TOKEN:
+		return is_http_token(s) ? NULL : "must be letters, digits and !#$%&'*+-.^_`|~";
 	case FORM_PATH:
 		return path_wrong(s);
 	case FORM_ANNOTATIONS:

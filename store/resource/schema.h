@@ -29,6 +29,7 @@ enum schema_form {
 	FORM_CLUSTER_IP,	/* an address, None or empty */
 	FORM_ENDPOINT_IP,	/* an address that can be one endpoint */
 	FORM_IP_FAMILY,		/* IPv4 or IPv6 */
+	FORM_TOKEN,		/* a token of HTTP: name of a header or cookie */
 	FORM_PATH,		/* path of a URI, as HTTPRoute has it */
 };
 

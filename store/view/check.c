@@ -105,7 +105,8 @@ static int check_unit_head(struct check *c, struct slice u)
 		    !spans(s->policies, s->n_policies, sizeof(struct unit_policy), sizeof *s, u.n,
 			   4) ||
 		    !spans(s->sums, s->n_sums, sizeof(uint32_t), sizeof *s, u.n, 4) ||
-		    !spans(s->levels, s->n_levels, sizeof(struct unit_level), sizeof *s, u.n, 4))
+		    !spans(s->levels, s->n_levels, sizeof(struct unit_level), sizeof *s, u.n, 4) ||
+		    !spans(s->slots, s->n_slots, sizeof(uint16_t), sizeof *s, u.n, 2))
 			return bad(c, "arrays outside the unit");
 		for (int i = 0; i < 2; i++)
 			if (s->vip[i].family != 0 && s->vip[i].family != 4 && s->vip[i].family != 6)
@@ -197,11 +198,12 @@ static int check_backend(struct check *c, const struct unit_svc *s, const struct
 	return 0;
 }
 
-/* That a level's endpoints are those of its port is looked at when they are followed. */
+/* That a level's endpoints are those of its port, and those of its table are its own, is looked at
+ * when they are followed. */
 static int check_level(struct check *c, const struct unit_svc *s, const struct unit_level *l)
 {
 	if (l->n_ready == 0 || !run_fits(l->first, l->n_ready, s->n_endpoints) ||
-	    l->n_total < l->n_ready || l->n_total > s->n_endpoints || l->far > 1 ||
+	    !run_fits(l->slot, l->n_slots, s->n_slots) || l->n_total < l->n_ready || l->n_total > s->n_endpoints || l->far > 1 ||
 	    (l->zero[0] | l->zero[1]))
 		return bad(c, "level with impossible values");
 	return 0;
@@ -224,7 +226,8 @@ static int check_policy(struct check *c, const struct unit_svc *s, const struct 
 	static const uint32_t week_ms = 7 * 24 * 3600 * 1000u;
 
 	if (p->name >= s->head.n_texts || p->balancer >= BALANCERS ||
-	    (p->zero[0] | p->zero[1] | p->ejection.zero) || p->prefer_zone > 1 ||
+	    (p->zero | p->ejection.zero) || p->prefer_zone > 1 ||
+	    p->hash_by >= HASH_BYS || p->hash_name >= s->head.n_texts ||
 	    p->connect_ms > week_ms || p->response_ms > week_ms || p->stall_ms > week_ms ||
 	    p->tcp_idle_ms > week_ms || p->connections > 1000000 || p->requests > 1000000 ||
 	    !balancing_is_possible(&p->balancing) || !ejection_is_possible(&p->ejection))

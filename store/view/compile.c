@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "store/view/maglev.h"
+
 void unit_bytes_fini(struct unit_bytes *b)
 {
 	free(b->p);
@@ -177,14 +179,40 @@ static uint32_t add_sums(struct out *o, struct sums *s, const struct founds *f)
 	return first + 1;
 }
 
-/* Levels of all ports that have more than one. */
+/* Levels of all ports that have more than one, or tables of Maglev. */
 struct levels {
 	struct unit_level *p;
 	uint32_t n, room;
 };
 
-/* Adds those of a port that have ready endpoints; how many, 0: all are of one. */
-static uint32_t add_levels(struct out *o, struct levels *all, const struct founds *f)
+struct slots {
+	uint16_t *p;
+	uint32_t n, room;
+};
+
+/* The table of a level whose endpoints are f[0..n). */
+static void add_table(struct out *o, struct slots *all, struct unit_level *l, const struct found *f,
+		      uint32_t size)
+{
+	struct maglev_host *h = calloc(l->n_ready, sizeof *h);
+
+	if (h == NULL || !out_grow((void **)&all->p, &all->room, all->n + size, sizeof *all->p)) {
+		o->error = -ENOMEM;
+		free(h);
+		return;
+	}
+	for (uint32_t i = 0; i < l->n_ready; i++)
+		h[i] = (struct maglev_host){ .addr = f[i].addr, .weight = f[i].weight };
+	maglev_fill(h, l->n_ready, all->p + all->n, size);
+	l->slot = all->n;
+	l->n_slots = size;
+	all->n += size;
+	free(h);
+}
+
+/* Adds those of a port that have ready endpoints, with their tables; how many, 0: all are of one. */
+static uint32_t add_levels(struct out *o, struct levels *all, struct slots *slots,
+			   const struct founds *f, uint32_t table_size)
 {
 	struct unit_level l[VPORT_LEVELS] = { 0 };
 	uint32_t n = 0, first = 0;
@@ -197,9 +225,9 @@ static uint32_t add_levels(struct out *o, struct levels *all, const struct found
 	}
 	for (uint32_t i = 0; i < VPORT_LEVELS; i++)
 		n += l[i].n_ready > 0;
-	if (n < 2)
+	if (n < 2 && (n == 0 || table_size == 0))
 		return 0;
-	if (!grow((void **)&all->p, &all->room, all->n + n, sizeof *all->p)) {
+	if (!out_grow((void **)&all->p, &all->room, all->n + n, sizeof *all->p)) {
 		o->error = -ENOMEM;
 		return 0;
 	}
@@ -209,24 +237,19 @@ static uint32_t add_levels(struct out *o, struct levels *all, const struct found
 		l[i].first = first;
 		l[i].priority = (uint8_t)(i / 2);
 		l[i].far = i % 2;
+		if (table_size)
+			add_table(o, slots, &l[i], f->p + first, table_size);
 		first += l[i].n_ready;
 		all->p[all->n++] = l[i];
 	}
 	return n;
 }
 
-/* The zone that this port's policy wants to be preferred. */
-static struct slice preferred_zone(const struct unit_service *in, const struct row_service_port *port)
-{
-	const struct row *row = policy_of_port(in->policies, in->n_policies, in->service, port);
-
-	return row && row->policy.prefer_zone ? in->zone : (struct slice){ 0 };
-}
-
 /* What belongs to the endpoints of all ports, and is written behind them. */
 struct besides {
 	struct sums sums;
 	struct levels levels;
+	struct slots slots;
 };
 
 /* All endpoints of one port, appended to the buffer; the arrays of all ports lie back to back. */
@@ -235,7 +258,8 @@ static void put_endpoints(struct out *o, const struct unit_service *in,
 			  uint32_t first, uint32_t *total, struct besides *besides)
 {
 	uint32_t level = besides->levels.n, levels = 0;
-	struct slice zone = preferred_zone(in, port);
+	const struct row *policy = policy_of_port(in->policies, in->n_policies, in->service, port);
+	struct slice zone = policy && policy->policy.prefer_zone ? in->zone : (struct slice){ 0 };
 	uint8_t family = in->service->service.cluster_ip[0].family;
 	struct founds f = { 0 };
 	uint32_t at, sum = 0, ready = 0;
@@ -249,7 +273,8 @@ static void put_endpoints(struct out *o, const struct unit_service *in,
 	if (!o->error)
 		sum = add_sums(o, &besides->sums, &f);
 	if (!o->error)
-		levels = add_levels(o, &besides->levels, &f);
+		levels = add_levels(o, &besides->levels, &besides->slots, &f,
+				    policy ? policy->policy.table_size : 0);
 	at = out_room(o, (uint64_t)f.n * sizeof(struct unit_endpoint), 4);
 	for (uint32_t i = 0; i < f.n && !o->error; i++) {
 		const struct found *x = &f.p[i];
@@ -334,10 +359,27 @@ static enum balancer balancer_of(enum row_balancer b)
 		return BALANCER_LEAST_REQUEST;
 	case ROW_ROUND_ROBIN:
 		return BALANCER_ROUND_ROBIN;
+	case ROW_MAGLEV:
+		return BALANCER_MAGLEV;
 	case ROW_BALANCER_NONE:
 		break;
 	}
 	return BALANCER_DEFAULT;
+}
+
+static enum hash_by hash_by_of(enum row_hash h)
+{
+	switch (h) {
+	case ROW_HASH_HEADER:
+		return HASH_BY_HEADER;
+	case ROW_HASH_COOKIE:
+		return HASH_BY_COOKIE;
+	case ROW_HASH_SOURCE:
+		return HASH_BY_SOURCE;
+	case ROW_HASH_NONE:
+		break;
+	}
+	return HASH_BY_NOTHING;
 }
 
 /* That of one port, if there is one, appended. */
@@ -365,6 +407,8 @@ static void put_policy(struct out *o, const struct unit_service *in,
 		.requests = p->requests,
 		.slot = slot.slot,
 		.gen = slot.gen,
+		.hash_by = (uint8_t)hash_by_of(p->hash),
+		.hash_name = out_str(o, p->hash_name),
 		.prefer_zone = p->prefer_zone,
 		.balancing = p->balancing,
 		.ejection = p->ejection,
@@ -462,6 +506,11 @@ static void put_service(struct out *o, const struct unit_service *in,
 	if (!o->error && b.levels.n)
 		memcpy(o->b->p + u.levels, b.levels.p, b.levels.n * sizeof *b.levels.p);
 	free(b.levels.p);
+	u.n_slots = b.slots.n;
+	u.slots = out_room(o, (uint64_t)b.slots.n * sizeof *b.slots.p, 4);
+	if (!o->error && b.slots.n)
+		memcpy(o->b->p + u.slots, b.slots.p, b.slots.n * sizeof *b.slots.p);
+	free(b.slots.p);
 	if (!o->error)
 		memcpy(o->b->p + head, &u, sizeof u);
 }

@@ -100,6 +100,10 @@ static void dump_policy(struct dump *d, const struct vport *p)
 	strbuf_printf(&s, " connections=%u requests=%u", v.connections, v.requests);
 	if (v.connections || v.requests)
 		add_slot(&s, v.limit);
+	if (v.hash_by) {
+		strbuf_printf(&s, " hash=%s", hash_by_name(v.hash_by));
+		add_name(&s, "/", v.hash_name);
+	}
 	strbuf_printf(&s, " prefer_zone=%u overprovision=%u panic=%u", v.prefer_zone,
 		      v.balancing.overprovision_percent, v.balancing.panic_percent);
 	strbuf_printf(&s, " failures=%u base=%u max=%u percent=%u jitter=%u", v.ejection.failures,
@@ -126,8 +130,8 @@ static void dump_port(struct dump *d, const struct vport *p)
 		dump_rule(d, &r);
 	for (uint32_t i = 0; vport_level(p, i, &l); i++) {
 		s = line(d);
-		strbuf_printf(&s, "    level priority=%u%s ready=%u of %u", l.priority,
-			      l.far ? " far" : "", l.ready, l.total);
+		strbuf_printf(&s, "    level priority=%u%s ready=%u of %u slots=%u", l.priority,
+			      l.far ? " far" : "", l.ready, l.total, l.slots);
 		end(d, &s);
 	}
 	for (uint32_t i = 0; vport_endpoint(p, i, &e); i++)

@@ -109,8 +109,20 @@ bool vport_level(const struct vport *p, uint32_t i, struct vlevel *ret)
 	if (l == NULL)
 		return false;
 	*ret = (struct vlevel){ .first = l->first, .ready = l->n_ready, .total = l->n_total,
-				.priority = l->priority, .far = l->far };
+				.priority = l->priority, .far = l->far, .slots = l->n_slots,
+				.slot = l->slot };
 	return true;
+}
+
+uint32_t vlevel_slot(const struct vport *p, const struct vlevel *l, uint32_t i)
+{
+	const struct unit_svc *s = vservice_svc(&p->service);
+	const uint16_t *slot = NULL;
+
+	if (i < l->slots && l->slot <= s->n_slots)
+		slot = unit_item(vservice_unit(&p->service), s->slots, s->n_slots, sizeof *slot,
+				 l->slot + i);
+	return l->first + (slot ? *slot : 0);
 }
 
 /* ---- weights ---- */
@@ -185,6 +197,8 @@ bool vport_policy(const struct vport *p, struct vpolicy *ret)
 		.connections = u->connections,
 		.requests = u->requests,
 		.limit = { u->slot, u->gen },
+		.hash_by = (enum hash_by)u->hash_by,
+		.hash_name = unit_text(unit, u->hash_name),
 		.prefer_zone = u->prefer_zone,
 		.balancing = u->balancing,
 		.ejection = u->ejection,
@@ -199,7 +213,20 @@ const char *balancer_name(enum balancer b)
 		[BALANCER_PEAK_EWMA] = "PeakEWMA",
 		[BALANCER_LEAST_REQUEST] = "LeastRequest",
 		[BALANCER_ROUND_ROBIN] = "RoundRobin",
+		[BALANCER_MAGLEV] = "Maglev",
 	};
 
 	return (unsigned)b < BALANCERS ? name[b] : "?";
+}
+
+const char *hash_by_name(enum hash_by h)
+{
+	static const char *const name[HASH_BYS] = {
+		[HASH_BY_NOTHING] = "",
+		[HASH_BY_HEADER] = "Header",
+		[HASH_BY_COOKIE] = "Cookie",
+		[HASH_BY_SOURCE] = "SourceIP",
+	};
+
+	return (unsigned)h < HASH_BYS ? name[h] : "?";
 }

@@ -87,6 +87,7 @@ struct unit_svc {
 	uint32_t policies, n_policies;
 	uint32_t sums, n_sums; /* uint32_t[]: see unit_port.sum */
 	uint32_t levels, n_levels;
+	uint32_t slots, n_slots; /* uint16_t[]: tables of Maglev */
 };
 
 struct unit_port {
@@ -101,13 +102,15 @@ struct unit_port {
 	uint32_t policy;  /* its number + 1; 0: none */
 	uint32_t sum;	  /* where sums of the weights of its endpoints begin, + 1: for each endpoint
 			   * that of all up to it; 0: they are all alike */
-	uint32_t level, n_levels; /* first of its run, and how many; 0: all are of one level */
+	uint32_t level, n_levels; /* first of its run, and how many; 0: all are of one level,
+				   * and there is no table of Maglev */
 };
 
 /* Ready endpoints that are alike good: those of the best level stand first. */
 struct unit_level {
 	uint32_t first, n_ready; /* of the endpoints of the port */
 	uint32_t n_total;	 /* with those that are not ready, without those that terminate */
+	uint32_t slot, n_slots;	 /* its table: each slot a position after first; n 0: none */
 	uint8_t priority;
 	uint8_t far; /* 1: in another zone than the host, which matters to the policy */
 	uint8_t zero[2];
@@ -156,7 +159,9 @@ struct unit_policy {
 	uint32_t name; /* its namespace is the Service's */
 	uint8_t balancer; /* enum balancer */
 	uint8_t prefer_zone; /* 0 or 1 */
-	uint8_t zero[2];
+	uint8_t hash_by; /* enum hash_by */
+	uint8_t zero;
+	uint32_t hash_name;
 	uint32_t connect_ms, response_ms, stall_ms, tcp_idle_ms;
 	uint32_t connections, requests;
 	uint32_t slot, gen; /* of the limits on the board */

@@ -91,7 +91,7 @@ struct vport {
 	enum app_protocol protocol;
 	bool has_routes, has_policy;
 	bool weighted;			/* its endpoints have different weights */
-	uint8_t levels;			/* of its endpoints, 0: they are all of one */
+	uint8_t levels;			/* of its endpoints, 0: they are all of one, without a table */
 	uint32_t endpoints;		/* all of them, ready or not */
 };
 
@@ -124,10 +124,14 @@ struct vlevel {
 	uint32_t total;			/* with those that are not ready, without those that terminate */
 	uint8_t priority;		/* 0 is the best */
 	bool far;			/* not in the host's zone, which the policy prefers */
+	uint32_t slots;			/* of its table of Maglev; 0: it has none */
+	uint32_t slot;			/* where that lies: for vlevel_slot() */
 };
 
 /* i < levels, the best first. */
 bool vport_level(const struct vport *, uint32_t i, struct vlevel *ret);
+/* Position, among all of the port, of the endpoint in slot i < slots. */
+uint32_t vlevel_slot(const struct vport *, const struct vlevel *, uint32_t i);
 
 /* ---- weights ---- */
 
@@ -145,7 +149,8 @@ uint32_t vport_by_weight(const struct vport *, uint32_t at);
 /* ---- policies ---- */
 
 enum balancer { BALANCER_DEFAULT, BALANCER_PEAK_EWMA, BALANCER_LEAST_REQUEST, BALANCER_ROUND_ROBIN,
-		BALANCERS };
+		BALANCER_MAGLEV, BALANCERS };
+enum hash_by { HASH_BY_NOTHING, HASH_BY_HEADER, HASH_BY_COOKIE, HASH_BY_SOURCE, HASH_BYS };
 
 struct vpolicy {			/* the TrafficPolicy of a port */
 	struct slice name;		/* its namespace is the Service's */
@@ -153,6 +158,8 @@ struct vpolicy {			/* the TrafficPolicy of a port */
 	uint32_t connect_ms, response_ms, stall_ms, tcp_idle_ms;	/* 0: the knob */
 	uint32_t connections, requests;	/* 0: no limit */
 	struct slot_gen limit;		/* of the board; slot 0: no slot is left, so no limits */
+	enum hash_by hash_by;		/* the key of Maglev */
+	struct slice hash_name;		/* of header or cookie */
 	bool prefer_zone;
 	struct balancing balancing;
 	struct ejection ejection;
@@ -161,6 +168,7 @@ struct vpolicy {			/* the TrafficPolicy of a port */
 /* false: none is about this port. */
 bool vport_policy(const struct vport *, struct vpolicy *ret);
 const char *balancer_name(enum balancer);	/* as a TrafficPolicy has it */
+const char *hash_by_name(enum hash_by);		/* likewise */
 
 /* ---- routes ---- */
 

@@ -275,7 +275,8 @@ static void say_route(struct world *w, const char *line, char **word, int n)
 
 static void say_policy(struct world *w, const char *line, char **word, int n)
 {
-	static const char *const balancer[] = { "", "PeakEWMA", "LeastRequest", "RoundRobin" };
+	static const char *const balancer[] = { "", "PeakEWMA", "LeastRequest", "RoundRobin",
+					       "Maglev" };
 	char *ns, *name;
 	struct row_policy *p;
 	struct row *r;
@@ -285,6 +286,7 @@ static void say_policy(struct world *w, const char *line, char **word, int n)
 	r = row_new(w, ROW_POLICY, ns, name);
 	p = &r->policy;
 	p->balancing = balancing_default;
+	p->hash_name = copy_of("", 0);
 	p->ejection = ejection_default;
 	for (int i = 2; i < n; i++) {
 		const struct {
@@ -317,6 +319,15 @@ static void say_policy(struct world *w, const char *line, char **word, int n)
 			p->ejection.failures = (uint8_t)atoi(v);
 		} else if ((v = value(word[i], "percent"))) {
 			p->ejection.percent = (uint8_t)atoi(v);
+		} else if ((v = value(word[i], "hash"))) {
+			const char *of = strchr(v, '/');
+
+			p->hash = *v == 'H' ? ROW_HASH_HEADER : *v == 'C' ? ROW_HASH_COOKIE : ROW_HASH_SOURCE;
+			p->table_size = p->table_size ? p->table_size : 1021;
+			free(p->hash_name);
+			p->hash_name = copy_of(of ? of + 1 : "", of ? strlen(of + 1) : 0);
+		} else if ((v = value(word[i], "slots"))) {
+			p->table_size = (uint32_t)atoi(v);
 		} else if (strcmp(word[i], "prefer_zone") == 0) {
 			p->prefer_zone = true;
 		} else if ((v = value(word[i], "overprovision"))) {

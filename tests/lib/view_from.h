@@ -12,7 +12,7 @@
  * above remove service|namespace|route|policy|endpoints shop/web
  *   policy shop/p target=web[#section]... [created=1000] [balancer=RoundRobin] [connect=MS]
  * [response=MS] [stall=MS] [tcp_idle=MS] [connections=N] [requests=N] [failures=N] [base=MS]
- * [max=MS] [percent=N] [prefer_zone] [overprovision=N] [panic=N]
+ * [max=MS] [percent=N] [hash=Header/NAME|Cookie/NAME|SourceIP] [slots=N] [prefer_zone] [overprovision=N] [panic=N]
  *   host zone=Z      of the host that the view is made for
  *
  * A rule without prefix= and exact= matches PathPrefix /.  Endpoints become one EndpointSlice per

@@ -174,3 +174,23 @@ bool list_next(struct slice *rest, struct slice *ret)
 	}
 	return false;
 }
+
+bool cookie_find(struct slice header, struct slice name, struct slice *ret)
+{
+	while (header.n) {
+		const uint8_t *semi = memchr(header.p, ';', header.n), *eq;
+		struct slice pair = slice_of(header.p, semi ? (size_t)(semi - header.p) : header.n);
+
+		header = slice_from(header, min_of(pair.n + 1, header.n));
+		while (pair.n && (pair.p[0] == ' ' || pair.p[0] == '\t'))
+			pair = slice_from(pair, 1);
+		while (pair.n && (pair.p[pair.n - 1] == ' ' || pair.p[pair.n - 1] == '\t'))
+			pair.n--;
+		eq = pair.n ? memchr(pair.p, '=', pair.n) : NULL;
+		if (eq && slice_eq(slice_of(pair.p, (size_t)(eq - pair.p)), name)) {
+			*ret = slice_from(pair, (size_t)(eq - pair.p) + 1);
+			return true;
+		}
+	}
+	return false;
+}

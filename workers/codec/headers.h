@@ -41,6 +41,9 @@ bool is_authority(struct slice, bool port_required);
 
 /* Quoted strings that begin in s end in it: what is written behind s stands outside of them. */
 bool quotes_are_closed(struct slice);
+/* The value of a cookie of this name in the value of a Cookie header (RFC 6265 5.4), as it stands;
+ * false: it has none. */
+bool cookie_find(struct slice header, struct slice name, struct slice *ret);
 /* Next element of a comma list, without blanks around it, empty ones skipped; false at the end. */
 bool list_next(struct slice *rest, struct slice *ret);
 

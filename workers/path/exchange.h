@@ -76,6 +76,7 @@ struct exchange {
 	bool sent_head;			/* the request head was given to the back */
 	bool back_deaf;			/* it takes no more of the request body */
 	bool fresh_only;		/* after a stale back: no pooled one again */
+	bool has_hash;
 	struct conn *conn;
 	const struct front_codec *front_codec;
 	const struct back_codec *back_codec;
@@ -101,6 +102,7 @@ struct exchange {
 	uint64_t bytes_in, bytes_out, sent_before;
 	uint64_t rev;
 	unsigned status;
+	uint64_t hash;			/* has_hash: of the key, where the policy asks for one */
 	struct tried tried;
 	struct node node;		/* of the dead */
 	struct slice service_text, route_text, method, path_text, endpoint_text, request_id;

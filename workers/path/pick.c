@@ -5,6 +5,53 @@
  * yet. */
 #include "workers/path/codecs.h"
 
+#include "nodeproxy/lib/base/hash.h"
+#include "nodeproxy/lib/base/rand.h"
+#include "workers/codec/headers.h"
+
+/* What decides with Maglev; false: the request has no such thing. */
+static bool key_of(const struct exchange *ex, const struct vpolicy *v, struct slice *ret)
+{
+	const struct head *h = &ex->conn->path->head;
+
+	if (v->hash_by == HASH_BY_SOURCE) {
+		*ret = conn_peer_text(ex->conn);
+		return true;
+	}
+	if (!ex->is_http || ex->conn->path->head_of != ex)
+		return false;
+	if (v->hash_by == HASH_BY_HEADER && slice_caseeq(v->hash_name, SLICE("host"))) {
+		*ret = h->authority;	/* HTTP/2 has no such line */
+		return true;
+	}
+	for (uint32_t i = 0; i < h->n; i++) {
+		const struct header *line = &h->h[i];
+
+		if (v->hash_by == HASH_BY_HEADER ? slice_caseeq(line->name, v->hash_name) :
+		    slice_caseeq(line->name, SLICE("cookie")) &&
+			    cookie_find(line->value, v->hash_name, ret)) {
+			if (v->hash_by == HASH_BY_HEADER)
+				*ret = line->value;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Once per exchange: a further attempt is about the same key, and its head may be gone by then. */
+static uint64_t hash_of(struct exchange *ex)
+{
+	struct vpolicy v;
+	struct slice key;
+
+	if (!ex->has_hash) {
+		ex->hash = vport_policy(&ex->target, &v) && key_of(ex, &v, &key) ? hash_stable(key) :
+										  rand_u64();
+		ex->has_hash = true;
+	}
+	return ex->hash;
+}
+
 static bool pick(struct exchange *ex, struct vendpoint *ret)
 {
 	struct wish wish = { .how = (enum balancer)ex->policy.balancer,
@@ -12,6 +59,8 @@ static bool pick(struct exchange *ex, struct vendpoint *ret)
 
 	if (wish.how == BALANCER_DEFAULT)
 		wish.how = ex->is_http ? BALANCER_PEAK_EWMA : BALANCER_LEAST_REQUEST;
+	if (unlikely(wish.how == BALANCER_MAGLEV))
+		wish.hash = hash_of(ex);
 	return balance_pick(&ex->conn->path->balance, &ex->target, &wish, &ex->tried, ret);
 }
 

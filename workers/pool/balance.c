@@ -7,6 +7,7 @@
 #include "nodeproxy/lib/base/rand.h"
 
 #define DRAWS	  4		/* pairs, before all are looked at */
+#define REHASHES  8		/* slots of Maglev likewise */
 #define RECOUNT_NS (100 * NS_PER_MS)
 
 /* One pick: what is asked, and what is known while it lasts. */
@@ -21,6 +22,7 @@ struct pick {
 	uint32_t first, ready;	/* its positions among the ready ones */
 	uint32_t before, weights;	/* of the ready ones before it, and of its own; weights 0: they are alike */
 	bool panics;		/* nobody in it is passed over */
+	struct vlevel level;	/* of a port that has them */
 };
 
 static struct balance_port *position(struct balance *b, const struct vport *port)
@@ -255,18 +257,18 @@ static uint32_t turn(const struct pick *k)
 
 static bool enter(struct pick *k, unsigned level)
 {
-	struct vlevel l;
+	const struct vlevel *l = &k->level;
 
-	if (!vport_level(k->port, level, &l) || l.ready == 0 || l.first >= k->all ||
-	    l.ready > k->all - l.first)
+	if (!vport_level(k->port, level, &k->level) || l->ready == 0 || l->first >= k->all ||
+	    l->ready > k->all - l->first)
 		return false;
-	k->first = l.first;
-	k->ready = l.ready;
+	k->first = l->first;
+	k->ready = l->ready;
 	k->panics = k->mine->panics >> level & 1;
 	k->before = k->weights = 0;
 	if (k->port->weighted) {
-		k->before = vport_weights_before(k->port, l.first);
-		k->weights = vport_weights_before(k->port, l.first + l.ready) - k->before;
+		k->before = vport_weights_before(k->port, l->first);
+		k->weights = vport_weights_before(k->port, l->first + l->ready) - k->before;
 	}
 	return true;
 }
@@ -292,11 +294,31 @@ static bool elsewhere(struct pick *k, bool also_out, struct vendpoint *ret)
 	return false;
 }
 
+/* The one in the slot of the key; while that may not be taken, in the slot of the key hashed on as
+ * Envoy does it for further attempts. */
+static bool by_key(const struct pick *k, struct vendpoint *ret)
+{
+	struct seen s;
+
+	if (k->level.slots == 0)
+		return false;
+	for (uint64_t i = 0; i < REHASHES; i++) {
+		uint32_t n = vlevel_slot(k->port, &k->level,
+					 (uint32_t)((k->wish->hash ^ -i) % k->level.slots));
+
+		if (n - k->first < k->ready && look(k, n, false, &s) && take(k, &s, ret))
+			return true;
+	}
+	return false;
+}
+
 /* One of the level at hand. */
 static bool pick(struct pick *k, struct vendpoint *ret)
 {
 	if (k->wish->how == BALANCER_ROUND_ROBIN)
 		return scan(k, turn(k), false, ret);
+	if (unlikely(k->wish->how == BALANCER_MAGLEV))
+		return by_key(k, ret) || scan(k, (uint32_t)k->wish->hash, false, ret);
 	return draw_two(k, ret) || scan(k, rand_u32(), false, ret);
 }
 
@@ -305,6 +327,7 @@ bool balance_pick(struct balance *b, const struct vport *port, const struct wish
 {
 	struct pick k = { .b = b, .mine = position(b, port), .port = port, .tried = tried,
 			  .wish = wish, .all = vport_ready(port) };
+	unsigned percent;
 
 	if (k.all == 0)
 		return terminating(&k, ret);
@@ -314,6 +337,8 @@ bool balance_pick(struct balance *b, const struct vport *port, const struct wish
 		/* The last: all that are left of this exchange are out. */
 		return pick(&k, ret) || scan(&k, rand_u32(), true, ret);
 	}
-	return (enter_by_load(&k, rand_below(100)) && pick(&k, ret)) || elsewhere(&k, false, ret) ||
+	/* A key stays in its level, too. */
+	percent = (unsigned)(wish->how == BALANCER_MAGLEV ? wish->hash % 100 : rand_below(100));
+	return (enter_by_load(&k, percent) && pick(&k, ret)) || elsewhere(&k, false, ret) ||
 	       elsewhere(&k, true, ret);
 }

@@ -8,6 +8,8 @@
  *   least request  of two drawn at random the one with less in flight; for opaque flows, which stay
  *                  for long and say nothing about response times
  *   round robin    each in turn
+ *   maglev         the one that the key of the request says (store/view/maglev.h), whatever it has to
+ *                  do; the key of one that may not be taken is hashed on
  *
  * With weights that differ: the first of the two is drawn by weight, the second by weight among the
  * others, and what is in flight counts in proportion to the weight.  Least request takes the second
@@ -70,6 +72,7 @@ struct wish {
 	enum balancer how;		/* not BALANCER_DEFAULT */
 	const struct balancing *balancing;
 	const struct ejection *ejection;
+	uint64_t hash;			/* of the key, for BALANCER_MAGLEV */
 };
 
 /* A ready endpoint of the port that was not tried yet; without any ready one, a serving one that

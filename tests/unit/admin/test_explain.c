@@ -107,7 +107,8 @@ static struct board_endpoint *of(uint16_t port)
 static void draw(enum balancer how, double share[6])
 {
 	static struct balance b;
-	struct wish wish = { how, &balancing_default, &ejection_default };
+	struct wish wish = { .how = how, .balancing = &balancing_default,
+			     .ejection = &ejection_default };
 	struct tried none = { 0 };
 	struct vservice s;
 	struct vport p;
@@ -165,6 +166,45 @@ START_TEST(chances_are_those_of_the_balancer)
 	for (unsigned i = 0; i < ejection_default.failures; i++)
 		endpoint_failed(of(8082), &ejection_default, now, now), endpoint_failed(of(8084), &ejection_default, now, now);
 	same_chances();			/* most are: it counts for nothing */
+	end();
+}
+END_TEST
+
+static const char levels[] =
+	"service shop/web port=80/http/http\nhost zone=a\n"
+	"endpoint shop/web:http 10.0.0.1:8081 zone=a\n"
+	"endpoint shop/web:http 10.0.0.2:8082 zone=a\n"
+	"endpoint shop/web:http 10.0.0.3:8083 zone=b\n"
+	"endpoint shop/web:http 10.0.0.4:8084 priority=2\n"
+	"endpoint shop/web:http 10.0.0.5:8085 notready\n"
+	"policy shop/p target=web prefer_zone\n";
+
+START_TEST(levels_share_as_the_balancer_has_it)
+{
+	struct mono now = { 1000 * NS_PER_S };
+	json_t *o;
+
+	begin();
+	view_unref(st.view);
+	st.view = view_from(levels);
+	same_chances();
+	for (unsigned i = 0; i < ejection_default.failures; i++)
+		endpoint_failed(of(8081), &ejection_default, now, now);
+	same_chances();			/* 70 of 100, and 30 for the next zone */
+	o = explain("url=web.shop/only&from=shop");
+	ck_assert_str_eq(jget_str(step(o, "level", 0), "what"), "priority 0");
+	ck_assert_str_eq(jget_str(step(o, "level", 1), "what"), "priority 0, other zones");
+	ck_assert_str_eq(jget_str(step(o, "level", 0), "why"),
+			 "70%: 2 of 2 endpoints are ready, 1 of those are out");
+	json_decref(o);
+	for (unsigned i = 0; i < ejection_default.failures; i++)
+		endpoint_failed(of(8082), &ejection_default, now, now);
+	same_chances();			/* all from the next zone */
+	for (unsigned i = 0; i < ejection_default.failures; i++) {
+		endpoint_failed(of(8083), &ejection_default, now, now);
+		endpoint_failed(of(8084), &ejection_default, now, now);
+	}
+	same_chances();			/* all are out: numbers decide */
 	end();
 }
 END_TEST
@@ -234,5 +274,5 @@ START_TEST(the_rule_that_won_stands_before_those_that_did_not)
 }
 END_TEST
 
-UNIT_TESTS("explain", chances_are_those_of_the_balancer, who_asks_and_through_what_decides,
+UNIT_TESTS("explain", chances_are_those_of_the_balancer, levels_share_as_the_balancer_has_it, who_asks_and_through_what_decides,
 	   the_rule_that_won_stands_before_those_that_did_not)

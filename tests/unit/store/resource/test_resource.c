@@ -128,9 +128,19 @@ START_TEST(every_refusal_names_line_field_and_reason)
 		{ POLICY TARGET "  loadBalancer:\n    overprovisioningPercent: 99\n", 7, "spec.loadBalancer.overprovisioningPercent", "must be from 100 to 1000, not 99" },
 		{ POLICY TARGET "  loadBalancer:\n    panicPercent: 101\n", 7, "spec.loadBalancer.panicPercent", "must be from 0 to 100, not 101" },
 		{ POLICY TARGET "  ejection:\n    jitterPercent: 101\n", 7, "spec.ejection.jitterPercent", "must be from 0 to 100, not 101" },
-		{ POLICY TARGET "  loadBalancer:\n    type: Maglev\n", 7, "spec.loadBalancer.type", "Maglev is not supported by this release: only PeakEWMA, LeastRequest or RoundRobin" },
-		{ POLICY TARGET "  loadBalancer:\n    type: Random\n", 7, "spec.loadBalancer.type", "Random is not supported by this release: only PeakEWMA, LeastRequest or RoundRobin" },
-		{ POLICY TARGET "  loadBalancer:\n    type: roundrobin\n", 7, "spec.loadBalancer.type", "must be PeakEWMA, LeastRequest or RoundRobin, not \"roundrobin\"" },
+		{ POLICY TARGET "  loadBalancer:\n    type: Maglev\n", 6, "spec.loadBalancer.hash", "is required for type Maglev: the key that decides" },
+		{ POLICY TARGET "  loadBalancer:\n    type: RoundRobin\n    hash: {type: SourceIP}\n", 8, "spec.loadBalancer.hash", "is for type Maglev only" },
+		{ POLICY TARGET "  loadBalancer:\n    hash: {type: SourceIP}\n", 7, "spec.loadBalancer.hash", "is for type Maglev only" },
+		{ POLICY TARGET "  loadBalancer:\n    type: Maglev\n    hash:\n      name: x\n", 8, "spec.loadBalancer.hash.type", "is required: what the key is: the first value of a header, a cookie, or the address of the caller. A request without it, and a connection without HTTP unless SourceIP, goes to any endpoint" },
+		{ POLICY TARGET "  loadBalancer:\n    type: Maglev\n    hash: {type: QueryParam}\n", 8, "spec.loadBalancer.hash.type", "QueryParam is not supported by this release: only Header, Cookie or SourceIP" },
+		{ POLICY TARGET "  loadBalancer:\n    type: Maglev\n    hash: {type: Header}\n", 8, "spec.loadBalancer.hash.name", "is required: the name of the header" },
+		{ POLICY TARGET "  loadBalancer:\n    type: Maglev\n    hash: {type: Cookie}\n", 8, "spec.loadBalancer.hash.name", "is required: the name of the cookie" },
+		{ POLICY TARGET "  loadBalancer:\n    type: Maglev\n    hash: {type: SourceIP, name: x}\n", 8, "spec.loadBalancer.hash.name", "is for types Header and Cookie only" },
+		{ POLICY TARGET "  loadBalancer:\n    type: Maglev\n    hash: {type: Header, name: \"a b\"}\n", 8, "spec.loadBalancer.hash.name", "must be letters, digits and !#$%&'*+-.^_`|~, not \"a b\"" },
+		{ POLICY TARGET "  loadBalancer:\n    type: Maglev\n    hash: {type: SourceIP, tableSize: 250}\n", 8, "spec.loadBalancer.hash.tableSize", "must be from 251 to 65537, not 250" },
+		{ POLICY TARGET "  loadBalancer:\n    type: Maglev\n    hash: {type: SourceIP, tableSize: 1000}\n", 8, "spec.loadBalancer.hash.tableSize", "must be a prime, not 1000" },
+		{ POLICY TARGET "  loadBalancer:\n    type: Random\n", 7, "spec.loadBalancer.type", "Random is not supported by this release: only PeakEWMA, LeastRequest, RoundRobin or Maglev" },
+		{ POLICY TARGET "  loadBalancer:\n    type: roundrobin\n", 7, "spec.loadBalancer.type", "must be PeakEWMA, LeastRequest, RoundRobin or Maglev, not \"roundrobin\"" },
 		{ POLICY TARGET "  timeouts:\n    connect: 2\n", 7, "spec.timeouts.connect", DURATION_RULE ", not 2" },
 		{ POLICY TARGET "  timeouts:\n    connect: 1.5s\n", 7, "spec.timeouts.connect", DURATION_RULE ", not 1.5s" },
 		{ POLICY TARGET "  timeouts:\n    connect: 1m1\n", 7, "spec.timeouts.connect", DURATION_RULE ", not 1m1" },
@@ -531,6 +541,16 @@ START_TEST(a_policy_becomes_a_row)
 	ck_assert_uint_eq(p->balancing.overprovision_percent, 200);
 	ck_assert_uint_eq(p->balancing.panic_percent, 0);
 	ck_assert_uint_eq(p->ejection.jitter_percent, 0);
+	ck_assert_int_eq(p->hash, ROW_HASH_NONE);
+	ck_assert_uint_eq(p->table_size, 0);
+	p = &accepted(POLICY TARGET "  loadBalancer: {type: Maglev, hash: {type: Cookie, name: id}}\n")->policy;
+	ck_assert_int_eq(p->balancer, ROW_MAGLEV);
+	ck_assert_int_eq(p->hash, ROW_HASH_COOKIE);
+	ck_assert_str_eq(p->hash_name, "id");
+	ck_assert_uint_eq(p->table_size, 16381);
+	p = &accepted(POLICY TARGET "  loadBalancer: {type: Maglev, hash: {type: SourceIP, tableSize: 65537}}\n")->policy;
+	ck_assert_int_eq(p->hash, ROW_HASH_SOURCE);
+	ck_assert_uint_eq(p->table_size, 65537);
 	p = &accepted(POLICY TARGET "  ejection: {baseTime: 5m}\n")->policy;
 	ck_assert_uint_eq(p->ejection.max_ms, 300000);
 	done();

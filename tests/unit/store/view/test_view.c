@@ -240,7 +240,7 @@ START_TEST(a_spoiled_policy_refuses_the_base)
 	struct unit_port *port = (struct unit_port *)(p + d[0].at + s->ports);
 	struct unit_policy *y = (struct unit_policy *)(p + d[0].at + s->policies);
 	struct unit_level *l = (struct unit_level *)(p + d[0].at + s->levels);
-	uint32_t *spot[] = { &l->first, &l->n_ready, &l->n_total, &port->level, &port->n_levels,
+	uint32_t *spot[] = { &y->hash_name, &l->slot, &l->n_slots, &s->n_slots, &l->first, &l->n_ready, &l->n_total, &port->level, &port->n_levels,
 			     &s->levels, &s->n_levels, &y->name, &y->connect_ms, &y->response_ms, &y->stall_ms,
 			     &y->tcp_idle_ms, &y->connections, &y->requests, &y->ejection.base_ms,
 			     &y->ejection.max_ms, &port->policy, &port->sum, &s->n_policies,
@@ -258,12 +258,13 @@ START_TEST(a_spoiled_policy_refuses_the_base)
 		view_unref(v);
 		*spot[i] = keep;
 	}
-	for (int i = 0; i < 9; i++) {
+	for (int i = 0; i < 10; i++) {
 		struct unit_policy keep = *y;
 
 		y->balancer = i == 0 ? BALANCERS : y->balancer;
 		y->ejection.percent = i == 1 ? 0 : i == 2 ? 101 : y->ejection.percent;
-		y->zero[0] = i == 3;
+		y->zero = i == 3;
+		y->hash_by = i == 9 ? HASH_BYS : HASH_BY_NOTHING;
 		y->prefer_zone = i == 4 ? 2 : 0;
 		y->ejection.jitter_percent = i == 5 ? 101 : 50;
 		y->balancing.overprovision_percent = i == 6 ? 99 : i == 7 ? 1001 : 140;

@@ -132,9 +132,31 @@ START_TEST(a_quoted_string_ends_where_its_quote_says)
 }
 END_TEST
 
+START_TEST(a_cookie_is_found_by_its_whole_name)
+{
+	static const struct { const char *header, *name, *value; } row[] = {
+		{ "a=1", "a", "1" }, { "a=1; b=2", "b", "2" }, { "a=1;b=2", "b", "2" },
+		{ "a=1;  b=2 ", "b", "2" }, { "b=1; b=2", "b", "1" }, { "bb=1; b=2", "b", "2" },
+		{ "a=b=c", "a", "b=c" }, { "a=", "a", "" }, { "a=\"x\"", "a", "\"x\"" },
+		{ "A=1", "a", NULL }, { "a", "a", NULL }, { "=1", "a", NULL }, { "", "a", NULL },
+		{ ";;; ;a=1", "a", "1" }, { "b=a=1", "a", NULL }, { "\ta=1", "a", "1" },
+		{ ";", "a", NULL }, { "b=1; a", "a", NULL },
+	};
+
+	for (size_t i = 0; i < countof(row); i++) {
+		struct slice got;
+		bool found = cookie_find(slice_str(row[i].header), slice_str(row[i].name), &got);
+
+		ck_assert_msg(found == (row[i].value != NULL), "%s", row[i].header);
+		if (found)
+			ck_assert_msg(slice_eq(got, slice_str(row[i].value)), "%s", row[i].header);
+	}
+}
+END_TEST
+
 UNIT_TESTS("headers", byte_classes_are_those_of_the_rfc,
 	   a_value_ends_at_the_first_control_byte_wherever_it_stands,
 	   names_are_found_in_any_case_and_only_whole,
 	   trailers_cannot_carry_what_frames_routes_or_authorizes,
 	   an_authority_is_a_host_and_at_most_a_port, a_list_skips_blanks_and_empty_elements,
-	   a_quoted_string_ends_where_its_quote_says)
+	   a_quoted_string_ends_where_its_quote_says, a_cookie_is_found_by_its_whole_name)

@@ -2,6 +2,7 @@
  * Copyright the nodeproxy authors */
 
 /* What a TrafficPolicy asks of the data path: limits, timeouts, balancer, ejection. */
+#include <stdio.h>
 #include <sys/socket.h>
 
 #include "tests/lib/path_rig.h"
@@ -298,6 +299,81 @@ START_TEST(ejection_is_what_the_policy_says)
 }
 END_TEST
 
+/* Who gets a request with these lines; both endpoints keep their connection. */
+static int asked(struct rig *r, int c, int back[2], const char *lines)
+{
+	char text[512];
+	int at = -1;
+
+	snprintf(text, sizeof text, "GET /a HTTP/1.1\r\nHost: x\r\n%s\r\n", lines);
+	rig_say(r, c, text);
+	rig_until_quiet(r);
+	for (int i = 0; i < 2; i++) {
+		char got[512];
+
+		if (back[i] < 0)
+			back[i] = accept4(r->back_fd[i], NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (back[i] >= 0 && recv(back[i], got, sizeof got, 0) > 0)
+			at = i;
+	}
+	ck_assert_int_ge(at, 0);
+	rig_say(r, back[at], OK2);
+	rig_hear(r, c, OK2);
+	return at;
+}
+
+static void same_key(const char *policy, const char *form)
+{
+	struct rig *r = rig_new(TWO, NULL);
+	int c = rig_dial(r), back[2] = { -1, -1 }, at[40], of[2] = { 0 };
+	char lines[128];
+
+	rig_view(r, policy);
+	for (int round = 0; round < 3; round++)
+		for (int i = 0; i < 40; i++) {
+			int who;
+
+			snprintf(lines, sizeof lines, form, i);
+			who = asked(r, c, back, lines);
+			if (round == 0)
+				of[at[i] = who]++;
+			ck_assert_int_eq(who, at[i]);
+		}
+	/* Keys are shared out, and what is no key goes to both. */
+	ck_assert_int_gt(of[0], 5);
+	ck_assert_int_gt(of[1], 5);
+	for (int i = 0, both = 0; both != 3; i++) {
+		ck_assert_int_lt(i, 200);
+		both |= 1 << asked(r, c, back, "X-Other: same\r\n");
+	}
+	close(back[0]);
+	rig_end(&r, c, back[1]);
+}
+
+START_TEST(a_key_in_a_header_or_cookie_decides)
+{
+	same_key("policy t/p target=s balancer=Maglev hash=Header/X-User\n", "x-uSER: u%d\r\n");
+	same_key("policy t/p target=s balancer=Maglev hash=Cookie/id\n", "Cookie: a=1; id=u%d\r\n");
+}
+END_TEST
+
+START_TEST(the_address_of_the_caller_decides)
+{
+	struct rig *r = rig_new(TWO "policy t/p target=s balancer=Maglev hash=SourceIP\n", NULL);
+	int c = rig_dial(r), back[2] = { -1, -1 }, at = asked(r, c, back, "");
+
+	for (int i = 0; i < 20; i++) {
+		int d = rig_dial(r);
+
+		ck_assert_int_eq(asked(r, d, back, ""), at);
+		close(d);
+	}
+	if (back[1 - at] >= 0)
+		close(back[1 - at]);
+	rig_end(&r, c, back[at]);
+}
+END_TEST
+
 START_TEST(the_policy_is_that_of_the_service_that_serves)
 {
 	struct rig *r = rig_new("service t/s port=80/main/http slot=4/1\n"
@@ -322,5 +398,6 @@ UNIT_TESTS("connect", requests_over_the_limit_are_refused_and_those_below_are_no
 	   connections_over_the_limit_are_refused_pooled_ones_included, a_flow_over_the_limit_is_cut,
 	   another_workers_want_closes_what_would_idle, a_refused_connect_gives_back_what_it_took,
 	   timeouts_are_those_of_the_policy, an_idle_flow_ends_when_the_policy_says,
-	   round_robin_takes_each_in_turn, ejection_is_what_the_policy_says,
+	   round_robin_takes_each_in_turn, a_key_in_a_header_or_cookie_decides,
+	   the_address_of_the_caller_decides, ejection_is_what_the_policy_says,
 	   the_policy_is_that_of_the_service_that_serves)

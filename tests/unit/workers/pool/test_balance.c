@@ -525,6 +525,109 @@ START_TEST(a_level_that_was_tried_is_left_for_the_next)
 }
 END_TEST
 
+/* ---- keys ---- */
+
+static unsigned of_key(const struct vport *p, uint64_t hash, const struct tried *tried)
+{
+	struct wish wish = { .how = BALANCER_MAGLEV, .balancing = &balancing_default,
+			     .ejection = &ejection_default, .hash = hash };
+	struct vendpoint e;
+
+	ck_assert(balance_pick(&b, p, &wish, tried, &e));
+	return e.addr.ip[3];
+}
+
+static struct view *by_key(const char *more)
+{
+	char text[2048];
+
+	snprintf(text, sizeof text, "host zone=a\nservice t/s port=80\n"
+		 "policy t/p target=s balancer=Maglev hash=SourceIP %s\n"
+		 "endpoint t/s 10.0.0.1:8001 zone=a\nendpoint t/s 10.0.0.2:8002 zone=a\n"
+		 "endpoint t/s 10.0.0.3:8003 zone=b\nendpoint t/s 10.0.0.4:8004 zone=b\n", more);
+	return view_from(text);
+}
+
+START_TEST(a_key_stays_where_it_is_and_moves_only_while_that_is_out)
+{
+	struct view *v = by_key("");
+	struct vport p = port_of(v);
+	struct tried none = { 0 };
+	unsigned was[1000], seen[5] = { 0 }, moved = 0;
+
+	fresh(1);
+	for (unsigned i = 0; i < 1000; i++) {
+		was[i] = of_key(&p, i * 0x9e3779b97f4a7c15u, &none);
+		seen[was[i]]++;
+		ck_assert_uint_eq(of_key(&p, i * 0x9e3779b97f4a7c15u, &none), was[i]);
+	}
+	for (unsigned i = 1; i <= 4; i++)
+		ck_assert_int_lt(abs((int)seen[i] - 250), 70);
+	put_out(2);
+	memset(seen, 0, sizeof seen);
+	for (unsigned i = 0; i < 1000; i++) {
+		unsigned is = of_key(&p, i * 0x9e3779b97f4a7c15u, &none);
+
+		ck_assert_uint_ne(is, 2);
+		moved += is != was[i];
+		ck_assert(is == was[i] || was[i] == 2);
+		seen[is] += was[i] == 2;
+	}
+	/* Not all to one neighbour. */
+	for (unsigned i = 1; i <= 4; i++)
+		ck_assert(i == 2 || seen[i] > moved / 6);
+	view_unref(v);
+}
+END_TEST
+
+START_TEST(a_key_that_was_tried_goes_to_another_and_to_all_in_the_end)
+{
+	struct view *v = by_key("");
+	struct vport p = port_of(v);
+
+	fresh(1);
+	for (uint64_t key = 0; key < 50; key++) {
+		struct tried tried = { 0 };
+		unsigned seen = 0;
+
+		for (unsigned i = 0; i < 4; i++) {
+			unsigned at = of_key(&p, key, &tried);
+
+			ck_assert(!(seen & 1u << at));
+			seen |= 1u << at;
+			tried.addr[tried.n++] = (struct addr){ .ip = { 10, 0, 0, (uint8_t)at }, .family = 4,
+							       .port = (uint16_t)(8000 + at) };
+		}
+	}
+	view_unref(v);
+}
+END_TEST
+
+START_TEST(a_key_stays_in_its_zone)
+{
+	struct view *v = by_key("prefer_zone");
+	struct vport p = port_of(v);
+	struct tried none = { 0 };
+	unsigned far = 0;
+
+	fresh(1);
+	for (unsigned i = 0; i < 1000; i++)
+		ck_assert_uint_le(of_key(&p, i * 0x9e3779b97f4a7c15u, &none), 2);
+	put_out(1);
+	now_ns += 101 * NS_PER_MS;	/* it is counted again */
+	clock_tick();
+	for (unsigned i = 0; i < 1000; i++) {
+		unsigned at = of_key(&p, i * 0x9e3779b97f4a7c15u, &none);
+
+		ck_assert_uint_ne(at, 1);
+		far += at > 2;
+		ck_assert_uint_eq(of_key(&p, i * 0x9e3779b97f4a7c15u, &none), at);
+	}
+	ck_assert_int_lt(abs((int)far - 300), 60);
+	view_unref(v);
+}
+END_TEST
+
 /* ---- a small world: workers that share the board, endpoints that take their time ---- */
 
 #define ENDPOINTS 11
@@ -730,6 +833,8 @@ UNIT_TESTS("balance", ready_endpoints_take_even_turns, what_was_tried_is_left_ou
 	   a_heavy_one_that_is_stuck_or_out_gets_nothing,
 	   the_own_zone_gets_everything_until_it_fails,
 	   a_level_that_was_tried_is_left_for_the_next,
+	   a_key_stays_where_it_is_and_moves_only_while_that_is_out,
+	   a_key_that_was_tried_goes_to_another_and_to_all_in_the_end, a_key_stays_in_its_zone,
 	   one_stuck_endpoint_of_eleven_leaves_999_of_1000_requests_in_time,
 	   weights_do_not_hold_on_to_one_that_is_stuck,
 	   eight_workers_learn_as_fast_as_one)
