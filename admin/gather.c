@@ -150,6 +150,11 @@ void gather_listener(const struct state *st, const char *name, uint64_t ret[LCS]
 	}
 }
 
+const struct board_rate *gather_rate(const struct state *st, struct slot_gen at)
+{
+	return st->workers ? board_rate_seen(st->board, at.slot, at.gen) : NULL;
+}
+
 struct ejection gather_ejection(const struct vport *p)
 {
 	struct vpolicy v;

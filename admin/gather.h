@@ -62,6 +62,9 @@ uint64_t gather_reason(const struct state *, enum reason);
 /* Seconds since a time of CLOCK_MONOTONIC in ms that another process wrote; never negative. */
 int64_t gather_age_s(const struct state *, uint64_t since_mono_ms);
 
+/* NULL: nothing is known of it. */
+const struct board_rate *gather_rate(const struct state *, struct slot_gen);
+
 /* What the wall clock, as it is set now, would have said then. */
 int64_t gather_unix_ms(const struct state *, uint64_t since_mono_ms);
 /* True for a slot that several things share because the board was full. */

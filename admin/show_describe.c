@@ -10,7 +10,7 @@
 #include <strings.h>
 #include <time.h>
 
-enum kind { KIND_SERVICE, KIND_SLICE, KIND_ROUTE, KIND_POLICY, KIND_NAMESPACE, KIND_TENANT, KINDS };
+enum kind { KIND_SERVICE, KIND_SLICE, KIND_ROUTE, KIND_POLICY, KIND_RATE, KIND_NAMESPACE, KIND_TENANT, KINDS };
 
 static const struct {
 	const char *kind;
@@ -21,6 +21,7 @@ static const struct {
 	[KIND_SLICE] = { "EndpointSlice", { "endpointslices", "slice", "slices" }, true },
 	[KIND_ROUTE] = { "HTTPRoute", { "httproutes", "route", "routes" }, true },
 	[KIND_POLICY] = { "TrafficPolicy", { "trafficpolicies", "policy", "policies" }, true },
+	[KIND_RATE] = { "RateLimitPolicy", { "ratelimitpolicies", "ratelimit", "ratelimits" }, true },
 	[KIND_NAMESPACE] = { "Namespace", { "namespaces", "ns" }, false },
 	[KIND_TENANT] = { "Tenant", { "tenants" }, false },
 };
@@ -51,7 +52,7 @@ static bool parse(const char *rest, struct asked *ret, struct answer *error)
 	k = n >= 1 ? kind_of(word) : -1;
 	if (k < 0) {
 		answer_error(error, 404, "no such kind of resource", rest,
-			     "kinds are service, endpointslice, httproute, trafficpolicy, namespace, tenant");
+			     "kinds are service, endpointslice, httproute, trafficpolicy, ratelimitpolicy, namespace, tenant");
 		return false;
 	}
 	ret->kind = (enum kind)k;
@@ -198,6 +199,16 @@ static bool route_now(const struct state *st, const struct asked *a, struct text
 	return t->n > before + 1;
 }
 
+static bool policy_counts(const struct asked *a, const struct vport *p)
+{
+	struct vpolicy policy;
+	struct vrate rate;
+
+	if (a->kind == KIND_RATE)
+		return vport_rate(p, &rate) && slice_eq(rate.name, slice_str(a->name));
+	return vport_policy(p, &policy) && slice_eq(policy.name, slice_str(a->name));
+}
+
 /* The ports that it counts for. */
 static bool policy_now(const struct state *st, const struct asked *a, struct text *t)
 {
@@ -207,13 +218,12 @@ static bool policy_now(const struct state *st, const struct asked *a, struct tex
 	js_open(t, "ports", '[');
 	before = t->n;
 	for (uint32_t i = 0; st->view && view_service_nth(st->view, i, &s); i++) {
-		struct vpolicy v;
 		struct vport p;
 
 		if (!slice_eq(vservice_ns(&s), slice_str(a->ns)))
 			continue;
 		for (uint32_t k = 0; vservice_port_at(&s, k, &p); k++) {
-			if (!vport_policy(&p, &v) || !slice_eq(v.name, slice_str(a->name)))
+			if (!policy_counts(a, &p))
 				continue;
 			js_open(t, NULL, '{');
 			js_slice(t, "service", vservice_name(&s));
@@ -304,6 +314,7 @@ static bool live(const struct state *st, const struct asked *a, struct text *t)
 	case KIND_ROUTE:
 		return route_now(st, a, t);
 	case KIND_POLICY:
+	case KIND_RATE:
 		return policy_now(st, a, t);
 	case KIND_NAMESPACE:
 		return namespace_now(st, a, t);

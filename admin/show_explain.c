@@ -147,6 +147,29 @@ static void policy(const struct state *st, const struct vport *p, struct text *t
 						       "no ejection, the rest as in nodeproxy.yaml");
 }
 
+static void add_pace(const char *name, const struct vpace *v, char *out, size_t room)
+{
+	size_t at = strlen(out);
+
+	if (v->requests)
+		snprintf(out + at, room - at, "%s%s %u requests in %u ms, %u at once", at ? "; " : "", name,
+			 v->requests, v->interval_ms, v->burst);
+}
+
+static void rate_limit(const struct vport *p, struct text *t)
+{
+	char name[400], words[300] = "";
+	struct vrate v;
+
+	if (!vport_rate(p, &v))
+		return;
+	add_pace(v.key == RATE_KEY_TENANT ? "each tenant" : "each namespace", &v.identity, words,
+		 sizeof words);
+	add_pace("all", &v.total, words, sizeof words);
+	step(t, "rate limit", name_of(vservice_ns(&p->service), v.name, 0, name), "%s%s", words,
+	     v.slot.slot ? "" : " (not kept)");
+}
+
 static const struct {
 	const char *name, *how;
 } words_of[BALANCERS] = {
@@ -425,6 +448,7 @@ static bool endpoints(const struct state *st, const struct vport *p, double shar
 	bool any;
 
 	policy(st, p, t);
+	rate_limit(p, t);
 	if (!candidates_of(st, p, how, &c)) {
 		candidates_free(&c);
 		nowhere(t, REASON_NO_MEMORY);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* TrafficPolicies: the list of them with what each target says (from the report: one that counts
+/* TrafficPolicies and RateLimitPolicies: the list of them with what each target says (from the report: one that counts
  * for nothing is in no view), and what holds for a port (from the view and the board). */
 #include "admin/show.h"
+#include "workers/obs/rate.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -41,6 +42,44 @@ static void levels(const struct vport *p, struct text *t)
 		js_close(t, '}');
 	}
 	js_close(t, ']');
+}
+
+static void pace(const struct state *st, const char *key, const struct vpace *v, const uint64_t *at,
+		 struct text *t)
+{
+	struct pace p = { v->every_ns, v->every_ns * v->burst };
+	struct mono now = { st->now_mono_ms * NS_PER_MS };
+
+	if (v->requests == 0) {
+		js_null(t, key);
+		return;
+	}
+	js_open(t, key, '{');
+	js_u64(t, "requests", v->requests);
+	js_u64(t, "interval_ms", v->interval_ms);
+	js_u64(t, "burst", v->burst);
+	if (at)
+		js_u64(t, "left", rate_left(board_get(at), &p, now));
+	js_close(t, '}');
+}
+
+static void rate_limit(const struct state *st, const struct vport *p, struct text *t)
+{
+	const struct board_rate *r;
+	struct vrate v;
+
+	if (!vport_rate(p, &v)) {
+		js_null(t, "rate_limit");
+		return;
+	}
+	r = gather_rate(st, v.slot);
+	js_open(t, "rate_limit", '{');
+	js_slice(t, "policy", v.name);
+	js_str(t, "key", rate_key_name(v.key));
+	pace(st, "identity", &v.identity, NULL, t);
+	pace(st, "total", &v.total, r ? &r->total : NULL, t);
+	js_bool(t, "kept", v.slot.slot != 0);
+	js_close(t, '}');
 }
 
 void show_policy(const struct state *st, const struct vport *p, struct text *t)
@@ -93,6 +132,7 @@ void show_policy(const struct state *st, const struct vport *p, struct text *t)
 	js_u64(t, "jitter_percent", ej.jitter_percent);
 	js_u64(t, "max_percent", ej.percent);
 	js_close(t, '}');
+	rate_limit(st, p, t);
 }
 
 /* One target of a policy, as its condition Accepted says. */
@@ -104,12 +144,18 @@ static void target_row(const json_t *resource, const json_t *ancestor, struct te
 	js_open(t, NULL, '{');
 	js_str(t, "namespace", jget_str(resource, "namespace"));
 	js_str(t, "name", jget_str(resource, "name"));
+	js_str(t, "kind", jget_str(resource, "kind"));
 	js_str(t, "service", jget_str(ref, "name"));
 	js_str(t, "port", jget_str(ref, "sectionName"));
 	js_str(t, "accepted", jget_str(cond, "status"));
 	js_str(t, "reason", jget_str(cond, "reason"));
 	js_str(t, "message", jget_str(cond, "message"));
 	js_close(t, '}');
+}
+
+static bool is_policy(const char *kind)
+{
+	return strcmp(kind, "TrafficPolicy") == 0 || strcmp(kind, "RateLimitPolicy") == 0;
 }
 
 void show_policies(struct state *st, const struct call *c, struct answer *ret)
@@ -124,7 +170,7 @@ void show_policies(struct state *st, const struct call *c, struct answer *ret)
 	t = &ret->body;
 	js_open(t, "policies", '[');
 	json_array_foreach(jget_array(all, "resources"), i, resource) {
-		if (strcmp(jget_str(resource, "kind"), "TrafficPolicy") != 0 ||
+		if (!is_policy(jget_str(resource, "kind")) ||
 		    (only && strcmp(jget_str(resource, "namespace"), only) != 0))
 			continue;
 		json_array_foreach(jget_array(json_object_get(resource, "status"), "ancestors"), k,

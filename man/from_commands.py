@@ -215,7 +215,7 @@ _nodeproxyctl_values() {
 		namespace) _nodeproxyctl_ask "get namespaces" ;;
 		tenant) _nodeproxyctl_ask "get tenants" ;;
 		httproute) _nodeproxyctl_ask "get routes" both ;;
-		trafficpolicy) _nodeproxyctl_ask "get policies" both ;;
+		trafficpolicy | ratelimitpolicy) _nodeproxyctl_ask "get policies" both ;;
 		*) _nodeproxyctl_ask "get services" both ;;
 		esac ;;
 	WHAT) echo %(debug)s ;;

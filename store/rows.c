@@ -12,6 +12,7 @@ const char *row_kind_name(enum row_kind k)
 		[ROW_NAMESPACE] = "Namespace", [ROW_TENANT] = "Tenant",
 		[ROW_SERVICE] = "Service",     [ROW_SLICE] = "EndpointSlice",
 		[ROW_HTTPROUTE] = "HTTPRoute", [ROW_POLICY] = "TrafficPolicy",
+		[ROW_RATE] = "RateLimitPolicy",
 	};
 
 	return (unsigned)k < ROW_KINDS ? name[k] : "?";
@@ -74,14 +75,19 @@ static void route_fini(struct row_route *r)
 	free(r->rules);
 }
 
-static void policy_fini(struct row_policy *p)
+static void targets_fini(struct row_target *t, uint32_t n)
 {
-	for (uint32_t i = 0; p->targets && i < p->n_targets; i++) {
-		free(p->targets[i].name);
-		free(p->targets[i].section);
+	for (uint32_t i = 0; t && i < n; i++) {
+		free(t[i].name);
+		free(t[i].section);
 	}
-	free(p->targets);
-	free(p->hash_name);
+	free(t);
+}
+
+const struct row_target *row_targets(const struct row *r, uint32_t *ret_n)
+{
+	*ret_n = r->kind == ROW_POLICY ? r->policy.n_targets : r->kind == ROW_RATE ? r->rate.n_targets : 0;
+	return r->kind == ROW_POLICY ? r->policy.targets : r->kind == ROW_RATE ? r->rate.targets : NULL;
 }
 
 void row_free(struct row **pr)
@@ -105,7 +111,11 @@ void row_free(struct row **pr)
 		route_fini(&r->route);
 		break;
 	case ROW_POLICY:
-		policy_fini(&r->policy);
+		targets_fini(r->policy.targets, r->policy.n_targets);
+		free(r->policy.hash_name);
+		break;
+	case ROW_RATE:
+		targets_fini(r->rate.targets, r->rate.n_targets);
 		break;
 	case ROW_NAMESPACE:
 	case ROW_KINDS:

@@ -18,7 +18,7 @@
 #include "nodeproxy/lib/base/hash.h"
 #include "nodeproxy/lib/net/addr.h"
 
-enum row_kind { ROW_NAMESPACE, ROW_TENANT, ROW_SERVICE, ROW_SLICE, ROW_HTTPROUTE, ROW_POLICY, ROW_KINDS };
+enum row_kind { ROW_NAMESPACE, ROW_TENANT, ROW_SERVICE, ROW_SLICE, ROW_HTTPROUTE, ROW_POLICY, ROW_RATE, ROW_KINDS };
 
 struct row_namespace {
 	uint32_t unused_labels;	/* number of labels that are not ours: allowed, no effect */
@@ -134,6 +134,21 @@ struct row_policy {			/* TrafficPolicy */
 	struct ejection ejection;	/* likewise */
 };
 
+/* So many requests in an interval, and how many of them at once; requests 0: any number. */
+struct row_pace {
+	uint32_t requests, interval_ms, burst;
+};
+
+enum row_rate_key { ROW_RATE_NAMESPACE, ROW_RATE_TENANT };
+
+struct row_rate {			/* RateLimitPolicy */
+	uint32_t n_targets;
+	struct row_target *targets;
+	enum row_rate_key key;		/* what callers are told apart by for identity */
+	struct row_pace identity;	/* of each caller */
+	struct row_pace total;		/* of all of them together */
+};
+
 struct row {
 	enum row_kind kind;
 	char *ns;			/* "" for cluster-scoped kinds */
@@ -152,10 +167,13 @@ struct row {
 		struct row_slice slice;
 		struct row_route route;
 		struct row_policy policy;
+		struct row_rate rate;
 	};
 };
 
 const char *row_kind_name(enum row_kind);	/* "Service" … as in the resource */
+/* What a policy of whatever kind is attached to; NULL and none: the kind has no targets. */
+const struct row_target *row_targets(const struct row *, uint32_t *ret_n);
 void row_free(struct row **);
 
 #endif

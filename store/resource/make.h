@@ -15,9 +15,14 @@ must_use int make_service(struct judge *, const struct doc_node *root, struct ro
 must_use int make_slice(struct judge *, const struct doc_node *root, struct row *);
 must_use int make_route(struct judge *, const struct doc_node *root, struct row *);
 must_use int make_policy(struct judge *, const struct doc_node *root, struct row *);
+must_use int make_rate(struct judge *, const struct doc_node *root, struct row *);
 
 /* group and kind of a reference must name a Service, which absent ones do. */
 must_use int make_must_be_service(struct judge *, const struct doc_node *ref, const char *where);
+/* spec.targetRefs of a policy: Services of its own namespace.  *ret_n counts what row_free must take,
+ * also when it fails. */
+must_use int make_targets(struct judge *, const struct doc_node *spec, struct row_target **ret,
+			  uint32_t *ret_n);
 /* A malloced copy of the text of a field of map, or of def when it is absent; NULL: no memory. */
 char *make_text(const struct doc_node *map, const char *field, const char *def);
 /* The number of a field of map, or def when it is absent. */

@@ -5,33 +5,9 @@
 #include "store/resource/make.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #define MAGLEV_SIZE 16381	/* 32 KiB of a view: enough for 160 endpoints */
-
-static int target(struct judge *j, const struct doc_node *m, struct row_policy *p)
-{
-	uint32_t at = p->n_targets++;
-	struct row_target *t = &p->targets[at];
-	char where[64];
-	int e;
-
-	snprintf(where, sizeof where, "spec.targetRefs[%u]", at);
-	e = make_must_be_service(j, m, where);
-	if (e < 0)
-		return e;
-	t->name = make_text(m, "name", "");
-	t->section = make_text(m, "sectionName", "");
-	if (t->name == NULL || t->section == NULL)
-		return -ENOMEM;
-	judge_field(j, "%s", where);
-	for (uint32_t i = 0; i < at; i++)
-		if (strcmp(t->name, p->targets[i].name) == 0 &&
-		    strcmp(t->section, p->targets[i].section) == 0)
-			return judge_refuse(j, m->line, "is the same as targetRefs[%u]", i);
-	return 0;
-}
 
 static enum row_balancer balancer(const struct doc_node *spec)
 {
@@ -114,18 +90,13 @@ static int ejection(struct judge *j, const struct doc_node *m, struct ejection *
 
 int make_policy(struct judge *j, const struct doc_node *root, struct row *r)
 {
-	const struct doc_node *spec = doc_get(root, "spec"), *list = doc_get(spec, "targetRefs");
+	const struct doc_node *spec = doc_get(root, "spec");
 	const struct doc_node *times = doc_get(spec, "timeouts"), *limits = doc_get(spec, "limits");
 	struct row_policy *p = &r->policy;
-	int e;
+	int e = make_targets(j, spec, &p->targets, &p->n_targets);
 
-	if (make_array(list->n, &p->targets) < 0)
-		return -ENOMEM;
-	for (const struct doc_node *m = list->first; m; m = m->next) {
-		e = target(j, m, p);
-		if (e < 0)
-			return e;
-	}
+	if (e < 0)
+		return e;
 	p->balancer = balancer(spec);
 	e = hash(j, spec, p);
 	if (e < 0)

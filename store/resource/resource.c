@@ -157,6 +157,8 @@ static int make(struct judge *j, const struct doc_node *root, struct row *r)
 		return make_route(j, root, r);
 	case ROW_POLICY:
 		return make_policy(j, root, r);
+	case ROW_RATE:
+		return make_rate(j, root, r);
 	case ROW_KINDS:
 		break;
 	}

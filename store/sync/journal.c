@@ -39,7 +39,7 @@ struct slice slot_scope_name(enum slot_scope s)
 {
 	static const char *const name[SLOT_SCOPES] = {
 		[SLOT_TENANT] = "tenant", [SLOT_SERVICE] = "service", [SLOT_ENDPOINT] = "endpoint",
-		[SLOT_LIMIT] = "limit",
+		[SLOT_LIMIT] = "limit",     [SLOT_RATE] = "rate",
 	};
 
 	return slice_str(name[s]);

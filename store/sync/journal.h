@@ -25,7 +25,7 @@ struct held *held_new(struct row **);
 struct held *held_ref(struct held *);	/* NULL stays NULL */
 void held_unref(struct held **);
 
-enum slot_scope { SLOT_TENANT, SLOT_SERVICE, SLOT_ENDPOINT, SLOT_LIMIT, SLOT_SCOPES };
+enum slot_scope { SLOT_TENANT, SLOT_SERVICE, SLOT_ENDPOINT, SLOT_LIMIT, SLOT_RATE, SLOT_SCOPES };
 struct slice slot_scope_name(enum slot_scope);
 
 enum note_kind { NOTE_ROW, NOTE_ROW_GONE, NOTE_SLOT, NOTE_SLOT_GONE };

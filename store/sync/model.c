@@ -48,6 +48,7 @@ int model_init(struct model *m, const char *domain, const char *cidr, const char
 		[SLOT_SERVICE] = BOARD_SERVICES,
 		[SLOT_ENDPOINT] = BOARD_ENDPOINTS,
 		[SLOT_LIMIT] = BOARD_LIMITS,
+		[SLOT_RATE] = BOARD_RATES,
 	};
 	int r;
 

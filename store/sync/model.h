@@ -43,7 +43,7 @@ struct refused {
 };
 
 /* What a served row is linked to. */
-enum link_kind { LINK_SLICE, LINK_PARENT, LINK_POLICY, LINK_TENANT };
+enum link_kind { LINK_SLICE, LINK_PARENT, LINK_POLICY, LINK_RATE, LINK_TENANT };
 
 struct link {
 	enum link_kind kind;
@@ -98,10 +98,15 @@ struct endpoint_slot {
 	uint32_t round;		/* of service.round when it was compiled last */
 };
 
-struct limit_slot {		/* of a port that has limits */
+struct port_slot {		/* of a port that has limits, or rate limits */
 	uint16_t port;
 	struct slot_gen slot;
 	uint32_t round;		/* of service.round when it was compiled last */
+};
+
+struct port_slots {
+	struct port_slot *p;
+	uint32_t n;
 };
 
 struct service {
@@ -116,8 +121,7 @@ struct service {
 	struct slot_gen slot;
 	struct endpoint_slot *endpoint;	/* open addressing; room is a power of two or 0 */
 	uint32_t endpoints, room, round;
-	struct limit_slot *limit;
-	uint32_t limits;
+	struct port_slots limits, rates;
 	const char *ns, *name;
 	char text[];
 };

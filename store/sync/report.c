@@ -164,8 +164,8 @@ static void resource_json_out(FILE *f, const struct model *m, struct resource *r
  * said. */
 static bool resources_json(FILE *f, struct model *m, struct report_job *j, struct mono end)
 {
-	static const enum row_kind order[] = { ROW_HTTPROUTE, ROW_POLICY, ROW_TENANT, ROW_NAMESPACE,
-					       ROW_SERVICE };
+	static const enum row_kind order[] = { ROW_HTTPROUTE, ROW_POLICY, ROW_RATE, ROW_TENANT,
+					       ROW_NAMESPACE, ROW_SERVICE };
 
 	for (; j->kind < countof(order); j->kind++, j->bucket = 0) {
 		for (; j->bucket < j->buckets; j->bucket++) {
@@ -266,12 +266,13 @@ static int brief_json(FILE *f, struct model *m, const struct keep *k, const stru
 		(unsigned long long)r->views, (unsigned long long)r->bases,
 		(unsigned long long)r->failed_views, (unsigned long long)r->failed_rev);
 	fprintf(f, "\"slots\":{\"tenants\":%u,\"services\":%u,\"endpoints\":%u,\"limits\":%u,"
-		   "\"exhausted\":%llu},",
+		   "\"rates\":%u,\"exhausted\":%llu},",
 		m->slot[SLOT_TENANT].taken, m->slot[SLOT_SERVICE].taken,
-		m->slot[SLOT_ENDPOINT].taken, m->slot[SLOT_LIMIT].taken,
+		m->slot[SLOT_ENDPOINT].taken, m->slot[SLOT_LIMIT].taken, m->slot[SLOT_RATE].taken,
 		(unsigned long long)(m->slot[SLOT_TENANT].exhausted + m->slot[SLOT_SERVICE].exhausted +
 				     m->slot[SLOT_ENDPOINT].exhausted +
-				     m->slot[SLOT_LIMIT].exhausted));
+				     m->slot[SLOT_LIMIT].exhausted +
+				     m->slot[SLOT_RATE].exhausted));
 	fprintf(f, "\"shortages\":%llu,\"timings_ms\":{", (unsigned long long)m->shortages);
 	timing_json(f, "store_to_view", &r->load, true);
 	timing_json(f, "snapshot", &r->snapshot, false);

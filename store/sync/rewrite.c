@@ -38,6 +38,21 @@ int put_slot(struct db *db, enum slot_scope scope, struct slice key, struct slot
 	return g.slot ? db_put_slot(db, &s) : 0;
 }
 
+static int write_ports(struct db *db, const struct service *s, enum slot_scope scope,
+		       const struct port_slots *ports, unsigned *puts)
+{
+	char key[700];
+	int r = 0;
+
+	for (uint32_t i = 0; r == 0 && i < ports->n; i++) {
+		int n = snprintf(key, sizeof key, "%s/%s/%u", s->ns, s->name, ports->p[i].port);
+
+		r = put_slot(db, scope, slice_of(key, (size_t)n), ports->p[i].slot);
+		++*puts;
+	}
+	return r;
+}
+
 static int write_service(struct db *db, const struct service *s, unsigned *puts)
 {
 	char key[700], ip[ADDR_TEXT];
@@ -54,11 +69,10 @@ static int write_service(struct db *db, const struct service *s, unsigned *puts)
 		r = put_slot(db, SLOT_ENDPOINT, slice_of(key, (size_t)n), e->slot);
 		++*puts;
 	}
-	for (uint32_t i = 0; r == 0 && i < s->limits; i++) {
-		n = snprintf(key, sizeof key, "%s/%s/%u", s->ns, s->name, s->limit[i].port);
-		r = put_slot(db, SLOT_LIMIT, slice_of(key, (size_t)n), s->limit[i].slot);
-		++*puts;
-	}
+	if (r == 0)
+		r = write_ports(db, s, SLOT_LIMIT, &s->limits, puts);
+	if (r == 0)
+		r = write_ports(db, s, SLOT_RATE, &s->rates, puts);
 	return r;
 }
 

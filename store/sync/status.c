@@ -197,6 +197,7 @@ static struct verdict ports_verdict(const struct row *policy, const struct row_t
 				    const struct service *s, const struct row *const *policies,
 				    uint32_t n)
 {
+	const struct port_slots *slots = policy->kind == ROW_RATE ? &s->rates : &s->limits;
 	const struct row *service = s->resource->served->row, *winner = NULL;
 	char others[256] = "";
 	bool any = false, no_slot = false;
@@ -211,15 +212,14 @@ static struct verdict ports_verdict(const struct row *policy, const struct row_t
 		best = policy_of_port(policies, n, service, p);
 		if (best == policy) {
 			any = true;
-			for (uint32_t k = 0; k < s->limits; k++)
-				no_slot |= s->limit[k].port == p->port &&
-					   s->limit[k].slot.slot == 0;
+			for (uint32_t k = 0; k < slots->n; k++)
+				no_slot |= slots->p[k].port == p->port && slots->p[k].slot.slot == 0;
 			continue;
 		}
 		winner = best;
 		if (best)
-			snprintf(others + at, sizeof others - at, "%sport %u: TrafficPolicy %s/%s",
-				 at ? ", " : "", p->port, best->ns, best->name);
+			snprintf(others + at, sizeof others - at, "%sport %u: %s %s/%s",
+				 at ? ", " : "", p->port, row_kind_name(best->kind), best->ns, best->name);
 	}
 	if (!any && winner)
 		return no("Conflicted", "another policy counts instead: %s", others);
@@ -246,7 +246,7 @@ static struct verdict target_verdict(const struct model *m, const struct row *po
 		return no("TargetNotFound", "Service %s/%s has no TCP port%s%s", policy->ns, t->name,
 			  t->section[0] ? " named " : "", t->section);
 	s = service_find(m, slice_str(policy->ns), slice_str(t->name));
-	policies = units_linked(&s->links[LINK_POLICY], &n);
+	policies = units_linked(&s->links[policy->kind == ROW_RATE ? LINK_RATE : LINK_POLICY], &n);
 	if (policies == NULL)
 		return no("Pending", "out of memory");
 	v = ports_verdict(policy, t, s, policies, n);
@@ -340,10 +340,12 @@ static void policy_json(FILE *f, const struct model *m, struct resource *r)
 	const struct row *row = r->served ? r->served->row : NULL;
 	const struct refusal *why = status_refusal(r);
 	int64_t generation = row ? row->generation : 0;
+	uint32_t n = 0;
+	const struct row_target *targets = row ? row_targets(row, &n) : NULL;
 
 	fputs("{\"ancestors\":[", f);
-	for (uint32_t i = 0; row && i < row->policy.n_targets; i++) {
-		const struct row_target *t = &row->policy.targets[i];
+	for (uint32_t i = 0; i < n; i++) {
+		const struct row_target *t = &targets[i];
 		struct verdict v = why ? refused_verdict(r, why) : target_verdict(m, row, t);
 
 		fprintf(f, "%s{\"ancestorRef\":{\"group\":\"\",\"kind\":\"Service\",\"namespace\":",
@@ -404,7 +406,7 @@ void status_json(FILE *f, const struct model *m, struct resource *r)
 		r->status_now = 1;
 		if (r->kind == ROW_HTTPROUTE)
 			route_json(f, m, r);
-		else if (r->kind == ROW_POLICY)
+		else if (r->kind == ROW_POLICY || r->kind == ROW_RATE)
 			policy_json(f, m, r);
 		else
 			other_json(f, m, r);

@@ -5,7 +5,7 @@
  *
  *   HTTPRoute  per parent: Accepted (Accepted, NoMatchingParent, UnsupportedValue) and ResolvedRefs
  *              (ResolvedRefs, BackendNotFound, RefNotPermitted, InvalidKind)
- *   TrafficPolicy  per target ("ancestor", GEP-713): Accepted (Accepted, TargetNotFound, Conflicted
+ *   TrafficPolicy, RateLimitPolicy  per target ("ancestor", GEP-713): Accepted (Accepted, TargetNotFound, Conflicted
  *              when other policies count for all the ports it is about, Pending when the board has
  *              no slot left for its limits)
  *   others     Accepted (Accepted, AddressCollision, Conflict, Invalid)

@@ -153,8 +153,10 @@ void units_served(struct model *m, struct resource *r, const struct held *was)
 {
 	const struct row *now = r->served ? r->served->row : NULL;
 	struct slice ns = slice_str(r->ns);
+	const struct row_target *target;
 	struct service *service;
 	struct space *space;
+	uint32_t targets = 0;
 
 	touch_linked(m, r);
 	list_each(it, &r->links) {
@@ -197,9 +199,11 @@ void units_served(struct model *m, struct resource *r, const struct held *was)
 					      slice_str(now->route.parents[i].name)), NULL);
 		break;
 	case ROW_POLICY:
-		for (uint32_t i = 0; now && i < now->policy.n_targets; i++)
-			link_add(m, r, LINK_POLICY,
-				 service_make(m, ns, slice_str(now->policy.targets[i].name)), NULL);
+	case ROW_RATE:
+		target = now ? row_targets(now, &targets) : NULL;
+		for (uint32_t i = 0; i < targets; i++)
+			link_add(m, r, r->kind == ROW_POLICY ? LINK_POLICY : LINK_RATE,
+				 service_make(m, ns, slice_str(target[i].name)), NULL);
 		break;
 	case ROW_TENANT:
 		m->tenants_touched = true;
@@ -538,35 +542,35 @@ static void endpoints_sweep(struct model *m, struct service *s)
 		m->shortages++;		/* they stay in the table, without a slot */
 }
 
-/* ---- limits' slots ---- */
+/* ---- ports' slots ---- */
 
-static struct slice limit_key(const struct service *s, uint16_t port, char buf[600])
+static struct slice port_key(const struct service *s, uint16_t port, char buf[600])
 {
 	int n = snprintf(buf, 600, "%s/%s/%u", s->ns, s->name, port);
 
 	return slice_of(buf, min_of((size_t)n, (size_t)599));
 }
 
-static struct limit_slot *limit_make(struct service *s, uint16_t port)
+static struct port_slot *port_slot_make(struct port_slots *of, uint16_t port)
 {
-	struct limit_slot *l;
+	struct port_slot *l;
 
-	for (uint32_t i = 0; i < s->limits; i++)
-		if (s->limit[i].port == port)
-			return &s->limit[i];
-	l = realloc(s->limit, (s->limits + 1) * sizeof *l);
+	for (uint32_t i = 0; i < of->n; i++)
+		if (of->p[i].port == port)
+			return &of->p[i];
+	l = realloc(of->p, (of->n + 1) * sizeof *l);
 	if (l == NULL)
 		return NULL;
-	s->limit = l;
-	l += s->limits++;
-	*l = (struct limit_slot){ .port = port };
+	of->p = l;
+	l += of->n++;
+	*l = (struct port_slot){ .port = port };
 	return l;
 }
 
-static struct slot_gen ask_limit(void *arg, uint16_t port)
+static struct slot_gen ask_port(const struct slot_ask *ask, enum slot_scope scope,
+				struct port_slots *of, uint16_t port)
 {
-	struct slot_ask *ask = arg;
-	struct limit_slot *l = limit_make(ask->s, port);
+	struct port_slot *l = port_slot_make(of, port);
 	char key[600];
 
 	if (l == NULL) {
@@ -575,36 +579,58 @@ static struct slot_gen ask_limit(void *arg, uint16_t port)
 	}
 	l->round = ask->s->round;
 	if (l->slot.slot == 0) {
-		l->slot = slots_take(&ask->m->slot[SLOT_LIMIT]);
+		l->slot = slots_take(&ask->m->slot[scope]);
 		if (l->slot.slot)
-			journal_slot(&ask->m->journal, SLOT_LIMIT, limit_key(ask->s, port, key),
-				     l->slot);
+			journal_slot(&ask->m->journal, scope, port_key(ask->s, port, key), l->slot);
 	}
 	return l->slot;
 }
 
-/* Gives back the slots of ports that had no limits in the last compilation. */
-static void limits_sweep(struct model *m, struct service *s)
+static struct slot_gen ask_limit(void *arg, uint16_t port)
+{
+	struct slot_ask *ask = arg;
+
+	return ask_port(ask, SLOT_LIMIT, &ask->s->limits, port);
+}
+
+static struct slot_gen ask_rate(void *arg, uint16_t port)
+{
+	struct slot_ask *ask = arg;
+
+	return ask_port(ask, SLOT_RATE, &ask->s->rates, port);
+}
+
+/* Gives back the slots of ports that had no use for one in the last compilation. */
+static void ports_sweep(struct model *m, struct service *s, enum slot_scope scope,
+			struct port_slots *of)
 {
 	uint32_t kept = 0;
 	char key[600];
 
-	for (uint32_t i = 0; i < s->limits; i++) {
-		struct limit_slot *l = &s->limit[i];
+	for (uint32_t i = 0; i < of->n; i++) {
+		struct port_slot *l = &of->p[i];
 
 		if (l->round == s->round) {
-			s->limit[kept++] = *l;
+			of->p[kept++] = *l;
 			continue;
 		}
 		if (l->slot.slot)
-			journal_slot_gone(&m->journal, SLOT_LIMIT, limit_key(s, l->port, key));
-		slots_give(&m->slot[SLOT_LIMIT], l->slot);
+			journal_slot_gone(&m->journal, scope, port_key(s, l->port, key));
+		slots_give(&m->slot[scope], l->slot);
 	}
-	s->limits = kept;
+	of->n = kept;
 	if (kept == 0) {
-		free(s->limit);
-		s->limit = NULL;
+		free(of->p);
+		of->p = NULL;
 	}
+}
+
+/* Of all that were not in the last compilation. */
+static void slots_sweep(struct model *m, struct service *s)
+{
+	endpoints_sweep(m, s);
+	ports_sweep(m, s, SLOT_LIMIT, &s->limits);
+	ports_sweep(m, s, SLOT_RATE, &s->rates);
 }
 
 /* ---- units ---- */
@@ -614,8 +640,7 @@ static void release_slots(struct model *m, struct service *s)
 	char key[600];
 
 	s->round++;
-	endpoints_sweep(m, s);
-	limits_sweep(m, s);
+	slots_sweep(m, s);
 	if (s->slot.slot) {
 		int n = snprintf(key, sizeof key, "%s/%s", s->ns, s->name);
 
@@ -643,7 +668,8 @@ static int compile_unit(struct model *m, struct service *s)
 {
 	struct slot_ask ask = { m, s };
 	struct unit_service unit = { .endpoint_slot = ask_slot, .limit_slot = ask_limit,
-				     .zone = slice_str(m->zone), .arg = &ask };
+				     .rate_slot = ask_rate, .zone = slice_str(m->zone),
+				     .arg = &ask };
 	struct row row = *s->resource->served->row;	/* with the address we gave it */
 	char key[600];
 	int r = -ENOMEM;
@@ -663,21 +689,23 @@ static int compile_unit(struct model *m, struct service *s)
 	const struct row **slices = units_linked(&s->links[LINK_SLICE], &unit.n_slices);
 	const struct row **routes = units_linked(&s->links[LINK_PARENT], &unit.n_routes);
 	const struct row **policies = units_linked(&s->links[LINK_POLICY], &unit.n_policies);
+	const struct row **rates = units_linked(&s->links[LINK_RATE], &unit.n_rates);
 
 	unit.slices = slices;
 	unit.routes = routes;
 	unit.policies = policies;
+	unit.rates = rates;
 	s->round++;
-	if (slices && routes && policies)
+	if (slices && routes && policies && rates)
 		r = builder_set_service(m->builder, &unit);
 	if (r == 0) {
 		s->in_view = true;
-		endpoints_sweep(m, s);
-		limits_sweep(m, s);
+		slots_sweep(m, s);
 	}
 	free(slices);
 	free(routes);
 	free(policies);
+	free(rates);
 	return r;
 }
 
@@ -716,7 +744,8 @@ static void service_free(struct model *m, struct service *s)
 		vip_drop(m, &s->vip[i]);
 	hash_remove(&m->services, &s->by_name);
 	free(s->endpoint);
-	free(s->limit);
+	free(s->limits.p);
+	free(s->rates.p);
 	free(s);
 }
 
@@ -904,6 +933,7 @@ void model_slot(struct model *m, enum slot_scope scope, struct slice key, struct
 			e->slot = slot;
 		return;
 	case SLOT_LIMIT:
+	case SLOT_RATE:
 		slash = rest.n ? memchr(rest.p, '/', rest.n) : NULL;
 		if (slash == NULL ||
 		    !slice_u64(slice_from(rest, (size_t)(slash - rest.p) + 1), 65535, &port))
@@ -912,7 +942,8 @@ void model_slot(struct model *m, enum slot_scope scope, struct slice key, struct
 		if (s == NULL)
 			return;
 		touch_service(m, s);
-		struct limit_slot *l = limit_make(s, (uint16_t)port);
+		struct port_slot *l = port_slot_make(scope == SLOT_LIMIT ? &s->limits : &s->rates,
+						     (uint16_t)port);
 
 		if (l && l->slot.slot == 0 && slots_take_same(&m->slot[scope], slot))
 			l->slot = slot;

@@ -20,6 +20,7 @@ enum part {
 	PART_BACKENDS,
 	PART_POLICIES,
 	PART_LEVELS,
+	PART_RATES,
 	PARTS
 };
 
@@ -104,6 +105,7 @@ static int check_unit_head(struct check *c, struct slice u)
 			   4) ||
 		    !spans(s->policies, s->n_policies, sizeof(struct unit_policy), sizeof *s, u.n,
 			   4) ||
+		    !spans(s->rates, s->n_rates, sizeof(struct unit_rate), sizeof *s, u.n, 4) ||
 		    !spans(s->sums, s->n_sums, sizeof(uint32_t), sizeof *s, u.n, 4) ||
 		    !spans(s->levels, s->n_levels, sizeof(struct unit_level), sizeof *s, u.n, 4) ||
 		    !spans(s->slots, s->n_slots, sizeof(uint16_t), sizeof *s, u.n, 2))
@@ -157,7 +159,7 @@ static int check_port(struct check *c, const struct unit_svc *s, const struct un
 	if (p->port == 0 || p->protocol > APP_H2 || p->has_routes > 1 ||
 	    p->name >= s->head.n_texts || !run_fits(p->endpoint, p->n_endpoints, s->n_endpoints) ||
 	    p->n_ready > p->n_endpoints || !run_fits(p->entry, p->n_entries, s->n_entries) ||
-	    p->n_exact > p->n_entries || p->policy > s->n_policies ||
+	    p->n_exact > p->n_entries || p->policy > s->n_policies || p->rate > s->n_rates ||
 	    (p->sum && !run_fits(p->sum - 1, p->n_endpoints, s->n_sums)) ||
 	    p->n_levels > VPORT_LEVELS || !run_fits(p->level, p->n_levels, s->n_levels))
 		return bad(c, "port with impossible values");
@@ -235,6 +237,25 @@ static int check_policy(struct check *c, const struct unit_svc *s, const struct 
 	return 0;
 }
 
+/* All 0 is no limit. */
+static bool pace_is_sane(const struct unit_pace *p)
+{
+	static const uint32_t day_ms = 24 * 3600 * 1000;
+
+	if (p->requests == 0)
+		return p->interval_ms == 0 && p->burst == 0;
+	return p->requests <= 1000000 && p->burst >= 1 && p->burst <= 1000000 && p->interval_ms >= 1 &&
+	       p->interval_ms <= day_ms && (uint64_t)p->burst * p->interval_ms / p->requests <= 7ull * day_ms;
+}
+
+static int check_rate(struct check *c, const struct unit_svc *s, const struct unit_rate *r)
+{
+	if (r->name >= s->head.n_texts || r->key >= RATE_KEYS || !pace_is_sane(&r->identity) ||
+	    !pace_is_sane(&r->total))
+		return bad(c, "rate limit with impossible values");
+	return 0;
+}
+
 /* One item of the unit under way, or the step to its next part. */
 static int check_unit(struct check *c, struct slice f)
 {
@@ -289,6 +310,11 @@ static int check_unit(struct check *c, struct slice f)
 		n = s->n_levels;
 		if (i < n)
 			r = check_level(c, s, (const struct unit_level *)(u.p + s->levels) + i);
+		break;
+	case PART_RATES:
+		n = s->n_rates;
+		if (i < n)
+			r = check_rate(c, s, (const struct unit_rate *)(u.p + s->rates) + i);
 		break;
 	case PARTS:
 		break;

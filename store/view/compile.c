@@ -315,12 +315,14 @@ static void put_endpoints(struct out *o, const struct unit_service *in,
 static int policy_aim(const struct row *policy, const struct row *service,
 		      const struct row_service_port *port)
 {
+	uint32_t n;
+	const struct row_target *targets = row_targets(policy, &n);
 	int aim = 0;
 
-	if (policy->kind != ROW_POLICY || compile_str_cmp(policy->ns, service->ns) != 0)
+	if (compile_str_cmp(policy->ns, service->ns) != 0)
 		return 0;
-	for (uint32_t i = 0; i < policy->policy.n_targets; i++) {
-		const struct row_target *t = &policy->policy.targets[i];
+	for (uint32_t i = 0; i < n; i++) {
+		const struct row_target *t = &targets[i];
 
 		if (compile_str_cmp(t->name, service->name) != 0)
 			continue;
@@ -420,6 +422,39 @@ static void put_policy(struct out *o, const struct unit_service *in,
 	((struct unit_port *)(o->b->p + unit_port_at))->policy = ++*total;
 }
 
+static struct unit_pace pace_of(const struct row_pace *p)
+{
+	return (struct unit_pace){ p->requests, p->interval_ms, p->burst };
+}
+
+/* That of one port, if there is one, appended. */
+static void put_rate(struct out *o, const struct unit_service *in, const struct row_service_port *port,
+		     uint32_t unit_port_at, uint32_t *total)
+{
+	const struct row *row = policy_of_port(in->rates, in->n_rates, in->service, port);
+	struct slot_gen slot = { 0 };
+	uint32_t at;
+
+	if (row == NULL || o->error)
+		return;
+	if (in->rate_slot)
+		slot = in->rate_slot(in->arg, port->port);
+	at = out_room(o, sizeof(struct unit_rate), 4);
+	struct unit_rate u = {
+		.name = out_str(o, row->name),
+		.key = row->rate.key == ROW_RATE_TENANT ? RATE_KEY_TENANT : RATE_KEY_NAMESPACE,
+		.identity = pace_of(&row->rate.identity),
+		.total = pace_of(&row->rate.total),
+		.slot = slot.slot,
+		.gen = slot.gen,
+	};
+
+	if (o->error)
+		return;
+	memcpy(o->b->p + at, &u, sizeof u);
+	((struct unit_port *)(o->b->p + unit_port_at))->rate = ++*total;
+}
+
 /* ---- the Service ---- */
 
 static enum app_protocol app_of(enum row_app a)
@@ -496,6 +531,9 @@ static void put_service(struct out *o, const struct unit_service *in,
 	for (uint32_t i = 0; i < n_ports && !o->error; i++)
 		put_policy(o, in, ports[i], u.ports + i * (uint32_t)sizeof(struct unit_port),
 			   &u.n_policies);
+	u.rates = out_room(o, 0, 4);
+	for (uint32_t i = 0; i < n_ports && !o->error; i++)
+		put_rate(o, in, ports[i], u.ports + i * (uint32_t)sizeof(struct unit_port), &u.n_rates);
 	u.n_sums = b.sums.n;
 	u.sums = out_room(o, (uint64_t)b.sums.n * sizeof *b.sums.p, 4);
 	if (!o->error && b.sums.n)

@@ -42,12 +42,16 @@ struct unit_service {
 	const struct row *const *policies; /* ROW_POLICY; those of other Services are skipped */
 	uint32_t n_policies;
 	struct slice zone; /* of the host; empty: not known */
+	const struct row *const *rates; /* ROW_RATE, likewise */
+	uint32_t n_rates;
 	struct slot_gen slot; /* of the Service on the board; {0, 0}: the shared slot */
 	/* The board slot of an address and port, asked once per endpoint of each port; {0, 0}:
 	 * shared. */
 	struct slot_gen (*endpoint_slot)(void *arg, const struct addr *);
 	/* The board slot of the limits of a port that has some; {0, 0}: none is left, no limits. */
 	struct slot_gen (*limit_slot)(void *arg, uint16_t port);
+	/* Likewise of its rate limits. */
+	struct slot_gen (*rate_slot)(void *arg, uint16_t port);
 	void *arg;
 };
 
@@ -77,7 +81,7 @@ must_use int compile_service(const struct unit_service *, uint32_t id, unit_id_f
 must_use int compile_namespace(const struct unit_namespace *, uint32_t id, struct unit_bytes *ret);
 void unit_bytes_fini(struct unit_bytes *);
 
-/* Which of these policies counts for a port of this Service: one that names the port by sectionName
+/* Which of these policies, all of one kind, counts for a port of this Service: one that names the port by sectionName
  * before one that does not, then the oldest, then the first by name; NULL: none is about it. */
 const struct row *policy_of_port(const struct row *const *policies, uint32_t n,
 				 const struct row *service, const struct row_service_port *);

@@ -112,6 +112,27 @@ static void dump_policy(struct dump *d, const struct vport *p)
 	end(d, &s);
 }
 
+static void add_pace(struct strbuf *s, const char *name, const struct vpace *p)
+{
+	if (p->requests)
+		strbuf_printf(s, " %s=%u/%u/%u", name, p->requests, p->interval_ms, p->burst);
+}
+
+static void dump_rate(struct dump *d, const struct vport *p)
+{
+	struct strbuf s = line(d);
+	struct vrate v;
+
+	if (!vport_rate(p, &v))
+		return;
+	add_name(&s, "    rate ", v.name);
+	strbuf_printf(&s, " key=%s", rate_key_name(v.key));
+	add_pace(&s, "identity", &v.identity);
+	add_pace(&s, "total", &v.total);
+	add_slot(&s, v.slot);
+	end(d, &s);
+}
+
 static void dump_port(struct dump *d, const struct vport *p)
 {
 	struct strbuf s = line(d);
@@ -126,6 +147,7 @@ static void dump_port(struct dump *d, const struct vport *p)
 		      p->has_routes ? " routed" : "");
 	end(d, &s);
 	dump_policy(d, p);
+	dump_rate(d, p);
 	for (uint32_t i = 0; vport_rule_at(p, i, &r); i++)
 		dump_rule(d, &r);
 	for (uint32_t i = 0; vport_level(p, i, &l); i++) {

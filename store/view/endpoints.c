@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* Ports of a Service, the endpoints behind each, and the policy of each. */
+/* Ports of a Service, the endpoints behind each, and the policies of each. */
 #include "store/view/reader.h"
 
 static void port_at(const struct vservice *s, uint32_t i, const struct unit_port *p,
@@ -14,6 +14,7 @@ static void port_at(const struct vservice *s, uint32_t i, const struct unit_port
 		.protocol = (enum app_protocol)p->protocol,
 		.has_routes = p->has_routes,
 		.has_policy = p->policy != 0,
+		.has_rate = p->rate != 0,
 		.weighted = p->sum != 0,
 		.levels = (uint8_t)p->n_levels,
 		.endpoints = p->n_endpoints,
@@ -229,4 +230,47 @@ const char *hash_by_name(enum hash_by h)
 	};
 
 	return (unsigned)h < HASH_BYS ? name[h] : "?";
+}
+
+/* ---- rate limits ---- */
+
+static struct vpace pace_of(const struct unit_pace *u)
+{
+	struct vpace p = { u->requests, u->interval_ms, u->burst, 0 };
+
+	if (p.requests)
+		p.every_ns = ((uint64_t)p.interval_ms * 1000000 + p.requests - 1) / p.requests;
+	return p;
+}
+
+bool vport_rate(const struct vport *p, struct vrate *ret)
+{
+	struct slice unit = vservice_unit(&p->service);
+	const struct unit_svc *s = vservice_svc(&p->service);
+	const struct unit_port *port = vport_unit(p);
+	const struct unit_rate *u;
+
+	if (port == NULL || port->rate == 0)
+		return false;
+	u = unit_item(unit, s->rates, s->n_rates, sizeof *u, port->rate - 1);
+	if (u == NULL)
+		return false;
+	*ret = (struct vrate){
+		.name = unit_text(unit, u->name),
+		.key = (enum rate_key)u->key,
+		.identity = pace_of(&u->identity),
+		.total = pace_of(&u->total),
+		.slot = { u->slot, u->gen },
+	};
+	return true;
+}
+
+const char *rate_key_name(enum rate_key k)
+{
+	static const char *const name[RATE_KEYS] = {
+		[RATE_KEY_NAMESPACE] = "Namespace",
+		[RATE_KEY_TENANT] = "Tenant",
+	};
+
+	return (unsigned)k < RATE_KEYS ? name[k] : "?";
 }

@@ -85,6 +85,7 @@ struct unit_svc {
 	uint32_t rules, n_rules;
 	uint32_t backends, n_backends;
 	uint32_t policies, n_policies;
+	uint32_t rates, n_rates;
 	uint32_t sums, n_sums; /* uint32_t[]: see unit_port.sum */
 	uint32_t levels, n_levels;
 	uint32_t slots, n_slots; /* uint16_t[]: tables of Maglev */
@@ -100,6 +101,7 @@ struct unit_port {
 	uint32_t entry, n_entries;
 	uint32_t n_exact; /* the first n_exact of them */
 	uint32_t policy;  /* its number + 1; 0: none */
+	uint32_t rate;	  /* likewise */
 	uint32_t sum;	  /* where sums of the weights of its endpoints begin, + 1: for each endpoint
 			   * that of all up to it; 0: they are all alike */
 	uint32_t level, n_levels; /* first of its run, and how many; 0: all are of one level,
@@ -167,6 +169,18 @@ struct unit_policy {
 	uint32_t slot, gen; /* of the limits on the board */
 	struct balancing balancing;
 	struct ejection ejection;
+};
+
+struct unit_pace {
+	uint32_t requests, interval_ms, burst; /* all 0: no limit */
+};
+
+/* The RateLimitPolicy of a port. */
+struct unit_rate {
+	uint32_t name; /* its namespace is the Service's */
+	uint32_t key;  /* enum rate_key */
+	struct unit_pace identity, total;
+	uint32_t slot, gen; /* on the board */
 };
 
 struct unit_nspace {

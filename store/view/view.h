@@ -89,7 +89,7 @@ struct vport {
 	uint32_t index;
 	uint16_t port;
 	enum app_protocol protocol;
-	bool has_routes, has_policy;
+	bool has_routes, has_policy, has_rate;
 	bool weighted;			/* its endpoints have different weights */
 	uint8_t levels;			/* of its endpoints, 0: they are all of one, without a table */
 	uint32_t endpoints;		/* all of them, ready or not */
@@ -169,6 +169,27 @@ struct vpolicy {			/* the TrafficPolicy of a port */
 bool vport_policy(const struct vport *, struct vpolicy *ret);
 const char *balancer_name(enum balancer);	/* as a TrafficPolicy has it */
 const char *hash_by_name(enum hash_by);		/* likewise */
+
+/* ---- rate limits ---- */
+
+/* What callers are told apart by. */
+enum rate_key { RATE_KEY_NAMESPACE, RATE_KEY_TENANT, RATE_KEYS };
+
+struct vpace {
+	uint32_t requests, interval_ms, burst;	/* requests 0: any number */
+	uint64_t every_ns;		/* one more each: the interval by the requests, rounded up */
+};
+
+struct vrate {				/* the RateLimitPolicy of a port */
+	struct slice name;		/* its namespace is the Service's */
+	enum rate_key key;
+	struct vpace identity, total;	/* of each caller; of all together */
+	struct slot_gen slot;		/* of the board; slot 0: no slot is left, so no limits */
+};
+
+/* false: none is about this port. */
+bool vport_rate(const struct vport *, struct vrate *ret);
+const char *rate_key_name(enum rate_key);	/* as a RateLimitPolicy has it */
 
 /* ---- routes ---- */
 

@@ -273,6 +273,46 @@ static void say_route(struct world *w, const char *line, char **word, int n)
 	}
 }
 
+static void add_target(struct row_target **targets, uint32_t *n, const char *v)
+{
+	struct row_target *t;
+	size_t at = strcspn(v, "#");
+
+	*targets = more(*targets, *n, sizeof *t);
+	t = &(*targets)[(*n)++];
+	t->name = copy_of(v, at);
+	t->section = copy_of(v + at + (v[at] == '#'), strlen(v + at + (v[at] == '#')));
+}
+
+static void say_rate(struct world *w, const char *line, char **word, int n)
+{
+	char *ns, *name;
+	struct row *r;
+
+	split_name(line, word[1], &ns, &name);
+	row_drop(w, ROW_RATE, ns, name);
+	r = row_new(w, ROW_RATE, ns, name);
+	for (int i = 2; i < n; i++) {
+		struct row_pace *p = NULL;
+		const char *v;
+
+		if ((v = value(word[i], "target")))
+			add_target(&r->rate.targets, &r->rate.n_targets, v);
+		else if ((v = value(word[i], "created")))
+			r->created_unix_ms = atoll(v);
+		else if (strcmp(word[i], "key=Tenant") == 0)
+			r->rate.key = ROW_RATE_TENANT;
+		else if ((v = value(word[i], "identity")))
+			p = &r->rate.identity;
+		else if ((v = value(word[i], "total")))
+			p = &r->rate.total;
+		else
+			wrong(line, "what is %s?", word[i]);
+		if (p && sscanf(v, "%u/%u/%u", &p->requests, &p->interval_ms, &p->burst) != 3)
+			wrong(line, "not N/MS/BURST: %s", v);
+	}
+}
+
 static void say_policy(struct world *w, const char *line, char **word, int n)
 {
 	static const char *const balancer[] = { "", "PeakEWMA", "LeastRequest", "RoundRobin",
@@ -306,13 +346,7 @@ static void say_policy(struct world *w, const char *line, char **word, int n)
 		if (v)
 			continue;
 		if ((v = value(word[i], "target"))) {
-			struct row_target *t;
-			size_t at = strcspn(v, "#");
-
-			p->targets = more(p->targets, p->n_targets, sizeof *t);
-			t = &p->targets[p->n_targets++];
-			t->name = copy_of(v, at);
-			t->section = copy_of(v + at + (v[at] == '#'), strlen(v + at + (v[at] == '#')));
+			add_target(&p->targets, &p->n_targets, v);
 		} else if ((v = value(word[i], "created"))) {
 			r->created_unix_ms = atoll(v);
 		} else if ((v = value(word[i], "failures"))) {
@@ -410,6 +444,8 @@ static void say_remove(struct world *w, const char *line, char **word, int n)
 		row_drop(w, ROW_HTTPROUTE, ns, name);
 	} else if (strcmp(word[1], "policy") == 0) {
 		row_drop(w, ROW_POLICY, ns, name);
+	} else if (strcmp(word[1], "rate") == 0) {
+		row_drop(w, ROW_RATE, ns, name);
 	} else if (strcmp(word[1], "endpoints") == 0) {
 		for (uint32_t i = 0; i < w->n_rows; i++)
 			if (w->rows[i]->kind == ROW_SLICE && strcmp(w->rows[i]->ns, ns) == 0 &&
@@ -449,6 +485,8 @@ static void say_line(struct world *w, const char *text, size_t len)
 		say_policy(w, line, word, n);
 	else if (n == 2 && strcmp(word[0], "host") == 0 && value(word[1], "zone"))
 		snprintf(w->zone, sizeof w->zone, "%s", value(word[1], "zone"));
+	else if (n >= 2 && strcmp(word[0], "rate") == 0)
+		say_rate(w, line, word, n);
 	else if (strcmp(word[0], "rule") == 0)
 		say_rule(w, line, word, n);
 	else if (strcmp(word[0], "remove") == 0)
@@ -465,15 +503,18 @@ static void set_services(struct world *w)
 	const struct row **slices = calloc(w->n_rows + 1, sizeof(struct row *));
 	const struct row **routes = calloc(w->n_rows + 1, sizeof(struct row *));
 	const struct row **policies = calloc(w->n_rows + 1, sizeof(struct row *));
-	uint32_t n_routes = 0, n_policies = 0;
+	const struct row **rates = calloc(w->n_rows + 1, sizeof(struct row *));
+	uint32_t n_routes = 0, n_policies = 0, n_rates = 0;
 
-	must(policies != NULL);
+	must(policies != NULL && rates != NULL);
 	must(slices != NULL && routes != NULL);
 	for (uint32_t i = 0; i < w->n_rows; i++)
 		if (w->rows[i]->kind == ROW_HTTPROUTE)
 			routes[n_routes++] = w->rows[i];
 		else if (w->rows[i]->kind == ROW_POLICY)
 			policies[n_policies++] = w->rows[i];
+		else if (w->rows[i]->kind == ROW_RATE)
+			rates[n_rates++] = w->rows[i];
 	for (uint32_t i = 0; i < w->n_rows; i++) {
 		const struct row *s = w->rows[i];
 		uint32_t n_slices = 0;
@@ -497,12 +538,16 @@ static void set_services(struct world *w)
 						 .policies = policies,
 						 .n_policies = n_policies,
 						 .endpoint_slot = slot_of_endpoint,
+						 .rates = rates,
+						 .n_rates = n_rates,
 						 .limit_slot = slot_of_limit,
+						 .rate_slot = slot_of_limit,
 					 }) == 0);
 	}
 	free(slices);
 	free(routes);
 	free(policies);
+	free(rates);
 }
 
 /* What a worker does with a file. */

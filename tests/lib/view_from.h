@@ -9,15 +9,17 @@
  * port=80[/name[/http|tcp|h2|auto[/udp]]]... endpoint shop/web[:portname] 10.0.0.1:8080 [notready]
  * [terminating] [zone=Z] [node=N] [weight=N] [priority=N] route shop/r parent=shop/web[:80][#section]... [created=1000]
  *   rule [prefix=/a]... [exact=/b]... [name=N] [backend=shop/web:80[*WEIGHT]]...      of the route
- * above remove service|namespace|route|policy|endpoints shop/web
+ * above remove service|namespace|route|policy|rate|endpoints shop/web
  *   policy shop/p target=web[#section]... [created=1000] [balancer=RoundRobin] [connect=MS]
  * [response=MS] [stall=MS] [tcp_idle=MS] [connections=N] [requests=N] [failures=N] [base=MS]
  * [max=MS] [percent=N] [hash=Header/NAME|Cookie/NAME|SourceIP] [slots=N] [prefer_zone] [overprovision=N] [panic=N]
  *   host zone=Z      of the host that the view is made for
+ *   rate shop/p target=web[#section]... [created=1000] [key=Tenant] [identity=N/MS/BURST]
+ * [total=N/MS/BURST]
  *
  * A rule without prefix= and exact= matches PathPrefix /.  Endpoints become one EndpointSlice per
- * endpoint line.  Board slots of endpoints are 100 + port, generation 7; of limits the
- * port, generation 9.  Anything else aborts the
+ * endpoint line.  Board slots of endpoints are 100 + port, generation 7; of limits and rates
+ * the port, generation 9.  Anything else aborts the
  * test with the line. */
 #ifndef TESTS_LIB_VIEW_FROM_H
 #define TESTS_LIB_VIEW_FROM_H

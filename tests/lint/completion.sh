@@ -32,6 +32,7 @@ offers "service" nodeproxyctl describe se
 offers "shop/web" nodeproxyctl describe service sh
 offers "bank/db" nodeproxyctl -o json describe service b
 offers "trafficpolicy" nodeproxyctl describe tr
+offers "ratelimitpolicy" nodeproxyctl describe ra
 offers "shop/slow" nodeproxyctl describe trafficpolicy s
 offers "shop" nodeproxyctl get services -n ""
 offers "db web" nodeproxyctl get endpoints --service ""

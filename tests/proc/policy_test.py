@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the nodeproxy authors
-"""TrafficPolicies on a host with several workers: limits that hold for all of them together, also when
+"""Policies on a host with several workers: limits that hold for all of them together, also when
 one dies, and what the operator sees of policies."""
 import contextlib
 import os
@@ -182,6 +182,50 @@ def connections_that_requests_share_count_too():
         assert limit_held(host, "connections") <= 1 and end.most == 1, end.most
 
 
+def rate_policy(spec):
+    return policy("rate", f"{TARGET}, {spec}").replace("TrafficPolicy", "RateLimitPolicy")
+
+
+def a_rate_is_exact_over_workers_and_the_death_of_one():
+    with np.Host(workers=2) as host:
+        web = host.backend("w1")
+        host.service("shop/web", 80, [web.port])
+        # One more comes every 16 minutes: none while this runs.
+        host.write("rate.yaml", rate_policy("identity: {requests: 90, interval: 24h}"))
+        host.start()
+
+        def served(n):
+            threads, answers = begun(host, n)
+            for t in threads:
+                t.join(np.DEADLINE)
+            assert answers.count(200) + answers.count(429) == n, answers
+            return answers.count(200)
+        assert served(40) == 40
+        victim = host.status()["workers"][0]["pid"]
+        os.kill(victim, signal.SIGKILL)
+        np.until("another worker", lambda: host.status()["ready"] and victim not in
+                 [w["pid"] for w in host.status()["workers"]])
+        total = 40 + served(40) + served(40)
+        assert total == 90, total
+        assert host.metric("nodeproxy_service_rate_limited_identity_total") == 30
+        (port,) = host.ctl_json("describe", "service", "shop/web")["ports"]
+        assert port["rate_limit"]["identity"] == {"requests": 90, "interval_ms": 86400000, "burst": 90}, port
+        assert port["rate_limit"]["kept"] and port["rate_limit"]["total"] is None, port
+        (port,) = host.ctl_json("describe", "ratelimitpolicy", "shop/rate")["ports"]
+        assert port["service"] == "web" and port["rate_limit"]["policy"] == "rate", port
+        steps = {s["step"]: s for s in host.ctl_json("explain", "web.shop/")["steps"]}
+        assert steps["rate limit"]["why"] == "each namespace 90 requests in 86400000 ms, 90 at once", steps
+        rows = host.ctl_json("get", "policies", "-n", "shop")["policies"]
+        assert [(r["kind"], r["accepted"]) for r in rows] == [("RateLimitPolicy", "True")], rows
+        # Of all together, in a kind of its own: what was taken so far was each caller's.
+        host.write("rate.yaml", rate_policy("total: {requests: 3, interval: 24h}"))
+        np.until("the other limit", lambda: host.get("/").status == 200)
+        np.until("it to be used up", lambda: host.get("/").status == 429)
+        (port,) = host.ctl_json("describe", "service", "shop/web")["ports"]
+        assert port["rate_limit"]["total"]["left"] == 0, port
+        print("    90 of 120 requests were let through by 2 workers, one of which died")
+
+
 def the_operator_sees_which_policy_counts():
     with np.Host(workers=1) as host:
         web = host.backend("w1")
@@ -223,7 +267,8 @@ def the_operator_sees_which_policy_counts():
 
 
 TESTS = [requests_over_the_limit_are_refused_by_whatever_worker_they_reach, what_a_dead_worker_held_is_there_for_others,
-         connections_that_requests_share_count_too, the_operator_sees_which_policy_counts]
+         connections_that_requests_share_count_too, a_rate_is_exact_over_workers_and_the_death_of_one,
+         the_operator_sees_which_policy_counts]
 
 if __name__ == "__main__":
     for test in TESTS:

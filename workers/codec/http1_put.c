@@ -264,7 +264,7 @@ const char *http_status_text(unsigned status)
 }
 
 size_t http1_local_answer(unsigned status, enum reason why, bool keep, bool head_only,
-			  struct slice date, char *out, size_t room)
+			  struct slice date, uint32_t retry_after_s, char *out, size_t room)
 {
 	const struct reason_row *row = reason_row(why);
 	struct strbuf b = strbuf_on(out, room);
@@ -279,6 +279,10 @@ size_t http1_local_answer(unsigned status, enum reason why, bool keep, bool head
 	strbuf_u64(&b, strlen(row->words) + 1);
 	strbuf_adds(&b, "\r\nx-nodeproxy-reason: ");
 	strbuf_adds(&b, row->name);
+	if (retry_after_s) {
+		strbuf_adds(&b, "\r\nRetry-After: ");
+		strbuf_u64(&b, retry_after_s);
+	}
 	strbuf_adds(&b, keep ? "\r\n\r\n" : "\r\nConnection: close\r\n\r\n");
 	if (!head_only) {
 		strbuf_adds(&b, row->words);

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "nodeproxy/lib/base/rand.h"
+
 size_t board_bytes(unsigned workers)
 {
 	return sizeof(struct board) + (size_t)workers * sizeof(struct board_worker);
@@ -23,7 +25,11 @@ unsigned board_slots(size_t bytes)
 
 void board_format(struct board *b, unsigned workers)
 {
+	static const uint8_t none[sizeof b->secret];
+
 	must(workers >= 1 && workers <= BOARD_WORKERS);
+	if (memcmp(b->secret, none, sizeof none) == 0)
+		rand_bytes(b->secret, sizeof b->secret);
 	b->workers = workers;
 	b->version = BOARD_VERSION;
 	b->magic = BOARD_MAGIC;
@@ -304,6 +310,38 @@ uint32_t board_limit_held(const struct board *b, uint32_t slot, uint32_t gen, en
 	    __atomic_load_n(&b->limit[slot].gen, __ATOMIC_ACQUIRE) != gen)
 		return 0;
 	return held_of(board_get(&b->limit[slot].held), what);
+}
+
+/* ---- rate limits ---- */
+
+struct board_rate *board_rate(struct board *b, uint32_t slot, uint32_t gen)
+{
+	struct board_rate *r = &b->rate[slot];
+	uint32_t was;
+
+	if (slot == 0 || slot >= BOARD_RATES)
+		return NULL;
+	was = __atomic_load_n(&r->gen, __ATOMIC_ACQUIRE);
+	/* What another takes before all is cleared is forgotten: the policy has just come. */
+	if (unlikely(is_newer(gen, was)) &&
+	    __atomic_compare_exchange_n(&r->gen, &was, gen, false, __ATOMIC_ACQ_REL,
+					__ATOMIC_RELAXED)) {
+		board_set(&r->total, 0);
+		board_set(&r->rest, 0);
+		for (int i = 0; i < BOARD_RATE_KEYS; i++) {
+			board_set(&r->key[i].key, 0);
+			board_set(&r->key[i].at, 0);
+		}
+	}
+	return __atomic_load_n(&r->gen, __ATOMIC_ACQUIRE) == gen ? r : NULL;
+}
+
+const struct board_rate *board_rate_seen(const struct board *b, uint32_t slot, uint32_t gen)
+{
+	if (slot == 0 || slot >= BOARD_RATES ||
+	    __atomic_load_n(&b->rate[slot].gen, __ATOMIC_ACQUIRE) != gen)
+		return NULL;
+	return &b->rate[slot];
 }
 
 /* The next piece of [*at, end) of the file that anybody has written to: from *at to *ret_to.  What is

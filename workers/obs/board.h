@@ -4,7 +4,7 @@
 /* The board: live state of the host in shared memory, relaxed atomics throughout.
  *
  * Counters have a copy per worker (no shared cache lines on the path); what must be right per host
- * (endpoints: load, response time, health; limits; retry budgets) is shared by all workers.  Slots
+ * (endpoints: load, response time, health; limits; rate limits; retry budgets) is shared by all workers.  Slots
  * come from the view with a generation; the first user of a new generation clears the slot.  Gauges
  * on shared slots are held through claims: a ledger per worker says which endpoint slot each of its
  * backs holds, and of which limits, so the master can return them when the worker dies.
@@ -22,13 +22,15 @@
 #include "workers/obs/outcome.h"
 
 #define BOARD_MAGIC	0x4e504244u	/* "NPBD" */
-#define BOARD_VERSION	3u
+#define BOARD_VERSION	4u
 #define BOARD_WORKERS	64
 #define BOARD_TENANTS	1024		/* slot 0: everybody without a slot of their own */
 #define BOARD_SERVICES	16384		/* slot 0 likewise */
 #define BOARD_LISTENERS 512		/* of the settings, and those whose last connections go on */
 #define BOARD_ENDPOINTS 131072		/* slot 0 likewise */
 #define BOARD_LIMITS	16384		/* Service ports with limits; slot 0: none */
+#define BOARD_RATES	4096		/* Service ports with rate limits; slot 0: none */
+#define BOARD_RATE_KEYS 254		/* callers of such a port that are told apart */
 #define BOARD_CLAIMS	65536		/* backs, and trunks behind them, per worker */
 
 enum worker_counter {
@@ -121,6 +123,18 @@ struct board_limit {		/* of a Service port with limits, shared by all workers */
 	uint64_t zero2;
 };
 
+struct board_rate {		/* of a Service port with rate limits, shared by all workers: rate.h */
+	uint32_t gen, zero;
+	uint64_t total;		/* the pace of all callers together */
+	uint64_t rest;		/* of all who found no place among those told apart */
+	uint64_t zero2;
+	struct board_rate_key {
+		uint64_t key;	/* a keyed hash of who it is; 0: nobody */
+		uint64_t at;
+	} key[BOARD_RATE_KEYS];
+};
+static_must(sizeof(struct board_rate) == 4096);
+
 struct board_claim {
 	uint32_t endpoint;	/* slot + 1, and CLAIM_WAITS; 0: nothing held */
 	uint32_t gen;
@@ -150,9 +164,11 @@ struct board {
 	uint32_t magic, version;
 	uint32_t workers;
 	uint32_t used;		/* no worker from this one on has counted anything for a Service */
+	uint8_t secret[16];	/* of the keys of rate limits, so that nobody can aim at a place */
 	_Alignas(4096) struct board_endpoint endpoint[BOARD_ENDPOINTS];
 	_Alignas(4096) struct board_retries retries[BOARD_SERVICES];
 	_Alignas(4096) struct board_limit limit[BOARD_LIMITS];
+	_Alignas(4096) struct board_rate rate[BOARD_RATES];
 	_Alignas(4096) struct board_worker worker[];
 };
 
@@ -212,6 +228,12 @@ void board_limit_give(struct board *, unsigned worker, uint32_t claim, enum limi
 bool board_limit_is_full(const struct board *, unsigned worker, uint32_t slot, struct mono now);
 /* How many are held; 0 when the slot is another's. */
 uint32_t board_limit_held(const struct board *, uint32_t slot, uint32_t gen, enum limit);
+
+/* The rate limits in this slot; NULL: there are none (slot 0 or out of range), or the slot is another
+ * port's by now. */
+struct board_rate *board_rate(struct board *, uint32_t slot, uint32_t gen);
+/* For readers. */
+const struct board_rate *board_rate_seen(const struct board *, uint32_t slot, uint32_t gen);
 
 /* After the death of a worker (a slot the mapping has): returns all its claims, clears its gauges.
  * By the master.  fd is that of the memory: pages that nobody has touched are not looked at, so that

@@ -65,7 +65,8 @@ static int local(struct exchange *ex, const struct reason_row *row, bool keep)
 	struct iovec v = { .iov_base = text };
 
 	v.iov_len = http1_local_answer((unsigned)row->http, (enum reason)ex->reason, keep,
-				       ex->is_head, path_date(c->path), text, sizeof text);
+				       ex->is_head, path_date(c->path), ex->retry_after_s, text,
+				       sizeof text);
 	ex->bytes_out += v.iov_len;
 	return leg_send(&c->front, conn_purse(c), &v, 1);
 }

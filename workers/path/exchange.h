@@ -107,6 +107,7 @@ struct exchange {
 	struct node node;		/* of the dead */
 	struct slice service_text, route_text, method, path_text, endpoint_text, request_id;
 	struct slice upgrade_token, websocket_key;	/* asked for by a CONNECT over HTTP/2 */
+	uint32_t retry_after_s;		/* that our own answer says; 0: nothing */
 	uint8_t grpc;			/* 1 + grpc-status of the answer; 0: none came */
 	uint16_t text_n;
 	char text[EXCHANGE_TEXT];	/* not zeroed */

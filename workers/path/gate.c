@@ -13,11 +13,25 @@
 
 #include <errno.h>
 
+#include "workers/obs/rate.h"
+
 /* Current ones, and those of three reloads whose conns have not ended yet. */
 #define GATES_MAX (4 * KNOBS_LISTENERS)
 static_must(GATES_MAX <= BOARD_LISTENERS);
 
 /* ---- one gate ---- */
+
+/* A namespace and a Tenant may have one name, so a tenant is known by its slot. */
+static void rate_keys(struct gate *g, const struct vnamespace *ns)
+{
+	const struct path *p = g->path;
+	uint32_t slot[2] = { ns->tenant_slot.slot, ns->tenant_slot.gen };
+	uint64_t *key = g->rate_key;
+
+	key[RATE_KEY_NAMESPACE] = rate_key(p->board, slice_str(g->knobs.ns));
+	key[RATE_KEY_TENANT] = slot[0] ? rate_key(p->board, slice_of(slot, sizeof slot)) :
+					 key[RATE_KEY_NAMESPACE];
+}
 
 void gate_resolve(struct gate *g)
 {
@@ -37,6 +51,7 @@ void gate_resolve(struct gate *g)
 	g->tenant = tenant_take(&p->tenants, &terms);
 	if (old)
 		tenant_give(&old);
+	rate_keys(g, &ns);
 	g->has_service = p->view && k->route == LISTEN_SERVICE &&
 			 view_service_by_name(p->view, slice_str(k->service_ns),
 					      slice_str(k->service_name), &s);

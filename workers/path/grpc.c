@@ -78,7 +78,14 @@ static unsigned of_http(unsigned http)
 
 unsigned grpc_local(struct exchange *ex, const struct reason_row *row)
 {
-	unsigned status = ex->reason == REASON_CALLER_DEADLINE ? 4 : of_http((unsigned)row->http);
+	unsigned status = of_http((unsigned)row->http);
+
+	/* The tables of gRPC make UNAVAILABLE of 429, which libraries send again at once; and what is
+	 * meant has a name. */
+	if (ex->reason == REASON_RATE_LIMITED)
+		status = 8;
+	else if (ex->reason == REASON_CALLER_DEADLINE)
+		status = 4;
 
 	ex->grpc = (uint8_t)(1 + status);
 	return status;

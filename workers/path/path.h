@@ -48,6 +48,7 @@ struct gate {
 	struct board_listener *board;	/* its counters */
 	const struct view *seen;	/* the view the rest is from; compared, never followed */
 	struct tenant *tenant;		/* holds a reference */
+	uint64_t rate_key[RATE_KEYS];	/* whose requests its callers' are, to rate limits */
 	bool has_service, has_port;	/* route: service: what the view has of it */
 	struct vport port;		/* when has_port */
 	size_t who_n;

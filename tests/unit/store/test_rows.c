@@ -93,6 +93,14 @@ START_TEST(every_kind_is_freed_whole)
 					r->policy.targets[1].section = strdup("b");
 				}
 				break;
+			case ROW_RATE:
+				r->rate.n_targets = 2;
+				r->rate.targets = full ? zeroed(2, sizeof *r->rate.targets) : NULL;
+				if (full) {
+					r->rate.targets[0].name = strdup("a");
+					r->rate.targets[1].section = strdup("b");
+				}
+				break;
 			case ROW_NAMESPACE:
 			case ROW_KINDS:
 				break;
@@ -107,7 +115,8 @@ END_TEST
 START_TEST(every_kind_has_the_name_of_its_resource)
 {
 	static const char *const want[ROW_KINDS] = { "Namespace", "Tenant", "Service",
-						     "EndpointSlice", "HTTPRoute", "TrafficPolicy" };
+						     "EndpointSlice", "HTTPRoute", "TrafficPolicy",
+						     "RateLimitPolicy" };
 
 	for (int kind = 0; kind < ROW_KINDS; kind++)
 		ck_assert_str_eq(row_kind_name(kind), want[kind]);

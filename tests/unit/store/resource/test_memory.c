@@ -79,7 +79,10 @@ static const char yaml[] =
 	"  rules: [{name: x, matches: [{path: {value: /a}}, {}], backendRefs: [{name: web, port: 1}]}, {}]\n"
 	"---\n"
 	"apiVersion: nodeproxy.io/v1alpha1\nkind: TrafficPolicy\nmetadata: {name: p}\n"
-	"spec: {targetRefs: [{group: \"\", kind: Service, name: web, sectionName: a}, {group: \"\", kind: Service, name: x}]}\n";
+	"spec: {targetRefs: [{group: \"\", kind: Service, name: web, sectionName: a}, {group: \"\", kind: Service, name: x}]}\n"
+	"---\n"
+	"apiVersion: nodeproxy.io/v1alpha1\nkind: RateLimitPolicy\nmetadata: {name: p}\n"
+	"spec: {targetRefs: [{group: \"\", kind: Service, name: web}], total: {requests: 5}}\n";
 
 /* Reads all documents; returns how many answers were -ENOMEM. */
 static unsigned read_all(unsigned *ret_rows, unsigned *ret_refusals)
@@ -129,14 +132,14 @@ START_TEST(any_allocation_may_fail_while_a_file_is_read)
 
 	fail_at = 0;
 	ck_assert_uint_eq(read_all(&rows, &refusals), 0);
-	ck_assert_uint_eq(rows, 6);
+	ck_assert_uint_eq(rows, 7);
 	ck_assert_uint_eq(refusals, 1);
 	do {
 		fail_at = ++n;
 		calls = 0;
 		failed = read_all(&rows, &refusals);
 		if (calls >= fail_at)		/* something failed: it cost one document, or one JSON */
-			ck_assert_msg(failed == 1 && rows + refusals >= 6, "call %u: %u, %u", n, failed,
+			ck_assert_msg(failed == 1 && rows + refusals >= 7, "call %u: %u, %u", n, failed,
 				      rows + refusals);
 	} while (calls >= fail_at);
 	ck_assert_uint_gt(n, 100);

@@ -55,6 +55,9 @@ static void done(void)
 #define POLICY                                                                                     \
 	"apiVersion: nodeproxy.io/v1alpha1\nkind: TrafficPolicy\n"                                 \
 	"metadata: {name: p, namespace: shop}\nspec:\n"
+#define RATE                                                                                       \
+	"apiVersion: nodeproxy.io/v1alpha1\nkind: RateLimitPolicy\n"                               \
+	"metadata: {name: p, namespace: shop}\nspec:\n"
 #define TARGET "  targetRefs: [{group: \"\", kind: Service, name: web}]\n"
 #define META "apiVersion: v1\nkind: Service\nspec: {clusterIP: None}\nmetadata:\n"
 #define NAMESPACE "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: shop\n"
@@ -74,12 +77,12 @@ START_TEST(every_refusal_names_line_field_and_reason)
 		/* which kind */
 		{ "a text\n", 1, "", "must be a mapping with apiVersion, kind and metadata, not text" },
 		{ "- a\n", 1, "", "must be a mapping with apiVersion, kind and metadata, not a list" },
-		{ "\n{}\n", 2, "kind", "is required: one of Namespace, Tenant, Service, EndpointSlice, HTTPRoute, TrafficPolicy" },
+		{ "\n{}\n", 2, "kind", "is required: one of Namespace, Tenant, Service, EndpointSlice, HTTPRoute, TrafficPolicy, RateLimitPolicy" },
 		{ "apiVersion: v1\nkind: Servce\n", 2, "kind", "\"Servce\" is not served by this release (did you mean Service?)" },
-		{ "apiVersion: apps/v1\nkind: Deployment\n", 2, "kind", "\"Deployment\" is not served by this release, only Namespace, Tenant, Service, EndpointSlice, HTTPRoute, TrafficPolicy" },
-		{ "apiVersion: gateway.networking.k8s.io/v1\nkind: GRPCRoute\n", 2, "kind", "\"GRPCRoute\" is not served by this release, only Namespace, Tenant, Service, EndpointSlice, HTTPRoute, TrafficPolicy" },
+		{ "apiVersion: apps/v1\nkind: Deployment\n", 2, "kind", "\"Deployment\" is not served by this release, only Namespace, Tenant, Service, EndpointSlice, HTTPRoute, TrafficPolicy, RateLimitPolicy" },
+		{ "apiVersion: gateway.networking.k8s.io/v1\nkind: GRPCRoute\n", 2, "kind", "\"GRPCRoute\" is not served by this release, only Namespace, Tenant, Service, EndpointSlice, HTTPRoute, TrafficPolicy, RateLimitPolicy" },
 		{ "apiVersion: v1\nkind: List\nitems: []\n", 2, "kind", "a List is not served: write each object as a document of its own, with --- lines between them" },
-		{ "apiVersion: v1\nkind: [a]\n", 2, "kind", "\"\" is not served by this release, only Namespace, Tenant, Service, EndpointSlice, HTTPRoute, TrafficPolicy" },
+		{ "apiVersion: v1\nkind: [a]\n", 2, "kind", "\"\" is not served by this release, only Namespace, Tenant, Service, EndpointSlice, HTTPRoute, TrafficPolicy, RateLimitPolicy" },
 		{ "kind: Service\n", 1, "apiVersion", "is required: v1 for kind Service" },
 		{ "kind: Service\napiVersion: v2\n", 2, "apiVersion", "must be v1 for kind Service, not \"v2\"" },
 		{ "kind: HTTPRoute\napiVersion: gateway.networking.k8s.io/v1alpha2\n", 2, "apiVersion", "must be gateway.networking.k8s.io/v1 or gateway.networking.k8s.io/v1beta1 for kind HTTPRoute, not \"gateway.networking.k8s.io/v1alpha2\"" },
@@ -115,6 +118,17 @@ START_TEST(every_refusal_names_line_field_and_reason)
 
 		{ META "  name: a\n  annotations:\n    nodeproxy.io/weight: \"5\"\n", 7, "metadata.annotations[nodeproxy.io/weight]", "is for EndpointSlices only" },
 		{ META "  name: a\n  annotations:\n    nodeproxy.io/priority: \"1\"\n", 7, "metadata.annotations[nodeproxy.io/priority]", "is for EndpointSlices only" },
+
+		/* RateLimitPolicy */
+		{ RATE TARGET, 4, "spec", "limits nothing: write identity, total or both" },
+		{ RATE "  total: {requests: 5}\n", 4, "spec.targetRefs", "is required: the Services it is about, of its own namespace" },
+		{ RATE TARGET "  total: {}\n", 6, "spec.total.requests", "is required: so many requests in each interval" },
+		{ RATE TARGET "  total: {requests: 0}\n", 6, "spec.total.requests", "must be from 1 to 1000000, not 0" },
+		{ RATE TARGET "  total: {requests: 1, interval: 50ms}\n", 6, "spec.total.interval", "must be from 100ms to 24h, not 50ms" },
+		{ RATE TARGET "  total: {requests: 1, key: Namespace}\n", 6, "spec.total.key", "unknown field" },
+		{ RATE TARGET "  total:\n    requests: 1\n    interval: 24h\n    burst: 8\n", 9, "spec.total.burst", "takes more than 7 days to come again at this rate" },
+		{ RATE TARGET "  identity:\n    requests: 1\n    key: SourceAddress\n", 8, "spec.identity.key", "SourceAddress is not supported by this release: only Namespace or Tenant" },
+		{ RATE TARGET "  identity:\n    requests: 1\n    burst: 1000001\n", 8, "spec.identity.burst", "must be from 1 to 1000000, not 1000001" },
 
 		/* TrafficPolicy */
 		{ POLICY "  loadBalancer: {type: RoundRobin}\n", 4, "spec.targetRefs", "is required: the Services it is about, of its own namespace" },
@@ -557,6 +571,28 @@ START_TEST(a_policy_becomes_a_row)
 }
 END_TEST
 
+START_TEST(a_rate_limit_becomes_a_row)
+{
+	const struct row_rate *p;
+
+	p = &accepted(RATE TARGET "  identity: {key: Tenant, requests: 50, burst: 100}\n"
+				  "  total: {requests: 1000, interval: 1m}\n")->rate;
+	ck_assert_uint_eq(p->n_targets, 1);
+	ck_assert_str_eq(p->targets[0].name, "web");
+	ck_assert_int_eq(p->key, ROW_RATE_TENANT);
+	ck_assert_uint_eq(p->identity.requests, 50);
+	ck_assert_uint_eq(p->identity.interval_ms, 1000);
+	ck_assert_uint_eq(p->identity.burst, 100);
+	ck_assert_uint_eq(p->total.requests, 1000);
+	ck_assert_uint_eq(p->total.interval_ms, 60000);
+	ck_assert_uint_eq(p->total.burst, 1000);
+	p = &accepted(RATE TARGET "  identity: {requests: 1, interval: 24h, burst: 7}\n")->rate;
+	ck_assert_int_eq(p->key, ROW_RATE_NAMESPACE);
+	ck_assert_uint_eq(p->total.requests | p->total.interval_ms | p->total.burst, 0);
+	done();
+}
+END_TEST
+
 START_TEST(the_weight_of_a_slice_is_that_of_each_of_its_endpoints)
 {
 #define WEIGHT(w)                                                                                  \
@@ -709,7 +745,7 @@ END_TEST
 UNIT_TESTS("resource", every_refusal_names_line_field_and_reason,
 	   a_refusal_says_whose_document_it_was, limits_across_entries_hold, a_service_becomes_a_row,
 	   a_slice_becomes_a_row, a_route_becomes_a_row,
-	   a_policy_becomes_a_row, the_weight_of_a_slice_is_that_of_each_of_its_endpoints,
+	   a_policy_becomes_a_row, a_rate_limit_becomes_a_row, the_weight_of_a_slice_is_that_of_each_of_its_endpoints,
 	   the_priority_of_a_slice_is_that_of_each_of_its_endpoints, tenants_and_namespaces_become_rows,
 	   canonical_json_and_digest_name_what_was_asked_for, one_bad_document_blocks_no_other,
 	   a_file_that_is_too_large_is_one_refusal)

@@ -340,11 +340,11 @@ START_TEST(a_route_is_in_the_unit_of_the_service_it_is_attached_to)
 END_TEST
 
 /* The condition of one policy, in the report. */
-static void assert_condition(struct world *w, const char *name, const char *want)
+static void assert_condition_of(struct world *w, const char *kind, const char *name, const char *want)
 {
 	char *text = report_text(w, NULL), key[128], *at, *end;
 
-	snprintf(key, sizeof key, "{\"kind\":\"TrafficPolicy\",\"namespace\":\"shop\",\"name\":\"%s\"",
+	snprintf(key, sizeof key, "{\"kind\":\"%s\",\"namespace\":\"shop\",\"name\":\"%s\"", kind,
 		 name);
 	at = strstr(text, key);
 	ck_assert_msg(at != NULL, "%s", text);
@@ -353,6 +353,11 @@ static void assert_condition(struct world *w, const char *name, const char *want
 		*end = 0;
 	ck_assert_msg(strstr(at, want) != NULL, "%s: %s", want, at);
 	free(text);
+}
+
+static void assert_condition(struct world *w, const char *name, const char *want)
+{
+	assert_condition_of(w, "TrafficPolicy", name, want);
 }
 
 START_TEST(a_policy_says_for_which_ports_it_counts)
@@ -434,6 +439,55 @@ START_TEST(limits_keep_their_slot_and_too_many_are_said)
 	tell(&w, "p.yaml", POLICY("p", TO(""), "limits: {connections: 1}"));
 	ck_assert(settle(&w));
 	assert_condition(&w, "p", "\"status\":\"False\",\"reason\":\"Pending\",\"message\":\"the limits are not kept");
+	world_fini(&w);
+}
+END_TEST
+
+START_TEST(a_rate_limit_says_the_same_and_keeps_its_slot)
+{
+#define LIMIT(name, more)                                                                          \
+	"apiVersion: nodeproxy.io/v1alpha1\nkind: RateLimitPolicy\n"                               \
+	"metadata: {name: " name ", namespace: shop}\n"                                            \
+	"spec: {targetRefs: [" TO("") "], total: {requests: " more "}}\n---\n"
+	struct slot_gen was = { 0 };
+	struct vservice s;
+	struct world w;
+	struct vport p;
+	struct vrate y;
+
+	world_init(&w, "");
+	tell(&w, "p.yaml", LIMIT("p", "1"));
+	ck_assert(settle(&w));
+	assert_condition_of(&w, "RateLimitPolicy", "p", "\"reason\":\"TargetNotFound\"");
+	/* A TrafficPolicy of the same Service is no rival. */
+	tell(&w, "a.yaml", WEB POLICY("p", TO(""), "limits: {connections: 1}"));
+	for (uint32_t i = 1; i < 3; i++) {
+		ck_assert(settle(&w));
+		ck_assert(view_service_by_name(w.view, SLICE("shop"), SLICE("web"), &s));
+		ck_assert(vservice_port(&s, 80, &p) && vport_rate(&p, &y));
+		ck_assert_uint_ne(y.slot.slot, 0);
+		if (i > 1)
+			ck_assert(y.slot.slot == was.slot && y.slot.gen == was.gen);
+		ck_assert_uint_eq(y.total.requests, i);
+		was = y.slot;
+		tell(&w, "p.yaml", LIMIT("p", "2"));
+	}
+	assert_condition_of(&w, "RateLimitPolicy", "p", "\"status\":\"True\",\"reason\":\"Accepted\",\"message\":\"\"");
+	assert_condition(&w, "p", "\"status\":\"True\",\"reason\":\"Accepted\",\"message\":\"\"");
+	tell(&w, "q.yaml", LIMIT("q", "2"));
+	ck_assert(settle(&w));
+	assert_condition_of(&w, "RateLimitPolicy", "q", "\"status\":\"False\",\"reason\":\"Conflicted\",\"message\":"
+			    "\"another policy counts instead: port 80: RateLimitPolicy shop/p\"");
+	model_gone(&w.model, "p.yaml");
+	model_gone(&w.model, "q.yaml");
+	ck_assert(settle(&w));
+	ck_assert_uint_eq(w.model.slot[SLOT_RATE].taken, 0);
+	ck_assert_uint_eq(w.model.slot[SLOT_LIMIT].taken, 1);
+	while (slots_take(&w.model.slot[SLOT_RATE]).slot)
+		;
+	tell(&w, "p.yaml", LIMIT("p", "1"));
+	ck_assert(settle(&w));
+	assert_condition_of(&w, "RateLimitPolicy", "p", "\"status\":\"False\",\"reason\":\"Pending\"");
 	world_fini(&w);
 }
 END_TEST
@@ -587,5 +641,6 @@ UNIT_TESTS("model", two_documents_are_enough_to_serve,
 	   of_two_services_that_collide_the_later_name_is_refused, routes_say_why_they_do_not_work,
 	   a_route_is_in_the_unit_of_the_service_it_is_attached_to,
 	   a_policy_says_for_which_ports_it_counts, limits_keep_their_slot_and_too_many_are_said,
+	   a_rate_limit_says_the_same_and_keeps_its_slot,
 	   a_namespace_belongs_to_the_first_tenant_that_lists_it, a_rebuilt_view_is_the_same_view,
 	   any_history_gives_the_view_that_its_last_state_alone_gives)

@@ -342,10 +342,40 @@ START_TEST(of_policies_that_are_about_a_port_one_counts_as_a_whole)
 }
 END_TEST
 
+START_TEST(of_rate_limits_that_are_about_a_port_one_counts_beside_the_policy)
+{
+	struct world *w = world_new();
+	struct vpolicy y;
+	struct vrate a;
+	struct vport p;
+
+	p = first_port(world_say(w, "service shop/web port=80/main port=81/more\n"
+				    "policy shop/a target=web requests=5\n"
+				    "rate shop/a target=web created=5 total=9/1000/9\n"
+				    "rate shop/b target=web#main created=9 key=Tenant identity=3/1000/7\n"
+				    "rate other/c target=web#main total=1/1000/1\n"));
+	ck_assert(p.has_rate && p.has_policy && vport_policy(&p, &y) && vport_rate(&p, &a));
+	ck_assert(slice_eq(a.name, SLICE("b")));
+	ck_assert_int_eq(a.key, RATE_KEY_TENANT);
+	ck_assert_uint_eq(a.identity.requests, 3);
+	ck_assert_uint_eq(a.identity.burst, 7);
+	ck_assert_uint_eq(a.identity.every_ns, 333333334);	/* never more than was written */
+	ck_assert_uint_eq(a.total.requests | a.total.every_ns, 0);
+	ck_assert_uint_eq(a.slot.slot, 80);
+	p = first_port(world_say(w, "remove rate shop/b\n"));
+	ck_assert(vport_rate(&p, &a) && slice_eq(a.name, SLICE("a")));
+	ck_assert_uint_eq(a.total.every_ns, 111111112);
+	p = first_port(world_say(w, "remove rate shop/a\n"));
+	ck_assert(!p.has_rate && !vport_rate(&p, &a) && vport_policy(&p, &y));
+	world_free(&w);
+}
+END_TEST
+
 UNIT_TESTS("compile", ready_endpoints_come_first_then_by_address, endpoints_stand_by_level,
 	   an_address_listed_twice_is_one_endpoint,
 	   a_slice_port_belongs_to_the_service_port_of_its_name, a_dual_stack_pod_is_one_endpoint,
 	   only_tcp_ports_are_in_the_view, the_order_of_rows_does_not_matter,
 	   a_row_of_another_kind_is_not_a_service, texts_are_stored_once,
 	   endpoints_have_weights_where_they_differ,
-	   of_policies_that_are_about_a_port_one_counts_as_a_whole)
+	   of_policies_that_are_about_a_port_one_counts_as_a_whole,
+	   of_rate_limits_that_are_about_a_port_one_counts_beside_the_policy)

@@ -281,6 +281,43 @@ START_TEST(a_spoiled_policy_refuses_the_base)
 }
 END_TEST
 
+START_TEST(a_spoiled_rate_limit_refuses_the_base)
+{
+	size_t n;
+	uint8_t *p = base_bytes("service shop/web port=80\nrate shop/p target=web identity=5/1000/5\n", &n);
+	const struct view_head *h = (const struct view_head *)p;
+	const struct view_dir *d = (const struct view_dir *)(p + h->dir);
+	struct unit_svc *s = (struct unit_svc *)(p + d[0].at);
+	struct unit_port *port = (struct unit_port *)(p + d[0].at + s->ports);
+	struct unit_rate *y = (struct unit_rate *)(p + d[0].at + s->rates);
+	const struct {
+		uint32_t *at, value;
+	} spot[] = {
+		{ &y->name, 0x7fffffff }, { &y->key, RATE_KEYS }, { &y->identity.requests, 0 },
+		{ &y->identity.requests, 1000001 }, { &y->identity.interval_ms, 0 },
+		{ &y->identity.interval_ms, 86400001 }, { &y->identity.burst, 0 },
+		{ &y->identity.burst, 1000001 }, { &y->total.burst, 1 }, { &y->total.requests, 1 },
+		{ &port->rate, 2 }, { &s->n_rates, 0 }, { &s->n_rates, 1u << 30 }, { &s->rates, 0x7fffffff },
+	};
+	struct view *v;
+
+	ck_assert_uint_eq(s->n_rates, 1);
+	for (size_t i = 0; i < countof(spot); i++) {
+		uint32_t keep = *spot[i].at;
+
+		*spot[i].at = spot[i].value;
+		ck_assert_int_eq(open_bytes(p, n, 100, &v), 0);
+		ck_assert_msg(view_check_step(v, 1000000) == -EBADMSG, "spot %zu", i);
+		view_unref(v);
+		*spot[i].at = keep;
+	}
+	ck_assert_int_eq(open_bytes(p, n, 100, &v), 0);
+	ck_assert_int_eq(view_check_step(v, 1000000), 1);
+	view_unref(v);
+	free(p);
+}
+END_TEST
+
 START_TEST(a_directory_out_of_order_refuses_the_base)
 {
 	size_t n;
@@ -450,7 +487,7 @@ END_TEST
 UNIT_TESTS("view", a_view_shows_what_was_said, an_overlay_replaces_adds_and_removes,
 	   a_removed_service_can_come_back_in_an_overlay, an_unknown_namespace_is_its_own_tenant,
 	   an_unsealed_file_is_refused, a_file_that_was_not_announced_is_refused,
-	   a_spoiled_unit_refuses_the_base, a_spoiled_policy_refuses_the_base,
+	   a_spoiled_unit_refuses_the_base, a_spoiled_policy_refuses_the_base, a_spoiled_rate_limit_refuses_the_base,
 	   a_directory_out_of_order_refuses_the_base,
 	   a_full_index_refuses_the_base, a_base_is_checked_in_slices,
 	   an_overlay_waits_for_its_base, an_overlay_on_another_base_is_stale,

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* Whether an exchange may go on now: rate limits. */
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tests/lib/h2_caller.h"
+#include "tests/unit/test.h"
+#include "workers/path/exchange.h"
+
+#define ONE  "service t/s port=80/main/http slot=3/1\nendpoint t/s:main $1\n"
+#define GET  "GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
+#define OK2  "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+#define HOUR "/3600000/"	/* so that nothing comes again while a test runs */
+
+static uint64_t counted(struct rig *r, enum service_counter c)
+{
+	return board_get(&board_service(r->board, 0, 3, 1)->c[c]);
+}
+
+/* One request that an endpoint answers; *b: its side, -1: it is to be accepted. */
+static void served(struct rig *r, int c, int *b)
+{
+	rig_say(r, c, GET);
+	if (*b < 0)
+		*b = rig_accept(r, 1);
+	rig_hear_head(r, *b);
+	rig_say(r, *b, OK2);
+	rig_hear(r, c, OK2);
+	rig_log(r, "status=200 reason=DONE");
+}
+
+static void limited(struct rig *r, int c)
+{
+	char body[256];
+	const char *head;
+
+	rig_say(r, c, GET);
+	head = rig_hear_head(r, c);
+	ck_assert_msg(strstr(head, "HTTP/1.1 429 Too Many Requests\r\n") &&
+			      strstr(head, "x-nodeproxy-reason: RATE_LIMITED\r\n"), "%s", head);
+	ck_assert_msg(strstr(head, "Retry-After: 1800\r\n"), "%s", head);
+	ck_assert_ptr_null(strstr(head, "Connection: close"));
+	rig_log(r, "status=429 reason=RATE_LIMITED flag=RL service=t/s:80");
+	ck_assert_int_gt(recv(c, body, sizeof body, 0), 0);
+}
+
+START_TEST(requests_over_a_rate_are_429_and_the_connection_lives)
+{
+	static const struct {
+		const char *rate;
+		enum service_counter counter;
+	} t[] = {
+		{ "rate t/p target=s identity=2" HOUR "3 total=100" HOUR "100\n", SC_rate_limited_identity },
+		{ "rate t/p target=s total=2" HOUR "3\n", SC_rate_limited_total },
+		{ "rate t/p target=s key=Tenant identity=2" HOUR "3\n", SC_rate_limited_identity },
+	};
+
+	for (size_t i = 0; i < countof(t); i++) {
+		struct rig *r = rig_new(ONE, NULL);
+		int c = rig_dial(r), b = -1;
+
+		rig_view(r, t[i].rate);
+		for (int k = 0; k < 3; k++)
+			served(r, c, &b);
+		for (int k = 0; k < 2; k++)
+			limited(r, c);
+		ck_assert_uint_eq(counted(r, t[i].counter), 2);
+		ck_assert_uint_eq(counted(r, SC_rate_limited_identity) + counted(r, SC_rate_limited_total), 2);
+		rig_view(r, "remove rate t/p\n");
+		served(r, c, &b);
+		close(c);
+		rig_end(&r, -1, b);
+	}
+}
+END_TEST
+
+START_TEST(a_connection_without_http_counts_as_one)
+{
+	struct rig *r = rig_new("service t/s port=80/main/tcp slot=3/1\nendpoint t/s:main $1\n"
+				"rate t/p target=s total=1" HOUR "1\n", NULL);
+	int c = rig_dial(r), d, b;
+
+	rig_say(r, c, "x");
+	b = rig_accept(r, 1);
+	rig_hear(r, b, "x");
+	d = rig_dial(r);
+	rig_hear_cut(r, d);
+	rig_log(r, "reason=RATE_LIMITED flag=RL");
+	close(d);
+	rig_end(&r, c, b);
+}
+END_TEST
+
+START_TEST(a_policy_of_the_service_that_serves_counts)
+{
+	struct rig *r = rig_new(ONE "service t/v port=80/main/http\nendpoint t/v:main $2\n"
+				"route t/r parent=t/s:80\nrule prefix=/a backend=t/v:80\n"
+				"rate t/p target=s total=1" HOUR "1\n", NULL);
+	int c = rig_dial(r), b;
+
+	rig_say(r, c, GET);
+	b = rig_accept(r, 2);
+	for (int i = 0; i < 3; i++) {
+		if (i)
+			rig_say(r, c, GET);
+		rig_hear_head(r, b);
+		rig_say(r, b, OK2);
+		rig_hear(r, c, OK2);
+		rig_log(r, "status=200");
+	}
+	rig_view(r, "rate t/q target=v total=2" HOUR "1\n");
+	rig_say(r, c, GET);
+	rig_hear_head(r, b);
+	rig_say(r, b, OK2);
+	rig_hear(r, c, OK2);
+	rig_log(r, "status=200");
+	limited(r, c);
+	close(c);
+	rig_end(&r, -1, b);
+}
+END_TEST
+
+START_TEST(grpc_is_told_that_a_resource_is_exhausted)
+{
+	struct rig *r = rig_new(ONE "rate t/p target=s total=2" HOUR "1\n", NULL);
+	struct h2_caller *c;
+	struct h2_stream *st;
+	int h1 = rig_dial(r), b = -1;
+
+	served(r, h1, &b);
+	c = h2_dial(r);
+	st = h2_ask(c, "POST", "/a.B/C", "content-type: application/grpc\nte: trailers\n", true);
+	h2_move(c);
+	h2_hear(c, st, 200, "");
+	rig_log(r, "status=429 grpc_status=8 reason=RATE_LIMITED");
+	st = h2_get(c, "/");
+	h2_move(c);
+	h2_hear(c, st, 429, "more requests than the rate limit of the Service port allows\n");
+	h2_hang_up(&c);
+	close(h1);
+	rig_end(&r, -1, b);
+}
+END_TEST
+
+UNIT_TESTS("admit", requests_over_a_rate_are_429_and_the_connection_lives,
+	   a_connection_without_http_counts_as_one, a_policy_of_the_service_that_serves_counts,
+	   grpc_is_told_that_a_resource_is_exhausted)
