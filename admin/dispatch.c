@@ -45,13 +45,16 @@ static int arg_index(enum cmd c, const char *name)
 static bool arg_set(struct call *c, const char *name, const char *text, struct answer *error)
 {
 	int i = arg_index(c->cmd, name);
+	size_t at = 0;
 
 	if (i < 0 || arg_is_local(cmd_arg(c->cmd, (unsigned)i))) {
 		answer_error(error, 400, "this command has no such argument", name,
 			     "see nodeproxy-api(7)");
 		return false;
 	}
-	snprintf(c->arg[i].text, sizeof c->arg[i].text, "%s", text);
+	if (cmd_arg(c->cmd, (unsigned)i)->kind == ARG_TEXTS)
+		at = strlen(c->arg[i].text);
+	snprintf(c->arg[i].text + at, sizeof c->arg[i].text - at, "%s%s", at ? "\n" : "", text);
 	switch (cmd_arg(c->cmd, (unsigned)i)->kind) {
 	case ARG_NUMBER:
 		if (!slice_u64(slice_str(text), UINT32_MAX, &c->arg[i].number)) {
@@ -63,6 +66,7 @@ static bool arg_set(struct call *c, const char *name, const char *text, struct a
 		c->arg[i].number = strcmp(text, "0") != 0 && strcmp(text, "false") != 0;
 		break;
 	case ARG_TEXT:
+	case ARG_TEXTS:
 	case ARG_LOCAL_TEXT:
 	case ARG_LOCAL_NUMBER:
 	case ARG_LOCAL_FLAG:

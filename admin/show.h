@@ -20,7 +20,7 @@ struct call {
 	struct {
 		bool given;
 		uint64_t number;	/* NUMBER */
-		char text[512];
+		char text[2048];	/* TEXTS: lines */
 	} arg[CMD_ARGS];
 	uint32_t uid, pid;
 };

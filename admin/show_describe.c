@@ -10,7 +10,10 @@
 #include <strings.h>
 #include <time.h>
 
-enum kind { KIND_SERVICE, KIND_SLICE, KIND_ROUTE, KIND_POLICY, KIND_RATE, KIND_NAMESPACE, KIND_TENANT, KINDS };
+enum kind {
+	KIND_SERVICE, KIND_SLICE, KIND_ROUTE, KIND_GRPC_ROUTE, KIND_TCP_ROUTE, KIND_GRANT, KIND_POLICY,
+	KIND_RATE, KIND_NAMESPACE, KIND_TENANT, KINDS
+};
 
 static const struct {
 	const char *kind;
@@ -20,6 +23,9 @@ static const struct {
 	[KIND_SERVICE] = { "Service", { "services", "svc" }, true },
 	[KIND_SLICE] = { "EndpointSlice", { "endpointslices", "slice", "slices" }, true },
 	[KIND_ROUTE] = { "HTTPRoute", { "httproutes", "route", "routes" }, true },
+	[KIND_GRPC_ROUTE] = { "GRPCRoute", { "grpcroutes" }, true },
+	[KIND_TCP_ROUTE] = { "TCPRoute", { "tcproutes" }, true },
+	[KIND_GRANT] = { "ReferenceGrant", { "referencegrants", "grant", "grants" }, true },
 	[KIND_POLICY] = { "TrafficPolicy", { "trafficpolicies", "policy", "policies" }, true },
 	[KIND_RATE] = { "RateLimitPolicy", { "ratelimitpolicies", "ratelimit", "ratelimits" }, true },
 	[KIND_NAMESPACE] = { "Namespace", { "namespaces", "ns" }, false },
@@ -52,7 +58,8 @@ static bool parse(const char *rest, struct asked *ret, struct answer *error)
 	k = n >= 1 ? kind_of(word) : -1;
 	if (k < 0) {
 		answer_error(error, 404, "no such kind of resource", rest,
-			     "kinds are service, endpointslice, httproute, trafficpolicy, ratelimitpolicy, namespace, tenant");
+			     "kinds are service, endpointslice, httproute, grpcroute, tcproute, referencegrant, "
+			     "trafficpolicy, ratelimitpolicy, namespace, tenant");
 		return false;
 	}
 	ret->kind = (enum kind)k;
@@ -100,8 +107,7 @@ static void refusals(const json_t *list, const struct asked *a, struct text *t)
 	js_close(t, ']');
 }
 
-static void rules_of(const struct vport *p, const char *only_ns, const char *only_name,
-		     struct text *t)
+static void rules_of(const struct vport *p, const struct asked *only, struct text *t)
 {
 	struct vrule r;
 
@@ -109,11 +115,12 @@ static void rules_of(const struct vport *p, const char *only_ns, const char *onl
 		struct vbackend b;
 		char words[512], ref[400];
 
-		if (only_ns && (!slice_eq(r.route_ns, slice_str(only_ns)) ||
-				!slice_eq(r.route_name, slice_str(only_name))))
+		if (only && (strcmp(route_kind_name(r.kind), kinds[only->kind].kind) != 0 ||
+			     !slice_eq(r.route_ns, slice_str(only->ns)) ||
+			     !slice_eq(r.route_name, slice_str(only->name))))
 			continue;
 		js_open(t, NULL, '{');
-		if (only_ns) {
+		if (only) {
 			struct slice ns = vservice_ns(&p->service), name = vservice_name(&p->service);
 
 			snprintf(ref, sizeof ref, "%.*s/%.*s", (int)min_of(ns.n, (size_t)100),
@@ -126,7 +133,10 @@ static void rules_of(const struct vport *p, const char *only_ns, const char *onl
 				 (int)min_of(r.route_name.n, (size_t)260),
 				 (const char *)r.route_name.p);
 			js_str(t, "route", ref);
+			js_str(t, "kind", route_kind_name(r.kind));
 		}
+		if (r.callers.n)
+			js_slice(t, "callers", r.callers);
 		js_u64(t, "port", p->port);
 		js_u64(t, "precedence", r.index);
 		vrule_words(&r, words, sizeof words);
@@ -177,7 +187,7 @@ static bool service_now(const struct state *st, const struct asked *a, struct te
 	js_close(t, ']');
 	js_open(t, "routes", '[');
 	for (uint32_t k = 0; vservice_port_at(&s, k, &p); k++)
-		rules_of(&p, NULL, NULL, t);
+		rules_of(&p, NULL, t);
 	js_close(t, ']');
 	return true;
 }
@@ -193,7 +203,7 @@ static bool route_now(const struct state *st, const struct asked *a, struct text
 		struct vport p;
 
 		for (uint32_t k = 0; vservice_port_at(&s, k, &p); k++)
-			rules_of(&p, a->ns, a->name, t);
+			rules_of(&p, a, t);
 	}
 	js_close(t, ']');
 	return t->n > before + 1;
@@ -312,6 +322,8 @@ static bool live(const struct state *st, const struct asked *a, struct text *t)
 	case KIND_SERVICE:
 		return service_now(st, a, t);
 	case KIND_ROUTE:
+	case KIND_GRPC_ROUTE:
+	case KIND_TCP_ROUTE:
 		return route_now(st, a, t);
 	case KIND_POLICY:
 	case KIND_RATE:
@@ -322,6 +334,7 @@ static bool live(const struct state *st, const struct asked *a, struct text *t)
 		gather_tenants(st, tenant_now, &ten);
 		return ten.known;
 	case KIND_SLICE:
+	case KIND_GRANT:
 	case KINDS:
 		break;
 	}

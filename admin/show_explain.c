@@ -17,7 +17,8 @@
 #define ENDPOINTS_TOLD 64
 
 struct asked {
-	struct slice authority, path, method;
+	struct slice authority, path, query, method;
+	struct slice headers;			/* lines of "name: value" */
 	struct slice ns;
 	const struct knobs_listener *listener;	/* the caller's; NULL: one that goes by host */
 	bool given;				/* who asks was said */
@@ -88,9 +89,61 @@ static bool who(const struct state *st, const char *from, struct asked *a, struc
 	return a->listener != NULL;
 }
 
+static bool next_line(struct slice *rest, struct slice *ret_name, struct slice *ret_value)
+{
+	const uint8_t *end, *colon;
+	struct slice line;
+
+	if (rest->n == 0)
+		return false;
+	end = memchr(rest->p, '\n', rest->n);
+	line = slice_of(rest->p, end ? (size_t)(end - rest->p) : rest->n);
+	*rest = slice_from(*rest, line.n + 1);
+	colon = line.n ? memchr(line.p, ':', line.n) : NULL;
+	*ret_name = slice_of(line.p, colon ? (size_t)(colon - line.p) : 0);
+	*ret_value = slice_trim(slice_from(line, ret_name->n + 1));
+	return true;
+}
+
+static bool headers_are_good(struct slice lines)
+{
+	struct slice name, value;
+
+	while (next_line(&lines, &name, &value))
+		if (name.n == 0)
+			return false;
+	return true;
+}
+
+/* See vrequest; as a worker sees them. */
+static bool header_of(const void *arg, struct slice name, uint32_t *at, struct slice *ret)
+{
+	const struct asked *a = arg;
+	struct slice rest = a->headers, key;
+
+	if (slice_eq(name, SLICE("host"))) {
+		*ret = a->authority;
+		return (*at)++ == 0 && a->authority.n;
+	}
+	for (uint32_t i = 0; next_line(&rest, &key, ret); i++) {
+		if (i < *at || !slice_caseeq(key, name))
+			continue;
+		*at = i + 1;
+		return true;
+	}
+	return false;
+}
+
+static struct vrequest request_of(const struct asked *a)
+{
+	return (struct vrequest){ .method = a->method, .path = a->path, .query = a->query,
+				  .header = header_of, .arg = a };
+}
+
 static bool parse(struct state *st, const struct call *c, struct asked *a, struct answer *error)
 {
 	const char *url = call_text(c, "url"), *method = call_text(c, "method"), *slash;
+	const char *headers = call_text(c, "header");
 
 	if (!url || !url[0]) {
 		answer_error(error, 400, "what is asked for is missing", "url",
@@ -102,7 +155,14 @@ static bool parse(struct state *st, const struct call *c, struct asked *a, struc
 	slash = strpbrk(url, "/?");
 	a->authority = slice_of(url, slash ? (size_t)(slash - url) : strlen(url));
 	a->path = slash && *slash == '/' ? slice_of(slash, strcspn(slash, "?")) : SLICE("/");
+	a->query = slice_str(slash ? strchrnul(slash, '?') : "");
+	a->query = slice_from(a->query, a->query.n ? 1 : 0);
+	a->headers = slice_str(headers ? headers : "");
 	a->method = method ? slice_str(method) : SLICE("GET");
+	if (!headers_are_good(a->headers)) {
+		answer_error(error, 400, "a header is NAME: VALUE", headers, NULL);
+		return false;
+	}
 	return who(st, call_text(c, "from"), a, error);
 }
 
@@ -501,20 +561,22 @@ static bool backends(const struct state *st, const struct vrule *r, struct text 
 }
 
 /* Why the others did not win: the first that matches does, in order of precedence. */
-static void other_rules(const struct vport *p, const struct vrule *won, struct text *t)
+static void other_rules(const struct vport *p, const struct asked *a, const struct vrule *won,
+			uint32_t first, uint32_t n, struct text *t)
 {
-	uint32_t n = vport_rules(p);
+	struct vrequest q = request_of(a);
 	struct vrule r;
 
-	for (uint32_t i = 0; i < min_of(n, (uint32_t)RULES_TOLD) && vport_rule_at(p, i, &r); i++) {
-		char words[512], name[400];
+	for (uint32_t i = 0; i < min_of(n, (uint32_t)RULES_TOLD) && vport_rule_at(p, first + i, &r); i++) {
+		char words[512], why[512], name[400];
 
 		if (won && r.index == won->index)
 			continue;
 		vrule_words(&r, words, sizeof words);
-		step(t, "other-rule", name_of(r.route_ns, r.route_name, 0, name), "%u: %s: %s",
-		     r.index + 1, words, !won || r.index < won->index ? "does not match"
-							 : "comes later in order of precedence");
+		if (!vrule_misses(&r, &q, why, sizeof why))
+			snprintf(why, sizeof why, "comes later in order of precedence");
+		step(t, "other-rule", name_of(r.route_ns, r.route_name, 0, name), "%u: %s: %s", i + 1,
+		     words, why);
 	}
 	if (n > RULES_TOLD)
 		step(t, "other-rule", "...", "and %u more: see `nodeproxyctl get routes`",
@@ -525,33 +587,37 @@ static void other_rules(const struct vport *p, const struct vrule *won, struct t
 static bool from_port(const struct state *st, const struct asked *a, const struct vport *p,
 		      struct text *t)
 {
+	struct vrequest q = request_of(a);
 	bool is_http = p->protocol != APP_TCP;
+	uint32_t first = 0, n = vport_rules_for(p, a->ns, &first);
 	struct vrule r;
-	char words[512], name[400];
+	char words[512], name[400], whose[100] = "";
 
-	if (!p->has_routes || !is_http) {
-		step(t, "route", "none", p->has_routes ? "routes are not looked at for TCP" :
-							 "no HTTPRoute is attached: its own endpoints serve");
-		return endpoints(st, p, 1, t);
-	}
-	switch (vport_match(p, a->method, a->path, &r)) {
+	switch (vport_match(p, a->ns, is_http ? &q : NULL, &r)) {
 	case MATCH_DIRECT:
-		step(t, "route", "none", "its own endpoints serve");
+		step(t, "route", "none", "%s", n ? "HTTPRoutes and GRPCRoutes are not looked at for TCP" :
+				     p->has_routes ? "routes are for the callers of other namespaces: "
+						     "its own endpoints serve" :
+						     "no route is attached: its own endpoints serve");
 		return endpoints(st, p, 1, t);
 	case MATCH_NOTHING:
-		step(t, "route", "none", "of %u rules none matches %.*s %.*s", vport_rules(p),
+		step(t, "route", "none", "of %u rules none matches %.*s %.*s", n,
 		     (int)min_of(a->method.n, (size_t)32), (const char *)a->method.p,
 		     (int)min_of(a->path.n, (size_t)256), (const char *)a->path.p);
-		other_rules(p, NULL, t);
+		other_rules(p, a, NULL, first, n, t);
 		nowhere(t, REASON_NO_ROUTE);
 		return false;
 	case MATCH_RULE:
 		break;
 	}
 	vrule_words(&r, words, sizeof words);
+	if (r.callers.n)
+		snprintf(whose, sizeof whose, " for callers of namespace %.*s",
+			 (int)min_of(r.callers.n, (size_t)63), (const char *)r.callers.p);
 	step(t, "route", name_of(r.route_ns, r.route_name, 0, name),
-	     "rule %u of %u in order of precedence: %s", r.index + 1, vport_rules(p), words);
-	other_rules(p, &r, t);
+	     "%s%s, rule %u of %u in order of precedence: %s", route_kind_name(r.kind), whose,
+	     r.index - first + 1, n, words);
+	other_rules(p, a, &r, first, n, t);
 	return backends(st, &r, t);
 }
 

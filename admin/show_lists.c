@@ -291,7 +291,15 @@ static void backends(const struct vrule *r, struct text *t)
 	js_close(t, ']');
 }
 
-/* The HTTPRoutes of the report by "namespace/name": a rule is shown with its route's conditions. */
+static bool is_route(const char *kind)
+{
+	for (unsigned k = 0; k < ROUTE_KINDS; k++)
+		if (strcmp(kind, route_kind_name((enum route_kind)k)) == 0)
+			return true;
+	return false;
+}
+
+/* The routes of the report by "kind/namespace/name": a rule is shown with its route's conditions. */
 static json_t *index_routes(const json_t *all)
 {
 	json_t *by_name = json_object();
@@ -300,9 +308,9 @@ static json_t *index_routes(const json_t *all)
 	size_t i;
 
 	json_array_foreach(jget_array(all, "resources"), i, r) {
-		if (strcmp(jget_str(r, "kind"), "HTTPRoute") != 0)
+		if (!is_route(jget_str(r, "kind")))
 			continue;
-		snprintf(key, sizeof key, "%s/%s", jget_str(r, "namespace"), jget_str(r, "name"));
+		snprintf(key, sizeof key, "%s/%s/%s", jget_str(r, "kind"), jget_str(r, "namespace"), jget_str(r, "name"));
 		json_object_set(by_name, key, (json_t *)(uintptr_t)r);
 	}
 	return by_name;
@@ -318,11 +326,16 @@ static void rule_row(const struct vservice *s, const struct vport *p, const stru
 	snprintf(service, sizeof service, "%.*s/%.*s", (int)min_of(ns.n, (size_t)100),
 		 (const char *)ns.p, (int)min_of(name.n, (size_t)260), (const char *)name.p);
 	js_open(t, NULL, '{');
+	js_str(t, "kind", route_kind_name(r->kind));
 	js_slice(t, "namespace", r->route_ns);
 	js_slice(t, "name", r->route_name);
 	js_slice(t, "rule", r->rule_name);
 	js_str(t, "service", service);
 	js_u64(t, "port", p->port);
+	if (r->callers.n)
+		js_slice(t, "callers", r->callers);
+	else
+		js_null(t, "callers");
 	js_u64(t, "precedence", r->index);
 	js_str(t, "match", words);
 	backends(r, t);
@@ -357,7 +370,7 @@ void show_routes(struct state *st, const struct call *c, struct answer *ret)
 
 				if (!wanted(c, "namespace", r.route_ns))
 					continue;
-				snprintf(name, sizeof name, "%.*s/%.*s",
+				snprintf(name, sizeof name, "%s/%.*s/%.*s", route_kind_name(r.kind),
 					 (int)min_of(r.route_ns.n, (size_t)100),
 					 (const char *)r.route_ns.p,
 					 (int)min_of(r.route_name.n, (size_t)260),
@@ -373,6 +386,7 @@ void show_routes(struct state *st, const struct call *c, struct answer *ret)
 		    !wanted(c, "namespace", slice_str(jget_str(node, "namespace"))))
 			continue;
 		js_open(t, NULL, '{');
+		js_str(t, "kind", jget_str(node, "kind"));
 		js_str(t, "namespace", jget_str(node, "namespace"));
 		js_str(t, "name", jget_str(node, "name"));
 		js_null(t, "service");

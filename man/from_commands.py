@@ -197,6 +197,12 @@ _nodeproxyctl_ask() {
 		awk -v both="${2-}" 'NR > 1 && $1 ~ /^[a-z0-9]/ { print both ? $1 "/" $2 : $1 }' | sort -u
 }
 
+# namespace/name of routes of a kind.
+_nodeproxyctl_routes() {
+	nodeproxyctl ${_np_socket:+-s "$_np_socket"} get routes 2>/dev/null |
+		awk -v kind="$1" 'NR > 1 && tolower($3) == kind { print $1 "/" $2 }' | sort -u
+}
+
 # Values of an option or of the n-th word behind a command.
 _nodeproxyctl_values() {
 	case $1 in
@@ -214,7 +220,7 @@ _nodeproxyctl_values() {
 	"[NAMESPACE/]NAME") case ${2-} in
 		namespace) _nodeproxyctl_ask "get namespaces" ;;
 		tenant) _nodeproxyctl_ask "get tenants" ;;
-		httproute) _nodeproxyctl_ask "get routes" both ;;
+		httproute | grpcroute | tcproute) _nodeproxyctl_routes "$2" ;;
 		trafficpolicy | ratelimitpolicy) _nodeproxyctl_ask "get policies" both ;;
 		*) _nodeproxyctl_ask "get services" both ;;
 		esac ;;

@@ -5,14 +5,16 @@
 #include "store/rows.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 const char *row_kind_name(enum row_kind k)
 {
 	static const char *const name[ROW_KINDS] = {
 		[ROW_NAMESPACE] = "Namespace", [ROW_TENANT] = "Tenant",
 		[ROW_SERVICE] = "Service",     [ROW_SLICE] = "EndpointSlice",
-		[ROW_HTTPROUTE] = "HTTPRoute", [ROW_POLICY] = "TrafficPolicy",
-		[ROW_RATE] = "RateLimitPolicy",
+		[ROW_HTTPROUTE] = "HTTPRoute", [ROW_GRPCROUTE] = "GRPCRoute",
+		[ROW_TCPROUTE] = "TCPRoute",   [ROW_GRANT] = "ReferenceGrant",
+		[ROW_POLICY] = "TrafficPolicy", [ROW_RATE] = "RateLimitPolicy",
 	};
 
 	return (unsigned)k < ROW_KINDS ? name[k] : "?";
@@ -49,14 +51,33 @@ static void slice_fini(struct row_slice *s)
 	free(s->endpoints);
 }
 
+static void pairs_fini(struct row_pair *p, uint32_t n)
+{
+	for (uint32_t i = 0; p && i < n; i++) {
+		free(p[i].name);
+		free(p[i].value);
+	}
+	free(p);
+}
+
+static void match_fini(struct row_match *m)
+{
+	free(m->path);
+	free(m->method);
+	free(m->grpc_method);
+	pairs_fini(m->headers, m->n_headers);
+	pairs_fini(m->params, m->n_params);
+}
+
 static void rule_fini(struct row_rule *r)
 {
 	free(r->name);
 	for (uint32_t i = 0; r->matches && i < r->n_matches; i++)
-		free(r->matches[i].path);
+		match_fini(&r->matches[i]);
 	for (uint32_t i = 0; r->backends && i < r->n_backends; i++) {
 		free(r->backends[i].ns);
 		free(r->backends[i].name);
+		free(r->backends[i].other);
 	}
 	free(r->matches);
 	free(r->backends);
@@ -73,6 +94,38 @@ static void route_fini(struct row_route *r)
 		rule_fini(&r->rules[i]);
 	free(r->parents);
 	free(r->rules);
+}
+
+bool row_grants(const struct row *grant, enum row_kind route, const char *route_ns, const char *service)
+{
+	const struct row_grant *g = &grant->grant;
+	bool from = false;
+
+	for (uint32_t i = 0; i < g->n_from && !from; i++)
+		from = strcmp(g->from[i].group, "gateway.networking.k8s.io") == 0 &&
+		       strcmp(g->from[i].kind, row_kind_name(route)) == 0 &&
+		       strcmp(g->from[i].ns, route_ns) == 0;
+	for (uint32_t i = 0; i < g->n_to && from; i++)
+		if (g->to[i].group[0] == 0 && strcmp(g->to[i].kind, "Service") == 0 &&
+		    (g->to[i].name[0] == 0 || strcmp(g->to[i].name, service) == 0))
+			return true;
+	return false;
+}
+
+static void grant_fini(struct row_grant *g)
+{
+	for (uint32_t i = 0; g->from && i < g->n_from; i++) {
+		free(g->from[i].group);
+		free(g->from[i].kind);
+		free(g->from[i].ns);
+	}
+	for (uint32_t i = 0; g->to && i < g->n_to; i++) {
+		free(g->to[i].group);
+		free(g->to[i].kind);
+		free(g->to[i].name);
+	}
+	free(g->from);
+	free(g->to);
 }
 
 static void targets_fini(struct row_target *t, uint32_t n)
@@ -108,7 +161,12 @@ void row_free(struct row **pr)
 		slice_fini(&r->slice);
 		break;
 	case ROW_HTTPROUTE:
+	case ROW_GRPCROUTE:
+	case ROW_TCPROUTE:
 		route_fini(&r->route);
+		break;
+	case ROW_GRANT:
+		grant_fini(&r->grant);
 		break;
 	case ROW_POLICY:
 		targets_fini(r->policy.targets, r->policy.n_targets);

@@ -18,7 +18,10 @@
 #include "nodeproxy/lib/base/hash.h"
 #include "nodeproxy/lib/net/addr.h"
 
-enum row_kind { ROW_NAMESPACE, ROW_TENANT, ROW_SERVICE, ROW_SLICE, ROW_HTTPROUTE, ROW_POLICY, ROW_RATE, ROW_KINDS };
+enum row_kind {
+	ROW_NAMESPACE, ROW_TENANT, ROW_SERVICE, ROW_SLICE, ROW_HTTPROUTE, ROW_GRPCROUTE, ROW_TCPROUTE,
+	ROW_GRANT, ROW_POLICY, ROW_RATE, ROW_KINDS
+};
 
 struct row_namespace {
 	uint32_t unused_labels;	/* number of labels that are not ours: allowed, no effect */
@@ -82,13 +85,25 @@ struct row_slice {
 
 enum row_path { ROW_PATH_PREFIX, ROW_PATH_EXACT };
 
+/* A header or a parameter of the query that must have this value; names of headers in lower case. */
+struct row_pair {
+	char *name, *value;
+};
+
+/* All of it must hold.  A method of gRPC is a path: "/service/method", or the prefix "/service"; of
+ * one in any service the path is "/" and grpc_method says which. */
 struct row_match {
 	enum row_path type;
 	char *path;
+	char *method;			/* of HTTP; "": any */
+	char *grpc_method;		/* "": as the path says */
+	uint32_t n_headers, n_params;
+	struct row_pair *headers, *params;
 };
 
 struct row_backend {
 	char *ns, *name;		/* of a core Service */
+	char *other;			/* "Kind of group": it is none, which nothing serves; "" else */
 	uint16_t port;
 	uint32_t weight;		/* 0..1000000, default 1 */
 };
@@ -106,10 +121,25 @@ struct row_parent {
 	char *section;			/* sectionName: name of a port; "" when absent */
 };
 
-struct row_route {
+struct row_route {			/* HTTPRoute, GRPCRoute, TCPRoute */
+	bool has_hostnames;		/* some are written, which the mesh does not look at */
 	uint32_t n_parents, n_rules;
 	struct row_parent *parents;
 	struct row_rule *rules;
+};
+
+struct row_grant_from {
+	char *group, *kind, *ns;
+};
+
+struct row_grant_to {
+	char *group, *kind, *name;	/* name "": every one of the kind */
+};
+
+struct row_grant {			/* ReferenceGrant: each of these may refer to each of those */
+	uint32_t n_from, n_to;
+	struct row_grant_from *from;
+	struct row_grant_to *to;
 };
 
 struct row_target {
@@ -166,6 +196,7 @@ struct row {
 		struct row_service service;
 		struct row_slice slice;
 		struct row_route route;
+		struct row_grant grant;
 		struct row_policy policy;
 		struct row_rate rate;
 	};
@@ -174,6 +205,15 @@ struct row {
 const char *row_kind_name(enum row_kind);	/* "Service" … as in the resource */
 /* What a policy of whatever kind is attached to; NULL and none: the kind has no targets. */
 const struct row_target *row_targets(const struct row *, uint32_t *ret_n);
+
+static inline bool row_kind_is_route(enum row_kind k)
+{
+	return k == ROW_HTTPROUTE || k == ROW_GRPCROUTE || k == ROW_TCPROUTE;
+}
+
+/* The grant, of the namespace of the Service, lets routes of this kind and namespace name it. */
+bool row_grants(const struct row *grant, enum row_kind route, const char *route_ns, const char *service);
+
 void row_free(struct row **);
 
 #endif

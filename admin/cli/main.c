@@ -28,6 +28,7 @@ struct asked {
 	const char *socket;
 	enum format format;
 	const char *value[CMD_ARGS];	/* of the arguments; NULL: not given */
+	char lines[2048];	/* of the one argument of a command that may be given several times */
 	bool help;
 };
 
@@ -206,6 +207,18 @@ static bool is_number(const char *s)
 	return slice_u64(slice_str(s), UINT32_MAX, &v);
 }
 
+/* One more of an argument that may be given several times. */
+static bool add_line(struct asked *a, int k, const char *value)
+{
+	size_t at = strlen(a->lines);
+
+	if (at + strlen(value) + 2 > sizeof a->lines || strchr(value, '\n'))
+		return false;
+	snprintf(a->lines + at, sizeof a->lines - at, "%s%s", at ? "\n" : "", value);
+	a->value[k] = a->lines;
+	return true;
+}
+
 static int take_arguments(struct asked *a, char **words, int n_words,
 			  const struct option_seen *options, int n_options)
 {
@@ -224,7 +237,10 @@ static int take_arguments(struct asked *a, char **words, int n_words,
 		if ((row->kind == ARG_NUMBER || row->kind == ARG_LOCAL_NUMBER) &&
 		    !is_number(options[i].value))
 			return wrong("not a whole number: %s", options[i].value);
-		a->value[k] = options[i].value;
+		if (row->kind != ARG_TEXTS)
+			a->value[k] = options[i].value;
+		else if (!add_line(a, k, options[i].value))
+			return wrong("too many of them: %s", options[i].name);
 	}
 	for (int k = 0; k < CMD_ARGS && (row = cmd_arg(a->cmd, (unsigned)k)); k++) {
 		if (row->option[0])
@@ -279,11 +295,17 @@ static int make_target(const struct asked *a, const char *namespace, struct text
 	for (unsigned i = 0; i < CMD_ARGS && (row = cmd_arg(a->cmd, i)); i++) {
 		if (!a->value[i] || arg_is_local(row))
 			continue;
-		text_addc(t, before);
-		text_adds(t, row->name);
-		text_addc(t, '=');
-		call_escape(t, a->value[i]);
-		before = '&';
+		for (const char *v = a->value[i], *end; v; v = *end ? end + 1 : NULL) {
+			char one[sizeof a->lines];
+
+			end = row->kind == ARG_TEXTS ? strchrnul(v, '\n') : v + strlen(v);
+			snprintf(one, sizeof one, "%.*s", (int)(end - v), v);
+			text_addc(t, before);
+			text_adds(t, row->name);
+			text_addc(t, '=');
+			call_escape(t, one);
+			before = '&';
+		}
 	}
 	return -1;
 }

@@ -14,6 +14,7 @@ must_use int make_tenant(struct judge *, const struct doc_node *root, struct row
 must_use int make_service(struct judge *, const struct doc_node *root, struct row *);
 must_use int make_slice(struct judge *, const struct doc_node *root, struct row *);
 must_use int make_route(struct judge *, const struct doc_node *root, struct row *);
+must_use int make_grant(struct judge *, const struct doc_node *root, struct row *);
 must_use int make_policy(struct judge *, const struct doc_node *root, struct row *);
 must_use int make_rate(struct judge *, const struct doc_node *root, struct row *);
 

@@ -128,6 +128,7 @@ static int new_refusal(const char *source, const struct judge *j, const struct d
 	r->broken = broken;
 	r->source = strdup(source);
 	r->line = j->line ? j->line : d->line ? d->line : 1;
+	r->generation = make_number(meta, "generation", 0);
 	r->doc_line = d->line ? d->line : r->line;
 	r->field = strdup(j->field);
 	r->reason = clean(slice_str(j->reason));
@@ -153,7 +154,11 @@ static int make(struct judge *j, const struct doc_node *root, struct row *r)
 		return make_service(j, root, r);
 	case ROW_SLICE:
 		return make_slice(j, root, r);
+	case ROW_GRANT:
+		return make_grant(j, root, r);
 	case ROW_HTTPROUTE:
+	case ROW_GRPCROUTE:
+	case ROW_TCPROUTE:
 		return make_route(j, root, r);
 	case ROW_POLICY:
 		return make_policy(j, root, r);

@@ -24,6 +24,7 @@ struct refusal {
 	char *reason;
 	char *kind, *ns, *name;	/* whose document it was, as far as could be read; "" when unknown */
 	uint32_t doc_line;	/* where the document starts */
+	int64_t generation;	/* metadata.generation; 0: absent */
 	bool broken;		/* not YAML or over a limit: kind, ns and name are a guess from what
 				 * came before the error.  Nobody can tell which object is missing,
 				 * so the file's earlier objects must stay. */

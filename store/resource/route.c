@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* HTTPRoute, attached to Services (GAMMA).  The limits and the checks across fields are those of
- * the Gateway API's CRD (v1.6, standard channel), which nobody else applies on bare metal. */
-#include "store/resource/make.h"
+/* HTTPRoute, GRPCRoute and TCPRoute, attached to Services (GAMMA).  The limits and the checks across
+ * fields are those of the Gateway API's CRDs (v1.6, standard channel), which nobody else applies on
+ * bare metal. */
+#include "store/resource/route_inner.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-#define MATCHES_MAX 128		/* in a route */
 
 static int parent(struct judge *j, const struct doc_node *m, const char *ns, struct row_route *r)
 {
@@ -43,43 +42,55 @@ static int parent(struct judge *j, const struct doc_node *m, const char *ns, str
 	return 0;
 }
 
-static int match(const struct doc_node *m, struct row_match *ret)
+static bool is_service(const struct doc_node *ref)
 {
-	const struct doc_node *path = doc_get(m, "path");
+	const struct doc_node *kind = doc_get(ref, "kind");
 
-	ret->type = slice_eq(make_slice_of(path, "type"), SLICE("Exact")) ? ROW_PATH_EXACT :
-									    ROW_PATH_PREFIX;
-	ret->path = make_text(path, "value", "/");
-	if (ret->path && ret->path[0] == 0) {
-		free(ret->path);
-		ret->path = strdup("/");
-	}
-	return ret->path ? 0 : -ENOMEM;
+	return make_slice_of(ref, "group").n == 0 &&
+	       (kind == NULL || slice_eq(kind->text, SLICE("Service")));
 }
 
+/* One of another kind is kept: the route is good, only this part of it serves nothing. */
 static int backend(struct judge *j, const struct doc_node *m, const char *ns, uint32_t rule_at,
 		   struct row_rule *r)
 {
 	struct row_backend *b = &r->backends[r->n_backends++];
-	char where[64];
-	int e;
+	const struct doc_node *port = doc_get(m, "port");
+	struct slice name = make_slice_of(m, "name"), group = make_slice_of(m, "group");
+	char where[64], other[400] = "", seen[64];
 
 	snprintf(where, sizeof where, "spec.rules[%u].backendRefs[%u]", rule_at, r->n_backends - 1);
-	e = make_must_be_service(j, m, where);
-	if (e < 0)
-		return e;
+	if (is_service(m)) {
+		judge_field(j, "%s.name", where);
+		if (!schema_is_dns_label(name))
+			return judge_refuse(j, m->line, "must be the name of a Service, not \"%s\"",
+					    doc_clean(name, seen, sizeof seen));
+		judge_field(j, "%s.port", where);
+		if (port == NULL)
+			return judge_refuse(j, m->line, "is required: port of the Service, not of its "
+							"endpoints");
+	} else {
+		char *kind = make_text(m, "kind", "Service");
+
+		if (kind == NULL)
+			return -ENOMEM;
+		snprintf(other, sizeof other, "%s%s%.*s", kind, group.n ? " of " : "", (int)group.n,
+			 group.n ? (const char *)group.p : "");
+		free(kind);
+	}
 	b->ns = make_text(m, "namespace", ns);
 	b->name = make_text(m, "name", "");
+	b->other = strdup(other);
 	b->port = (uint16_t)make_number(m, "port", 0);
 	b->weight = (uint32_t)make_number(m, "weight", 1);
-	return b->ns && b->name ? 0 : -ENOMEM;
+	return b->ns && b->name && b->other ? 0 : -ENOMEM;
 }
 
-static int rule(struct judge *j, const struct doc_node *m, const char *ns, struct row_route *r,
-		uint32_t *matches)
+static int rule(struct judge *j, const struct doc_node *m, enum row_kind kind, const char *ns,
+		struct row_route *r, uint32_t *matches)
 {
 	struct row_rule *ru = &r->rules[r->n_rules++];
-	const struct doc_node *list = doc_get(m, "matches");
+	const struct doc_node *list;
 	uint32_t at = r->n_rules - 1;
 	int e;
 
@@ -90,26 +101,9 @@ static int rule(struct judge *j, const struct doc_node *m, const char *ns, struc
 	for (uint32_t i = 0; i < at && ru->name[0]; i++)
 		if (strcmp(ru->name, r->rules[i].name) == 0)
 			return judge_refuse(j, m->line, "%.63s is the name of rules[%u] already", ru->name, i);
-	judge_field(j, "spec.rules[%u].matches", at);
-	*matches += list ? list->n : 0;
-	if (*matches > MATCHES_MAX)
-		return judge_refuse(j, list->line, "more than %d matches in the whole route", MATCHES_MAX);
-	if (list && list->n) {
-		if (make_array(list->n, &ru->matches) < 0)
-			return -ENOMEM;
-		for (const struct doc_node *x = list->first; x; x = x->next) {
-			e = match(x, &ru->matches[ru->n_matches++]);
-			if (e < 0)
-				return e;
-		}
-	} else {
-		if (make_array(1u, &ru->matches) < 0)
-			return -ENOMEM;
-		ru->n_matches = 1;
-		e = match(NULL, &ru->matches[0]);
-		if (e < 0)
-			return e;
-	}
+	e = route_make_matches(j, m, kind, at, matches, ru);
+	if (e < 0)
+		return e;
 	list = doc_get(m, "backendRefs");
 	if (make_array(list ? list->n : 0, &ru->backends) < 0)
 		return -ENOMEM;
@@ -136,13 +130,16 @@ int make_route(struct judge *j, const struct doc_node *root, struct row *r)
 		if (e < 0)
 			return e;
 	}
+	list = doc_get(spec, "hostnames");
+	rt->has_hostnames = list && list->n;
 	list = doc_get(spec, "rules");
 	if (make_array(list ? list->n : 1, &rt->rules) < 0)
 		return -ENOMEM;
+	/* A GRPCRoute has no rule by default: nothing matches. */
 	if (list == NULL)
-		return rule(j, &everything, r->ns, rt, &matches);
+		return r->kind == ROW_HTTPROUTE ? rule(j, &everything, r->kind, r->ns, rt, &matches) : 0;
 	for (const struct doc_node *m = list->first; m; m = m->next) {
-		e = rule(j, m, r->ns, rt, &matches);
+		e = rule(j, m, r->kind, r->ns, rt, &matches);
 		if (e < 0)
 			return e;
 	}

@@ -183,6 +183,41 @@ static const char *path_wrong(struct slice s)
 	return NULL;
 }
 
+static bool is_token(struct slice s)
+{
+	static const char marks[] = "!#$%&'*+-.^_`|~";
+
+	for (size_t i = 0; i < s.n; i++)
+		if (!is_lower_alnum(byte_lower(s.p[i])) && !memchr(marks, s.p[i], sizeof marks - 1))
+			return false;
+	return s.n > 0;
+}
+
+/* [A-Za-z_][A-Za-z_0-9]* */
+static bool is_grpc_name(struct slice s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if (!is_lower_alnum(byte_lower(s.p[i])) && s.p[i] != '_')
+			return false;
+	return s.n > 0 && !(s.p[0] >= '0' && s.p[0] <= '9');
+}
+
+/* Such names with dots between them, and perhaps one before. */
+static bool is_grpc_service(struct slice s)
+{
+	if (s.n && s.p[0] == '.')
+		s = slice_from(s, 1);
+	for (;;) {
+		const uint8_t *dot = s.n ? memchr(s.p, '.', s.n) : NULL;
+
+		if (!is_grpc_name(slice_of(s.p, dot ? (size_t)(dot - s.p) : s.n)))
+			return false;
+		if (dot == NULL)
+			return true;
+		s = slice_from(s, (size_t)(dot - s.p) + 1);
+	}
+}
+
 static const char *ip_wrong(struct slice s, bool of_endpoint)
 {
 	static const uint8_t zero[16];
@@ -200,15 +235,6 @@ static const char *ip_wrong(struct slice s, bool of_endpoint)
 	if (a.family == 6 && memcmp(a.ip, "\0\0\0\0\0\0\0\0\0\0\xff\xff", 12) == 0)
 		return "must not be an IPv4 address written as IPv6";
 	return NULL;
-}
-
-/* RFC 9110 5.6.2 */
-static bool is_http_token(struct slice s)
-{
-	for (size_t i = 0; i < s.n; i++)
-		if (s.p[i] <= ' ' || s.p[i] >= 0x7f || strchr("\"(),/:;<=>?@[\\]{}", s.p[i]))
-			return false;
-	return true;
 }
 
 static const char *form_wrong(enum schema_form f, struct slice s)
@@ -239,10 +265,23 @@ static const char *form_wrong(enum schema_form f, struct slice s)
 	case FORM_IP_FAMILY:
 		return slice_eq(s, SLICE("IPv4")) || slice_eq(s, SLICE("IPv6")) ? NULL :
 										  "must be IPv4 or IPv6";
-	case FORM_TOKEN:
-		return is_http_token(s) ? NULL : "must be letters, digits and !#$%&'*+-.^_`|~";
 	case FORM_PATH:
 		return path_wrong(s);
+	case FORM_TOKEN:
+		return s.n == 0 || is_token(s) ?
+			       NULL :
+			       "must be letters, digits and !#$%&'*+-.^_`|~";
+	case FORM_HOSTNAME:
+		return schema_is_dns_name(slice_from(s, slice_starts(s, SLICE("*.")) ? 2 : 0)) ?
+			       NULL :
+			       "must be lower-case letters, digits, - and ., perhaps with *. before them";
+	case FORM_GRPC_SERVICE:
+		return s.n == 0 || is_grpc_service(s) ?
+			       NULL :
+			       "must be names of letters, digits and _ with dots between them";
+	case FORM_GRPC_METHOD:
+		return s.n == 0 || is_grpc_name(s) ? NULL :
+						     "must be letters, digits and _, not starting with a digit";
 	case FORM_ANNOTATIONS:
 		return NULL;
 	case FORM_ANY:

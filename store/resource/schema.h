@@ -29,8 +29,11 @@ enum schema_form {
 	FORM_CLUSTER_IP,	/* an address, None or empty */
 	FORM_ENDPOINT_IP,	/* an address that can be one endpoint */
 	FORM_IP_FAMILY,		/* IPv4 or IPv6 */
-	FORM_TOKEN,		/* a token of HTTP: name of a header or cookie */
+	FORM_TOKEN,		/* RFC 9110: name of a header or cookie */
 	FORM_PATH,		/* path of a URI, as HTTPRoute has it */
+	FORM_HOSTNAME,		/* DNS name, perhaps with *. before it */
+	FORM_GRPC_SERVICE,	/* package.Service */
+	FORM_GRPC_METHOD,
 };
 
 enum schema_word { SCHEMA_SERVED, SCHEMA_INERT, SCHEMA_DROPPED, SCHEMA_REFUSED };

@@ -42,8 +42,11 @@ struct refused {
 	struct resource *resource;	/* NULL: its key is unknown */
 };
 
-/* What a served row is linked to. */
-enum link_kind { LINK_SLICE, LINK_PARENT, LINK_POLICY, LINK_RATE, LINK_TENANT };
+/* What a served row is linked to: Services; spaces from LINK_TENANT on.  LINK_GRANT: a ReferenceGrant
+ * to the space it is in; LINK_GRANTED: a route to the other spaces it wants something of. */
+enum link_kind {
+	LINK_SLICE, LINK_PARENT, LINK_POLICY, LINK_RATE, LINK_TENANT, LINK_GRANT, LINK_GRANTED, LINKS
+};
 
 struct link {
 	enum link_kind kind;
@@ -51,7 +54,7 @@ struct link {
 	struct resource *resource;
 	union {
 		struct service *service;
-		struct space *space;	/* LINK_TENANT */
+		struct space *space;	/* LINK_TENANT and behind it */
 	};
 };
 
@@ -138,7 +141,7 @@ struct space {
 	struct node in_model;
 	struct node touched;
 	struct resource *resource;	/* the Namespace, NULL while nobody wrote it */
-	struct node tenants;		/* link.in_hub: Tenants that list it */
+	struct node links[LINKS - LINK_TENANT];	/* link.in_hub, by kind: Tenants that list it … */
 	struct tenant *tenant;		/* while in the view */
 	struct resource *owner;		/* the Tenant that has it; NULL: it is its own */
 	uint32_t services;		/* in it */
@@ -146,6 +149,11 @@ struct space {
 	bool in_view;
 	char name[];
 };
+
+static inline struct node *space_links(struct space *s, enum link_kind kind)
+{
+	return &s->links[kind - LINK_TENANT];
+}
 
 struct model_counts {
 	uint32_t places, documents, served[ROW_KINDS], refused, conflicts;
@@ -208,6 +216,8 @@ uint64_t key_hash(unsigned kind, struct slice ns, struct slice name);
 struct service *service_find(const struct model *, struct slice ns, struct slice name);
 /* Links and touches hubs as the served row of r goes from was to r->served (either may be NULL). */
 void units_served(struct model *, struct resource *r, const struct held *was);
+/* A ReferenceGrant permits the reference: route_granted_fn, of a model. */
+bool units_granted(void *model, const struct row *route, const struct row_backend *);
 /* The served rows at the other end of a hub's links; free() it; NULL: no memory. */
 const struct row **units_linked(const struct node *links, uint32_t *ret_n);
 /* Settles addresses and tenants, then gives the builder every touched unit. */

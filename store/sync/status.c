@@ -139,52 +139,106 @@ static const struct row_service_port *port_of(const struct row *service, uint16_
 	return NULL;
 }
 
+/* Which of its ports the route has, of those that the parent is about. */
+static struct verdict attached_verdict(const struct row *route, const struct row_parent *p,
+				       const struct row *service, const struct row *const *routes,
+				       uint32_t n)
+{
+	char others[256] = "";
+	bool any = false;
+
+	for (uint32_t i = 0; i < service->service.n_ports; i++) {
+		const struct row_service_port *port = &service->service.ports[i];
+		const struct row *best;
+		size_t at = strlen(others);
+
+		if (port->protocol != ROW_TCP || (p->port && p->port != port->port) ||
+		    (p->section[0] && strcmp(p->section, port->name) != 0))
+			continue;
+		best = route_of_port(routes, n, service, port, route);
+		any |= best == route;
+		if (best != route)
+			snprintf(others + at, sizeof others - at, "%sport %u: %s %s/%s",
+				 at ? ", " : "", port->port, row_kind_name(best->kind), best->ns,
+				 best->name);
+	}
+	if (!any)
+		return no("Conflicted", "another route counts instead: %s", others);
+	if (others[0])
+		return yes_but("Accepted", "another route counts for %s", others);
+	if (route->route.has_hostnames)
+		return yes_but("Accepted", "hostnames are not looked at in a mesh: match the header "
+					   "host instead");
+	return yes("Accepted");
+}
+
 static struct verdict parent_verdict(const struct model *m, const struct row *route,
 				     const struct row_parent *p)
+{
+	const struct row *service, **routes;
+	struct verdict v;
+	char words[400];
+	uint32_t n = 0;
+
+	service = service_row(m, p->ns, p->name, words);
+	if (service == NULL)
+		return no("NoMatchingParent", "%s", words);
+	if (port_of(service, p->port, p->section) == NULL) {
+		if (p->port)
+			return no("NoMatchingParent", "Service %s/%s has no TCP port %u%s%s", p->ns,
+				  p->name, p->port, p->section[0] ? " named " : "", p->section);
+		return no("NoMatchingParent", "Service %s/%s has no TCP port%s%s", p->ns, p->name,
+			  p->section[0] ? " named " : "", p->section);
+	}
+	routes = units_linked(&service_find(m, slice_str(p->ns), slice_str(p->name))->links[LINK_PARENT],
+			      &n);
+	if (routes == NULL)
+		return no("Pending", "out of memory");
+	v = attached_verdict(route, p, service, routes, n);
+	free(routes);
+	return v;
+}
+
+static struct verdict backend_verdict(const struct model *m, const struct row *route,
+				      const char *parent_ns, const struct row_backend *b,
+				      const char *where)
 {
 	const struct row *service;
 	char words[400];
 
-	if (strcmp(p->ns, route->ns) != 0)
-		return no("UnsupportedValue", "routes for the callers of another namespace than the "
-					      "Service's are not supported by this release");
-	service = service_row(m, p->ns, p->name, words);
-	if (service == NULL)
-		return no("NoMatchingParent", "%s", words);
-	if (port_of(service, p->port, p->section ? p->section : "") == NULL) {
-		if (p->port)
-			return no("NoMatchingParent", "Service %s/%s has no TCP port %u%s%s", p->ns,
-				  p->name, p->port, p->section && p->section[0] ? " named " : "",
-				  p->section ? p->section : "");
-		return no("NoMatchingParent", "Service %s/%s has no TCP port%s%s", p->ns, p->name,
-			  p->section && p->section[0] ? " named " : "", p->section ? p->section : "");
+	switch (route_backend(route, parent_ns, b, units_granted, (void *)(uintptr_t)m)) {
+	case BACKEND_NO_SERVICE:
+		return no("InvalidKind", "%s: %s is not supported, only Service", where, b->other);
+	case BACKEND_NOT_PERMITTED:
+		return no("RefNotPermitted", "%s: Service %s/%s is in another namespace and no "
+					     "ReferenceGrant permits it", where, b->ns, b->name);
+	case BACKEND_PERMITTED:
+		break;
 	}
-	return yes("Accepted");
+	service = service_row(m, b->ns, b->name, words);
+	if (service == NULL)
+		return no("BackendNotFound", "%s: %s", where, words);
+	if (port_of(service, b->port, "") == NULL)
+		return no("BackendNotFound", "%s: Service %s/%s has no TCP port %u", where, b->ns,
+			  b->name, b->port);
+	return yes("ResolvedRefs");
 }
 
-static struct verdict backends_verdict(const struct model *m, const struct row *route)
+/* Of requests to a Service of parent_ns. */
+static struct verdict backends_verdict(const struct model *m, const struct row *route,
+				       const char *parent_ns)
 {
 	for (uint32_t i = 0; i < route->route.n_rules; i++) {
 		const struct row_rule *rule = &route->route.rules[i];
 
 		for (uint32_t k = 0; k < rule->n_backends; k++) {
-			const struct row_backend *b = &rule->backends[k];
-			const struct row *service;
-			char words[400];
+			struct verdict v;
+			char where[64];
 
-			if (strcmp(b->ns, route->ns) != 0)
-				return no("RefNotPermitted",
-					  "rules[%u].backendRefs[%u]: Service %s/%s is in another "
-					  "namespace and no ReferenceGrant permits it", i, k, b->ns,
-					  b->name);
-			service = service_row(m, b->ns, b->name, words);
-			if (service == NULL)
-				return no("BackendNotFound", "rules[%u].backendRefs[%u]: %s", i, k,
-					  words);
-			if (port_of(service, b->port, "") == NULL)
-				return no("BackendNotFound",
-					  "rules[%u].backendRefs[%u]: Service %s/%s has no TCP port %u",
-					  i, k, b->ns, b->name, b->port);
+			snprintf(where, sizeof where, "rules[%u].backendRefs[%u]", i, k);
+			v = backend_verdict(m, route, parent_ns, &rule->backends[k], where);
+			if (!v.yes)
+				return v;
 		}
 	}
 	return yes("ResolvedRefs");
@@ -254,17 +308,9 @@ static struct verdict target_verdict(const struct model *m, const struct row *po
 	return v;
 }
 
-/* True when the refusal is about what kind of thing a backend is. */
-static bool is_backend_kind(const struct refusal *r)
-{
-	const char *at = strstr(r->field, "backendRefs[");
-
-	return at && (strstr(at, "].kind") || strstr(at, "].group"));
-}
-
 static struct verdict refused_verdict(const struct resource *r, const struct refusal *why)
 {
-	return no(r->kind == ROW_HTTPROUTE ? "UnsupportedValue" : "Invalid", "%s:%u: %s%s%s%s",
+	return no(row_kind_is_route(r->kind) ? "UnsupportedValue" : "Invalid", "%s:%u: %s%s%s%s",
 		  why->source, why->line, why->field, why->field[0] ? ": " : "", why->reason,
 		  r->served ? " (the last good version serves)" : "");
 }
@@ -300,36 +346,44 @@ static void parent_json(FILE *f, const struct row_parent *p)
 	fputs("},\"controllerName\":\"" CONTROLLER "\",\"conditions\":[", f);
 }
 
+/* Of the newest version, refused or not. */
+static int64_t generation_of(const struct row *row, const struct refusal *why)
+{
+	return why ? why->generation : row ? row->generation : 0;
+}
+
 static void route_json(FILE *f, const struct model *m, struct resource *r)
 {
 	const struct row *row = r->served ? r->served->row : NULL;
 	const struct refusal *why = status_refusal(r);
-	struct verdict refs = why && is_backend_kind(why)
-				      ? no("InvalidKind", "%s: %s", why->field, why->reason)
-			      : row ? backends_verdict(m, row)
-				    : yes("ResolvedRefs");
-	int64_t generation = row ? row->generation : 0;
+	int64_t generation = generation_of(row, why);
+	struct verdict refused = why ? refused_verdict(r, why) : yes("Accepted");
 
 	fputs("{\"parents\":[", f);
 	for (uint32_t i = 0; row && i < row->route.n_parents; i++) {
 		const struct row_parent *p = &row->route.parents[i];
-		struct verdict v = why ? refused_verdict(r, why) : parent_verdict(m, row, p);
+		struct verdict v = why ? refused : parent_verdict(m, row, p);
+		struct verdict refs = backends_verdict(m, row, p->ns);
 
 		if (i)
 			fputc(',', f);
 		parent_json(f, p);
 		condition(f, r, "Accepted", &v, generation, true);
 		condition(f, r, "ResolvedRefs", &refs, generation, false);
+		if (why) {
+			struct verdict part = yes_but("UnsupportedValue",
+						      "Fall Back: generation %lld serves instead of %s:%u",
+						      (long long)row->generation, why->source,
+						      why->doc_line);
+
+			condition(f, r, "PartiallyInvalid", &part, generation, false);
+		}
 		fputs("]}", f);
 	}
 	if (row == NULL && why) {
 		/* Its parents are not known: it was refused before they were. */
-		struct verdict v = refused_verdict(r, why);
-
 		fputs("{\"parentRef\":{},\"controllerName\":\"" CONTROLLER "\",\"conditions\":[", f);
-		condition(f, r, "Accepted", &v, generation, true);
-		if (is_backend_kind(why))
-			condition(f, r, "ResolvedRefs", &refs, generation, false);
+		condition(f, r, "Accepted", &refused, generation, true);
 		fputs("]}", f);
 	}
 	fputs("]}", f);
@@ -339,7 +393,7 @@ static void policy_json(FILE *f, const struct model *m, struct resource *r)
 {
 	const struct row *row = r->served ? r->served->row : NULL;
 	const struct refusal *why = status_refusal(r);
-	int64_t generation = row ? row->generation : 0;
+	int64_t generation = generation_of(row, why);
 	uint32_t n = 0;
 	const struct row_target *targets = row ? row_targets(row, &n) : NULL;
 
@@ -382,7 +436,7 @@ static void other_json(FILE *f, const struct model *m, struct resource *r)
 	else if (r->conflict)
 		v = no(r->kind == ROW_SERVICE ? "AddressCollision" : "Conflict", "%s", r->conflict);
 	fputs("{\"conditions\":[", f);
-	condition(f, r, "Accepted", &v, r->served ? r->served->row->generation : 0, true);
+	condition(f, r, "Accepted", &v, generation_of(r->served ? r->served->row : NULL, why), true);
 	fputc(']', f);
 	if (r->kind == ROW_SERVICE) {
 		const struct service *s = service_find(m, slice_str(r->ns), slice_str(r->name));
@@ -404,7 +458,7 @@ void status_json(FILE *f, const struct model *m, struct resource *r)
 
 	for (int pass = 0; pass < 2; pass++) {
 		r->status_now = 1;
-		if (r->kind == ROW_HTTPROUTE)
+		if (row_kind_is_route(r->kind))
 			route_json(f, m, r);
 		else if (r->kind == ROW_POLICY || r->kind == ROW_RATE)
 			policy_json(f, m, r);

@@ -3,8 +3,11 @@
 
 /* Status of resources: conditions with the words of the Gateway API.
  *
- *   HTTPRoute  per parent: Accepted (Accepted, NoMatchingParent, UnsupportedValue) and ResolvedRefs
- *              (ResolvedRefs, BackendNotFound, RefNotPermitted, InvalidKind)
+ *   routes     per parent: Accepted (Accepted, NoMatchingParent, UnsupportedValue, Conflicted when a
+ *              route that comes first counts for all the ports it is about), ResolvedRefs
+ *              (ResolvedRefs, BackendNotFound, RefNotPermitted, InvalidKind), and while an older
+ *              version serves than the newest, which was refused, PartiallyInvalid
+ *              (UnsupportedValue, "Fall Back")
  *   TrafficPolicy, RateLimitPolicy  per target ("ancestor", GEP-713): Accepted (Accepted, TargetNotFound, Conflicted
  *              when other policies count for all the ports it is about, Pending when the board has
  *              no slot left for its limits)

@@ -55,17 +55,27 @@ static struct service *service_make(struct model *m, struct slice ns, struct sli
 	return s;
 }
 
+static struct space *space_find(const struct model *m, const char *name)
+{
+	uint64_t h = hash_slice(slice_str(name));
+
+	for (struct hash_node *n = hash_first(&m->spaces, h); n; n = hash_next(n)) {
+		struct space *s = container_of(n, struct space, by_name);
+
+		if (strcmp(s->name, name) == 0)
+			return s;
+	}
+	return NULL;
+}
+
 static struct space *space_make(struct model *m, const char *name)
 {
 	uint64_t h = hash_slice(slice_str(name));
 	size_t n_name = strlen(name) + 1;
-	struct space *s;
+	struct space *s = space_find(m, name);
 
-	for (struct hash_node *n = hash_first(&m->spaces, h); n; n = hash_next(n)) {
-		s = container_of(n, struct space, by_name);
-		if (strcmp(s->name, name) == 0)
-			return s;
-	}
+	if (s)
+		return s;
 	s = calloc(1, sizeof *s + n_name);
 	if (s == NULL || hash_add(&m->spaces, &s->by_name, h) < 0) {
 		free(s);
@@ -74,7 +84,8 @@ static struct space *space_make(struct model *m, const char *name)
 	}
 	memcpy(s->name, name, n_name);
 	list_init(&s->touched);
-	list_init(&s->tenants);
+	for (size_t i = 0; i < countof(s->links); i++)
+		list_init(&s->links[i]);
 	list_add_tail(&m->all_spaces, &s->in_model);
 	return s;
 }
@@ -111,7 +122,9 @@ static struct tenant *tenant_make(struct model *m, const char *key)
 static void link_add(struct model *m, struct resource *r, enum link_kind kind,
 		     struct service *service, struct space *space)
 {
-	struct node *hub = service ? &service->links[kind] : space ? &space->tenants : NULL;
+	struct node *hub = service ? &service->links[kind] :
+			   space   ? space_links(space, kind) :
+				     NULL;
 	struct link *l;
 
 	if (hub == NULL)
@@ -137,16 +150,65 @@ static void link_add(struct model *m, struct resource *r, enum link_kind kind,
 	list_add_tail(hub, &l->in_hub);
 }
 
+/* The Services of the routes that want something of this space. */
+static void touch_granted(struct model *m, struct space *s)
+{
+	const struct node *hub = space_links(s, LINK_GRANTED);
+
+	for (const struct node *n = hub->next; n != hub; n = n->next) {
+		const struct node *of = &container_of(n, struct link, in_hub)->resource->links;
+
+		for (const struct node *k = of->next; k != of; k = k->next) {
+			const struct link *l = container_of(k, struct link, in_resource);
+
+			if (l->kind == LINK_PARENT)
+				touch_service(m, l->service);
+		}
+	}
+}
+
 static void touch_linked(struct model *m, struct resource *r)
 {
 	for (const struct node *n = r->links.next; n != &r->links; n = n->next) {
 		const struct link *l = container_of(n, struct link, in_resource);
 
-		if (l->kind == LINK_TENANT)
+		switch (l->kind) {
+		case LINK_TENANT:
 			touch_space(m, l->space);
-		else
+			break;
+		case LINK_GRANT:
+			touch_granted(m, l->space);
+			break;
+		case LINK_GRANTED:	/* nothing of that space hangs on it */
+		case LINKS:
+			break;
+		case LINK_SLICE:
+		case LINK_PARENT:
+		case LINK_POLICY:
+		case LINK_RATE:
 			touch_service(m, l->service);
+			break;
+		}
 	}
+}
+
+static void link_backends(struct model *m, struct resource *r, const struct row_rule *rule)
+{
+	for (uint32_t i = 0; i < rule->n_backends; i++)
+		if (strcmp(rule->backends[i].ns, r->ns) != 0)
+			link_add(m, r, LINK_GRANTED, NULL, space_make(m, rule->backends[i].ns));
+}
+
+bool units_granted(void *model, const struct row *route, const struct row_backend *b)
+{
+	struct space *s = space_find(model, b->ns);
+	const struct node *hub = s ? space_links(s, LINK_GRANT) : NULL;
+
+	for (const struct node *n = hub ? hub->next : NULL; n != hub; n = n->next)
+		if (row_grants(container_of(n, struct link, in_hub)->resource->served->row,
+			       route->kind, route->ns, b->name))
+			return true;
+	return false;
 }
 
 void units_served(struct model *m, struct resource *r, const struct held *was)
@@ -162,6 +224,8 @@ void units_served(struct model *m, struct resource *r, const struct held *was)
 	list_each(it, &r->links) {
 		struct link *l = container_of(it, struct link, in_resource);
 
+		if (l->kind >= LINK_GRANT)
+			touch_space(m, l->space);	/* perhaps nobody needs it now */
 		list_remove(&l->in_resource);
 		list_remove(&l->in_hub);
 		free(l);
@@ -193,10 +257,18 @@ void units_served(struct model *m, struct resource *r, const struct held *was)
 				 service_make(m, ns, slice_str(now->slice.service)), NULL);
 		break;
 	case ROW_HTTPROUTE:
+	case ROW_GRPCROUTE:
+	case ROW_TCPROUTE:
 		for (uint32_t i = 0; now && i < now->route.n_parents; i++)
 			link_add(m, r, LINK_PARENT,
 				 service_make(m, slice_str(now->route.parents[i].ns),
 					      slice_str(now->route.parents[i].name)), NULL);
+		for (uint32_t i = 0; now && i < now->route.n_rules; i++)
+			link_backends(m, r, &now->route.rules[i]);
+		break;
+	case ROW_GRANT:
+		if (now)
+			link_add(m, r, LINK_GRANT, NULL, space_make(m, r->ns));
 		break;
 	case ROW_POLICY:
 	case ROW_RATE:
@@ -492,6 +564,11 @@ struct slot_ask {
 	struct service *s;
 };
 
+static bool ask_granted(void *arg, const struct row *route, const struct row_backend *b)
+{
+	return units_granted(((struct slot_ask *)arg)->m, route, b);
+}
+
 static struct slot_gen ask_slot(void *arg, const struct addr *a)
 {
 	struct slot_ask *ask = arg;
@@ -668,8 +745,8 @@ static int compile_unit(struct model *m, struct service *s)
 {
 	struct slot_ask ask = { m, s };
 	struct unit_service unit = { .endpoint_slot = ask_slot, .limit_slot = ask_limit,
-				     .rate_slot = ask_rate, .zone = slice_str(m->zone),
-				     .arg = &ask };
+				     .rate_slot = ask_rate, .granted = ask_granted,
+				     .zone = slice_str(m->zone), .arg = &ask };
 	struct row row = *s->resource->served->row;	/* with the address we gave it */
 	char key[600];
 	int r = -ENOMEM;
@@ -762,7 +839,8 @@ static bool service_is_unused(const struct service *s)
 static bool settle_space(struct model *m, struct space *s)
 {
 	struct unit_namespace unit = { .name = slice_str(s->name), .weight = 1 };
-	bool wanted = s->resource || s->services || s->wanted || !list_is_empty(&s->tenants);
+	bool wanted = s->resource || s->services || s->wanted ||
+		      !list_is_empty(space_links(s, LINK_TENANT));
 	struct tenant *t = NULL;
 	char key[600];
 	int r = 0;
@@ -846,7 +924,8 @@ void units_settle(struct model *m)
 		list_remove(&s->touched);
 		if (!settle_space(m, s))
 			list_add_tail(&again, &s->touched);
-		else if (!s->in_view)
+		else if (!s->in_view && list_is_empty(space_links(s, LINK_GRANT)) &&
+			 list_is_empty(space_links(s, LINK_GRANTED)))
 			space_free(m, s);
 	}
 	while (!list_is_empty(&again)) {

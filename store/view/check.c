@@ -15,7 +15,12 @@ enum part {
 	PART_TEXTS,
 	PART_PORTS,
 	PART_ENDPOINTS,
+	PART_TABLES,
 	PART_ENTRIES,
+	PART_CONDS,
+	PART_ASKS,
+	PART_FORKS,
+	PART_TWIGS,
 	PART_RULES,
 	PART_BACKENDS,
 	PART_POLICIES,
@@ -98,8 +103,13 @@ static int check_unit_head(struct check *c, struct slice u)
 		    !spans(s->ports, s->n_ports, sizeof(struct unit_port), sizeof *s, u.n, 4) ||
 		    !spans(s->endpoints, s->n_endpoints, sizeof(struct unit_endpoint), sizeof *s,
 			   u.n, 4) ||
+		    !spans(s->tables, s->n_tables, sizeof(struct unit_table), sizeof *s, u.n, 4) ||
 		    !spans(s->entries, s->n_entries, sizeof(struct unit_entry), sizeof *s, u.n,
 			   4) ||
+		    !spans(s->conds, s->n_conds, sizeof(struct unit_cond), sizeof *s, u.n, 4) ||
+		    !spans(s->asks, s->n_asks, sizeof(struct unit_ask), sizeof *s, u.n, 4) ||
+		    !spans(s->forks, s->n_forks, sizeof(struct unit_fork), sizeof *s, u.n, 4) ||
+		    !spans(s->twigs, s->n_twigs, sizeof(uint32_t), sizeof *s, u.n, 4) ||
 		    !spans(s->rules, s->n_rules, sizeof(struct unit_rule), sizeof *s, u.n, 4) ||
 		    !spans(s->backends, s->n_backends, sizeof(struct unit_backend), sizeof *s, u.n,
 			   4) ||
@@ -156,10 +166,11 @@ static bool run_fits(uint32_t first, uint32_t n, uint32_t of)
 
 static int check_port(struct check *c, const struct unit_svc *s, const struct unit_port *p)
 {
-	if (p->port == 0 || p->protocol > APP_H2 || p->has_routes > 1 ||
+	if (p->port == 0 || p->protocol > APP_H2 || p->zero ||
 	    p->name >= s->head.n_texts || !run_fits(p->endpoint, p->n_endpoints, s->n_endpoints) ||
 	    p->n_ready > p->n_endpoints || !run_fits(p->entry, p->n_entries, s->n_entries) ||
-	    p->n_exact > p->n_entries || p->policy > s->n_policies || p->rate > s->n_rates ||
+	    !run_fits(p->table, p->n_tables, s->n_tables) || p->policy > s->n_policies ||
+	    p->rate > s->n_rates ||
 	    (p->sum && !run_fits(p->sum - 1, p->n_endpoints, s->n_sums)) ||
 	    p->n_levels > VPORT_LEVELS || !run_fits(p->level, p->n_levels, s->n_levels))
 		return bad(c, "port with impossible values");
@@ -180,9 +191,45 @@ static int check_entry(struct check *c, struct slice u, const struct unit_entry 
 	const struct unit_text *t = (const struct unit_text *)(u.p + s->head.texts);
 
 	if (e->path >= s->head.n_texts || e->rule >= s->n_rules || e->exact > 1 ||
-	    e->key_n > t[e->path].n)
+	    e->key_n > t[e->path].n || !run_fits(e->cond, e->n_conds, s->n_conds) ||
+	    e->fork > s->n_forks)
 		return bad(c, "match with impossible values");
 	return 0;
+}
+
+static int check_table(struct check *c, const struct unit_svc *s, const struct unit_table *t)
+{
+	if (t->ns >= s->head.n_texts || t->kind >= ROUTE_KINDS ||
+	    !run_fits(t->entry, t->n_entries, s->n_entries) || t->n_exact > t->n_entries)
+		return bad(c, "table of routes with impossible values");
+	return 0;
+}
+
+static int check_cond(struct check *c, const struct unit_svc *s, const struct unit_cond *o)
+{
+	if (o->ask >= s->n_asks || o->value >= s->head.n_texts)
+		return bad(c, "condition with impossible values");
+	return 0;
+}
+
+static int check_ask(struct check *c, const struct unit_svc *s, const struct unit_ask *a)
+{
+	if (a->what >= ASKS || a->name >= s->head.n_texts)
+		return bad(c, "condition on nothing that is known");
+	return 0;
+}
+
+static int check_fork(struct check *c, const struct unit_svc *s, const struct unit_fork *f)
+{
+	if (f->ask >= s->n_asks || !run_fits(f->twig, f->n_valued, s->n_twigs) ||
+	    f->n_rest > s->n_twigs - f->twig - f->n_valued)
+		return bad(c, "fork with impossible values");
+	return 0;
+}
+
+static int check_twig(struct check *c, const struct unit_svc *s, const uint32_t *twig)
+{
+	return *twig < s->n_entries ? 0 : bad(c, "fork to a match that is not there");
 }
 
 static int check_rule(struct check *c, const struct unit_svc *s, const struct unit_rule *r)
@@ -288,6 +335,31 @@ static int check_unit(struct check *c, struct slice f)
 		n = s->n_entries;
 		if (i < n)
 			r = check_entry(c, u, (const struct unit_entry *)(u.p + s->entries) + i);
+		break;
+	case PART_TABLES:
+		n = s->n_tables;
+		if (i < n)
+			r = check_table(c, s, (const struct unit_table *)(u.p + s->tables) + i);
+		break;
+	case PART_CONDS:
+		n = s->n_conds;
+		if (i < n)
+			r = check_cond(c, s, (const struct unit_cond *)(u.p + s->conds) + i);
+		break;
+	case PART_ASKS:
+		n = s->n_asks;
+		if (i < n)
+			r = check_ask(c, s, (const struct unit_ask *)(u.p + s->asks) + i);
+		break;
+	case PART_FORKS:
+		n = s->n_forks;
+		if (i < n)
+			r = check_fork(c, s, (const struct unit_fork *)(u.p + s->forks) + i);
+		break;
+	case PART_TWIGS:
+		n = s->n_twigs;
+		if (i < n)
+			r = check_twig(c, s, (const uint32_t *)(u.p + s->twigs) + i);
 		break;
 	case PART_RULES:
 		n = s->n_rules;

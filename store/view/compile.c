@@ -520,13 +520,9 @@ static void put_service(struct out *o, const struct unit_service *in,
 	for (uint32_t i = 0; i < n_ports && !o->error; i++)
 		put_endpoints(o, in, ports[i], u.ports + i * (uint32_t)sizeof(struct unit_port),
 			      u.n_endpoints, &u.n_endpoints, &b);
-	u.entries = out_room(o, 0, 4);
-	for (uint32_t i = 0; i < n_ports && !o->error; i++)
-		compile_put_entries(o, in->service, routes, n_routes, ports[i],
-			    u.ports + i * (uint32_t)sizeof(struct unit_port), u.n_entries,
-			    &u.n_entries);
+	compile_put_matches(o, in->service, routes, n_routes, ports, n_ports, &u);
 	u.rules = compile_put_rules(o, routes, n_routes, &u.n_rules);
-	u.backends = compile_put_backends(o, routes, n_routes, id_of, arg, &u.n_backends);
+	u.backends = compile_put_backends(o, in, routes, n_routes, id_of, arg, &u.n_backends);
 	u.policies = out_room(o, 0, 4);
 	for (uint32_t i = 0; i < n_ports && !o->error; i++)
 		put_policy(o, in, ports[i], u.ports + i * (uint32_t)sizeof(struct unit_port),

@@ -13,13 +13,19 @@
  * come first, by level (priority, then the host's own zone before others where the policy prefers it),
  * then by address and port.
  *
- * Routes: the rules of all routes given whose parentRefs name this Service and port, merged in
- * Gateway API precedence: Exact before PathPrefix, longer prefix before shorter, then the oldest
- * route, then namespace/name, then the order inside the route.  A route in another namespace than
- * the Service's is a consumer route (GAMMA), which binds only its own namespace's callers: it is
- * left out.  A backend in another namespace than the route's needs a ReferenceGrant: it is kept,
- * marked refused, and answers 500 for its weight.  A route that has no parentRef for a port leaves
- * that port without routes: its own endpoints serve.
+ * Routes: the rules of all routes given whose parentRefs name this Service and port.  A route in
+ * another namespace than the Service's is a consumer route (GAMMA): it binds only its own
+ * namespace's callers, who go by such routes alone when there are any for the port; everybody else
+ * goes by those of the Service's namespace.  Within each of these groups one kind counts at a port:
+ * GRPCRoute before HTTPRoute before TCPRoute (a group at a time, so that nobody who may write
+ * routes for his own callers can switch off those of others), and its rules are merged in Gateway
+ * API precedence: Exact before PathPrefix, longer prefix before shorter, one that wants a method
+ * before one that does not, more headers, more query parameters, then the oldest route, then
+ * namespace/name, then the order inside the route.  Of TCPRoutes the oldest counts alone.  A route
+ * that has no parentRef for a port leaves that port without routes: its own endpoints serve.
+ *
+ * Backends: see route_backend(); one that is not permitted is kept, marked refused, and answers 500
+ * for its weight.
  *
  * Policies: see policy_of_port(). */
 #ifndef NODEPROXY_STORE_VIEW_COMPILE_H
@@ -32,12 +38,15 @@
 
 #define UNIT_MAX_BYTES (64u << 20)
 
+/* A ReferenceGrant permits this reference of a route. */
+typedef bool (*route_granted_fn)(void *arg, const struct row *route, const struct row_backend *);
+
 struct unit_service {
 	const struct row *service;	 /* ROW_SERVICE */
 	const struct row *const *slices; /* ROW_SLICE, of this Service */
 	uint32_t n_slices;
 	const struct row *const
-		*routes; /* ROW_HTTPROUTE that name it as a parent; others are skipped */
+		*routes; /* of any kind that name it as a parent; others are skipped */
 	uint32_t n_routes;
 	const struct row *const *policies; /* ROW_POLICY; those of other Services are skipped */
 	uint32_t n_policies;
@@ -52,6 +61,8 @@ struct unit_service {
 	struct slot_gen (*limit_slot)(void *arg, uint16_t port);
 	/* Likewise of its rate limits. */
 	struct slot_gen (*rate_slot)(void *arg, uint16_t port);
+	/* NULL: there is no ReferenceGrant. */
+	route_granted_fn granted;
 	void *arg;
 };
 
@@ -80,6 +91,20 @@ must_use int compile_service(const struct unit_service *, uint32_t id, unit_id_f
 			     struct unit_bytes *ret);
 must_use int compile_namespace(const struct unit_namespace *, uint32_t id, struct unit_bytes *ret);
 void unit_bytes_fini(struct unit_bytes *);
+
+/* What a reference of a route to a backend is worth, for requests to a Service of parent_ns: only
+ * Services serve, and one in another namespace than the route's needs a ReferenceGrant there.  A
+ * consumer route needs none for the namespace of its parent: its callers could go there anyway. */
+enum route_backend { BACKEND_PERMITTED, BACKEND_NOT_PERMITTED, BACKEND_NO_SERVICE };
+enum route_backend route_backend(const struct row *route, const char *parent_ns,
+				 const struct row_backend *, route_granted_fn, void *arg);
+
+/* Which of the routes counts at a port of this Service in place of this one, which is attached to
+ * it: one for the same callers of a kind that comes first, or a TCPRoute that is older; route itself
+ * when it counts. */
+const struct row *route_of_port(const struct row *const *routes, uint32_t n,
+				const struct row *service, const struct row_service_port *,
+				const struct row *route);
 
 /* Which of these policies, all of one kind, counts for a port of this Service: one that names the port by sectionName
  * before one that does not, then the oldest, then the first by name; NULL: none is about it. */

@@ -12,7 +12,7 @@ static void port_at(const struct vservice *s, uint32_t i, const struct unit_port
 		.index = i,
 		.port = p->port,
 		.protocol = (enum app_protocol)p->protocol,
-		.has_routes = p->has_routes,
+		.has_routes = p->n_tables > 0,
 		.has_policy = p->policy != 0,
 		.has_rate = p->rate != 0,
 		.weighted = p->sum != 0,

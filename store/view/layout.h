@@ -81,7 +81,12 @@ struct unit_svc {
 	struct addr vip[2]; /* port 0; family 0: none */
 	uint32_t ports, n_ports;
 	uint32_t endpoints, n_endpoints;
+	uint32_t tables, n_tables;
 	uint32_t entries, n_entries;
+	uint32_t conds, n_conds;
+	uint32_t asks, n_asks;
+	uint32_t forks, n_forks;
+	uint32_t twigs, n_twigs; /* uint32_t[]: see unit_fork */
 	uint32_t rules, n_rules;
 	uint32_t backends, n_backends;
 	uint32_t policies, n_policies;
@@ -94,12 +99,12 @@ struct unit_svc {
 struct unit_port {
 	uint16_t port;
 	uint8_t protocol; /* enum app_protocol */
-	uint8_t has_routes;
+	uint8_t zero;
 	uint32_t name;
 	uint32_t endpoint, n_endpoints; /* first of its run, and how many */
 	uint32_t n_ready;		/* the first n_ready of them */
-	uint32_t entry, n_entries;
-	uint32_t n_exact; /* the first n_exact of them */
+	uint32_t table, n_tables; /* of routes; the one for all callers, if there is one, first */
+	uint32_t entry, n_entries; /* those of all its tables */
 	uint32_t policy;  /* its number + 1; 0: none */
 	uint32_t rate;	  /* likewise */
 	uint32_t sum;	  /* where sums of the weights of its endpoints begin, + 1: for each endpoint
@@ -132,14 +137,48 @@ struct unit_endpoint {
 };
 static_must(sizeof(struct unit_endpoint) == 36);
 
-/* One match of one rule.  The entries of a port stand in order of precedence, which is also the
- * order the lookup needs: exact ones by path; then prefixes, longest first, by path. */
+/* The routes of a port that count for the same callers. */
+struct unit_table {
+	uint32_t ns;   /* text: those of this namespace, ascending; empty: everybody else */
+	uint32_t kind; /* enum route_kind */
+	uint32_t entry, n_entries;
+	uint32_t n_exact; /* the first n_exact of them */
+};
+
+/* One match of one rule.  The entries of a table stand in order of precedence, which is also the
+ * order the lookup needs: exact ones by path; then prefixes, longest first, by path; those of one
+ * path by what else they want. */
 struct unit_entry {
 	uint32_t path;
 	uint32_t key_n; /* bytes of path that must match: a prefix without its
 			 * trailing slashes */
 	uint32_t rule;
-	uint32_t exact; /* 0 or 1 */
+	uint16_t exact;	  /* 0 or 1 */
+	uint16_t n_conds; /* all must hold */
+	uint32_t cond;
+	uint32_t more; /* so many behind it have the same path */
+	uint32_t fork; /* of the first of many with the same path: its number + 1; 0: none */
+};
+
+struct unit_cond {
+	uint32_t ask;
+	uint32_t value; /* text */
+};
+
+/* What conditions look at; two that look at the same name the same one. */
+struct unit_ask {
+	uint32_t what; /* enum ask */
+	uint32_t name; /* text: of the header, in lower case, or of the parameter */
+};
+
+enum ask { ASK_METHOD, ASK_GRPC_METHOD, ASK_HEADER, ASK_PARAM, ASKS };
+
+/* Among many entries of one path, those that have a condition on one ask are found by its value.
+ * Twigs are numbers of entries of the table: first those with a condition on the ask, ordered by the
+ * bytes of the value and then by precedence; then the others, by precedence. */
+struct unit_fork {
+	uint32_t ask;
+	uint32_t twig, n_valued, n_rest;
 };
 
 struct unit_rule {

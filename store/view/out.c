@@ -97,6 +97,11 @@ uint32_t out_text(struct out *o, struct slice s)
 	return o->n_texts++;
 }
 
+struct slice out_text_at(const struct out *o, uint32_t text)
+{
+	return text < o->n_texts ? o->texts[text].s : (struct slice){ 0 };
+}
+
 uint32_t out_str(struct out *o, const char *s)
 {
 	return out_text(o, slice_str(s));

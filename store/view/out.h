@@ -27,6 +27,8 @@ uint32_t out_room(struct out *, uint64_t n, uint32_t align);
 /* The number of this text, the same for the same bytes, which must live until the end. */
 uint32_t out_text(struct out *, struct slice);
 uint32_t out_str(struct out *, const char *);
+/* The bytes of a text that was numbered before. */
+struct slice out_text_at(const struct out *, uint32_t);
 /* The unit refers to the Service of this id. */
 void out_ref(struct out *, uint32_t id);
 /* Writes texts and head.  0, -ENOMEM, -E2BIG. */

@@ -195,19 +195,44 @@ const char *rate_key_name(enum rate_key);	/* as a RateLimitPolicy has it */
 
 enum match_result { MATCH_DIRECT, MATCH_RULE, MATCH_NOTHING };
 
+/* Of those that are attached to a port for the same callers the last one counts. */
+enum route_kind { ROUTE_TCP, ROUTE_HTTP, ROUTE_GRPC, ROUTE_KINDS };
+const char *route_kind_name(enum route_kind);	/* as in the resource */
+
 struct vrule {
 	struct vport port;
-	uint32_t index;			/* of the merged rules of this port, in order of precedence */
+	uint32_t index;			/* of the merged rules of this port: by callers, then in order
+					 * of precedence */
+	uint32_t rule;			/* its number in the unit */
+	struct slice callers;		/* of this namespace; empty: all for whom there are no others */
+	enum route_kind kind;
 	struct slice route_ns, route_name, rule_name;
 	uint32_t backends, total_weight;
 };
 
-/* path is the request's path as it came, without query; canonical form decided by the caller.
- * DIRECT: the port has no routes: its own endpoints serve; RULE: *ret; NOTHING: 404. */
-enum match_result vport_match(const struct vport *, struct slice method, struct slice path,
+/* What routes may want to know of a request. */
+struct vrequest {
+	struct slice method;
+	struct slice path, query;	/* as they came; query without '?' */
+	/* The next line of this header (name in lower case) at or behind line *at, which moves behind
+	 * it; false: there is none.  NULL: there are no headers.  Asked only when a match wants one. */
+	bool (*header)(const void *arg, struct slice name, uint32_t *at, struct slice *ret);
+	const void *arg;
+};
+
+/* What routes say for a caller of this namespace.  request NULL: opaque bytes, which only TCPRoutes
+ * are about.  DIRECT: no routes: its own endpoints serve; RULE: *ret; NOTHING: 404. */
+enum match_result vport_match(const struct vport *, struct slice caller_ns, const struct vrequest *,
 			      struct vrule *ret);
+/* Of all tables together, and one of them. */
 uint32_t vport_rules(const struct vport *);
 bool vport_rule_at(const struct vport *, uint32_t i, struct vrule *ret);
+/* The rules that a caller of this namespace is matched against: [*ret_first, *ret_first + n); 0:
+ * there are none. */
+uint32_t vport_rules_for(const struct vport *, struct slice caller_ns, uint32_t *ret_first);
+/* "path is not /a", "header x is \"1\", not \"2\"": why the request does not match the rule's
+ * conditions.  false: it does. */
+bool vrule_misses(const struct vrule *, const struct vrequest *, char *out, size_t n);
 
 struct vbackend {
 	bool valid;			/* false: unknown Service or port, refused reference: 500 */
@@ -220,7 +245,7 @@ struct vbackend {
 /* dice is uniform in [0, total_weight). */
 bool vrule_backend(const struct vrule *, uint32_t dice, struct vbackend *ret);
 bool vrule_backend_at(const struct vrule *, uint32_t i, struct vbackend *ret);
-/* "PathPrefix /a, GET" for show and explain. */
+/* "PathPrefix /a, GET, header x = 1" for show and explain. */
 void vrule_words(const struct vrule *, char *out, size_t n);
 
 /* ---- namespaces and tenants ---- */

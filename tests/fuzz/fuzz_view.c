@@ -19,6 +19,14 @@ static void nothing(void *arg, const char *p, size_t n)
 	*(size_t *)arg += n + (uint8_t)p[n - 1];
 }
 
+/* Every header is there, on two lines. */
+static bool header_of(const void *arg, struct slice name, uint32_t *at, struct slice *ret)
+{
+	(void)arg;
+	*ret = name;
+	return (*at)++ < 2;
+}
+
 static void read_all(const struct view *v)
 {
 	static const struct slice paths[] = { SLICE("/"), SLICE("/a/b"), SLICE(""),
@@ -29,6 +37,8 @@ static void read_all(const struct view *v)
 	struct vbackend b;
 	struct addr vip;
 	size_t sum = 0;
+	char words[256];
+	uint32_t first;
 
 	view_dump(v, nothing, &sum);
 	view_service_by_host(v, SLICE("web.shop.svc.cluster.local"), SLICE("shop"), &s);
@@ -46,9 +56,17 @@ static void read_all(const struct view *v)
 			vport_policy(&p, &y);
 			if (vport_ready(&p))
 				must(vport_by_weight(&p, all / 2) < vport_ready(&p));
-			for (size_t m = 0; m < countof(paths); m++)
-				if (vport_match(&p, SLICE("GET"), paths[m], &r) == MATCH_RULE)
+			for (size_t m = 0; m < countof(paths); m++) {
+				struct vrequest q = { .method = SLICE("GET"), .path = paths[m],
+						      .query = SLICE("a=1&b=%32&c"),
+						      .header = header_of };
+
+				if (vport_match(&p, SLICE("shop"), m ? &q : NULL, &r) == MATCH_RULE)
 					vrule_backend(&r, r.total_weight / 2, &b);
+				for (uint32_t n = 0; vport_rule_at(&p, n, &r) && n < 64; n++)
+					vrule_misses(&r, &q, words, sizeof words);
+				sum += vport_rules_for(&p, SLICE("other"), &first);
+			}
 		}
 	}
 }

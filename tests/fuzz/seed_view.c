@@ -28,7 +28,14 @@ static const struct {
 	  "route shop/r parent=shop/web\n"
 	  "rule prefix=/a exact=/a/b prefix=/a/b/c name=n backend=shop/web:80*2 "
 	  "backend=shop/v2:80*3\n"
-	  "rule prefix=/ backend=other/web:80\n",
+	  "rule prefix=/ backend=other/web:80\n"
+	  "route other/r parent=shop/web\n"
+	  "rule prefix=/ method=GET header=a:1 param=b:2 backend=shop/web:80\n"
+	  "rule header=h:1\nrule header=h:2\nrule header=h:3\nrule header=h:4\nrule header=h:5\n"
+	  "rule header=h:6\nrule header=h:7\nrule header=h:8\nrule param=b:2\n"
+	  "grpcroute third/g parent=shop/web\n"
+	  "rule call=/s/m grpc_service=/s grpc_method=m\n"
+	  "tcproute fourth/t parent=shop/web\nrule backend=shop/web:80\n",
 	  "service shop/v2 vip=10.96.0.1 port=80\nendpoint shop/v2 10.0.0.1:80\n" },
 };
 

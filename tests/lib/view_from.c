@@ -245,11 +245,15 @@ static void say_endpoint(struct world *w, const char *line, char **word, int n)
 static void say_route(struct world *w, const char *line, char **word, int n)
 {
 	char *ns, *name;
+	enum row_kind kind;
 	struct row *r;
 
 	split_name(line, word[1], &ns, &name);
-	row_drop(w, ROW_HTTPROUTE, ns, name);
-	w->route = r = row_new(w, ROW_HTTPROUTE, ns, name);
+	kind = strcmp(word[0], "grpcroute") == 0 ? ROW_GRPCROUTE :
+	       strcmp(word[0], "tcproute") == 0  ? ROW_TCPROUTE :
+						    ROW_HTTPROUTE;
+	row_drop(w, kind, ns, name);
+	w->route = r = row_new(w, kind, ns, name);
 	for (int i = 2; i < n; i++) {
 		const char *v;
 
@@ -385,6 +389,69 @@ static void add_match(struct row_rule *u, enum row_path type, const char *path)
 	u->matches[u->n_matches++].path = copy_of(path, strlen(path));
 }
 
+/* What is said without a path is said of PathPrefix /. */
+static struct row_match *last_match(struct row_rule *u)
+{
+	if (u->n_matches == 0)
+		add_match(u, ROW_PATH_PREFIX, "/");
+	return &u->matches[u->n_matches - 1];
+}
+
+static void add_pair(const char *line, const char *v, struct row_pair **pairs, uint32_t *n)
+{
+	const char *colon = strchr(v, ':');
+
+	if (colon == NULL)
+		wrong(line, "NAME:VALUE");
+	*pairs = more(*pairs, *n, sizeof **pairs);
+	(*pairs)[*n].name = copy_of(v, (size_t)(colon - v));
+	(*pairs)[(*n)++].value = copy_of(colon + 1, strlen(colon + 1));
+}
+
+static void say_grant(struct world *w, const char *line, char **word, int n)
+{
+	char *ns, *name;
+	struct row *r;
+
+	split_name(line, word[1], &ns, &name);
+	row_drop(w, ROW_GRANT, ns, name);
+	r = row_new(w, ROW_GRANT, ns, name);
+	for (int i = 2; i < n; i++) {
+		struct row_grant *g = &r->grant;
+		const char *v;
+
+		if ((v = value(word[i], "from"))) {
+			struct row_grant_from *f;
+
+			g->from = more(g->from, g->n_from, sizeof *f);
+			f = &g->from[g->n_from++];
+			f->group = copy_of("gateway.networking.k8s.io", 25);
+			split_name(line, v, &f->kind, &f->ns);
+		} else if ((v = value(word[i], "to"))) {
+			struct row_grant_to *t;
+
+			g->to = more(g->to, g->n_to, sizeof *t);
+			t = &g->to[g->n_to++];
+			t->group = copy_of("", 0);
+			t->kind = copy_of("Service", 7);
+			t->name = copy_of(v, strcmp(v, "*") ? strlen(v) : 0);
+		} else {
+			wrong(line, "what is %s?", word[i]);
+		}
+	}
+}
+
+static bool is_granted(void *arg, const struct row *route, const struct row_backend *b)
+{
+	const struct world *w = arg;
+
+	for (uint32_t i = 0; i < w->n_rows; i++)
+		if (w->rows[i]->kind == ROW_GRANT && strcmp(w->rows[i]->ns, b->ns) == 0 &&
+		    row_grants(w->rows[i], route->kind, route->ns, b->name))
+			return true;
+	return false;
+}
+
 static void say_rule(struct world *w, const char *line, char **word, int n)
 {
 	struct row_route *r;
@@ -402,6 +469,19 @@ static void say_rule(struct world *w, const char *line, char **word, int n)
 			add_match(u, ROW_PATH_PREFIX, v);
 		} else if ((v = value(word[i], "exact"))) {
 			add_match(u, ROW_PATH_EXACT, v);
+		} else if ((v = value(word[i], "call"))) {
+			add_match(u, ROW_PATH_EXACT, v);
+		} else if ((v = value(word[i], "grpc_service"))) {
+			add_match(u, ROW_PATH_PREFIX, v);
+		} else if ((v = value(word[i], "grpc_method"))) {
+			add_match(u, ROW_PATH_PREFIX, "/");
+			last_match(u)->grpc_method = copy_of(v, strlen(v));
+		} else if ((v = value(word[i], "method"))) {
+			last_match(u)->method = copy_of(v, strlen(v));
+		} else if ((v = value(word[i], "header"))) {
+			add_pair(line, v, &last_match(u)->headers, &last_match(u)->n_headers);
+		} else if ((v = value(word[i], "param"))) {
+			add_pair(line, v, &last_match(u)->params, &last_match(u)->n_params);
 		} else if ((v = value(word[i], "name"))) {
 			u->name = copy_of(v, strlen(v));
 		} else if ((v = value(word[i], "backend"))) {
@@ -442,6 +522,12 @@ static void say_remove(struct world *w, const char *line, char **word, int n)
 		must(builder_remove_service(w->builder, slice_str(ns), slice_str(name)) == 0);
 	} else if (strcmp(word[1], "route") == 0) {
 		row_drop(w, ROW_HTTPROUTE, ns, name);
+	} else if (strcmp(word[1], "grpcroute") == 0) {
+		row_drop(w, ROW_GRPCROUTE, ns, name);
+	} else if (strcmp(word[1], "tcproute") == 0) {
+		row_drop(w, ROW_TCPROUTE, ns, name);
+	} else if (strcmp(word[1], "grant") == 0) {
+		row_drop(w, ROW_GRANT, ns, name);
 	} else if (strcmp(word[1], "policy") == 0) {
 		row_drop(w, ROW_POLICY, ns, name);
 	} else if (strcmp(word[1], "rate") == 0) {
@@ -479,8 +565,11 @@ static void say_line(struct world *w, const char *text, size_t len)
 		say_service(w, line, word, n);
 	else if (n >= 2 && strcmp(word[0], "endpoint") == 0)
 		say_endpoint(w, line, word, n);
-	else if (n >= 2 && strcmp(word[0], "route") == 0)
+	else if (n >= 2 && (strcmp(word[0], "route") == 0 || strcmp(word[0], "grpcroute") == 0 ||
+			    strcmp(word[0], "tcproute") == 0))
 		say_route(w, line, word, n);
+	else if (n >= 2 && strcmp(word[0], "grant") == 0)
+		say_grant(w, line, word, n);
 	else if (n >= 2 && strcmp(word[0], "policy") == 0)
 		say_policy(w, line, word, n);
 	else if (n == 2 && strcmp(word[0], "host") == 0 && value(word[1], "zone"))
@@ -509,7 +598,7 @@ static void set_services(struct world *w)
 	must(policies != NULL && rates != NULL);
 	must(slices != NULL && routes != NULL);
 	for (uint32_t i = 0; i < w->n_rows; i++)
-		if (w->rows[i]->kind == ROW_HTTPROUTE)
+		if (row_kind_is_route(w->rows[i]->kind))
 			routes[n_routes++] = w->rows[i];
 		else if (w->rows[i]->kind == ROW_POLICY)
 			policies[n_policies++] = w->rows[i];
@@ -542,6 +631,8 @@ static void set_services(struct world *w)
 						 .n_rates = n_rates,
 						 .limit_slot = slot_of_limit,
 						 .rate_slot = slot_of_limit,
+						 .granted = is_granted,
+						 .arg = w,
 					 }) == 0);
 	}
 	free(slices);

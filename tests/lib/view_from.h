@@ -7,9 +7,13 @@
  *   namespace shop [tenant=T] [slot=3/1] [weight=5] [memory=4096] [connections=10]
  *   service shop/web [vip=10.96.0.1]... [headless] [slot=4/1]
  * port=80[/name[/http|tcp|h2|auto[/udp]]]... endpoint shop/web[:portname] 10.0.0.1:8080 [notready]
- * [terminating] [zone=Z] [node=N] [weight=N] [priority=N] route shop/r parent=shop/web[:80][#section]... [created=1000]
- *   rule [prefix=/a]... [exact=/b]... [name=N] [backend=shop/web:80[*WEIGHT]]...      of the route
- * above remove service|namespace|route|policy|rate|endpoints shop/web
+ * [terminating] [zone=Z] [node=N] [weight=N] [priority=N]
+ *   route|grpcroute|tcproute shop/r parent=shop/web[:80][#section]... [created=1000]
+ *   rule [prefix=/a]... [exact=/b]... [call=/s/m]... [grpc_service=/s]... [grpc_method=m]...
+ * [name=N] [backend=shop/web:80[*WEIGHT]]...      of the route above; method=GET, header=NAME:VALUE
+ * and param=NAME:VALUE are of the match before them
+ *   grant shop/g from=HTTPRoute/other... to=web|*...
+ *   remove service|namespace|route|grpcroute|tcproute|grant|policy|rate|endpoints shop/web
  *   policy shop/p target=web[#section]... [created=1000] [balancer=RoundRobin] [connect=MS]
  * [response=MS] [stall=MS] [tcp_idle=MS] [connections=N] [requests=N] [failures=N] [base=MS]
  * [max=MS] [percent=N] [hash=Header/NAME|Cookie/NAME|SourceIP] [slots=N] [prefer_zone] [overprovision=N] [panic=N]

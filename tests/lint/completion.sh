@@ -9,6 +9,7 @@ nodeproxyctl() {
 	case $* in
 	*"get services") printf 'NAMESPACE  NAME  PORTS\nshop  web  80\nbank  db  5432\n' ;;
 	*"get policies") printf 'NAMESPACE  POLICY  SERVICE\nshop  slow  web\n' ;;
+	*"get routes") printf 'NAMESPACE  ROUTE  KIND\nshop  web  HTTPRoute\nshop  rpc  GRPCRoute\n' ;;
 	*"get workers") printf 'ID  PID\n0  7\n1  8\n' ;;
 	*"get namespaces") printf 'NAMESPACE  TENANT\nshop  shop\n' ;;
 	esac
@@ -34,6 +35,7 @@ offers "bank/db" nodeproxyctl -o json describe service b
 offers "trafficpolicy" nodeproxyctl describe tr
 offers "ratelimitpolicy" nodeproxyctl describe ra
 offers "shop/slow" nodeproxyctl describe trafficpolicy s
+offers "shop/rpc" nodeproxyctl describe grpcroute s
 offers "shop" nodeproxyctl get services -n ""
 offers "db web" nodeproxyctl get endpoints --service ""
 offers "0 1" nodeproxyctl drain --worker ""

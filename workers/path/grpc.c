@@ -86,6 +86,8 @@ unsigned grpc_local(struct exchange *ex, const struct reason_row *row)
 		status = 8;
 	else if (ex->reason == REASON_CALLER_DEADLINE)
 		status = 4;
+	else if (ex->reason == REASON_NO_BACKEND)
+		status = 14;	/* the Gateway API: a call for a backend that does not exist is UNAVAILABLE */
 
 	ex->grpc = (uint8_t)(1 + status);
 	return status;

@@ -76,20 +76,54 @@ static void take_policy(struct policy *to, const struct vport *target)
 }
 
 /* In which protocol its endpoints are spoken to. */
-static void choose_codec(struct exchange *ex)
+static void choose_codec(struct exchange *ex, bool by_grpc_route)
 {
 	if (ex->is_grpc)
 		grpc_deadline(ex, &ex->conn->path->head);
-	if (ex->target.protocol != APP_H2 && !(ex->target.protocol == APP_AUTO && ex->is_grpc))
+	if (ex->target.protocol != APP_H2 &&
+	    !(ex->target.protocol == APP_AUTO && (ex->is_grpc || by_grpc_route)))
 		return;
 	ex->back_codec = &back_http2;
 	ex->up.body.encode = false;
 	ex->up.body.keeps_trailers = true;
 }
 
+/* See vrequest.  Host is what the request calls its host, however the protocol spells it. */
+static bool header_of(const void *arg, struct slice name, uint32_t *at, struct slice *ret)
+{
+	const struct head *h = arg;
+
+	if (unlikely(slice_eq(name, SLICE("host")))) {
+		*ret = h->authority;
+		return (*at)++ == 0 && h->authority.n;
+	}
+	while (*at < h->n) {
+		const struct header *x = &h->h[(*at)++];
+
+		if (x->name.n == name.n && slice_caseeq(x->name, name)) {
+			*ret = x->value;
+			return true;
+		}
+	}
+	return false;
+}
+
+static enum match_result match(struct exchange *ex, const struct vport *port, struct vrule *ret)
+{
+	const struct head *h = &ex->conn->path->head;
+	struct vrequest q;
+
+	if (!ex->is_http)
+		return vport_match(port, slice_str(ex->conn->gate->knobs.ns), NULL, ret);
+	q = (struct vrequest){ .method = h->method, .path = h->path, .query = h->query,
+			       .header = header_of, .arg = h };
+	return vport_match(port, slice_str(ex->conn->gate->knobs.ns), &q, ret);
+}
+
 enum step stage_match(struct exchange *ex)
 {
 	struct path *p = ex->conn->path;
+	bool by_grpc_route = false;
 	struct vport port;
 	struct vrule rule;
 	struct vbackend b;
@@ -101,8 +135,8 @@ enum step stage_match(struct exchange *ex)
 	ex->service_text = join(ex, vservice_ns(&port.service), vservice_name(&port.service),
 				port.port);
 	ex->target = port;
-	if (ex->is_http && port.has_routes) {
-		switch (vport_match(&port, p->head.method, p->head.path, &rule)) {
+	if (port.has_routes) {
+		switch (match(ex, &port, &rule)) {
 		case MATCH_DIRECT:
 			break;
 		case MATCH_NOTHING:
@@ -113,12 +147,13 @@ enum step stage_match(struct exchange *ex)
 			    !vrule_backend(&rule, rand_below(rule.total_weight), &b) || !b.valid)
 				return end(ex, REASON_NO_BACKEND);
 			ex->target = b.port;
+			by_grpc_route = rule.kind == ROUTE_GRPC;
 			break;
 		}
 	}
 	take_policy(&ex->policy, &ex->target);
 	if (ex->is_http)
-		choose_codec(ex);
+		choose_codec(ex, by_grpc_route);
 	view_ref(p->view);
 	ex->view = p->view;
 	return NEXT;

@@ -65,6 +65,8 @@ START_TEST(every_kind_is_freed_whole)
 				}
 				break;
 			case ROW_HTTPROUTE:
+			case ROW_GRPCROUTE:
+			case ROW_TCPROUTE:
 				r->route.n_parents = r->route.n_rules = 1;
 				r->route.parents =
 					full ? zeroed(1, sizeof *r->route.parents) : NULL;
@@ -79,9 +81,30 @@ START_TEST(every_kind_is_freed_whole)
 					u->n_matches = u->n_backends = 1;
 					u->matches = zeroed(1, sizeof *u->matches);
 					u->matches->path = strdup("/");
+					u->matches->method = strdup("GET");
+					u->matches->grpc_method = strdup("");
+					u->matches->n_headers = u->matches->n_params = 1;
+					u->matches->headers = zeroed(1, sizeof(struct row_pair));
+					u->matches->headers->name = strdup("a");
+					u->matches->params = zeroed(1, sizeof(struct row_pair));
+					u->matches->params->value = strdup("b");
 					u->backends = zeroed(1, sizeof *u->backends);
 					u->backends->ns = strdup("e");
 					u->backends->name = strdup("f");
+					u->backends->other = strdup("g");
+				}
+				break;
+			case ROW_GRANT:
+				r->grant.n_from = r->grant.n_to = 1;
+				r->grant.from = full ? zeroed(1, sizeof *r->grant.from) : NULL;
+				r->grant.to = full ? zeroed(1, sizeof *r->grant.to) : NULL;
+				if (full) {
+					r->grant.from->group = strdup("a");
+					r->grant.from->kind = strdup("b");
+					r->grant.from->ns = strdup("c");
+					r->grant.to->group = strdup("d");
+					r->grant.to->kind = strdup("e");
+					r->grant.to->name = strdup("f");
 				}
 				break;
 			case ROW_POLICY:
@@ -115,7 +138,8 @@ END_TEST
 START_TEST(every_kind_has_the_name_of_its_resource)
 {
 	static const char *const want[ROW_KINDS] = { "Namespace", "Tenant", "Service",
-						     "EndpointSlice", "HTTPRoute", "TrafficPolicy",
+						     "EndpointSlice", "HTTPRoute", "GRPCRoute",
+						     "TCPRoute", "ReferenceGrant", "TrafficPolicy",
 						     "RateLimitPolicy" };
 
 	for (int kind = 0; kind < ROW_KINDS; kind++)

@@ -18,6 +18,13 @@ static struct vport port_of(const struct view *v, uint16_t number)
 	return p;
 }
 
+static enum match_result match_path(const struct vport *p, struct slice path, struct vrule *ret)
+{
+	struct vrequest q = { .method = SLICE("GET"), .path = path };
+
+	return vport_match(p, SLICE("shop"), &q, ret);
+}
+
 /* "route/rule", "direct" or "nothing". */
 static const char *match(const struct view *v, uint16_t number, const char *path)
 {
@@ -25,7 +32,7 @@ static const char *match(const struct view *v, uint16_t number, const char *path
 	struct vport p = port_of(v, number);
 	struct vrule r;
 
-	switch (vport_match(&p, SLICE("GET"), slice_str(path), &r)) {
+	switch (match_path(&p, slice_str(path), &r)) {
 	case MATCH_DIRECT:
 		return "direct";
 	case MATCH_NOTHING:
@@ -196,7 +203,7 @@ START_TEST(backends_share_by_weight)
 	struct vbackend b;
 	struct vrule r;
 
-	ck_assert_int_eq(vport_match(&p, SLICE("GET"), SLICE("/"), &r), MATCH_RULE);
+	ck_assert_int_eq(match_path(&p, SLICE("/"), &r), MATCH_RULE);
 	ck_assert_uint_eq(r.backends, 6);
 	ck_assert_uint_eq(r.total_weight, 8);
 	for (uint32_t dice = 0; dice < 8; dice++) {
@@ -222,7 +229,7 @@ START_TEST(a_rule_without_backends_matches_and_has_no_weight)
 	struct vbackend b;
 	struct vrule r;
 
-	ck_assert_int_eq(vport_match(&p, SLICE("GET"), SLICE("/gone"), &r), MATCH_RULE);
+	ck_assert_int_eq(match_path(&p, SLICE("/gone"), &r), MATCH_RULE);
 	ck_assert_uint_eq(r.total_weight, 0);
 	ck_assert(!vrule_backend(&r, 0, &b));
 	view_unref(v);
@@ -241,7 +248,7 @@ START_TEST(a_backend_that_comes_later_needs_no_new_route)
 		     "rule backend=shop/late:80\n");
 	for (int there = 0; there < 2; there++) {
 		p = port_of(world_view(w), 80);
-		ck_assert_int_eq(vport_match(&p, SLICE("GET"), SLICE("/"), &r), MATCH_RULE);
+		ck_assert_int_eq(match_path(&p, SLICE("/"), &r), MATCH_RULE);
 		ck_assert(vrule_backend(&r, 0, &b));
 		ck_assert_int_eq(b.valid, there);
 		world_say(w, "service shop/late port=80\n");
@@ -313,7 +320,7 @@ START_TEST(the_search_agrees_with_trying_every_rule)
 		for (int i = 0; i < 300; i++) {
 			struct slice s = slice_of(path, random_path(path));
 			struct vrule r;
-			bool hit = vport_match(&p, SLICE("GET"), s, &r) == MATCH_RULE;
+			bool hit = match_path(&p, s, &r) == MATCH_RULE;
 			uint32_t want = slow_match(&p, s);
 
 			ck_assert_msg((hit ? r.index : UINT32_MAX) == want, "%s: %u, not %u\n%s",
