@@ -11,13 +11,15 @@
 
 #define MATCHES_MAX 128		/* in a route */
 
-static char *joined(const char *a, struct slice b, const char *c, struct slice d)
+/* "/service", "/service/method" */
+static char *path_of(struct slice service, struct slice method)
 {
-	char *out = NULL;
+	size_t room = service.n + method.n + 3;
+	char *out = malloc(room);
 
-	if (asprintf(&out, "%s%.*s%s%.*s", a, (int)b.n, b.n ? (const char *)b.p : "", c, (int)d.n,
-		     d.n ? (const char *)d.p : "") < 0)
-		return NULL;
+	if (out)
+		snprintf(out, room, "/%.*s%s%.*s", (int)service.n, (const char *)service.p,
+			 method.n ? "/" : "", (int)method.n, method.n ? (const char *)method.p : "");
 	return out;
 }
 
@@ -89,9 +91,9 @@ static int grpc_match(struct judge *j, const struct doc_node *m, const char *whe
 	if (of && service.n == 0 && method.n == 0)
 		return judge_refuse(j, of->line, "needs a service or a method");
 	ret->type = service.n && method.n ? ROW_PATH_EXACT : ROW_PATH_PREFIX;
-	ret->path = service.n ? joined("/", service, method.n ? "/" : "", method) : strdup("/");
+	ret->path = service.n ? path_of(service, method) : strdup("/");
 	ret->method = strdup("");
-	ret->grpc_method = service.n ? strdup("") : joined("", method, "", (struct slice){ 0 });
+	ret->grpc_method = service.n ? strdup("") : make_text(of, "method", "");
 	if (ret->path == NULL || ret->method == NULL || ret->grpc_method == NULL)
 		return -ENOMEM;
 	snprintf(list, sizeof list, "%s.headers", where);

@@ -84,12 +84,18 @@ static struct row_endpoint endpoint[2] = {
 	  .node = TEXT("n"),
 	  .target = TEXT("") },
 };
-static struct row_match match = { .type = ROW_PATH_PREFIX, .path = TEXT("/a") };
+/* Enough of one path for a fork. */
+#define HEADER(v) { .name = TEXT("x"), .value = TEXT(v) }
+#define MATCH(i)  { .type = ROW_PATH_PREFIX, .path = TEXT("/a"), .n_headers = 1, .headers = &header[i] }
+static struct row_pair header[] = { HEADER("1"), HEADER("2"), HEADER("3"), HEADER("4"), HEADER("5"),
+				    HEADER("6"), HEADER("7"), HEADER("8"), HEADER("9") };
+static struct row_match matches[] = { MATCH(0), MATCH(1), MATCH(2), MATCH(3), MATCH(4), MATCH(5),
+				      MATCH(6), MATCH(7), MATCH(8) };
 static struct row_backend backend = {
 	.ns = TEXT("shop"), .name = TEXT("v2"), .port = 80, .weight = 1
 };
 static struct row_rule rule = {
-	.name = TEXT(""), .n_matches = 1, .matches = &match, .n_backends = 1, .backends = &backend
+	.name = TEXT(""), .n_matches = countof(matches), .matches = matches, .n_backends = 1, .backends = &backend
 };
 static struct row_parent parent = { .ns = TEXT("shop"), .name = TEXT("web"), .section = TEXT("") };
 static struct row service = { .kind = ROW_SERVICE,
