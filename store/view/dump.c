@@ -75,6 +75,10 @@ static void dump_rule(struct dump *d, const struct vrule *r)
 	add_name(&s, "/", r->route_name);
 	if (r->rule_name.n)
 		add_name(&s, " name=", r->rule_name);
+	if (r->kind != ROUTE_HTTP)
+		strbuf_printf(&s, " kind=%s", route_kind_name(r->kind));
+	if (r->callers.n)
+		add_name(&s, " callers=", r->callers);
 	strbuf_printf(&s, " weight=%u", r->total_weight);
 	end(d, &s);
 	for (uint32_t i = 0; vrule_backend_at(r, i, &b); i++) {

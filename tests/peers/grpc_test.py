@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the nodeproxy authors
 """Real gRPC through nodeproxy: clients and servers of Python and Go, each with each, for unary calls, streams
-both ways, statuses and trailers, deadlines, cancellation and messages of 4 MiB."""
+both ways, statuses and trailers, deadlines, cancellation and messages of 4 MiB; and all of it through a GRPCRoute
+that gives each method to one of them."""
 import os
 import subprocess
 import sys
@@ -36,32 +37,58 @@ def peers(tmp):
     return out
 
 
+SERVICE = "test.Peer"
+
+
+def route(servers):
+    """A Service without endpoints and appProtocol, whose methods are those of the servers, in turn."""
+    one, other = servers[0], servers[-1]
+
+    def to(name):
+        return f"backendRefs: [{{name: {name}, port: 50051}}]"
+    return (f"---\napiVersion: gateway.networking.k8s.io/v1\nkind: GRPCRoute\n"
+            f"metadata: {{name: routed, namespace: shop}}\nspec:\n"
+            f"  parentRefs: [{{group: '', kind: Service, name: routed}}]\n  rules:\n"
+            f"  - matches: [{{method: {{service: {SERVICE}}}}}]\n    {to(one)}\n"
+            f"  - matches: [{{method: {{service: {SERVICE}, method: Echo}}}}, {{method: {{service: {SERVICE}, method: Chat}}}}]\n"
+            f"    {to(other)}\n")
+
+
 def main():
     with np.Host(workers=2) as host:
         known = peers(host.dir)
         if not known:
             np.skip("neither Python's nor Go's gRPC is here")
-        servers, ports = [], {}
+        servers, ports, ends = [], {}, {}
         host.listeners = []
         for lang, command in known.items():
             port, ports[lang] = np.free_port(), np.free_port()
+            ends[lang] = port
             servers.append(subprocess.Popen(command + ["serve", str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                             text=True))
             assert servers[-1].stdout.readline() == "ready\n"
             host.service(f"shop/{lang}", 50051, [port], app="kubernetes.io/h2c")
             host.listeners.append(dict(name=lang, bind=f"127.0.0.1:{ports[lang]}", namespace="shop", route="service",
                                        service=f"shop/{lang}:50051"))
+        port = np.free_port()
+        host.service("shop/routed", 80, [], app=None, extra=route(list(known)))
+        host.listeners.append(dict(name="routed", bind=f"127.0.0.1:{port}", namespace="shop", route="service",
+                                   service="shop/routed:80"))
+        ports["routed"] = port
         try:
             host.start()
             np.until("both to be ready", lambda: host.status()["ready"])
             bad = False
             for client, command in known.items():
-                for server in known:
+                for server in ports:
                     r = subprocess.run(command + ["call", str(ports[server])], capture_output=True, text=True, timeout=300)
                     bad |= r.returncode != 0 or "FAILED" in r.stdout or not r.stdout
                     print("".join(f"{client} -> {server}: {line}\n" for line in (r.stdout + r.stderr[-1000:]).splitlines()), end="",
                           flush=True)
             assert not bad
+            for end in ends.values():
+                np.until("calls by the route to each", lambda: any(
+                    "route=shop/routed" in line and f"endpoint=127.0.0.1:{end} " in line for line in open(host.access_log)))
             assert all(w["restarts"] == 0 for w in host.status()["workers"])
         finally:
             for s in servers:
