@@ -60,6 +60,9 @@ void show_endpoint(const struct state *, const struct vservice *, const struct v
 		   const struct vendpoint *, struct text *);
 /* What holds for a port (its TrafficPolicy, or what holds without one), into an open object. */
 void show_policy(const struct state *, const struct vport *, struct text *);
+/* The filters of a rule or backend as "filters", one text each. */
+#define FILTER_WORDS 1024
+void show_filters(const struct vservice *, const struct vfilters *, struct text *);
 /* Names that conditions and lists share: resolved status of a condition of a route, as "True",
  * "False" or "Unknown" of the worst parent; "" when there is none. */
 const char *show_condition(const json_t *resource, const char *type);

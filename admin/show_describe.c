@@ -141,6 +141,7 @@ static void rules_of(const struct vport *p, const struct asked *only, struct tex
 		js_u64(t, "precedence", r.index);
 		vrule_words(&r, words, sizeof words);
 		js_str(t, "match", words);
+		show_filters(&p->service, &r.filters, t);
 		js_open(t, "backends", '[');
 		for (uint32_t k = 0; k < r.backends && vrule_backend_at(&r, k, &b); k++) {
 			snprintf(ref, sizeof ref, "%.*s/%.*s:%u weight %u%s",

@@ -531,6 +531,19 @@ static bool endpoints(const struct state *st, const struct vport *p, double shar
 	return any;
 }
 
+/* of: "" of the rule, or " of this back end". */
+static void filters(const struct vrule *r, const struct vfilters *all, const char *of, struct text *t)
+{
+	struct vfilter f;
+
+	for (uint32_t i = 0; vfilter_at(&r->port.service, all, i, &f); i++) {
+		char words[FILTER_WORDS];
+
+		vfilter_words(&f, words, sizeof words);
+		step(t, "filter", filter_name(f.kind), "%s%s", words, of);
+	}
+}
+
 static bool backends(const struct state *st, const struct vrule *r, struct text *t)
 {
 	struct vbackend b;
@@ -550,6 +563,7 @@ static bool backends(const struct state *st, const struct vrule *r, struct text 
 		}
 		step(t, "backend", name, "weight %u of %u: %.3g%%", b.weight, r->total_weight,
 		     100.0 * b.weight / r->total_weight);
+		filters(r, &b.filters, ", of this back end", t);
 		if (!b.valid) {
 			nowhere(t, REASON_NO_BACKEND);
 			all = false;
@@ -618,6 +632,7 @@ static bool from_port(const struct state *st, const struct asked *a, const struc
 	     "%s%s, rule %u of %u in order of precedence: %s", route_kind_name(r.kind), whose,
 	     r.index - first + 1, n, words);
 	other_rules(p, a, &r, first, n, t);
+	filters(&r, &r.filters, "", t);
 	return backends(st, &r, t);
 }
 

@@ -268,6 +268,21 @@ const char *show_condition(const json_t *resource, const char *type)
 	return worst;
 }
 
+void show_filters(const struct vservice *s, const struct vfilters *all, struct text *t)
+{
+	struct vfilter f;
+
+	js_open(t, "filters", '[');
+	for (uint32_t i = 0; vfilter_at(s, all, i, &f); i++) {
+		char words[FILTER_WORDS], both[FILTER_WORDS + 32];
+
+		vfilter_words(&f, words, sizeof words);
+		snprintf(both, sizeof both, "%s: %s", filter_name(f.kind), words);
+		js_str(t, NULL, both);
+	}
+	js_close(t, ']');
+}
+
 static void backends(const struct vrule *r, struct text *t)
 {
 	struct vbackend b;
@@ -285,6 +300,7 @@ static void backends(const struct vrule *r, struct text *t)
 			 (const char *)b.name.p, b.number, b.valid ? "" : "(invalid)");
 		js_str(t, "ref", ref);
 		js_u64(t, "weight", b.weight);
+		show_filters(&r->port.service, &b.filters, t);
 		js_bool(t, "valid", b.valid);
 		js_close(t, '}');
 	}
@@ -338,6 +354,7 @@ static void rule_row(const struct vservice *s, const struct vport *p, const stru
 		js_null(t, "callers");
 	js_u64(t, "precedence", r->index);
 	js_str(t, "match", words);
+	show_filters(&r->port.service, &r->filters, t);
 	backends(r, t);
 	js_str(t, "accepted", show_condition(resource, "Accepted"));
 	js_str(t, "resolved_refs", show_condition(resource, "ResolvedRefs"));

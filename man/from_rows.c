@@ -187,6 +187,8 @@ static void yaml_page(void)
 	     "When the request has neither id, both are made of the same 128 bits.\n"
 	     ".El\n"
 	     "A Connection line of the caller cannot take any of them away.\n"
+	     "What filters of a route do to these lines is done first, as if the caller (in responses: the\n"
+	     "endpoint) had written it so.\n"
 	     ".Sh LIMITS\n"
 	     "Each limit that is passed has its reason, in the access log, the metrics and, where HTTP is\n"
 	     "spoken and no answer has begun, the line x-nodeproxy-reason of the answer.\n"
@@ -468,7 +470,7 @@ static void resources_page(void)
 	     ".Sh DIAGNOSTICS\n"
 	     ".Bd -literal -offset indent\n"
 	     "web.yaml:7: spec.port: unknown field (did you mean ports?)\n"
-	     "cart.yaml:12: spec.rules[0].filters: not supported by this release\n"
+	     "cart.yaml:12: spec.rules[0].filters[0].requestHeaderModifier.set[0].name: the host is changed by a URLRewrite filter, not as a header\n"
 	     ".Ed\n"
 	     ".Sh SEE ALSO\n.Xr nodeproxyctl 1 ,\n.Xr nodeproxy.yaml 5 ,\n.Xr nodeproxy 8");
 }

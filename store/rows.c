@@ -20,11 +20,16 @@ const char *row_kind_name(enum row_kind k)
 	return (unsigned)k < ROW_KINDS ? name[k] : "?";
 }
 
+static void texts_free(char **t, uint32_t n)
+{
+	for (uint32_t i = 0; t && i < n; i++)
+		free(t[i]);
+	free(t);
+}
+
 static void tenant_fini(struct row_tenant *t)
 {
-	for (uint32_t i = 0; t->namespaces && i < t->n_namespaces; i++)
-		free(t->namespaces[i]);
-	free(t->namespaces);
+	texts_free(t->namespaces, t->n_namespaces);
 }
 
 static void service_fini(struct row_service *s)
@@ -69,6 +74,25 @@ static void match_fini(struct row_match *m)
 	pairs_fini(m->params, m->n_params);
 }
 
+static void lines_free(struct row_line *l, uint32_t n)
+{
+	for (uint32_t i = 0; l && i < n; i++) {
+		free(l[i].name);
+		free(l[i].value);
+	}
+	free(l);
+}
+
+static void filters_free(struct row_filter *f, uint32_t n)
+{
+	for (uint32_t i = 0; f && i < n; i++) {
+		lines_free(f[i].set, f[i].n_set);
+		lines_free(f[i].add, f[i].n_add);
+		texts_free(f[i].remove, f[i].n_remove);
+	}
+	free(f);
+}
+
 static void rule_fini(struct row_rule *r)
 {
 	free(r->name);
@@ -78,7 +102,9 @@ static void rule_fini(struct row_rule *r)
 		free(r->backends[i].ns);
 		free(r->backends[i].name);
 		free(r->backends[i].other);
+		filters_free(r->backends[i].filters, r->backends[i].n_filters);
 	}
+	filters_free(r->filters, r->n_filters);
 	free(r->matches);
 	free(r->backends);
 }

@@ -101,17 +101,36 @@ struct row_match {
 	struct row_pair *headers, *params;
 };
 
+enum row_filter_type { ROW_REQUEST_HEADERS, ROW_RESPONSE_HEADERS };
+
+struct row_line {
+	char *name, *value;		/* of a header */
+};
+
+/* What is done with a request before it goes on, or with its response; each type has its fields. */
+struct row_filter {
+	enum row_filter_type type;
+	/* ROW_REQUEST_HEADERS, ROW_RESPONSE_HEADERS: no name is in two of them */
+	uint32_t n_set, n_add, n_remove;
+	struct row_line *set, *add;
+	char **remove;
+};
+
 struct row_backend {
 	char *ns, *name;		/* of a core Service */
 	char *other;			/* "Kind of group": it is none, which nothing serves; "" else */
 	uint16_t port;
 	uint32_t weight;		/* 0..1000000, default 1 */
+	struct row_filter *filters;
+	uint32_t n_filters;
 };
 
 struct row_rule {
 	char *name;			/* "" when absent */
 	uint32_t n_matches, n_backends;
 	struct row_match *matches;	/* at least one: PathPrefix / when none was written */
+	struct row_filter *filters;
+	uint32_t n_filters;
 	struct row_backend *backends;
 };
 

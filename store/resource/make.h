@@ -18,6 +18,11 @@ must_use int make_grant(struct judge *, const struct doc_node *root, struct row 
 must_use int make_policy(struct judge *, const struct doc_node *root, struct row *);
 must_use int make_rate(struct judge *, const struct doc_node *root, struct row *);
 
+/* The filters of a rule or of one of its back ends, in rules[rule].filters or, backend >= 0, in
+ * rules[rule].backendRefs[backend].filters. */
+must_use int make_filters(struct judge *, const struct doc_node *list, uint32_t rule, int backend,
+			  struct row_filter **ret, uint32_t *ret_n);
+
 /* group and kind of a reference must name a Service, which absent ones do. */
 must_use int make_must_be_service(struct judge *, const struct doc_node *ref, const char *where);
 /* spec.targetRefs of a policy: Services of its own namespace.  *ret_n counts what row_free must take,

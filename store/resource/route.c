@@ -83,7 +83,10 @@ static int backend(struct judge *j, const struct doc_node *m, const char *ns, ui
 	b->other = strdup(other);
 	b->port = (uint16_t)make_number(m, "port", 0);
 	b->weight = (uint32_t)make_number(m, "weight", 1);
-	return b->ns && b->name && b->other ? 0 : -ENOMEM;
+	if (b->ns == NULL || b->name == NULL || b->other == NULL)
+		return -ENOMEM;
+	return make_filters(j, doc_get(m, "filters"), rule_at, (int)r->n_backends - 1, &b->filters,
+			    &b->n_filters);
 }
 
 static int rule(struct judge *j, const struct doc_node *m, enum row_kind kind, const char *ns,
@@ -102,6 +105,9 @@ static int rule(struct judge *j, const struct doc_node *m, enum row_kind kind, c
 		if (strcmp(ru->name, r->rules[i].name) == 0)
 			return judge_refuse(j, m->line, "%.63s is the name of rules[%u] already", ru->name, i);
 	e = route_make_matches(j, m, kind, at, matches, ru);
+	if (e < 0)
+		return e;
+	e = make_filters(j, doc_get(m, "filters"), at, -1, &ru->filters, &ru->n_filters);
 	if (e < 0)
 		return e;
 	list = doc_get(m, "backendRefs");

@@ -237,6 +237,28 @@ static const char *ip_wrong(struct slice s, bool of_endpoint)
 	return NULL;
 }
 
+static const char *header_name_wrong(struct slice s)
+{
+	static const char marks[] = "!#$%&'*+-.^_`|~";
+
+	if (s.n == 0)
+		return "must not be empty";
+	for (size_t i = 0; i < s.n; i++)
+		if (!is_lower_alnum(byte_lower(s.p[i])) && !memchr(marks, s.p[i], sizeof marks - 1))
+			return "must be a header name: letters, digits and !#$%&'*+-.^_`|~";
+	return NULL;
+}
+
+static const char *header_value_wrong(struct slice s)
+{
+	if (s.n && (slice_trim(s).n != s.n))
+		return "must not begin or end with a blank";
+	for (size_t i = 0; i < s.n; i++)
+		if ((s.p[i] < 0x20 && s.p[i] != '\t') || s.p[i] == 0x7f)
+			return "must not have control characters";
+	return NULL;
+}
+
 static const char *form_wrong(enum schema_form f, struct slice s)
 {
 	switch (f) {
@@ -282,6 +304,10 @@ static const char *form_wrong(enum schema_form f, struct slice s)
 	case FORM_GRPC_METHOD:
 		return s.n == 0 || is_grpc_name(s) ? NULL :
 						     "must be letters, digits and _, not starting with a digit";
+	case FORM_HEADER_NAME:
+		return header_name_wrong(s);
+	case FORM_HEADER_VALUE:
+		return header_value_wrong(s);
 	case FORM_ANNOTATIONS:
 		return NULL;
 	case FORM_ANY:
@@ -666,7 +692,8 @@ static int check_list(struct judge *j, const struct at *up, const struct schema_
 		if (f->type == SCHEMA_OBJS)
 			e = check_object(j, &at, f->of, m);
 		else
-			e = check_text(j, &at, f->form, 0, 253, m);
+			e = check_text(j, &at, f->form, 0,
+				       f->form == FORM_HEADER_NAME ? 256 : 253, m);
 		if (e < 0)
 			return e;
 	}

@@ -34,6 +34,8 @@ enum schema_form {
 	FORM_HOSTNAME,		/* DNS name, perhaps with *. before it */
 	FORM_GRPC_SERVICE,	/* package.Service */
 	FORM_GRPC_METHOD,
+	FORM_HEADER_NAME,	/* a token of HTTP; as member of a list at most 256 bytes */
+	FORM_HEADER_VALUE,	/* what a header may have as its value, without blanks around it */
 };
 
 enum schema_word { SCHEMA_SERVED, SCHEMA_INERT, SCHEMA_DROPPED, SCHEMA_REFUSED };

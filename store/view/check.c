@@ -7,6 +7,7 @@
 
 #include <errno.h>
 
+#include "store/view/edit.h"
 #include "store/view/layout.h"
 #include "store/view/view.h"
 
@@ -26,6 +27,7 @@ enum part {
 	PART_POLICIES,
 	PART_LEVELS,
 	PART_RATES,
+	PART_FILTERS,
 	PARTS
 };
 
@@ -118,7 +120,8 @@ static int check_unit_head(struct check *c, struct slice u)
 		    !spans(s->rates, s->n_rates, sizeof(struct unit_rate), sizeof *s, u.n, 4) ||
 		    !spans(s->sums, s->n_sums, sizeof(uint32_t), sizeof *s, u.n, 4) ||
 		    !spans(s->levels, s->n_levels, sizeof(struct unit_level), sizeof *s, u.n, 4) ||
-		    !spans(s->slots, s->n_slots, sizeof(uint16_t), sizeof *s, u.n, 2))
+		    !spans(s->slots, s->n_slots, sizeof(uint16_t), sizeof *s, u.n, 2) ||
+		    !spans(s->filters, s->n_filters, sizeof(struct unit_filter), sizeof *s, u.n, 4))
 			return bad(c, "arrays outside the unit");
 		for (int i = 0; i < 2; i++)
 			if (s->vip[i].family != 0 && s->vip[i].family != 4 && s->vip[i].family != 6)
@@ -235,14 +238,16 @@ static int check_twig(struct check *c, const struct unit_svc *s, const uint32_t 
 static int check_rule(struct check *c, const struct unit_svc *s, const struct unit_rule *r)
 {
 	if (r->route_ns >= s->head.n_texts || r->route_name >= s->head.n_texts ||
-	    r->name >= s->head.n_texts || !run_fits(r->backend, r->n_backends, s->n_backends))
+	    r->name >= s->head.n_texts || !run_fits(r->backend, r->n_backends, s->n_backends) ||
+	    !run_fits(r->filter, r->n_filters, s->n_filters))
 		return bad(c, "rule with impossible values");
 	return 0;
 }
 
 static int check_backend(struct check *c, const struct unit_svc *s, const struct unit_backend *b)
 {
-	if (b->ns >= s->head.n_texts || b->name >= s->head.n_texts || b->weight > 1000000)
+	if (b->ns >= s->head.n_texts || b->name >= s->head.n_texts || b->weight > 1000000 ||
+	    !run_fits(b->filter, b->n_filters, s->n_filters))
 		return bad(c, "backend with impossible values");
 	return 0;
 }
@@ -300,6 +305,14 @@ static int check_rate(struct check *c, const struct unit_svc *s, const struct un
 	if (r->name >= s->head.n_texts || r->key >= RATE_KEYS || !pace_is_sane(&r->identity) ||
 	    !pace_is_sane(&r->total))
 		return bad(c, "rate limit with impossible values");
+	return 0;
+}
+
+static int check_filter(struct check *c, struct slice u, const struct unit_filter *f)
+{
+	if (f->kind >= FILTERS || !spans(f->edit, f->n_edit, 1, sizeof(struct unit_svc), u.n, 4) ||
+	    !edit_is_whole(slice_of(u.p + f->edit, f->n_edit)))
+		return bad(c, "filter with impossible values");
 	return 0;
 }
 
@@ -387,6 +400,11 @@ static int check_unit(struct check *c, struct slice f)
 		n = s->n_rates;
 		if (i < n)
 			r = check_rate(c, s, (const struct unit_rate *)(u.p + s->rates) + i);
+		break;
+	case PART_FILTERS:
+		n = s->n_filters;
+		if (i < n)
+			r = check_filter(c, u, (const struct unit_filter *)(u.p + s->filters) + i);
 		break;
 	case PARTS:
 		break;

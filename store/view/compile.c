@@ -502,6 +502,7 @@ static void put_service(struct out *o, const struct unit_service *in,
 	uint32_t head = out_room(o, sizeof(struct unit_svc), 8);
 	struct unit_svc u = { .slot = in->slot.slot, .gen = in->slot.gen, .n_ports = n_ports };
 	struct besides b = { 0 };
+	uint32_t filters = 0;
 
 	for (int i = 0; i < 2 && !s->headless; i++) {
 		u.vip[i] = s->cluster_ip[i];
@@ -521,8 +522,10 @@ static void put_service(struct out *o, const struct unit_service *in,
 		put_endpoints(o, in, ports[i], u.ports + i * (uint32_t)sizeof(struct unit_port),
 			      u.n_endpoints, &u.n_endpoints, &b);
 	compile_put_matches(o, in->service, routes, n_routes, ports, n_ports, &u);
-	u.rules = compile_put_rules(o, routes, n_routes, &u.n_rules);
-	u.backends = compile_put_backends(o, in, routes, n_routes, id_of, arg, &u.n_backends);
+	u.rules = compile_put_rules(o, routes, n_routes, &filters, &u.n_rules);
+	u.backends = compile_put_backends(o, in, routes, n_routes, id_of, arg, &filters,
+					  &u.n_backends);
+	u.filters = compile_put_filters(o, routes, n_routes, &u.n_filters);
 	u.policies = out_room(o, 0, 4);
 	for (uint32_t i = 0; i < n_ports && !o->error; i++)
 		put_policy(o, in, ports[i], u.ports + i * (uint32_t)sizeof(struct unit_port),

@@ -17,16 +17,20 @@ bool compile_attached(const struct row_route *, const struct row *service,
 /* The routes that matter here: those of the Service's namespace, then the others by namespace, each
  * the oldest first; caller frees; NULL: no memory. */
 const struct row **compile_pick_routes(const struct unit_service *, uint32_t *ret_n);
-/* The rules of all of them, in their order; the offset. */
+/* The rules of all of them, in their order; the offset.  *filters: number of the first filter of
+ * them, and then of the first behind them. */
 uint32_t compile_put_rules(struct out *, const struct row *const *routes, uint32_t n,
-			   uint32_t *ret_n);
+			   uint32_t *filters, uint32_t *ret_n);
 /* The backends of all rules, in the order of the rules; the offset. */
 uint32_t compile_put_backends(struct out *, const struct unit_service *,
 			      const struct row *const *routes, uint32_t n, unit_id_fn id_of,
-			      void *arg, uint32_t *ret_n);
+			      void *arg, uint32_t *filters, uint32_t *ret_n);
 /* Tables, entries and all they need, of every port; says in the unit and its ports where they are. */
 void compile_put_matches(struct out *, const struct row *service, const struct row *const *routes,
 			 uint32_t n, const struct row_service_port *const *ports, uint32_t n_ports,
 			 struct unit_svc *);
+/* The filters of all rules, then those of all backends, in their order; the offset. */
+uint32_t compile_put_filters(struct out *, const struct row *const *routes, uint32_t n,
+			     uint32_t *ret_n);
 
 #endif

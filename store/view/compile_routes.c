@@ -48,7 +48,7 @@ const struct row **compile_pick_routes(const struct unit_service *in, uint32_t *
 }
 
 uint32_t compile_put_rules(struct out *o, const struct row *const *routes, uint32_t n,
-			  uint32_t *ret_n)
+			  uint32_t *filters, uint32_t *ret_n)
 {
 	uint64_t rules = 0;
 	uint32_t at, k = 0, backend = 0;
@@ -65,12 +65,15 @@ uint32_t compile_put_rules(struct out *o, const struct row *const *routes, uint3
 				.name = out_str(o, r->name),
 				.backend = backend,
 				.n_backends = r->n_backends,
+				.filter = *filters,
+				.n_filters = r->n_filters,
 			};
 			uint64_t weight = 0;
 
 			for (uint32_t m = 0; m < r->n_backends; m++)
 				weight += min_of(r->backends[m].weight, 1000000u);
 			backend += r->n_backends;
+			*filters += r->n_filters;
 			u.total_weight = (uint32_t)min_of(weight, (uint64_t)UINT32_MAX);
 			if (!o->error)
 				memcpy(o->b->p + at + k++ * sizeof u, &u, sizeof u);
@@ -93,7 +96,7 @@ enum route_backend route_backend(const struct row *route, const char *parent_ns,
 
 uint32_t compile_put_backends(struct out *o, const struct unit_service *in,
 			      const struct row *const *routes, uint32_t n, unit_id_fn id_of,
-			      void *arg, uint32_t *ret_n)
+			      void *arg, uint32_t *filters, uint32_t *ret_n)
 {
 	uint64_t backends = 0;
 	uint32_t at, k = 0;
@@ -113,8 +116,11 @@ uint32_t compile_put_backends(struct out *o, const struct unit_service *in,
 					.name = out_str(o, r->name),
 					.weight = min_of(r->weight, 1000000u),
 					.port = r->port,
+					.filter = *filters,
+					.n_filters = r->n_filters,
 				};
 
+				*filters += r->n_filters;
 				if (route_backend(routes[i], in->service->ns, r, in->granted,
 						  in->arg) == BACKEND_PERMITTED) {
 					u.id = id_of(arg, slice_str(r->ns), slice_str(r->name));

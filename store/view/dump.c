@@ -62,6 +62,22 @@ static void dump_endpoint(struct dump *d, const struct vport *p, uint32_t i,
 	end(d, &s);
 }
 
+static void dump_filters(struct dump *d, const struct vrule *r, const struct vfilters *all,
+			 const char *indent)
+{
+	struct vfilter f;
+	char words[2048];
+
+	for (uint32_t i = 0; vfilter_at(&r->port.service, all, i, &f); i++) {
+		struct strbuf s = line(d);
+
+		vfilter_words(&f, words, sizeof words);
+		strbuf_printf(&s, "%sfilter %s ", indent, filter_name(f.kind));
+		strbuf_quoted(&s, slice_str(words), sizeof words);
+		end(d, &s);
+	}
+}
+
 static void dump_rule(struct dump *d, const struct vrule *r)
 {
 	struct strbuf s = line(d);
@@ -81,12 +97,14 @@ static void dump_rule(struct dump *d, const struct vrule *r)
 		add_name(&s, " callers=", r->callers);
 	strbuf_printf(&s, " weight=%u", r->total_weight);
 	end(d, &s);
+	dump_filters(d, r, &r->filters, "      ");
 	for (uint32_t i = 0; vrule_backend_at(r, i, &b); i++) {
 		s = line(d);
 		add_name(&s, "      backend ", b.ns);
 		add_name(&s, "/", b.name);
 		strbuf_printf(&s, ":%u weight=%u%s", b.number, b.weight, b.valid ? "" : " invalid");
 		end(d, &s);
+		dump_filters(d, r, &b.filters, "        ");
 	}
 }
 

@@ -94,6 +94,7 @@ struct unit_svc {
 	uint32_t sums, n_sums; /* uint32_t[]: see unit_port.sum */
 	uint32_t levels, n_levels;
 	uint32_t slots, n_slots; /* uint16_t[]: tables of Maglev */
+	uint32_t filters, n_filters;
 };
 
 struct unit_port {
@@ -185,6 +186,7 @@ struct unit_rule {
 	uint32_t route_ns, route_name, name;
 	uint32_t backend, n_backends;
 	uint32_t total_weight;
+	uint32_t filter, n_filters;
 };
 
 struct unit_backend {
@@ -193,6 +195,13 @@ struct unit_backend {
 	uint32_t weight;
 	uint16_t port;
 	uint16_t zero;
+	uint32_t filter, n_filters;
+};
+
+/* Those of one rule or backend stand together, in the order of their kinds. */
+struct unit_filter {
+	uint32_t kind;	       /* enum filter_kind */
+	uint32_t edit, n_edit; /* bytes: see edit.h */
 };
 
 /* The TrafficPolicy of a port; 0 where it says nothing, but for ejection. */

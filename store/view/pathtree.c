@@ -289,6 +289,7 @@ static bool rule_of(const struct vport *p, const struct entries *e, uint32_t i, 
 		.rule_name = unit_text(e->unit, r->name),
 		.backends = r->n_backends,
 		.total_weight = r->total_weight,
+		.filters = { r->filter, r->n_filters },
 	};
 	return true;
 }
@@ -487,6 +488,7 @@ bool vrule_backend_at(const struct vrule *r, uint32_t i, struct vbackend *ret)
 		.ns = unit_text(unit, b->ns),
 		.name = unit_text(unit, b->name),
 		.number = b->port,
+		.filters = { b->filter, b->n_filters },
 	};
 	ret->valid = b->id != 0 && view_service(r->port.service.view, b->id, &s) &&
 		     vservice_port(&s, b->port, &ret->port);

@@ -191,6 +191,26 @@ struct vrate {				/* the RateLimitPolicy of a port */
 bool vport_rate(const struct vport *, struct vrate *ret);
 const char *rate_key_name(enum rate_key);	/* as a RateLimitPolicy has it */
 
+/* ---- filters ---- */
+
+/* What is done with the requests of a rule, or of one of its backends, and with the responses. */
+enum filter_kind { FILTER_REQUEST_HEADERS, FILTER_RESPONSE_HEADERS, FILTERS };
+
+struct vfilters {			/* of one rule or backend; in a Service unit */
+	uint32_t first, n;
+};
+
+struct vfilter {
+	enum filter_kind kind;
+	struct slice edit;		/* changes of lines of a head: see edit.h */
+};
+
+/* The i-th, in the order of their kinds, of those of a rule or backend that this Service has. */
+bool vfilter_at(const struct vservice *, const struct vfilters *, uint32_t i, struct vfilter *ret);
+const char *filter_name(enum filter_kind);	/* as a route has it */
+/* "set A, B; add C; remove D" for show and explain. */
+void vfilter_words(const struct vfilter *, char *out, size_t n);
+
 /* ---- routes ---- */
 
 enum match_result { MATCH_DIRECT, MATCH_RULE, MATCH_NOTHING };
@@ -208,6 +228,7 @@ struct vrule {
 	enum route_kind kind;
 	struct slice route_ns, route_name, rule_name;
 	uint32_t backends, total_weight;
+	struct vfilters filters;
 };
 
 /* What routes may want to know of a request. */
@@ -240,6 +261,7 @@ struct vbackend {
 	uint32_t weight;
 	struct slice ns, name;		/* as written, for show */
 	uint16_t number;
+	struct vfilters filters;
 };
 
 /* dice is uniform in [0, total_weight). */

@@ -40,7 +40,7 @@ static void read_all(const struct view *v)
 	char words[256];
 	uint32_t first;
 
-	view_dump(v, nothing, &sum);
+	view_dump(v, nothing, &sum);	/* words of filters among it */
 	view_service_by_host(v, SLICE("web.shop.svc.cluster.local"), SLICE("shop"), &s);
 	view_service_by_name(v, SLICE("shop"), SLICE("web"), &s);
 	for (uint32_t id = 0; id < 8; id++)

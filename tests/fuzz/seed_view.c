@@ -37,6 +37,12 @@ static const struct {
 	  "rule call=/s/m grpc_service=/s grpc_method=m\n"
 	  "tcproute fourth/t parent=shop/web\nrule backend=shop/web:80\n",
 	  "service shop/v2 vip=10.96.0.1 port=80\nendpoint shop/v2 10.0.0.1:80\n" },
+	{ "filters",
+	  "service shop/web vip=10.96.0.1 port=80\n"
+	  "route shop/r parent=shop/web\n"
+	  "rule prefix=/a request.set=A:b request.add=C:d request.remove=e response.set=F:g "
+	  "backend=shop/web:80 @response.remove=h\n",
+	  "" },
 };
 
 static int copy(struct fd *fd, uint64_t bytes, FILE *f)

@@ -452,6 +452,51 @@ static bool is_granted(void *arg, const struct row *route, const struct row_back
 	return false;
 }
 
+static struct row_filter *filter_of(struct row_filter **all, uint32_t *n, enum row_filter_type type)
+{
+	for (uint32_t i = 0; i < *n; i++)
+		if ((*all)[i].type == type)
+			return &(*all)[i];
+	*all = more(*all, *n, sizeof **all);
+	(*all)[*n].type = type;
+	return &(*all)[(*n)++];
+}
+
+static void add_line(const char *line, struct row_line **to, uint32_t *n, const char *v)
+{
+	size_t name = strcspn(v, ":");
+
+	if (v[name] == 0)
+		wrong(line, "no value in %s", v);
+	*to = more(*to, *n, sizeof **to);
+	(*to)[*n].name = copy_of(v, name);
+	(*to)[(*n)++].value = copy_of(v + name + 1, strlen(v + name + 1));
+}
+
+/* False: it is no filter. */
+static bool say_filter(const char *line, const char *word, struct row_filter **all, uint32_t *n)
+{
+	bool request = strncmp(word, "request.", 8) == 0;
+	struct row_filter *f;
+	const char *v;
+
+	if (!request && strncmp(word, "response.", 9) != 0)
+		return false;
+	f = filter_of(all, n, request ? ROW_REQUEST_HEADERS : ROW_RESPONSE_HEADERS);
+	word += request ? 8 : 9;
+	if ((v = value(word, "set"))) {
+		add_line(line, &f->set, &f->n_set, v);
+	} else if ((v = value(word, "add"))) {
+		add_line(line, &f->add, &f->n_add, v);
+	} else if ((v = value(word, "remove"))) {
+		f->remove = more(f->remove, f->n_remove, sizeof *f->remove);
+		f->remove[f->n_remove++] = copy_of(v, strlen(v));
+	} else {
+		return false;
+	}
+	return true;
+}
+
 static void say_rule(struct world *w, const char *line, char **word, int n)
 {
 	struct row_route *r;
@@ -497,7 +542,12 @@ static void say_rule(struct world *w, const char *line, char **word, int n)
 					(uint16_t)strtoul(rest + 1, (char **)(uintptr_t)&rest, 10);
 			if (*rest == '*')
 				b->weight = (uint32_t)strtoul(rest + 1, NULL, 10);
-		} else {
+		} else if (word[i][0] == '@' && u->n_backends) {
+			struct row_backend *b = &u->backends[u->n_backends - 1];
+
+			if (!say_filter(line, word[i] + 1, &b->filters, &b->n_filters))
+				wrong(line, "what is %s?", word[i]);
+		} else if (!say_filter(line, word[i], &u->filters, &u->n_filters)) {
 			wrong(line, "what is %s?", word[i]);
 		}
 	}

@@ -11,7 +11,8 @@
  *   route|grpcroute|tcproute shop/r parent=shop/web[:80][#section]... [created=1000]
  *   rule [prefix=/a]... [exact=/b]... [call=/s/m]... [grpc_service=/s]... [grpc_method=m]...
  * [name=N] [backend=shop/web:80[*WEIGHT]]...      of the route above; method=GET, header=NAME:VALUE
- * and param=NAME:VALUE are of the match before them
+ * and param=NAME:VALUE are of the match before them; filters of it, or with @ in front of the backend
+ * before: [request.set=NAME:VALUE] [request.add=NAME:VALUE] [request.remove=NAME], the same with response.
  *   grant shop/g from=HTTPRoute/other... to=web|*...
  *   remove service|namespace|route|grpcroute|tcproute|grant|policy|rate|endpoints shop/web
  *   policy shop/p target=web[#section]... [created=1000] [balancer=RoundRobin] [connect=MS]

@@ -182,6 +182,8 @@ static void finish(struct exchange *ex)
 	flow_fini(p, &ex->up);
 	flow_fini(p, &ex->down);
 	chunkq_clear(&ex->replay, &p->chunks);
+	if (unlikely(ex->edits))
+		chunk_give(&p->chunks, &ex->edits);
 	arena_reset(&p->arena);
 	if (p->head_of == ex)
 		p->head_of = NULL;

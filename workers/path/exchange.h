@@ -94,6 +94,7 @@ struct exchange {
 		uint16_t port;
 	} again;
 	struct flow up, down;		/* request, response */
+	struct chunk *edits;		/* what filters do with the response head; NULL: nothing */
 	struct chunkq replay;		/* the request head as sent, or as it must wait */
 	struct mono slow_since;		/* since then nothing but the body is waited for; ns 0: no */
 	uint64_t slow_took;		/* bytes of it that had come by then */

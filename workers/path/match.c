@@ -7,6 +7,7 @@
 
 #include "nodeproxy/lib/base/rand.h"
 #include "nodeproxy/lib/base/strbuf.h"
+#include "workers/path/filter.h"
 #include "workers/path/grpc.h"
 
 static enum reason find_port(struct exchange *ex, struct vport *ret)
@@ -143,9 +144,14 @@ enum step stage_match(struct exchange *ex)
 			return end(ex, REASON_NO_ROUTE);
 		case MATCH_RULE:
 			ex->route_text = join(ex, rule.route_ns, rule.route_name, 0);
+			if (unlikely(rule.filters.n) &&
+			    filter_request(ex, &rule, &rule.filters) != NEXT)
+				return END;
 			if (rule.total_weight == 0 ||
 			    !vrule_backend(&rule, rand_below(rule.total_weight), &b) || !b.valid)
 				return end(ex, REASON_NO_BACKEND);
+			if (unlikely(b.filters.n) && filter_request(ex, &rule, &b.filters) != NEXT)
+				return END;
 			ex->target = b.port;
 			by_grpc_route = rule.kind == ROUTE_GRPC;
 			break;

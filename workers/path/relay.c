@@ -14,6 +14,7 @@
 
 #include "workers/codec/opaque.h"
 #include "workers/obs/endpoint.h"
+#include "workers/path/filter.h"
 
 /* ---- the request ---- */
 
@@ -410,6 +411,8 @@ static enum step final(struct exchange *ex, struct slice rest)
 						      (int64_t)UINT32_MAX), clock_now());
 		endpoint_proved(e, ex->connect_began);
 	}
+	if (unlikely(ex->edits) && filter_response(ex) < 0)
+		return end(ex, REASON_BACK_HEAD_TOO_LARGE);
 	start.n = ex->front_codec->response(ex, v, HEAD_IOVS);
 	if (start.n < 0)
 		return end(ex, unsent(start.n));

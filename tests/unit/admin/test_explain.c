@@ -30,7 +30,8 @@ static const char world[] =
 	"endpoint shop/api 10.0.0.9:8089\n"
 	"route shop/split parent=shop/web:80\n"
 	"rule prefix=/a/b name=deep backend=shop/api:80\n"
-	"rule prefix=/a name=one backend=shop/api:80*9 backend=shop/web:80*1\n"
+	"rule prefix=/a name=one request.set=X:y response.remove=Z backend=shop/api:80*9 @request.add=W:v "
+	"backend=shop/web:80*1\n"
 	"rule exact=/only name=two backend=shop/web:80\n";
 
 static struct state st;
@@ -254,6 +255,11 @@ START_TEST(the_rule_that_won_stands_before_those_that_did_not)
 	for (unsigned i = 0; i < 2; i++)
 		ck_assert_ptr_nonnull(strstr(jget_str(step(o, "other-rule", i), "why"), "another path"));
 	ck_assert_ptr_null(step(o, "other-rule", 2));
+	ck_assert_str_eq(jget_str(step(o, "filter", 0), "what"), "RequestHeaderModifier");
+	ck_assert_str_eq(jget_str(step(o, "filter", 0), "why"), "set X");
+	ck_assert_str_eq(jget_str(step(o, "filter", 1), "why"), "remove Z");
+	ck_assert_str_eq(jget_str(step(o, "filter", 2), "why"), "add W, of this back end");
+	ck_assert_ptr_null(step(o, "filter", 3));
 	ck_assert_str_eq(jget_str(step(o, "backend", 0), "why"), "weight 9 of 10: 90%");
 	ck_assert(probability(o, "10.0.0.9:8089") == 0.9);
 	ck_assert(probability(o, "10.0.0.1:8081") == 0.025);

@@ -80,6 +80,14 @@ START_TEST(every_kind_is_freed_whole)
 					u->name = strdup("d");
 					u->n_matches = u->n_backends = 1;
 					u->matches = zeroed(1, sizeof *u->matches);
+					u->n_filters = 2;
+					u->filters = zeroed(2, sizeof *u->filters);
+					u->filters[0].n_set = u->filters[1].n_remove = 2;
+					u->filters[0].set = zeroed(2, sizeof *u->filters[0].set);
+					u->filters[0].set[0].name = strdup("g");
+					u->filters[0].set[0].value = strdup("h");
+					u->filters[1].remove = zeroed(2, sizeof(char *));
+					u->filters[1].remove[0] = strdup("i");
 					u->matches->path = strdup("/");
 					u->matches->method = strdup("GET");
 					u->matches->grpc_method = strdup("");

@@ -65,6 +65,8 @@ static void done(void)
 #define LABEL_RULE "must be at most 63 letters, digits, -, _ and ., the first and last a letter or digit"
 #define DNS_RULE   "must be at most 63 lower-case letters, digits and -, starting and ending with a letter or digit"
 #define DURATION_RULE "must be a duration like 500ms, 30s or 1h30m (at most four whole numbers of five digits, each with h, m, s or ms)"
+#define FILTERS_SERVED "RequestHeaderModifier or ResponseHeaderModifier"
+#define REQUEST "{type: RequestHeaderModifier, requestHeaderModifier: "
 #define NOT_YET	   "not supported by this release"
 
 START_TEST(every_refusal_names_line_field_and_reason)
@@ -264,7 +266,25 @@ START_TEST(every_refusal_names_line_field_and_reason)
 		{ ROUTE "  parentRefs:\n  - {group: \"\", kind: Service, name: web}\n  - {group: \"\", kind: Service, name: web}\n", 7, "spec.parentRefs[1]", "names shop/web as parentRefs[0] does: both need a port or a sectionName" },
 		{ ROUTE "  parentRefs:\n  - {group: \"\", kind: Service, name: web, port: 80}\n  - {group: \"\", kind: Service, name: web, namespace: shop, port: 80}\n", 7, "spec.parentRefs[1]", "is the same as parentRefs[0]" },
 		{ ROUTE PARENT "  rules: []\n", 6, "spec.rules", "must have at least 1 entry" },
-		{ RULES "  - filters: [{type: RequestRedirect}]\n", 7, "spec.rules[0].filters", NOT_YET " (changes requests or responses, redirects, mirrors)" },
+		{ RULES "  - filters: [{}]\n", 7, "spec.rules[0].filters[0].type", "is required: which one; the field of the same name says the rest. Each at most once in a list" },
+		{ RULES "  - filters: [{type: ExtensionRef}]\n", 7, "spec.rules[0].filters[0].type", "ExtensionRef is not supported by this release: only " FILTERS_SERVED },
+		{ RULES "  - filters: [{type: Teapot}]\n", 7, "spec.rules[0].filters[0].type", "must be " FILTERS_SERVED ", not \"Teapot\"" },
+		{ RULES "  - filters: [{type: RequestHeaderModifier, extensionRef: {name: a}}]\n", 7, "spec.rules[0].filters[0].extensionRef", NOT_YET " (a filter of another kind of resource)" },
+		{ RULES "  - filters: [{type: RequestHeaderModifier}]\n", 7, "spec.rules[0].filters[0].requestHeaderModifier", "is required with type RequestHeaderModifier" },
+		{ RULES "  - filters: [{type: RequestHeaderModifier, requestHeaderModifier: {}, responseHeaderModifier: {}}]\n", 7, "spec.rules[0].filters[0].responseHeaderModifier", "is for type ResponseHeaderModifier, and this filter is a RequestHeaderModifier" },
+		{ RULES "  - filters:\n    - " REQUEST "{}}\n    - " REQUEST "{}}\n", 9, "spec.rules[0].filters[1].type", "a second RequestHeaderModifier: one is all that is allowed" },
+		{ RULES "  - filters:\n    - " REQUEST "{set: [{name: Host, value: a}]}}\n", 8, "spec.rules[0].filters[0].requestHeaderModifier.set[0].name", "the host is changed by a URLRewrite filter, not as a header" },
+		{ RULES "  - filters:\n    - " REQUEST "{add: [{name: Content-Length, value: \"1\"}]}}\n", 8, "spec.rules[0].filters[0].requestHeaderModifier.add[0].name", "the framing of bodies cannot be changed" },
+		{ RULES "  - filters:\n    - " REQUEST "{remove: [a, TE]}}\n", 8, "spec.rules[0].filters[0].requestHeaderModifier.remove[1]", "is about a single connection, which nodeproxy keeps itself" },
+		{ RULES "  - filters:\n    - " REQUEST "{remove: [\"\"]}}\n", 8, "spec.rules[0].filters[0].requestHeaderModifier.remove[0]", "must not be empty, not \"\"" },
+		{ RULES "  - filters:\n    - " REQUEST "{set: [{name: \":path\", value: a}]}}\n", 8, "spec.rules[0].filters[0].requestHeaderModifier.set[0].name", "must be a header name: letters, digits and !#$%&'*+-.^_`|~, not \":path\"" },
+		{ RULES "  - filters:\n    - " REQUEST "{set: [{name: a, value: \"b\\r\\nc: d\"}]}}\n", 8, "spec.rules[0].filters[0].requestHeaderModifier.set[0].value", "must not have control characters, not \"b??c: d\"" },
+		{ RULES "  - filters:\n    - " REQUEST "{set: [{name: a, value: \" b\"}]}}\n", 8, "spec.rules[0].filters[0].requestHeaderModifier.set[0].value", "must not begin or end with a blank, not \" b\"" },
+		{ RULES "  - filters:\n    - " REQUEST "{set: [{name: a, value: \"\"}]}}\n", 8, "spec.rules[0].filters[0].requestHeaderModifier.set[0].value", "must not be empty" },
+		{ RULES "  - filters:\n    - " REQUEST "{set: [{name: a}]}}\n", 8, "spec.rules[0].filters[0].requestHeaderModifier.set[0].value", "is required: its value; all of a filter at most 16384 bytes together" },
+		{ RULES "  - filters:\n    - " REQUEST "{set: [{name: a, value: b}], add: [{name: A, value: c}]}}\n", 8, "spec.rules[0].filters[0].requestHeaderModifier.add[0].name", "A is changed twice by this filter" },
+		{ RULES "  - filters:\n    - " REQUEST "{add: [{name: a, value: b}], remove: [a]}}\n", 8, "spec.rules[0].filters[0].requestHeaderModifier.remove[0]", "a is changed twice by this filter" },
+		{ RULES "  - filters:\n    - " REQUEST "{sets: []}}\n", 8, "spec.rules[0].filters[0].requestHeaderModifier.sets", "unknown field (did you mean set?)" },
 		{ RULES "  - timeouts: {request: 1s}\n", 7, "spec.rules[0].timeouts", NOT_YET " (time limits of the rule)" },
 		{ RULES "  - retry: {attempts: 1}\n", 7, "spec.rules[0].retry", NOT_YET " (further attempts)" },
 		{ RULES "  - sessionPersistence: {type: Cookie}\n", 7, "spec.rules[0].sessionPersistence", NOT_YET " (keeps a caller at one endpoint)" },
@@ -287,7 +307,8 @@ START_TEST(every_refusal_names_line_field_and_reason)
 		{ RULES "  - backendRefs: [{port: 1}]\n", 7, "spec.rules[0].backendRefs[0].name", "is required: name of the Service" },
 		{ RULES "  - backendRefs: [{name: a, port: 1, weight: -1}]\n", 7, "spec.rules[0].backendRefs[0].weight", "must be from 0 to 1000000, not -1" },
 		{ RULES "  - backendRefs: [{name: a, port: 1, weight: 1000001}]\n", 7, "spec.rules[0].backendRefs[0].weight", "must be from 0 to 1000000, not 1000001" },
-		{ RULES "  - backendRefs:\n    - name: a\n      port: 1\n      filters: [{type: URLRewrite}]\n", 10, "spec.rules[0].backendRefs[0].filters", NOT_YET " (changes requests or responses of one back end)" },
+		{ RULES "  - backendRefs:\n    - name: a\n      port: 1\n      filters: [{type: RequestHeaderModifier}]\n", 10, "spec.rules[0].backendRefs[0].filters[0].requestHeaderModifier", "is required with type RequestHeaderModifier" },
+		{ RULES "  - backendRefs:\n    - name: a\n      port: 1\n      filters:\n      - " REQUEST "{remove: [Host]}}\n", 11, "spec.rules[0].backendRefs[0].filters[0].requestHeaderModifier.remove[0]", "the host is changed by a URLRewrite filter, not as a header" },
 		{ RULES "  - backendRef: []\n", 7, "spec.rules[0].backendRef", "unknown field (did you mean backendRefs?)" },
 	};
 
@@ -369,6 +390,17 @@ START_TEST(limits_across_entries_hold)
 	ck_assert_uint_eq(accepted(text)->slice.n_endpoints, 1000);
 	snprintf(text + n, sizeof text - n, "- addresses: [10.1.0.1]\n");
 	REFUSED_AS("endpoints", "must have at most 1000 entries, not 1001");
+	GROW(RULES "  - filters:\n    - type: RequestHeaderModifier\n      requestHeaderModifier:\n        set:\n", 16,
+	     "        - {name: a%d, value: b}\n");
+	ck_assert_uint_eq(accepted(text)->route.rules[0].filters[0].n_set, 16);
+	GROW(RULES "  - filters:\n    - type: RequestHeaderModifier\n      requestHeaderModifier:\n        set:\n", 17,
+	     "        - {name: a%d, value: b}\n");
+	REFUSED_AS("spec.rules[0].filters[0].requestHeaderModifier.set", "must have at most 16 entries, not 17");
+	n = (size_t)snprintf(text, sizeof text, "%s", RULES "  - filters:\n    - type: RequestHeaderModifier\n      requestHeaderModifier:\n        add:\n");
+	for (int i = 0; i < 5; i++)
+		n += (size_t)snprintf(text + n, sizeof text - n, "        - {name: a%d, value: \"%04096d\"}\n", i, 0);
+	REFUSED_AS("spec.rules[0].filters[0].requestHeaderModifier.add[3].name",
+		   "names and values of the filter are more than 16384 bytes together");
 	n = strlen(RULES "  - matches:\n    - path: {value: /");
 	memcpy(text, RULES "  - matches:\n    - path: {value: /", n);
 	memset(text + n, 'a', 1023);
@@ -492,6 +524,17 @@ START_TEST(a_route_becomes_a_row)
 	ck_assert_uint_eq(rt->rules[0].backends[1].weight, 1);
 	ck_assert_uint_eq(rt->rules[1].n_matches, 1);
 	ck_assert_str_eq(rt->rules[1].matches[0].path, "/");
+
+	r = accepted(RULES "  - filters:\n    - " REQUEST "{set: [{name: X-A, value: b c}], add: [{name: d, value: \"1\"}], remove: [e, F]}}\n"
+		     "    - {type: ResponseHeaderModifier, responseHeaderModifier: {remove: [g]}}\n"
+		     "    backendRefs:\n    - {name: x, port: 1, filters: [" REQUEST "{remove: [x-a]}}]}\n");
+	ck_assert_uint_eq(r->route.rules[0].n_filters, 2);
+	ck_assert_str_eq(r->route.rules[0].filters[0].set[0].name, "X-A");
+	ck_assert_str_eq(r->route.rules[0].filters[0].set[0].value, "b c");
+	ck_assert_str_eq(r->route.rules[0].filters[0].add[0].value, "1");
+	ck_assert_str_eq(r->route.rules[0].filters[0].remove[1], "F");
+	ck_assert_int_eq(r->route.rules[0].filters[1].type, ROW_RESPONSE_HEADERS);
+	ck_assert_str_eq(r->route.rules[0].backends[0].filters[0].remove[0], "x-a");
 
 	r = accepted("apiVersion: gateway.networking.k8s.io/v1beta1\nkind: HTTPRoute\n"
 		     "metadata: {name: a.b}\nspec: {}\n");

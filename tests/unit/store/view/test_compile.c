@@ -342,6 +342,39 @@ START_TEST(of_policies_that_are_about_a_port_one_counts_as_a_whole)
 }
 END_TEST
 
+/* The lines of a dump that are about filters. */
+static void assert_filters(const char *text, const char *want)
+{
+	struct view *v = view_from(text);
+	char *all = view_text(v), got[8192] = "", *save = NULL;
+
+	for (char *l = strtok_r(all, "\n", &save); l; l = strtok_r(NULL, "\n", &save))
+		if (strstr(l, "  filter ") || strstr(l, "  backend "))
+			snprintf(got + strlen(got), sizeof got - strlen(got), "%s\n", l);
+	ck_assert_str_eq(got, want);
+	free(all);
+	view_unref(v);
+}
+
+START_TEST(filters_stand_at_their_rule_or_backend_by_kind)
+{
+	assert_filters("service shop/web port=80\n"
+		       "route shop/r parent=shop/web\n"
+		       "rule prefix=/a backend=shop/web:80 response.set=A:b request.set=B:c request.remove=D "
+		       "request.add=E:f request.set=ABC:d\n"
+		       "rule prefix=/b backend=shop/web:80*2 @response.add=G:h backend=shop/web:81 @request.remove=x\n"
+		       "rule prefix=/c request.add=I:j\n",
+		       "      filter RequestHeaderModifier set B, ABC; add E; remove D\n"
+		       "      filter ResponseHeaderModifier set A\n"
+		       "      backend shop/web:80 weight=1\n"
+		       "      backend shop/web:80 weight=2\n"
+		       "        filter ResponseHeaderModifier add G\n"
+		       "      backend shop/web:81 weight=1 invalid\n"
+		       "        filter RequestHeaderModifier remove x\n"
+		       "      filter RequestHeaderModifier add I\n");
+}
+END_TEST
+
 START_TEST(of_rate_limits_that_are_about_a_port_one_counts_beside_the_policy)
 {
 	struct world *w = world_new();
@@ -371,7 +404,7 @@ START_TEST(of_rate_limits_that_are_about_a_port_one_counts_beside_the_policy)
 }
 END_TEST
 
-UNIT_TESTS("compile", ready_endpoints_come_first_then_by_address, endpoints_stand_by_level,
+UNIT_TESTS("compile", filters_stand_at_their_rule_or_backend_by_kind, ready_endpoints_come_first_then_by_address, endpoints_stand_by_level,
 	   an_address_listed_twice_is_one_endpoint,
 	   a_slice_port_belongs_to_the_service_port_of_its_name, a_dual_stack_pod_is_one_endpoint,
 	   only_tcp_ports_are_in_the_view, the_order_of_rows_does_not_matter,

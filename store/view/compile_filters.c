@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* Filters of rules and backends: what of them can be spelled, sorted or measured once, is. */
+#include "store/view/compile_inner.h"
+
+#include <stdlib.h>
+
+#include "store/view/edit.h"
+
+/* ---- headers ---- */
+
+#define NAMES_MAX 32	/* of set and of remove, 16 each */
+
+struct names {
+	struct slice name[NAMES_MAX];
+	uint32_t n;
+};
+
+static int name_cmp(const void *a, const void *b)
+{
+	const struct slice *x = a, *y = b;
+
+	if (x->n != y->n)
+		return x->n < y->n ? -1 : 1;
+	return x->n ? memcmp(x->p, y->p, x->n) : 0;
+}
+
+static void add_name(struct names *all, const char *name)
+{
+	struct slice s = slice_str(name);
+
+	if (all->n < NAMES_MAX && s.n && s.n <= EDIT_NAME_MAX)
+		all->name[all->n++] = s;
+}
+
+static size_t lines_room(const struct row_line *l, uint32_t n)
+{
+	size_t room = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		room += 4 + EDIT_LINE(slice_str(l[i].name).n, slice_str(l[i].value).n);
+	return room;
+}
+
+static uint8_t *put(uint8_t *q, const void *p, size_t n)
+{
+	if (n)
+		memcpy(q, p, n);
+	return q + n;
+}
+
+static void put_lines(const struct row_line *l, uint32_t n, uint8_t **index, uint8_t **text)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		struct slice name = slice_str(l[i].name), value = slice_str(l[i].value);
+		uint16_t sizes[] = { (uint16_t)name.n, (uint16_t)value.n };
+
+		*index = put(*index, sizes, sizeof sizes);
+		*text = put(*text, name.p, name.n);
+		*text = put(*text, ": ", 2);
+		*text = put(*text, value.p, value.n);
+		*text = put(*text, "\r\n", 2);
+	}
+}
+
+static void put_edit(struct out *o, const struct row_filter *f, struct unit_filter *ret)
+{
+	struct edit_head head = { .lines = (uint16_t)(f->n_set + f->n_add) };
+	struct names names = { .n = 0 };
+	uint8_t *p, *text;
+	size_t n;
+
+	for (uint32_t i = 0; i < f->n_set; i++)
+		add_name(&names, f->set[i].name);
+	for (uint32_t i = 0; i < f->n_remove; i++)
+		add_name(&names, f->remove[i]);
+	qsort(names.name, names.n, sizeof names.name[0], name_cmp);
+	/* at most 32 names of 257 bytes */
+	for (uint32_t i = 0; i < names.n; i++) {
+		head.lengths |= 1u << names.name[i].n % 32;
+		head.names_n += (uint16_t)(1 + names.name[i].n);
+	}
+	n = sizeof head + head.names_n + lines_room(f->set, f->n_set) + lines_room(f->add, f->n_add) + 2;
+	ret->edit = out_room(o, n, 4);
+	ret->n_edit = (uint32_t)n;
+	if (o->error)
+		return;
+	p = put(o->b->p + ret->edit, &head, sizeof head);
+	for (uint32_t i = 0; i < names.n; i++) {
+		*p++ = (uint8_t)(names.name[i].n - 1);
+		p = put(p, names.name[i].p, names.name[i].n);
+	}
+	text = p + 4u * head.lines;
+	put_lines(f->set, f->n_set, &p, &text);
+	put_lines(f->add, f->n_add, &p, &text);
+	put(text, "\r\n", 2);
+}
+
+/* ---- all of them ---- */
+
+static enum filter_kind kind_of(const struct row_filter *f)
+{
+	switch (f->type) {
+	case ROW_REQUEST_HEADERS:
+		return FILTER_REQUEST_HEADERS;
+	case ROW_RESPONSE_HEADERS:
+		return FILTER_RESPONSE_HEADERS;
+	}
+	return FILTERS;
+}
+
+/* Those of one rule or backend, by kind; the array is there already. */
+static void put_filters(struct out *o, const struct row_filter *f, uint32_t n, uint32_t *at)
+{
+	for (unsigned kind = 0; kind < FILTERS; kind++)
+		for (uint32_t i = 0; i < n && !o->error; i++) {
+			struct unit_filter u = { .kind = kind };
+
+			if (kind_of(&f[i]) != kind)
+				continue;
+			put_edit(o, &f[i], &u);
+			if (!o->error)
+				memcpy(o->b->p + *at, &u, sizeof u);
+			*at += (uint32_t)sizeof u;
+		}
+}
+
+static uint32_t count(const struct row_route *r)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < r->n_rules; i++) {
+		n += r->rules[i].n_filters;
+		for (uint32_t k = 0; k < r->rules[i].n_backends; k++)
+			n += r->rules[i].backends[k].n_filters;
+	}
+	return n;
+}
+
+uint32_t compile_put_filters(struct out *o, const struct row *const *routes, uint32_t n,
+			     uint32_t *ret_n)
+{
+	uint32_t at, to;
+
+	*ret_n = 0;
+	for (uint32_t i = 0; i < n; i++)
+		*ret_n += count(&routes[i]->route);
+	at = to = out_room(o, (uint64_t)*ret_n * sizeof(struct unit_filter), 4);
+	for (uint32_t i = 0; i < n; i++)
+		for (uint32_t j = 0; j < routes[i]->route.n_rules; j++)
+			put_filters(o, routes[i]->route.rules[j].filters,
+				    routes[i]->route.rules[j].n_filters, &to);
+	for (uint32_t i = 0; i < n; i++)
+		for (uint32_t j = 0; j < routes[i]->route.n_rules; j++) {
+			const struct row_rule *r = &routes[i]->route.rules[j];
+
+			for (uint32_t m = 0; m < r->n_backends; m++)
+				put_filters(o, r->backends[m].filters, r->backends[m].n_filters, &to);
+		}
+	return at;
+}

@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* What filters of routes do with requests and responses. */
+#include <sys/socket.h>
+
+#include "nodeproxy/lib/base/rand.h"
+#include "tests/lib/path_rig.h"
+#include "tests/unit/test.h"
+#include "workers/codec/headers.h"
+#include "workers/path/filter.h"
+
+#define ONE	  "service t/s port=80/main/http\nendpoint t/s:main $1\nroute t/r parent=t/s\n"
+#define FOR	  "X-Forwarded-For: 127.0.0.1\r\n"
+#define PROTO	  "X-Forwarded-Proto: http\r\n"
+#define ANSWER	  "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
+
+/* One exchange through a rule: what is sent, what the endpoint sees, what it answers, what comes. */
+static void goes(const char *rule, const char *sent, const char *seen, const char *answer,
+		 const char *got)
+{
+	char view[4096];
+	struct rig *r;
+	int c, b;
+
+	snprintf(view, sizeof view, ONE "%s\n", rule);
+	r = rig_new(view, NULL);
+	c = rig_dial(r);
+	rig_say(r, c, sent);
+	b = rig_accept(r, 1);
+	ck_assert_str_eq(rig_hear_head(r, b), seen);
+	rig_say(r, b, answer);
+	rig_hear(r, c, got);
+	rig_end(&r, c, b);
+}
+
+START_TEST(headers_of_requests_are_set_added_and_removed)
+{
+	static const struct {
+		const char *filters, *sent, *seen;
+	} t[] = {
+		{ "request.set=X-A:1", "", FOR PROTO "X-A: 1\r\n" },
+		{ "request.set=X-A:1", "x-a: 2\r\nB: c\r\nX-a: 3\r\n", FOR PROTO "B: c\r\nX-A: 1\r\n" },
+		{ "request.add=X-A:bar,baz", "B: c\r\nX-A: foo\r\nD: e\r\n",
+		  FOR PROTO "B: c\r\nX-A: foo\r\nD: e\r\nX-A: bar,baz\r\n" },
+		{ "request.remove=x-a", "X-A: foo\r\nX-AB: x\r\nX-B: x\r\n", FOR PROTO "X-AB: x\r\nX-B: x\r\n" },
+		{ "request.remove=x-a", "B: c\r\nX-A: foo\r\n", FOR PROTO "B: c\r\n" },
+		{ "request.remove=x-a request.remove=abc request.set=n:v request.add=o:w",
+		  "X-A: 1\r\nAbC: 2\r\nAbd: 3\r\nN: 4\r\nO: 5\r\n", FOR PROTO "Abd: 3\r\nO: 5\r\nn: v\r\no: w\r\n" },
+		/* of the rule, then of the backend */
+		{ "request.set=X-A:1 request.add=X-B:1 backend=t/s:80 @request.set=X-A:2 @request.add=X-B:2", "",
+		  FOR PROTO "X-B: 1\r\nX-A: 2\r\nX-B: 2\r\n" },
+		/* as if the caller had said so */
+		{ "request.set=X-Forwarded-For:1.2.3.4", "X-Forwarded-For: 9.9.9.9\r\n",
+		  PROTO "X-Forwarded-For: 1.2.3.4, 127.0.0.1\r\n" },
+		{ "request.remove=x-forwarded-for", "X-Forwarded-For: 9.9.9.9\r\nX-Forwarded-For: 8.8.8.8\r\n",
+		  FOR PROTO },
+		{ "request.set=X-Forwarded-Proto:https", "", FOR "X-Forwarded-Proto: https\r\n" },
+		{ "request.remove=Forwarded", "Forwarded: for=a\r\n", FOR PROTO },
+	};
+
+	for (size_t i = 0; i < countof(t); i++) {
+		char rule[512], sent[512], seen[512];
+
+		snprintf(rule, sizeof rule, strstr(t[i].filters, "backend=") ? "rule %s" : "rule %s backend=t/s:80",
+			 t[i].filters);
+		snprintf(sent, sizeof sent, "GET /a?b HTTP/1.1\r\nHost: x\r\n%s\r\n", t[i].sent);
+		snprintf(seen, sizeof seen, "GET /a?b HTTP/1.1\r\nHost: x\r\n%s\r\n", t[i].seen);
+		goes(rule, sent, seen, ANSWER "\r\n", ANSWER "\r\n");
+	}
+}
+END_TEST
+
+START_TEST(headers_of_responses_are_set_added_and_removed)
+{
+	static const struct {
+		const char *filters, *sent, *got;
+	} t[] = {
+		{ "response.set=Server:none", "Server: nginx/1\r\nA: b\r\n", "A: b\r\nServer: none\r\n" },
+		{ "response.add=Set-Cookie:a=b", "Set-Cookie: c=d\r\n", "Set-Cookie: c=d\r\nSet-Cookie: a=b\r\n" },
+		{ "response.remove=Server", "A: b\r\nserver: x\r\n", "A: b\r\n" },
+		{ "response.set=A:1 backend=t/s:80 @response.set=A:2 @response.remove=b", "A: b\r\nB: c\r\n",
+		  "A: 2\r\n" },
+		{ "response.set=Date:never", "Date: now\r\n", "Date: never\r\n" },
+	};
+
+	for (size_t i = 0; i < countof(t); i++) {
+		char rule[512], sent[512], got[512];
+
+		snprintf(rule, sizeof rule, strstr(t[i].filters, "backend=") ? "rule %s" : "rule %s backend=t/s:80",
+			 t[i].filters);
+		snprintf(sent, sizeof sent, ANSWER "%s\r\n", t[i].sent);
+		snprintf(got, sizeof got, ANSWER "%s\r\n", t[i].got);
+		goes(rule, "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+		     "GET / HTTP/1.1\r\nHost: x\r\n" FOR PROTO "\r\n", sent, got);
+	}
+}
+END_TEST
+
+START_TEST(an_interim_response_and_an_answer_of_ours_are_not_changed)
+{
+	struct rig *r = rig_new(ONE "rule response.set=A:b backend=t/s:80\nrule prefix=/n response.set=A:b backend=t/n:80\n", NULL);
+	int c = rig_dial(r), b;
+
+	rig_say(r, c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+	b = rig_accept(r, 1);
+	rig_hear_head(r, b);
+	rig_say(r, b, "HTTP/1.1 103 Early Hints\r\n\r\n");
+	rig_hear(r, c, "HTTP/1.1 103 Early Hints\r\n\r\n");
+	rig_say(r, b, ANSWER "\r\n");
+	rig_hear(r, c, ANSWER "A: b\r\n\r\n");
+	rig_say(r, c, "GET /n HTTP/1.1\r\nHost: x\r\n\r\n");
+	rig_hear(r, c, "HTTP/1.1 500 Internal Server Error\r\nContent-Type: text/plain\r\nContent-Length: 31\r\n"
+		       "x-nodeproxy-reason: NO_BACKEND\r\n\r\n");
+	rig_hear(r, c, "the route's backend is invalid\n");
+	rig_end(&r, c, b);
+}
+END_TEST
+
+/* The view that the filter came from is gone when the response comes. */
+START_TEST(a_response_is_changed_as_the_route_said_when_it_was_matched)
+{
+	struct rig *r = rig_new(ONE "rule response.set=A:old backend=t/s:80\n", NULL);
+	int c = rig_dial(r), b;
+
+	rig_say(r, c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+	b = rig_accept(r, 1);
+	rig_hear_head(r, b);
+	rig_view(r, "route t/r parent=t/s\nrule response.set=A:new backend=t/s:80\n");
+	rig_say(r, b, ANSWER "\r\n");
+	rig_hear(r, c, ANSWER "A: old\r\n\r\n");
+	rig_say(r, c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+	rig_hear_head(r, b);
+	rig_say(r, b, ANSWER "\r\n");
+	rig_hear(r, c, ANSWER "A: new\r\n\r\n");
+	rig_end(&r, c, b);
+}
+END_TEST
+
+/* An edit that does not fit a small chunk. */
+START_TEST(a_large_edit_of_a_response_is_kept_too)
+{
+	static char value[3001], view[16384], got[16384];
+	struct rig *r;
+	int c, b;
+
+	memset(value, 'v', sizeof value - 1);
+	snprintf(view, sizeof view, ONE "rule response.set=A:%s response.set=B:%s backend=t/s:80 @response.add=C:%s\n",
+		 value, value, value);
+	snprintf(got, sizeof got, ANSWER "A: %s\r\nB: %s\r\nC: %s\r\n\r\n", value, value, value);
+	r = rig_new(view, NULL);
+	c = rig_dial(r);
+	rig_say(r, c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+	b = rig_accept(r, 1);
+	rig_hear_head(r, b);
+	rig_say(r, b, ANSWER "\r\n");
+	rig_hear(r, c, got);
+	rig_end(&r, c, b);
+}
+END_TEST
+
+/* A connection that is not accepted at once, and one that turns out to be stale: what was kept has the
+ * changes. */
+START_TEST(what_is_sent_again_has_the_changes)
+{
+	struct rig *r = rig_new(ONE "rule request.set=A:b response.set=C:d backend=t/s:80\n", NULL);
+	int c = rig_dial(r), b;
+
+	rig_say(r, c, "GET /1 HTTP/1.1\r\nHost: x\r\n\r\n");
+	b = rig_accept(r, 1);
+	rig_hear_head(r, b);
+	rig_say(r, b, ANSWER "\r\n");
+	rig_hear(r, c, ANSWER "C: d\r\n\r\n");
+	rig_say(r, c, "GET /2 HTTP/1.1\r\nHost: x\r\n\r\n");
+	rig_hear_head(r, b);
+	close(b);
+	b = rig_accept(r, 1);
+	ck_assert_str_eq(rig_hear_head(r, b), "GET /2 HTTP/1.1\r\nHost: x\r\n" FOR PROTO "A: b\r\n\r\n");
+	rig_say(r, b, ANSWER "\r\n");
+	rig_hear(r, c, ANSWER "C: d\r\n\r\n");
+	rig_end(&r, c, b);
+}
+END_TEST
+
+static void make(struct knobs *k)
+{
+	k->headers_request_id = HEADERS_MAKE;
+}
+
+START_TEST(a_request_id_that_is_set_is_the_one_of_the_log)
+{
+	struct rig *r = rig_new(ONE "rule request.set=X-Request-Id:mine backend=t/s:80\n", make);
+	int c = rig_dial(r), b;
+
+	rig_say(r, c, "GET / HTTP/1.1\r\nHost: x\r\nX-Request-Id: theirs\r\n\r\n");
+	b = rig_accept(r, 1);
+	ck_assert_str_eq(rig_hear_head(r, b), "GET / HTTP/1.1\r\nHost: x\r\n" FOR PROTO "X-Request-Id: mine\r\n\r\n");
+	rig_say(r, b, ANSWER "\r\n");
+	rig_hear(r, c, ANSWER "\r\n");
+	rig_log(r, "request_id=mine reason=DONE");
+	rig_end(&r, c, b);
+}
+END_TEST
+
+START_TEST(more_lines_than_a_head_has_are_refused)
+{
+	static char sent[16384];
+	struct rig *r = rig_new(ONE "rule request.add=A:b backend=t/s:80\n", NULL);
+	size_t n = (size_t)snprintf(sent, sizeof sent, "GET / HTTP/1.1\r\nHost: x\r\n");
+	int c = rig_dial(r);
+
+	r->path.limits.headers = HEAD_LINES_MAX;
+	for (int i = 0; i < HEAD_LINES_MAX - 1; i++)
+		n += (size_t)snprintf(sent + n, sizeof sent - n, "B: c\r\n");
+	snprintf(sent + n, sizeof sent - n, "\r\n");
+	rig_say(r, c, sent);
+	rig_log(r, "reason=TOO_LARGE");
+	rig_end(&r, c, -1);
+}
+END_TEST
+
+/* ---- property: an edit is what its words say ---- */
+
+static const char *const names[] = { "a", "X-A", "x-a", "ABC", "abd", "Cookie", "X-Request-Id", "Via", "date",
+				     "x-forwarded-for", "traceparent" };
+
+struct pair {
+	const char *name;
+	char value[16];
+};
+
+static const char *any_name(void)
+{
+	return names[rand_below(countof(names))];
+}
+
+static size_t without(struct pair *p, size_t n, const char *name)
+{
+	size_t k = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (strcasecmp(p[i].name, name) != 0)
+			p[k++] = p[i];
+	return k;
+}
+
+static void one_world(void)
+{
+	static const char *const verb[] = { "set", "add", "remove" };
+	static struct head h;
+	char rule[2048] = "service t/s port=80\nroute t/r parent=t/s\nrule", head[2048];
+	struct pair model[64], put = { .name = NULL };
+	struct vfilter f = { .kind = FILTERS };
+	struct http1_limits limits = { 8192, 100, 1024 };
+	struct vservice s;
+	struct vport port;
+	struct vrule vr;
+	struct view *v;
+	enum reason why;
+	size_t n = 0, at;
+	const char *used[8];
+	unsigned changes = rand_below(8), lines = rand_below(20);
+
+	snprintf(head, sizeof head, "GET / HTTP/1.1\r\nHost: x\r\n");
+	model[n++] = (struct pair){ "Host", "x" };
+	for (unsigned i = 0; i < lines; i++) {
+		model[n].name = any_name();
+		snprintf(model[n].value, sizeof model[n].value, "v%u", i);
+		snprintf(head + strlen(head), sizeof head - strlen(head), "%s: %s\r\n", model[n].name,
+			 model[n].value);
+		n++;
+	}
+	strcat(head, "\r\n");
+	for (unsigned i = 0; i < changes; i++) {
+		unsigned what = rand_below(3);
+		bool twice = false;
+
+		used[i] = any_name();
+		for (unsigned k = 0; k < i; k++)
+			twice |= strcasecmp(used[k], used[i]) == 0;
+		if (twice)
+			continue;
+		snprintf(rule + strlen(rule), sizeof rule - strlen(rule), what < 2 ? " request.%s=%s:p%u" :
+			 " request.%s=%s", verb[what], used[i], i);
+		if (what != 1)
+			n = without(model, n, used[i]);
+		if (what == 0) {
+			/* those that are set come before those that are added */
+			put.name = used[i];
+			snprintf(put.value, sizeof put.value, "p%u", i);
+			model[n++] = put;
+		}
+	}
+	for (unsigned i = 0; i < changes; i++) {
+		char word[64], *p;
+
+		snprintf(word, sizeof word, "request.add=%s:p%u", used[i], i);
+		p = strstr(rule, word);
+		if (p == NULL)
+			continue;
+		model[n].name = used[i];
+		snprintf(model[n++].value, sizeof model[0].value, "p%u", i);
+	}
+	strcat(rule, "\n");
+	v = view_from(rule);
+	ck_assert(view_service_by_name(v, SLICE("t"), SLICE("s"), &s) && vservice_port(&s, 80, &port) &&
+		  vport_match(&port, SLICE("GET"), SLICE("/"), &vr) == MATCH_RULE);
+	ck_assert_int_eq(http1_request(slice_str(head), &limits, &h, &why), 1);
+	if (vfilter_at(&s, &vr.filters, 0, &f))
+		ck_assert_int_eq(filter_edit(&h, f.edit), 0);
+	at = 0;
+	for (uint32_t i = 0; i < h.n; i++) {
+		const struct header *x = &h.h[i];
+
+		if (x->drop && x->id != HN_HOST)
+			continue;
+		ck_assert_msg(at < n && slice_eq(x->name, slice_str(model[at].name)) &&
+			      slice_eq(x->value, slice_str(model[at].value)), "%s%s: line %zu", rule, head, at);
+		at++;
+	}
+	ck_assert_msg(at == n, "%s%s", rule, head);
+	/* What is noted of known names is what is there. */
+	for (unsigned id = HN_OTHER + 1; id < HNS; id++) {
+		unsigned there = 0;
+
+		for (uint32_t i = 0; i < h.n; i++)
+			there += h.h[i].id == id;
+		ck_assert_uint_eq(there > 0, (h.has & HN_BIT(id)) != 0);
+		ck_assert_uint_eq(there > 1, (h.twice & HN_BIT(id)) != 0);
+		if (there)
+			ck_assert_uint_eq(head_line(&h, (enum header_name)id)->id, id);
+	}
+	view_unref(v);
+}
+
+START_TEST(an_edit_of_any_head_is_what_its_words_say)
+{
+	for (uint64_t seed = 1; seed <= 300; seed++) {
+		rand_seed(seed);
+		one_world();
+	}
+}
+END_TEST
+
+UNIT_TESTS("filter", headers_of_requests_are_set_added_and_removed,
+	   headers_of_responses_are_set_added_and_removed,
+	   an_interim_response_and_an_answer_of_ours_are_not_changed,
+	   a_response_is_changed_as_the_route_said_when_it_was_matched, a_large_edit_of_a_response_is_kept_too,
+	   what_is_sent_again_has_the_changes, a_request_id_that_is_set_is_the_one_of_the_log,
+	   more_lines_than_a_head_has_are_refused, an_edit_of_any_head_is_what_its_words_say)
