@@ -531,8 +531,8 @@ static bool endpoints(const struct state *st, const struct vport *p, double shar
 	return any;
 }
 
-/* of: "" of the rule, or " of this back end". */
-static void filters(const struct vrule *r, const struct vfilters *all, const char *of, struct text *t)
+/* of: "" of the rule, or ", of this back end".  False: the request goes no further. */
+static bool filters(const struct vrule *r, const struct vfilters *all, const char *of, struct text *t)
 {
 	struct vfilter f;
 
@@ -541,7 +541,12 @@ static void filters(const struct vrule *r, const struct vfilters *all, const cha
 
 		vfilter_words(&f, words, sizeof words);
 		step(t, "filter", filter_name(f.kind), "%s%s", words, of);
+		if (f.kind == FILTER_REDIRECT) {
+			nowhere(t, REASON_REDIRECTED);
+			return false;
+		}
 	}
+	return true;
 }
 
 static bool backends(const struct state *st, const struct vrule *r, struct text *t)
@@ -563,7 +568,10 @@ static bool backends(const struct state *st, const struct vrule *r, struct text 
 		}
 		step(t, "backend", name, "weight %u of %u: %.3g%%", b.weight, r->total_weight,
 		     100.0 * b.weight / r->total_weight);
-		filters(r, &b.filters, ", of this back end", t);
+		if (!filters(r, &b.filters, ", of this back end", t)) {
+			all = false;
+			continue;
+		}
 		if (!b.valid) {
 			nowhere(t, REASON_NO_BACKEND);
 			all = false;
@@ -632,8 +640,7 @@ static bool from_port(const struct state *st, const struct asked *a, const struc
 	     "%s%s, rule %u of %u in order of precedence: %s", route_kind_name(r.kind), whose,
 	     r.index - first + 1, n, words);
 	other_rules(p, a, &r, first, n, t);
-	filters(&r, &r.filters, "", t);
-	return backends(st, &r, t);
+	return filters(&r, &r.filters, "", t) && backends(st, &r, t);
 }
 
 static void caller(const struct state *st, const struct asked *a, struct text *t)

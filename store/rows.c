@@ -89,6 +89,9 @@ static void filters_free(struct row_filter *f, uint32_t n)
 		lines_free(f[i].set, f[i].n_set);
 		lines_free(f[i].add, f[i].n_add);
 		texts_free(f[i].remove, f[i].n_remove);
+		free(f[i].hostname);
+		free(f[i].path);
+		free(f[i].scheme);
 	}
 	free(f);
 }

@@ -101,7 +101,8 @@ struct row_match {
 	struct row_pair *headers, *params;
 };
 
-enum row_filter_type { ROW_REQUEST_HEADERS, ROW_RESPONSE_HEADERS };
+enum row_filter_type { ROW_REQUEST_HEADERS, ROW_RESPONSE_HEADERS, ROW_REDIRECT, ROW_REWRITE };
+enum row_new_path { ROW_PATH_KEPT, ROW_PATH_WHOLE, ROW_PATH_OTHER_PREFIX };
 
 struct row_line {
 	char *name, *value;		/* of a header */
@@ -114,6 +115,12 @@ struct row_filter {
 	uint32_t n_set, n_add, n_remove;
 	struct row_line *set, *add;
 	char **remove;
+	/* ROW_REDIRECT, ROW_REWRITE */
+	char *hostname, *path;		/* NULL: as it is */
+	enum row_new_path new_path;	/* what path takes the place of */
+	/* ROW_REDIRECT */
+	char *scheme;			/* NULL: as it is */
+	uint16_t port, status;		/* port 0: by scheme, or that of the Service */
 };
 
 struct row_backend {

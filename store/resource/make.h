@@ -22,6 +22,9 @@ must_use int make_rate(struct judge *, const struct doc_node *root, struct row *
  * rules[rule].backendRefs[backend].filters. */
 must_use int make_filters(struct judge *, const struct doc_node *list, uint32_t rule, int backend,
 			  struct row_filter **ret, uint32_t *ret_n);
+/* What filters ask of the rule that has them, rules[at], when all of it was made. */
+must_use int make_filters_fit(struct judge *, const struct doc_node *rule, uint32_t at,
+			      const struct row_rule *);
 
 /* group and kind of a reference must name a Service, which absent ones do. */
 must_use int make_must_be_service(struct judge *, const struct doc_node *ref, const char *where);

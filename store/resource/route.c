@@ -118,7 +118,7 @@ static int rule(struct judge *j, const struct doc_node *m, enum row_kind kind, c
 		if (e < 0)
 			return e;
 	}
-	return 0;
+	return make_filters_fit(j, m, at, ru);
 }
 
 int make_route(struct judge *j, const struct doc_node *root, struct row *r)

@@ -131,6 +131,70 @@ static int headers(const struct at *at, const char *of, const struct doc_node *m
 	return 0;
 }
 
+/* ---- addresses ---- */
+
+/* The text of a field, in *ret; it stays NULL without one. */
+static int text_if_any(const struct doc_node *m, const char *name, char **ret)
+{
+	if (doc_get(m, name) == NULL)
+		return 0;
+	*ret = make_text(m, name, "");
+	return *ret ? 0 : -ENOMEM;
+}
+
+static int new_path(const struct at *at, const char *of, const struct doc_node *m, struct row_filter *f)
+{
+	static const struct {
+		const char *type, *field;
+		enum row_new_path row;
+	} way[] = {
+		{ "ReplaceFullPath", "replaceFullPath", ROW_PATH_WHOLE },
+		{ "ReplacePrefixMatch", "replacePrefixMatch", ROW_PATH_OTHER_PREFIX },
+	};
+
+	for (size_t i = 0; m && i < countof(way); i++) {
+		const struct doc_node *n = doc_get(m, way[i].field);
+		bool is = slice_eq(make_slice_of(m, "type"), slice_str(way[i].type));
+
+		judge_field(at->j, "%s[%u].%s.path.%s", at->list, at->i, of, way[i].field);
+		if (is && n == NULL)
+			return judge_refuse(at->j, m->line, "is required with type %s", way[i].type);
+		if (!is && n)
+			return judge_refuse(at->j, n->line, "is for type %s", way[i].type);
+		if (is) {
+			f->new_path = way[i].row;
+			f->path = make_text(m, way[i].field, "");
+			if (f->path == NULL)
+				return -ENOMEM;
+		}
+	}
+	return 0;
+}
+
+static int rewrite(const struct at *at, const char *of, const struct doc_node *m, struct row_filter *f)
+{
+	int e = text_if_any(m, "hostname", &f->hostname);
+
+	return e < 0 ? e : new_path(at, of, doc_get(m, "path"), f);
+}
+
+static int redirect(const struct at *at, const char *of, const struct doc_node *m, struct row_filter *f)
+{
+	static const uint16_t served[] = { 301, 302, 303, 307, 308 };
+	const struct doc_node *status = doc_get(m, "statusCode");
+	int e = text_if_any(m, "scheme", &f->scheme);
+	size_t i = 0;
+
+	f->port = (uint16_t)make_number(m, "port", 0);
+	f->status = (uint16_t)make_number(m, "statusCode", 302);
+	while (i < countof(served) && served[i] != f->status)
+		i++;
+	judge_field(at->j, "%s[%u].%s.statusCode", at->list, at->i, of);
+	if (i == countof(served))
+		return judge_refuse(at->j, status->line, "must be 301, 302, 303, 307 or 308, not %u", f->status);
+	return e < 0 ? e : rewrite(at, of, m, f);
+}
+
 /* ---- all of them ---- */
 
 static const struct kind {
@@ -140,6 +204,8 @@ static const struct kind {
 } kind[] = {
 	{ "RequestHeaderModifier", "requestHeaderModifier", ROW_REQUEST_HEADERS, headers },
 	{ "ResponseHeaderModifier", "responseHeaderModifier", ROW_RESPONSE_HEADERS, headers },
+	{ "RequestRedirect", "requestRedirect", ROW_REDIRECT, redirect },
+	{ "URLRewrite", "urlRewrite", ROW_REWRITE, rewrite },
 };
 
 static int filter(const struct at *at, const struct doc_node *m, const struct row_filter *before,
@@ -161,10 +227,15 @@ static int filter(const struct at *at, const struct doc_node *m, const struct ro
 					    kind[i].type, k->type);
 	}
 	field(at, "type");
-	for (const struct row_filter *b = before; b < f; b++)
+	for (const struct row_filter *b = before; b < f; b++) {
 		if (b->type == f->type)
 			return judge_refuse(at->j, type->line, "a second %s: one is all that is allowed",
 					    k->type);
+		if ((b->type == ROW_REDIRECT && f->type == ROW_REWRITE) ||
+		    (b->type == ROW_REWRITE && f->type == ROW_REDIRECT))
+			return judge_refuse(at->j, type->line,
+					    "RequestRedirect and URLRewrite exclude each other");
+	}
 	return k->make(at, k->field, doc_get(m, k->field), f);
 }
 
@@ -188,4 +259,64 @@ int make_filters(struct judge *j, const struct doc_node *list, uint32_t rule, in
 			return e;
 	}
 	return 0;
+}
+
+static uint32_t line_of(const struct doc_node *list, uint32_t i)
+{
+	const struct doc_node *m = list->first;
+
+	while (i-- && m->next)
+		m = m->next;
+	return m->line;
+}
+
+static bool has_rewrite(const struct row_rule *r)
+{
+	for (uint32_t i = 0; i < r->n_filters; i++)
+		if (r->filters[i].type == ROW_REWRITE)
+			return true;
+	return false;
+}
+
+/* Of one list: where is "" or "backendRefs[0]." */
+static int fit(struct judge *j, const struct doc_node *list, uint32_t at, const char *where,
+	       const struct row_rule *r, const struct row_filter *f, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		if (f != r->filters && (f[i].type == ROW_REDIRECT || f[i].type == ROW_REWRITE) &&
+		    has_rewrite(r)) {
+			judge_field(j, "spec.rules[%u].%sfilters[%u].type", at, where, i);
+			return judge_refuse(j, line_of(list, i), "the rule itself has a URLRewrite already");
+		}
+		if (f[i].new_path != ROW_PATH_OTHER_PREFIX ||
+		    (r->n_matches == 1 && r->matches[0].type == ROW_PATH_PREFIX))
+			continue;
+		judge_field(j, "spec.rules[%u].%sfilters[%u].%s.path.type", at, where, i,
+			    f[i].type == ROW_REDIRECT ? "requestRedirect" : "urlRewrite");
+		return judge_refuse(j, line_of(list, i),
+				    "ReplacePrefixMatch needs exactly one match in the rule, a PathPrefix");
+	}
+	return 0;
+}
+
+int make_filters_fit(struct judge *j, const struct doc_node *rule, uint32_t at, const struct row_rule *r)
+{
+	const struct doc_node *list = doc_get(rule, "filters"), *back = doc_get(rule, "backendRefs");
+	int e = fit(j, list, at, "", r, r->filters, r->n_filters);
+
+	for (uint32_t i = 0; e == 0 && i < r->n_filters; i++) {
+		if (r->filters[i].type != ROW_REDIRECT || r->n_backends == 0)
+			continue;
+		judge_field(j, "spec.rules[%u].filters[%u].type", at, i);
+		return judge_refuse(j, line_of(list, i), "RequestRedirect is for rules without backendRefs");
+	}
+	back = back ? back->first : NULL;
+	for (uint32_t i = 0; e == 0 && i < r->n_backends && back; i++, back = back->next) {
+		char where[32];
+
+		snprintf(where, sizeof where, "backendRefs[%u].", i);
+		e = fit(j, doc_get(back, "filters"), at, where, r, r->backends[i].filters,
+			r->backends[i].n_filters);
+	}
+	return e;
 }

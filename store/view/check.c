@@ -310,8 +310,14 @@ static int check_rate(struct check *c, const struct unit_svc *s, const struct un
 
 static int check_filter(struct check *c, struct slice u, const struct unit_filter *f)
 {
-	if (f->kind >= FILTERS || !spans(f->edit, f->n_edit, 1, sizeof(struct unit_svc), u.n, 4) ||
-	    !edit_is_whole(slice_of(u.p + f->edit, f->n_edit)))
+	bool edits = f->kind == FILTER_REQUEST_HEADERS || f->kind == FILTER_RESPONSE_HEADERS;
+	uint32_t n_texts = ((const struct unit_head *)u.p)->n_texts;
+
+	if (f->kind >= FILTERS || f->host >= n_texts || f->path >= n_texts || f->path_is >= NEW_PATHS ||
+	    f->scheme >= NEW_SCHEMES || f->zero ||
+	    (f->kind == FILTER_REDIRECT && (f->status < 300 || f->status > 399)) ||
+	    (edits && (!spans(f->edit, f->n_edit, 1, sizeof(struct unit_svc), u.n, 4) ||
+		       !edit_is_whole(slice_of(u.p + f->edit, f->n_edit)))))
 		return bad(c, "filter with impossible values");
 	return 0;
 }

@@ -97,6 +97,36 @@ static void put_edit(struct out *o, const struct row_filter *f, struct unit_filt
 	put(text, "\r\n", 2);
 }
 
+/* ---- addresses ---- */
+
+static void put_address(struct out *o, const struct row_filter *f, const struct row_rule *r,
+			struct unit_filter *ret)
+{
+	struct slice path = slice_str(f->path);
+
+	ret->host = out_str(o, f->hostname);
+	ret->port = f->port;
+	ret->status = f->status;
+	if (f->scheme)
+		ret->scheme = slice_eq(slice_str(f->scheme), SLICE("https")) ? SCHEME_HTTPS : SCHEME_HTTP;
+	switch (f->new_path) {
+	case ROW_PATH_KEPT:
+		break;
+	case ROW_PATH_WHOLE:
+		ret->path_is = PATH_WHOLE;
+		ret->path = out_text(o, path.n ? path : SLICE("/"));
+		break;
+	case ROW_PATH_OTHER_PREFIX:
+		/* /foo and /foo/ are the same prefix, and so are /xyz and /xyz/ in its place. */
+		while (path.n && path.p[path.n - 1] == '/')
+			path.n--;
+		ret->path_is = PATH_PREFIX;
+		ret->path = out_text(o, path);
+		ret->cut = r->n_matches ? compile_prefix_key(r->matches[0].path) : 0;
+		break;
+	}
+}
+
 /* ---- all of them ---- */
 
 static enum filter_kind kind_of(const struct row_filter *f)
@@ -106,12 +136,17 @@ static enum filter_kind kind_of(const struct row_filter *f)
 		return FILTER_REQUEST_HEADERS;
 	case ROW_RESPONSE_HEADERS:
 		return FILTER_RESPONSE_HEADERS;
+	case ROW_REDIRECT:
+		return FILTER_REDIRECT;
+	case ROW_REWRITE:
+		return FILTER_REWRITE;
 	}
 	return FILTERS;
 }
 
 /* Those of one rule or backend, by kind; the array is there already. */
-static void put_filters(struct out *o, const struct row_filter *f, uint32_t n, uint32_t *at)
+static void put_filters(struct out *o, const struct row_rule *r, const struct row_filter *f, uint32_t n,
+			uint32_t *at)
 {
 	for (unsigned kind = 0; kind < FILTERS; kind++)
 		for (uint32_t i = 0; i < n && !o->error; i++) {
@@ -119,7 +154,10 @@ static void put_filters(struct out *o, const struct row_filter *f, uint32_t n, u
 
 			if (kind_of(&f[i]) != kind)
 				continue;
-			put_edit(o, &f[i], &u);
+			if (f[i].type == ROW_REQUEST_HEADERS || f[i].type == ROW_RESPONSE_HEADERS)
+				put_edit(o, &f[i], &u);
+			else
+				put_address(o, &f[i], r, &u);
 			if (!o->error)
 				memcpy(o->b->p + *at, &u, sizeof u);
 			*at += (uint32_t)sizeof u;
@@ -149,14 +187,14 @@ uint32_t compile_put_filters(struct out *o, const struct row *const *routes, uin
 	at = to = out_room(o, (uint64_t)*ret_n * sizeof(struct unit_filter), 4);
 	for (uint32_t i = 0; i < n; i++)
 		for (uint32_t j = 0; j < routes[i]->route.n_rules; j++)
-			put_filters(o, routes[i]->route.rules[j].filters,
+			put_filters(o, &routes[i]->route.rules[j], routes[i]->route.rules[j].filters,
 				    routes[i]->route.rules[j].n_filters, &to);
 	for (uint32_t i = 0; i < n; i++)
 		for (uint32_t j = 0; j < routes[i]->route.n_rules; j++) {
 			const struct row_rule *r = &routes[i]->route.rules[j];
 
 			for (uint32_t m = 0; m < r->n_backends; m++)
-				put_filters(o, r->backends[m].filters, r->backends[m].n_filters, &to);
+				put_filters(o, r, r->backends[m].filters, r->backends[m].n_filters, &to);
 		}
 	return at;
 }

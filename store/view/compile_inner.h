@@ -29,6 +29,8 @@ uint32_t compile_put_backends(struct out *, const struct unit_service *,
 void compile_put_matches(struct out *, const struct row *service, const struct row *const *routes,
 			 uint32_t n, const struct row_service_port *const *ports, uint32_t n_ports,
 			 struct unit_svc *);
+/* Bytes of a PathPrefix that must match: without the slashes at its end. */
+uint32_t compile_prefix_key(const char *path);
 /* The filters of all rules, then those of all backends, in their order; the offset. */
 uint32_t compile_put_filters(struct out *, const struct row *const *routes, uint32_t n,
 			     uint32_t *ret_n);

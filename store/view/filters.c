@@ -19,14 +19,25 @@ bool vfilter_at(const struct vservice *s, const struct vfilters *all, uint32_t i
 	f = unit_item(unit, svc->filters, svc->n_filters, sizeof *f, all->first + i);
 	if (f == NULL || f->kind >= FILTERS || f->edit > unit.n || f->n_edit > unit.n - f->edit)
 		return false;
-	*ret = (struct vfilter){ .kind = (enum filter_kind)f->kind,
-				 .edit = slice_of(unit.p + f->edit, f->n_edit) };
+	*ret = (struct vfilter){
+		.kind = (enum filter_kind)f->kind,
+		.edit = slice_of(unit.p + f->edit, f->n_edit),
+		.host = unit_text(unit, f->host),
+		.path_is = (enum new_path)f->path_is,
+		.path = unit_text(unit, f->path),
+		.cut = f->cut,
+		.scheme = (enum new_scheme)f->scheme,
+		.port = f->port,
+		.status = f->status,
+	};
 	return true;
 }
 
 const char *filter_name(enum filter_kind k)
 {
 	static const char *const name[FILTERS] = {
+		[FILTER_REDIRECT] = "RequestRedirect",
+		[FILTER_REWRITE] = "URLRewrite",
 		[FILTER_REQUEST_HEADERS] = "RequestHeaderModifier",
 		[FILTER_RESPONSE_HEADERS] = "ResponseHeaderModifier",
 	};
@@ -85,12 +96,45 @@ static void edit_words(const struct edit *e, struct strbuf *b)
 			add_words(b, "remove", &any, name);
 }
 
+static void address_words(const struct vfilter *f, struct strbuf *b)
+{
+	if (f->host.n) {
+		strbuf_adds(b, b->n ? ", host " : "host ");
+		strbuf_add(b, f->host);
+	}
+	if (f->path_is == PATH_KEPT)
+		return;
+	strbuf_adds(b, b->n ? ", " : "");
+	strbuf_adds(b, f->path_is == PATH_WHOLE ? "path " : "prefix ");
+	if (f->path.n)
+		strbuf_add(b, f->path);
+	else
+		strbuf_adds(b, "/");
+}
+
 void vfilter_words(const struct vfilter *f, char *out, size_t n)
 {
 	struct strbuf b = strbuf_on(out, n);
 	struct edit e;
 
-	out[0] = 0;
-	if (edit_open(f->edit, &e))
-		edit_words(&e, &b);
+	switch (f->kind) {
+	case FILTER_REQUEST_HEADERS:
+	case FILTER_RESPONSE_HEADERS:
+		if (edit_open(f->edit, &e))
+			edit_words(&e, &b);
+		break;
+	case FILTER_REDIRECT:
+		strbuf_printf(&b, "answer %u", f->status);
+		if (f->scheme)
+			strbuf_printf(&b, ", scheme %s", f->scheme == SCHEME_HTTPS ? "https" : "http");
+		if (f->port)
+			strbuf_printf(&b, ", port %u", f->port);
+		address_words(f, &b);
+		break;
+	case FILTER_REWRITE:
+		address_words(f, &b);
+		break;
+	case FILTERS:
+		break;
+	}
 }

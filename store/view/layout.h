@@ -201,7 +201,13 @@ struct unit_backend {
 /* Those of one rule or backend stand together, in the order of their kinds. */
 struct unit_filter {
 	uint32_t kind;	       /* enum filter_kind */
-	uint32_t edit, n_edit; /* bytes: see edit.h */
+	uint32_t edit, n_edit; /* bytes of header modifiers: see edit.h */
+	uint32_t host, path;   /* texts */
+	uint32_t cut;	       /* bytes of the request's path that path takes the place of */
+	uint8_t path_is;       /* enum new_path */
+	uint8_t scheme;	       /* enum new_scheme */
+	uint16_t port, status;
+	uint16_t zero;
 };
 
 /* The TrafficPolicy of a port; 0 where it says nothing, but for ejection. */

@@ -194,7 +194,10 @@ const char *rate_key_name(enum rate_key);	/* as a RateLimitPolicy has it */
 /* ---- filters ---- */
 
 /* What is done with the requests of a rule, or of one of its backends, and with the responses. */
-enum filter_kind { FILTER_REQUEST_HEADERS, FILTER_RESPONSE_HEADERS, FILTERS };
+enum filter_kind { FILTER_REDIRECT, FILTER_REWRITE, FILTER_REQUEST_HEADERS, FILTER_RESPONSE_HEADERS,
+		   FILTERS };
+enum new_path { PATH_KEPT, PATH_WHOLE, PATH_PREFIX, NEW_PATHS };
+enum new_scheme { SCHEME_KEPT, SCHEME_HTTP, SCHEME_HTTPS, NEW_SCHEMES };
 
 struct vfilters {			/* of one rule or backend; in a Service unit */
 	uint32_t first, n;
@@ -202,7 +205,16 @@ struct vfilters {			/* of one rule or backend; in a Service unit */
 
 struct vfilter {
 	enum filter_kind kind;
-	struct slice edit;		/* changes of lines of a head: see edit.h */
+	struct slice edit;		/* headers: changes of lines of a head, see edit.h */
+	/* redirect, rewrite */
+	struct slice host;		/* empty: kept */
+	enum new_path path_is;
+	struct slice path;		/* WHOLE: the new one; PREFIX: what stands before the rest, without
+					 * slashes at its end */
+	uint32_t cut;			/* PREFIX: bytes of the old path before the rest */
+	/* redirect */
+	enum new_scheme scheme;
+	uint16_t port, status;		/* port 0: none was written */
 };
 
 /* The i-th, in the order of their kinds, of those of a rule or backend that this Service has. */

@@ -41,7 +41,8 @@ static const struct {
 	  "service shop/web vip=10.96.0.1 port=80\n"
 	  "route shop/r parent=shop/web\n"
 	  "rule prefix=/a request.set=A:b request.add=C:d request.remove=e response.set=F:g "
-	  "backend=shop/web:80 @response.remove=h\n",
+	  "rewrite=host:h,prefix:/b backend=shop/web:80 @response.remove=h\n"
+	  "rule prefix=/c redirect=host:h,path:/d,port:81,scheme:https,status:308\n",
 	  "" },
 };
 

@@ -473,6 +473,35 @@ static void add_line(const char *line, struct row_line **to, uint32_t *n, const 
 	(*to)[(*n)++].value = copy_of(v + name + 1, strlen(v + name + 1));
 }
 
+static void say_address(const char *line, const char *words, struct row_filter *f)
+{
+	char *all = copy_of(words, strlen(words)), *save = NULL;
+
+	f->status = 302;
+	for (char *w = strtok_r(all, ",", &save); w; w = strtok_r(NULL, ",", &save)) {
+		char *v = strchr(w, ':');
+
+		if (v == NULL)
+			wrong(line, "no colon in %s", w);
+		*v++ = 0;
+		if (strcmp(w, "host") == 0)
+			f->hostname = copy_of(v, strlen(v));
+		else if (strcmp(w, "scheme") == 0)
+			f->scheme = copy_of(v, strlen(v));
+		else if (strcmp(w, "port") == 0)
+			f->port = (uint16_t)atoi(v);
+		else if (strcmp(w, "status") == 0)
+			f->status = (uint16_t)atoi(v);
+		else if (strcmp(w, "path") != 0 && strcmp(w, "prefix") != 0)
+			wrong(line, "what is %s?", w);
+		if (w[0] != 'p' || w[1] == 'o')
+			continue;
+		f->new_path = w[1] == 'a' ? ROW_PATH_WHOLE : ROW_PATH_OTHER_PREFIX;
+		f->path = copy_of(v, strlen(v));
+	}
+	free(all);
+}
+
 /* False: it is no filter. */
 static bool say_filter(const char *line, const char *word, struct row_filter **all, uint32_t *n)
 {
@@ -480,6 +509,14 @@ static bool say_filter(const char *line, const char *word, struct row_filter **a
 	struct row_filter *f;
 	const char *v;
 
+	if ((v = value(word, "redirect"))) {
+		say_address(line, v, filter_of(all, n, ROW_REDIRECT));
+		return true;
+	}
+	if ((v = value(word, "rewrite"))) {
+		say_address(line, v, filter_of(all, n, ROW_REWRITE));
+		return true;
+	}
 	if (!request && strncmp(word, "response.", 9) != 0)
 		return false;
 	f = filter_of(all, n, request ? ROW_REQUEST_HEADERS : ROW_RESPONSE_HEADERS);

@@ -12,7 +12,9 @@
  *   rule [prefix=/a]... [exact=/b]... [call=/s/m]... [grpc_service=/s]... [grpc_method=m]...
  * [name=N] [backend=shop/web:80[*WEIGHT]]...      of the route above; method=GET, header=NAME:VALUE
  * and param=NAME:VALUE are of the match before them; filters of it, or with @ in front of the backend
- * before: [request.set=NAME:VALUE] [request.add=NAME:VALUE] [request.remove=NAME], the same with response.
+ * before: [request.set=NAME:VALUE] [request.add=NAME:VALUE] [request.remove=NAME], the same with response.;
+ * [redirect=WORDS] [rewrite=WORDS], words of host:H, path:P, prefix:P, scheme:S, port:N, status:N with
+ * commas between them
  *   grant shop/g from=HTTPRoute/other... to=web|*...
  *   remove service|namespace|route|grpcroute|tcproute|grant|policy|rate|endpoints shop/web
  *   policy shop/p target=web[#section]... [created=1000] [balancer=RoundRobin] [connect=MS]

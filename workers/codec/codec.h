@@ -40,6 +40,7 @@ struct head {
 	/* request */
 	struct slice method, target;	/* as they came */
 	struct slice authority;		/* Host, or of an absolute target */
+	struct slice asked;		/* what it was before a route changed it; empty: it is that */
 	struct slice path, query;	/* of the target; "*" for OPTIONS *; query without '?' */
 	bool is_head, is_connect, is_idempotent;
 	bool expects_continue;

@@ -47,10 +47,10 @@ int http1_put_request(const struct head *, const struct http1_out *, struct aren
 int http1_put_response(const struct head *, const struct http1_out *, struct arena *,
 		       struct iovec *, int max);
 
-/* A local answer: short text body, `x-nodeproxy-reason: NAME`, Retry-After unless that is 0,
- * Connection: close unless keep; date is its Date line.  Written into out; returns its length (never cut: out holds at least 512 bytes). */
+/* A local answer: short text body, `x-nodeproxy-reason: NAME`, Connection: close unless keep; date
+ * is its Date line.  Written into out; returns its length (never cut: out holds at least 512 bytes). */
 size_t http1_local_answer(unsigned status, enum reason, bool keep, bool head_only,
-			  struct slice date, uint32_t retry_after_s, char *out, size_t room);
+			  struct slice date, char *out, size_t room);
 /* "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n" without a NUL, of a time in Unix seconds. */
 #define HTTP1_DATE_TEXT 37
 void http1_date(int64_t unix_s, char out[HTTP1_DATE_TEXT]);

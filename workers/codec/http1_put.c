@@ -240,7 +240,12 @@ const char *http_status_text(unsigned status)
 	case 101: return "Switching Protocols";
 	case 200: return "OK";
 	case 204: return "No Content";
+	case 301: return "Moved Permanently";
+	case 302: return "Found";
+	case 303: return "See Other";
 	case 304: return "Not Modified";
+	case 307: return "Temporary Redirect";
+	case 308: return "Permanent Redirect";
 	case 400: return "Bad Request";
 	case 401: return "Unauthorized";
 	case 403: return "Forbidden";
@@ -264,7 +269,7 @@ const char *http_status_text(unsigned status)
 }
 
 size_t http1_local_answer(unsigned status, enum reason why, bool keep, bool head_only,
-			  struct slice date, uint32_t retry_after_s, char *out, size_t room)
+			  struct slice date, char *out, size_t room)
 {
 	const struct reason_row *row = reason_row(why);
 	struct strbuf b = strbuf_on(out, room);
@@ -279,10 +284,6 @@ size_t http1_local_answer(unsigned status, enum reason why, bool keep, bool head
 	strbuf_u64(&b, strlen(row->words) + 1);
 	strbuf_adds(&b, "\r\nx-nodeproxy-reason: ");
 	strbuf_adds(&b, row->name);
-	if (retry_after_s) {
-		strbuf_adds(&b, "\r\nRetry-After: ");
-		strbuf_u64(&b, retry_after_s);
-	}
 	strbuf_adds(&b, keep ? "\r\n\r\n" : "\r\nConnection: close\r\n\r\n");
 	if (!head_only) {
 		strbuf_adds(&b, row->words);

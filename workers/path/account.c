@@ -22,7 +22,7 @@ static void answer_locally(struct exchange *ex, const struct reason_row *row)
 	if (!ex->sent_head)
 		ex->up.done = http1_body_is_done(&ex->up.body) && ex->up.body.kind == BODY_NONE;
 	keep = may_keep(ex) && row->fault != FAULT_FRONT;
-	ex->status = (unsigned)row->http;
+	ex->status = ex->answer_status ?: (unsigned)row->http;
 	if (front->local(ex, row, keep) < 0)
 		ex->after = CONN_EV_CUT;
 	else

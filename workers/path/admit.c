@@ -5,11 +5,23 @@
  * again. */
 #include "workers/path/exchange.h"
 
+#include "nodeproxy/lib/base/strbuf.h"
 #include "workers/obs/rate.h"
 
 static struct pace pace_of(const struct vpace *v)
 {
 	return (struct pace){ v->every_ns, v->every_ns * v->burst };
+}
+
+static void say_when(struct exchange *ex, uint64_t in_s)
+{
+	char line[40];
+	struct strbuf b = strbuf_on(line, sizeof line);
+
+	strbuf_adds(&b, "Retry-After: ");
+	strbuf_u64(&b, in_s);
+	strbuf_adds(&b, "\r\n");
+	ex->answer_lines = exchange_text(ex, slice_of(line, b.n));
 }
 
 /* REASON_NONE, or that the rate limits are against it. */
@@ -36,7 +48,7 @@ static enum reason rate(struct exchange *ex)
 	if (taken == RATE_TAKEN)
 		return REASON_NONE;
 	board_add(&c[taken == RATE_OVER_IDENTITY ? SC_rate_limited_identity : SC_rate_limited_total], 1);
-	ex->retry_after_s = (uint32_t)((wait_ns + (uint64_t)NS_PER_S - 1) / (uint64_t)NS_PER_S);
+	say_when(ex, (wait_ns + (uint64_t)NS_PER_S - 1) / (uint64_t)NS_PER_S);
 	return REASON_RATE_LIMITED;
 }
 

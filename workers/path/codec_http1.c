@@ -62,13 +62,18 @@ static int local(struct exchange *ex, const struct reason_row *row, bool keep)
 {
 	struct conn *c = ex->conn;
 	char text[LOCAL_ANSWER_MAX];
-	struct iovec v = { .iov_base = text };
+	size_t n = http1_local_answer(ex->status, (enum reason)ex->reason, keep, ex->is_head,
+				      path_date(c->path), text, sizeof text);
+	size_t first = (size_t)((char *)memchr(text, '\n', n) + 1 - text);
+	struct slice lines = ex->answer_lines;
+	struct iovec v[] = { { text, first }, { (void *)(uintptr_t)lines.p, lines.n },
+			     { text + first, n - first } };
 
-	v.iov_len = http1_local_answer((unsigned)row->http, (enum reason)ex->reason, keep,
-				       ex->is_head, path_date(c->path), ex->retry_after_s, text,
-				       sizeof text);
-	ex->bytes_out += v.iov_len;
-	return leg_send(&c->front, conn_purse(c), &v, 1);
+	(void)row;
+	ex->bytes_out += n + lines.n;
+	if (likely(lines.n == 0))
+		return leg_send(&c->front, conn_purse(c), &(struct iovec){ text, n }, 1);
+	return leg_send(&c->front, conn_purse(c), v, countof(v));
 }
 
 const struct front_codec front_http1 = {

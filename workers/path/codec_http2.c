@@ -12,6 +12,8 @@
 #include "workers/path/grpc.h"
 #include "workers/path/mux.h"
 
+/* Lines that filters give to an answer of ours. */
+#define LOCAL_LINES 8
 #define FIELDS_MAX (HEAD_LINES_MAX + HTTP2_FIELDS_EXTRA)
 
 static size_t size_of(const struct h2_field *f, int n)
@@ -130,8 +132,8 @@ static int local(struct exchange *ex, const struct reason_row *row, bool keep)
 	struct h2_stream *st = mux_stream(ex->conn);
 	struct slice words = slice_str(row->words);
 	struct slice date = path_date(ex->conn->path);
-	char digits[20], after[20], *status = u64_digits(row->http, digits);
-	struct h2_field f[7];
+	char digits[20], *status = u64_digits(ex->status, digits);
+	struct h2_field f[6 + LOCAL_LINES];
 	struct iovec v[] = { { (void *)(uintptr_t)words.p, words.n }, { (void *)(uintptr_t)"\n", 1 } };
 	bool end = ex->is_head || ex->is_grpc;
 	size_t n = 0;
@@ -145,16 +147,15 @@ static int local(struct exchange *ex, const struct reason_row *row, bool keep)
 	f[n++] = field("date", slice_of(date.p + 6, date.n - 8));
 	f[n++] = field("content-type", ex->is_grpc ? SLICE("application/grpc") : SLICE("text/plain"));
 	f[n++] = field("x-nodeproxy-reason", slice_str(row->name));
-	if (ex->retry_after_s) {
-		char *s = u64_digits(ex->retry_after_s, after);
-
-		f[n++] = field("retry-after", slice_of(s, (size_t)(after + sizeof after - s)));
-	}
 	if (ex->is_grpc) {
 		status = u64_digits(grpc_local(ex, row), digits);
 		f[n++] = field("grpc-status", slice_of(status, (size_t)(digits + sizeof digits - status)));
 		f[n++] = field("grpc-message", words);
 	}
+	r = http2_put_lines(ex->answer_lines, f + n, LOCAL_LINES);
+	if (r < 0)
+		return -EMSGSIZE;
+	n += (size_t)r;
 	r = h2_respond(st, f, n, end);
 	if (r < 0)
 		return r;

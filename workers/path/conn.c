@@ -597,7 +597,7 @@ void conn_refuse(struct gate *g, struct stream *s, enum reason why)
 		char text[512];
 		bool is_head = said.n >= 5 && memcmp(said.p, "HEAD ", 5) == 0;
 		struct iovec v = { text, http1_local_answer((unsigned)row->http, why, false, is_head,
-							    path_date(p), 0, text, sizeof text) };
+							    path_date(p), text, sizeof text) };
 
 		/* A new socket takes this much, or its caller is gone. */
 		http = s->ops->write(s, &v, 1) == (ssize_t)v.iov_len && s->ops->finish(s) == 0;

@@ -94,7 +94,10 @@ struct exchange {
 		uint16_t port;
 	} again;
 	struct flow up, down;		/* request, response */
-	struct chunk *edits;		/* what filters do with the response head; NULL: nothing */
+	struct chunk *edits;		/* what filters do with the response head, or the lines of an answer
+					 * that they give; NULL: nothing */
+	struct slice answer_lines;	/* complete ones that an answer of ours has besides */
+	uint16_t answer_status;		/* of that; 0: its reason's */
 	struct chunkq replay;		/* the request head as sent, or as it must wait */
 	struct mono slow_since;		/* since then nothing but the body is waited for; ns 0: no */
 	uint64_t slow_took;		/* bytes of it that had come by then */
@@ -108,7 +111,6 @@ struct exchange {
 	struct node node;		/* of the dead */
 	struct slice service_text, route_text, method, path_text, endpoint_text, request_id;
 	struct slice upgrade_token, websocket_key;	/* asked for by a CONNECT over HTTP/2 */
-	uint32_t retry_after_s;		/* that our own answer says; 0: nothing */
 	uint8_t grpc;			/* 1 + grpc-status of the answer; 0: none came */
 	uint16_t text_n;
 	char text[EXCHANGE_TEXT];	/* not zeroed */

@@ -4,6 +4,7 @@
 /* See filter.h. */
 #include "workers/path/filter.h"
 
+#include "nodeproxy/lib/base/strbuf.h"
 #include "store/view/edit.h"
 #include "workers/codec/headers.h"
 
@@ -33,6 +34,161 @@ int filter_edit(struct head *m, struct slice bytes)
 		head_has(m, &m->h[m->n++]);
 	}
 	return 0;
+}
+
+/* ---- addresses ---- */
+
+struct slice filter_path(const struct vfilter *f, struct slice path, uint8_t *out)
+{
+	struct slice rest;
+
+	switch (f->path_is) {
+	case PATH_WHOLE:
+		return f->path;
+	case PATH_PREFIX:
+		/* What is left begins with a slash or is empty: the prefix ended where an element does. */
+		rest = slice_from(path, f->cut);
+		if (f->cut > path.n || (rest.n && rest.p[0] != '/'))
+			return path;
+		if (f->path.n == 0) {
+			/* Some read //host as an address of its own. */
+			while (rest.n > 1 && rest.p[1] == '/')
+				rest = slice_from(rest, 1);
+			return rest.n ? rest : SLICE("/");
+		}
+		if (rest.n == 0)
+			return f->path;
+		memcpy(out, f->path.p, f->path.n);
+		memcpy(out + f->path.n, rest.p, rest.n);
+		return slice_of(out, f->path.n + rest.n);
+	case PATH_KEPT:
+	case NEW_PATHS:
+		break;
+	}
+	return path;
+}
+
+static char *put(char *q, struct slice s)
+{
+	if (s.n)
+		memcpy(q, s.p, s.n);
+	return q + s.n;
+}
+
+/* The host of an authority as it is written, brackets and all, and its port; 0: none. */
+static struct slice host_of(struct slice authority, uint16_t *ret_port)
+{
+	const uint8_t *colon = authority.n ? memrchr(authority.p, ':', authority.n) : NULL;
+	size_t n = colon ? (size_t)(colon - authority.p) : authority.n;
+	uint64_t port = 0;
+
+	*ret_port = 0;
+	if (authority.n && authority.p[authority.n - 1] == ']')
+		return authority;
+	if (colon && slice_u64(slice_from(authority, n + 1), 65535, &port))
+		*ret_port = (uint16_t)port;
+	return slice_of(authority.p, n);
+}
+
+/* Names of a Service and a namespace, dots and "svc"; a scheme with "://"; a colon and a port; '?'. */
+#define LOCATION_EXTRA (63 + 1 + 63 + 4 + 8 + 6 + 1)
+
+size_t filter_location_room(const struct vfilter *f, const struct head *h)
+{
+	return LOCATION_EXTRA + f->host.n + h->authority.n + 2 * (h->path.n + f->path.n + 1) + h->query.n;
+}
+
+size_t filter_location(const struct vfilter *f, const struct vport *p, const struct head *h, bool by_address,
+		       char *out)
+{
+	uint16_t port, written;
+	bool https = f->scheme == SCHEME_HTTPS;
+	struct slice host = host_of(h->authority, &written), path;
+	char *q = out, digits[20], *d;
+	/* At the end of the room, as what is put together there is copied to where it belongs. */
+	uint8_t *scratch = (uint8_t *)out + filter_location_room(f, h) - (h->path.n + f->path.n + 1);
+
+	if (f->port)
+		port = f->port;
+	else if (f->scheme)
+		port = https ? 443 : 80;
+	else
+		port = !by_address && f->host.n == 0 && h->authority.n ? written : p->port;
+	q = put(q, https ? SLICE("https://") : SLICE("http://"));
+	if (f->host.n || host.n) {
+		q = put(q, f->host.n ? f->host : host);
+	} else {	/* HTTP/1.0 without a Host: never an address without one, that could be read as another */
+		q = put(q, vservice_name(&p->service));
+		*q++ = '.';
+		q = put(q, vservice_ns(&p->service));
+		q = put(q, SLICE(".svc"));
+	}
+	if (port && port != (https ? 443 : 80)) {
+		d = u64_digits(port, digits);
+		*q++ = ':';
+		q = put(q, slice_of(d, (size_t)(digits + sizeof digits - d)));
+	}
+	path = filter_path(f, h->path, scratch);
+	if (path.n == 0 || path.p[0] != '/')	/* "*" of OPTIONS would lengthen the host */
+		path = SLICE("/");
+	memmove(q, path.p, path.n);
+	q += path.n;
+	if (h->query.p) {
+		*q++ = '?';
+		q = put(q, h->query);
+	}
+	return (size_t)(q - out);
+}
+
+/* Room for the lines of an answer of ours, in place of what was kept for one of the endpoint. */
+static char *answer_room(struct exchange *ex, size_t n)
+{
+	struct path *p = ex->conn->path;
+
+	if (ex->edits)
+		chunk_give(&p->chunks, &ex->edits);
+	ex->edits = chunk_take(&p->chunks, &ex->tenant->memory, n > CHUNK_SMALL_ROOM);
+	return ex->edits && n <= ex->edits->room ? (char *)ex->edits->data : NULL;
+}
+
+#define LOCATION SLICE("Location: ")
+
+static enum step redirect(struct exchange *ex, const struct vport *port, const struct vfilter *f)
+{
+	const struct head *h = &ex->conn->path->head;
+	bool by_address = ex->conn->gate->knobs.route == LISTEN_ORIGINAL;
+	char *from = answer_room(ex, LOCATION.n + filter_location_room(f, h) + 2), *q = from;
+
+	if (from == NULL)
+		return end(ex, REASON_OVER_BUDGET);
+	q = put(q, LOCATION);
+	q += filter_location(f, port, h, by_address, q);
+	q = put(q, SLICE("\r\n"));
+	ex->answer_lines = slice_of(from, (size_t)(q - from));
+	ex->answer_status = f->status;
+	return end(ex, REASON_REDIRECTED);
+}
+
+static enum step rewrite(struct exchange *ex, const struct vfilter *f)
+{
+	struct path *p = ex->conn->path;
+	struct head *h = &p->head;
+	uint8_t *out = NULL;
+
+	if (f->host.n) {
+		if (h->asked.n == 0)
+			h->asked = h->authority;
+		h->authority = f->host;
+	}
+	if (f->path_is == PATH_KEPT || h->path.n == 0 || h->path.p[0] != '/')
+		return NEXT;
+	if (f->path_is == PATH_PREFIX && f->path.n) {
+		out = arena_take(&p->arena, h->path.n + f->path.n + 1);
+		if (out == NULL)
+			return end(ex, REASON_TOO_LARGE);
+	}
+	h->path = filter_path(f, h->path, out);
+	return NEXT;
 }
 
 /* ---- of a request ---- */
@@ -110,6 +266,12 @@ enum step filter_request(struct exchange *ex, const struct vrule *rule, const st
 
 	for (uint32_t i = 0; s == NEXT && vfilter_at(&rule->port.service, all, i, &f); i++) {
 		switch (f.kind) {
+		case FILTER_REDIRECT:
+			s = redirect(ex, &rule->port, &f);
+			break;
+		case FILTER_REWRITE:
+			s = rewrite(ex, &f);
+			break;
 		case FILTER_REQUEST_HEADERS:
 			s = edit_request(ex, f.edit);
 			break;

@@ -18,6 +18,14 @@
  * have no known name any more, those that come point into it.  0, -1: more lines than a head has. */
 must_use int filter_edit(struct head *, struct slice edit);
 
+/* The path that a redirect or rewrite makes of this one.  It begins with one slash, whatever came; in
+ * out, of path.n + f->path.n + 1 bytes, where it lies nowhere yet. */
+struct slice filter_path(const struct vfilter *, struct slice path, uint8_t *out);
+/* The value of Location for a request to this port: its length, at most filter_location_room(). */
+size_t filter_location_room(const struct vfilter *, const struct head *);
+size_t filter_location(const struct vfilter *, const struct vport *, const struct head *, bool by_address,
+		       char *out);
+
 /* The filters of the rule, or those of its backend that was chosen.  NEXT, or END with a reason. */
 enum step filter_request(struct exchange *, const struct vrule *, const struct vfilters *);
 /* The head of a final response goes to the caller.  0 or -1, as filter_edit(). */

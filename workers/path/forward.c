@@ -157,14 +157,14 @@ int exchange_request_lines(struct exchange *ex, struct added *ret)
 	struct conn *c = ex->conn;
 	struct path *p = c->path;
 	struct head *h = &p->head;
-	struct slice peer = conn_peer_text(c);
+	struct slice peer = conn_peer_text(c), asked = h->asked.n ? h->asked : h->authority;
 	bool via = p->knobs->headers_via == HEADERS_VIA_ON;
 	bool replace = c->gate->knobs.forwarded == FORWARDED_REPLACE;
 	size_t room = OURS;
 	char *from, *q;
 
 	if (replace)
-		room += sizeof FORWARDED_HOST + 1 + h->authority.n;
+		room += sizeof FORWARDED_HOST + 1 + asked.n;
 	else
 		room += values_room(h, HN_BIT(HN_X_FORWARDED_FOR) | HN_BIT(HN_FORWARDED)) +
 			sizeof FORWARDED_FOR + 1 + peer.n;
@@ -176,9 +176,9 @@ int exchange_request_lines(struct exchange *ex, struct added *ret)
 	if (replace) {
 		drop_lines(h, WHO);
 		ret->fixed = slice_of(c->extra, c->extra_n);
-		if (h->authority.n) {
+		if (asked.n) {
 			q = PUT(q, FORWARDED_HOST);
-			q = put_slice(q, h->authority);
+			q = put_slice(q, asked);
 			q = PUT(q, "\r\n");
 		}
 		q = put_forwarded(q, NULL, peer);

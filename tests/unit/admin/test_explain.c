@@ -32,7 +32,8 @@ static const char world[] =
 	"rule prefix=/a/b name=deep backend=shop/api:80\n"
 	"rule prefix=/a name=one request.set=X:y response.remove=Z backend=shop/api:80*9 @request.add=W:v "
 	"backend=shop/web:80*1\n"
-	"rule exact=/only name=two backend=shop/web:80\n";
+	"rule exact=/only name=two backend=shop/web:80\n"
+	"rule prefix=/m redirect=host:h,scheme:https\n";
 
 static struct state st;
 static struct admin_pages *pages;
@@ -254,7 +255,8 @@ START_TEST(the_rule_that_won_stands_before_those_that_did_not)
 	ck_assert_ptr_nonnull(strstr(jget_str(step(o, "route", 0), "why"), "PathPrefix /a"));
 	for (unsigned i = 0; i < 2; i++)
 		ck_assert_ptr_nonnull(strstr(jget_str(step(o, "other-rule", i), "why"), "another path"));
-	ck_assert_ptr_null(step(o, "other-rule", 2));
+	ck_assert_ptr_nonnull(step(o, "other-rule", 2));
+	ck_assert_ptr_null(step(o, "other-rule", 3));
 	ck_assert_str_eq(jget_str(step(o, "filter", 0), "what"), "RequestHeaderModifier");
 	ck_assert_str_eq(jget_str(step(o, "filter", 0), "why"), "set X");
 	ck_assert_str_eq(jget_str(step(o, "filter", 1), "why"), "remove Z");
@@ -280,5 +282,20 @@ START_TEST(the_rule_that_won_stands_before_those_that_did_not)
 }
 END_TEST
 
-UNIT_TESTS("explain", chances_are_those_of_the_balancer, levels_share_as_the_balancer_has_it, who_asks_and_through_what_decides,
+START_TEST(a_redirect_is_the_end)
+{
+	json_t *o;
+
+	begin();
+	o = explain("url=web.shop/m&from=shop");
+	ck_assert_str_eq(jget_str(step(o, "filter", 0), "why"), "answer 302, scheme https, host h");
+	ck_assert_str_eq(jget_str(step(o, "answer", 0), "what"), "REDIRECTED");
+	ck_assert_ptr_null(step(o, "answer", 1));
+	json_decref(o);
+	end();
+}
+END_TEST
+
+UNIT_TESTS("explain", a_redirect_is_the_end, chances_are_those_of_the_balancer,
+	   levels_share_as_the_balancer_has_it, who_asks_and_through_what_decides,
 	   the_rule_that_won_stands_before_those_that_did_not)

@@ -65,7 +65,9 @@ static void done(void)
 #define LABEL_RULE "must be at most 63 letters, digits, -, _ and ., the first and last a letter or digit"
 #define DNS_RULE   "must be at most 63 lower-case letters, digits and -, starting and ending with a letter or digit"
 #define DURATION_RULE "must be a duration like 500ms, 30s or 1h30m (at most four whole numbers of five digits, each with h, m, s or ms)"
-#define FILTERS_SERVED "RequestHeaderModifier or ResponseHeaderModifier"
+#define FILTERS_SERVED "RequestHeaderModifier, ResponseHeaderModifier, RequestRedirect or URLRewrite"
+#define REDIRECT "{type: RequestRedirect, requestRedirect: "
+#define REWRITE "{type: URLRewrite, urlRewrite: "
 #define REQUEST "{type: RequestHeaderModifier, requestHeaderModifier: "
 #define NOT_YET	   "not supported by this release"
 
@@ -284,6 +286,28 @@ START_TEST(every_refusal_names_line_field_and_reason)
 		{ RULES "  - filters:\n    - " REQUEST "{set: [{name: a}]}}\n", 8, "spec.rules[0].filters[0].requestHeaderModifier.set[0].value", "is required: its value; all of a filter at most 16384 bytes together" },
 		{ RULES "  - filters:\n    - " REQUEST "{set: [{name: a, value: b}], add: [{name: A, value: c}]}}\n", 8, "spec.rules[0].filters[0].requestHeaderModifier.add[0].name", "A is changed twice by this filter" },
 		{ RULES "  - filters:\n    - " REQUEST "{add: [{name: a, value: b}], remove: [a]}}\n", 8, "spec.rules[0].filters[0].requestHeaderModifier.remove[0]", "a is changed twice by this filter" },
+		{ RULES "  - filters:\n    - " REDIRECT "{scheme: ftp}}\n", 8, "spec.rules[0].filters[0].requestRedirect.scheme", "must be http or https, not \"ftp\"" },
+		{ RULES "  - filters:\n    - " REDIRECT "{hostname: A.b}}\n", 8, "spec.rules[0].filters[0].requestRedirect.hostname", "must be lower-case letters, digits, - and ., each part starting and ending with a letter or digit, not \"A.b\"" },
+		{ RULES "  - filters:\n    - " REDIRECT "{hostname: \"*.b\"}}\n", 8, "spec.rules[0].filters[0].requestRedirect.hostname", "must be lower-case letters, digits, - and ., each part starting and ending with a letter or digit, not \"*.b\"" },
+		{ RULES "  - filters:\n    - " REDIRECT "{hostname: \"\"}}\n", 8, "spec.rules[0].filters[0].requestRedirect.hostname", "must not be empty" },
+		{ RULES "  - filters:\n    - " REDIRECT "{port: 0}}\n", 8, "spec.rules[0].filters[0].requestRedirect.port", "must be from 1 to 65535, not 0" },
+		{ RULES "  - filters:\n    - " REDIRECT "{statusCode: 304}}\n", 8, "spec.rules[0].filters[0].requestRedirect.statusCode", "must be 301, 302, 303, 307 or 308, not 304" },
+		{ RULES "  - filters:\n    - " REDIRECT "{statusCode: 200}}\n", 8, "spec.rules[0].filters[0].requestRedirect.statusCode", "must be from 301 to 308, not 200" },
+		{ RULES "  - filters:\n    - " REDIRECT "{path: {}}}\n", 8, "spec.rules[0].filters[0].requestRedirect.path.type", "is required: ReplacePrefixMatch: the rule must have exactly one match, a PathPrefix, whose elements are replaced" },
+		{ RULES "  - filters:\n    - " REDIRECT "{path: {type: Regex}}}\n", 8, "spec.rules[0].filters[0].requestRedirect.path.type", "must be ReplaceFullPath or ReplacePrefixMatch, not \"Regex\"" },
+		{ RULES "  - filters:\n    - " REDIRECT "{path: {type: ReplaceFullPath}}}\n", 8, "spec.rules[0].filters[0].requestRedirect.path.replaceFullPath", "is required with type ReplaceFullPath" },
+		{ RULES "  - filters:\n    - " REDIRECT "{path: {type: ReplaceFullPath, replaceFullPath: /a, replacePrefixMatch: /b}}}\n", 8, "spec.rules[0].filters[0].requestRedirect.path.replacePrefixMatch", "is for type ReplacePrefixMatch" },
+		{ RULES "  - filters:\n    - " REWRITE "{path: {type: ReplacePrefixMatch}}}\n", 8, "spec.rules[0].filters[0].urlRewrite.path.replacePrefixMatch", "is required with type ReplacePrefixMatch" },
+		{ RULES "  - filters:\n    - " REWRITE "{path: {type: ReplacePrefixMatch, replaceFullPath: /a, replacePrefixMatch: /b}}}\n", 8, "spec.rules[0].filters[0].urlRewrite.path.replaceFullPath", "is for type ReplaceFullPath" },
+		{ RULES "  - filters:\n    - " REWRITE "{path: {type: ReplaceFullPath, replaceFullPath: \"/a b\"}}}\n", 8, "spec.rules[0].filters[0].urlRewrite.path.replaceFullPath", "has a character that must be percent-encoded in a path, not \"/a b\"" },
+		{ RULES "  - filters:\n    - " REWRITE "{path: {type: ReplaceFullPath, replaceFullPath: a}}}\n", 8, "spec.rules[0].filters[0].urlRewrite.path.replaceFullPath", "must start with /, not \"a\"" },
+		{ RULES "  - filters:\n    - " REWRITE "{path: {type: ReplaceFullPath, replaceFullPath: //a}}}\n", 8, "spec.rules[0].filters[0].urlRewrite.path.replaceFullPath", "must not contain //, not \"//a\"" },
+		{ RULES "  - matches: [{path: {value: /a}}, {path: {value: /b}}]\n    filters:\n    - " REWRITE "{path: {type: ReplacePrefixMatch, replacePrefixMatch: /c}}}\n", 9, "spec.rules[0].filters[0].urlRewrite.path.type", "ReplacePrefixMatch needs exactly one match in the rule, a PathPrefix" },
+		{ RULES "  - matches: [{path: {value: /a, type: Exact}}]\n    filters:\n    - " REDIRECT "{path: {type: ReplacePrefixMatch, replacePrefixMatch: /c}}}\n", 9, "spec.rules[0].filters[0].requestRedirect.path.type", "ReplacePrefixMatch needs exactly one match in the rule, a PathPrefix" },
+		{ RULES "  - matches: [{path: {value: /a, type: Exact}}]\n    backendRefs:\n    - name: a\n      port: 1\n      filters:\n      - " REWRITE "{path: {type: ReplacePrefixMatch, replacePrefixMatch: /c}}}\n", 12, "spec.rules[0].backendRefs[0].filters[0].urlRewrite.path.type", "ReplacePrefixMatch needs exactly one match in the rule, a PathPrefix" },
+		{ RULES "  - filters:\n    - " REWRITE "{}}\n    - " REDIRECT "{}}\n", 9, "spec.rules[0].filters[1].type", "RequestRedirect and URLRewrite exclude each other" },
+		{ RULES "  - filters:\n    - " REDIRECT "{}}\n    backendRefs: [{name: a, port: 1}]\n", 8, "spec.rules[0].filters[0].type", "RequestRedirect is for rules without backendRefs" },
+		{ RULES "  - filters:\n    - " REWRITE "{}}\n    backendRefs:\n    - {name: a, port: 1, filters: [" REWRITE "{}}]}\n", 10, "spec.rules[0].backendRefs[0].filters[0].type", "the rule itself has a URLRewrite already" },
 		{ RULES "  - filters:\n    - " REQUEST "{sets: []}}\n", 8, "spec.rules[0].filters[0].requestHeaderModifier.sets", "unknown field (did you mean set?)" },
 		{ RULES "  - timeouts: {request: 1s}\n", 7, "spec.rules[0].timeouts", NOT_YET " (time limits of the rule)" },
 		{ RULES "  - retry: {attempts: 1}\n", 7, "spec.rules[0].retry", NOT_YET " (further attempts)" },
@@ -535,6 +559,21 @@ START_TEST(a_route_becomes_a_row)
 	ck_assert_str_eq(r->route.rules[0].filters[0].remove[1], "F");
 	ck_assert_int_eq(r->route.rules[0].filters[1].type, ROW_RESPONSE_HEADERS);
 	ck_assert_str_eq(r->route.rules[0].backends[0].filters[0].remove[0], "x-a");
+
+	r = accepted(RULES "  - filters:\n    - " REDIRECT "{scheme: https, hostname: h.example, port: 8443, statusCode: 307, "
+		     "path: {type: ReplacePrefixMatch, replacePrefixMatch: \"\"}}}\n"
+		     "  - filters: [" REWRITE "{path: {type: ReplaceFullPath, replaceFullPath: /a}}}]\n"
+		     "  - filters: [" REDIRECT "{}}]\n");
+	ck_assert_str_eq(r->route.rules[0].filters[0].scheme, "https");
+	ck_assert_str_eq(r->route.rules[0].filters[0].hostname, "h.example");
+	ck_assert_uint_eq(r->route.rules[0].filters[0].port, 8443);
+	ck_assert_uint_eq(r->route.rules[0].filters[0].status, 307);
+	ck_assert_int_eq(r->route.rules[0].filters[0].new_path, ROW_PATH_OTHER_PREFIX);
+	ck_assert_str_eq(r->route.rules[0].filters[0].path, "");
+	ck_assert_int_eq(r->route.rules[1].filters[0].new_path, ROW_PATH_WHOLE);
+	ck_assert_ptr_null(r->route.rules[1].filters[0].hostname);
+	ck_assert_uint_eq(r->route.rules[2].filters[0].status, 302);
+	ck_assert_ptr_null(r->route.rules[2].filters[0].scheme);
 
 	r = accepted("apiVersion: gateway.networking.k8s.io/v1beta1\nkind: HTTPRoute\n"
 		     "metadata: {name: a.b}\nspec: {}\n");

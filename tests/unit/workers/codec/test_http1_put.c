@@ -229,7 +229,7 @@ START_TEST(every_reason_has_an_answer_that_fits)
 		if (row->http == 0)
 			continue;
 		ck_assert_str_ne(http_status_text((unsigned)row->http), "");
-		s = slice_of(out, http1_local_answer((unsigned)row->http, r, false, false, date, 0, out, sizeof out));
+		s = slice_of(out, http1_local_answer((unsigned)row->http, r, false, false, date, out, sizeof out));
 		ck_assert_int_eq(http1_response(s, &limits, false, false, &head, &why), 1);
 		ck_assert_uint_eq(head.status, (unsigned)row->http);
 		ck_assert(!head.keep_alive);
@@ -238,7 +238,7 @@ START_TEST(every_reason_has_an_answer_that_fits)
 		ck_assert_uint_eq(head.has & HN_BIT(HN_DATE), HN_BIT(HN_DATE));
 		ck_assert(slice_eq(head.h[3].name, SLICE("x-nodeproxy-reason")));
 		ck_assert(slice_eq(head.h[3].value, slice_str(row->name)));
-		s = slice_of(out, http1_local_answer((unsigned)row->http, r, true, true, date, UINT32_MAX, out, sizeof out));
+		s = slice_of(out, http1_local_answer((unsigned)row->http, r, true, true, date, out, sizeof out));
 		ck_assert_int_eq(http1_response(s, &limits, true, false, &head, &why), 1);
 		ck_assert(head.keep_alive);
 		ck_assert(slice_eq(head.h[4].name, SLICE("Retry-After")));

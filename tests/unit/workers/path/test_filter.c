@@ -219,6 +219,206 @@ START_TEST(more_lines_than_a_head_has_are_refused)
 }
 END_TEST
 
+/* ---- addresses ---- */
+
+/* What a redirect of this rule answers to GET target with these lines. */
+static void answers(struct rig *r, const char *target, const char *lines, const char *want)
+{
+	static char got[16384];
+	int c = rig_dial(r);
+
+	rig_say(r, c, "GET ");
+	rig_say(r, c, target);
+	rig_say(r, c, " HTTP/1.1\r\n");
+	rig_say(r, c, lines);
+	rig_say(r, c, "\r\n");
+	snprintf(got, sizeof got, "%s", rig_hear_head(r, c));
+	ck_assert_msg(strncmp(got, "HTTP/1.1 ", 9) == 0 && strncmp(got + 9, want, strlen(want)) == 0,
+		      "%s %s: %s", target, want, got);
+	close(c);
+	rig_until_quiet(r);
+}
+
+START_TEST(a_redirect_follows_the_matrix_of_scheme_and_port)
+{
+	static const struct {
+		unsigned port;		/* of the Service */
+		const char *words, *host, *want;
+	} t[] = {
+		{ 80, "status:302", "x", "http://x/a?b" },
+		{ 80, "status:302", "x:8080", "http://x:8080/a?b" },
+		{ 8080, "host:h.example", "x", "http://h.example:8080/a?b" },
+		{ 8080, "host:h.example", "x:9", "http://h.example:8080/a?b" },
+		{ 80, "host:h.example", "x", "http://h.example/a?b" },
+		{ 443, "host:h.example", "x", "http://h.example:443/a?b" },
+		{ 8080, "scheme:https", "x:9", "https://x/a?b" },
+		{ 8080, "scheme:http", "x:9", "http://x/a?b" },
+		{ 80, "scheme:https,port:443", "x", "https://x/a?b" },
+		{ 80, "scheme:https,port:80", "x", "https://x:80/a?b" },
+		{ 80, "scheme:http,port:443", "x", "http://x:443/a?b" },
+		{ 80, "scheme:http,port:80", "x", "http://x/a?b" },
+		{ 80, "port:8443", "x", "http://x:8443/a?b" },
+		{ 80, "port:80", "x:9", "http://x/a?b" },
+		{ 80, "scheme:https", "[::1]:8080", "https://[::1]/a?b" },
+		{ 80, "scheme:https", "[::1]", "https://[::1]/a?b" },
+		{ 80, "path:/new", "x", "http://x/new?b" },
+		{ 80, "prefix:/n/", "x", "http://x/n?b" },
+		{ 80, "scheme:https,host:h,port:1,path:/,status:308", "x", "https://h:1/?b" },
+	};
+
+	for (size_t i = 0; i < countof(t); i++) {
+		char view[512], lines[64], want[256];
+		struct rig *r;
+
+		snprintf(view, sizeof view, "service t/s port=80/main/http port=%u/more/http\nroute t/r parent=t/s\n"
+			 "rule prefix=/a redirect=%s\n", t[i].port == 80 ? 81 : t[i].port, t[i].words);
+		r = rig_new(view, NULL);
+		r->knobs.listener[0].service_port = t[i].port;
+		r->path.gate[0]->knobs.service_port = t[i].port;
+		r->path.gate[0]->seen = NULL;
+		snprintf(lines, sizeof lines, "Host: %s\r\n", t[i].host);
+		snprintf(want, sizeof want, "%s\r\nLocation: %s\r\n",
+			 strstr(t[i].words, "308") ? "308 Permanent Redirect" : "302 Found", t[i].want);
+		answers(r, "/a?b", lines, want);
+		rig_end(&r, -1, -1);
+	}
+}
+END_TEST
+
+START_TEST(a_redirect_has_its_reason_and_keeps_the_connection)
+{
+	struct rig *r = rig_new(ONE "rule redirect=status:301,host:h\n", NULL);
+	int c = rig_dial(r);
+
+	rig_say(r, c, "GET /a HTTP/1.1\r\nHost: x\r\n\r\n");
+	rig_hear(r, c, "HTTP/1.1 301 Moved Permanently\r\nLocation: http://h/a\r\nContent-Type: text/plain\r\n"
+		       "Content-Length: 32\r\nx-nodeproxy-reason: REDIRECTED\r\n\r\n"
+		       "a filter of the route redirects\n");
+	rig_log(r, "status=301 reason=REDIRECTED route=t/r");
+	rig_say(r, c, "HEAD /b HTTP/1.1\r\nHost: x\r\n\r\n");
+	rig_hear(r, c, "HTTP/1.1 301 Moved Permanently\r\nLocation: http://h/b\r\nContent-Type: text/plain\r\n"
+		       "Content-Length: 32\r\nx-nodeproxy-reason: REDIRECTED\r\n\r\n");
+	rig_say(r, c, "POST /c HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n");
+	rig_hear(r, c, "HTTP/1.1 301 Moved Permanently\r\nLocation: http://h/c\r\n");
+	rig_end(&r, c, -1);
+}
+END_TEST
+
+START_TEST(odd_targets_are_not_redirected_elsewhere)
+{
+	static const struct {
+		const char *rule, *target, *lines, *want;
+	} t[] = {
+		{ "rule redirect=status:302", "//evil.example/a", "Host: x\r\n", "http://x//evil.example/a" },
+		{ "rule prefix=/a redirect=prefix:/", "/a//evil.example", "Host: x\r\n", "http://x/evil.example" },
+		{ "rule prefix=/a redirect=prefix:/", "/a///evil.example/b", "Host: x\r\n", "http://x/evil.example/b" },
+		{ "rule redirect=scheme:https", "/\\evil.example", "Host: x\r\n", "https://x/\\evil.example" },
+		{ "rule redirect=scheme:https", "http://y:81/a?b", "Host: x\r\n", "https://y/a?b" },
+		{ "rule redirect=scheme:https", "http://y?b", "Host: x\r\n", "https://y/?b" },
+		{ "rule redirect=scheme:https", "/?", "Host: x\r\n", "https://x/?" },
+	};
+
+	for (size_t i = 0; i < countof(t); i++) {
+		char view[512], want[256];
+		struct rig *r;
+
+		snprintf(view, sizeof view, ONE "%s\n", t[i].rule);
+		snprintf(want, sizeof want, "302 Found\r\nLocation: %s\r\n", t[i].want);
+		r = rig_new(view, NULL);
+		answers(r, t[i].target, t[i].lines, want);
+		rig_end(&r, -1, -1);
+	}
+}
+END_TEST
+
+START_TEST(without_a_host_a_redirect_names_the_service)
+{
+	struct rig *r = rig_new(ONE "rule redirect=status:302\n", NULL);
+	int c = rig_dial(r);
+
+	rig_say(r, c, "GET //evil.example HTTP/1.0\r\n\r\n");
+	rig_hear(r, c, "HTTP/1.1 302 Found\r\nLocation: http://s.t.svc//evil.example\r\n");
+	rig_end(&r, c, -1);
+}
+END_TEST
+
+START_TEST(a_long_target_is_redirected_too)
+{
+	static char target[8001], want[9000];
+	struct rig *r = rig_new(ONE "rule redirect=scheme:https\n", NULL);
+
+	memset(target, 'a', sizeof target - 1);
+	target[0] = '/';
+	snprintf(want, sizeof want, "302 Found\r\nLocation: https://x%s\r\n", target);
+	answers(r, target, "Host: x\r\n", want);
+	rig_end(&r, -1, -1);
+}
+END_TEST
+
+START_TEST(a_prefix_is_replaced_by_whole_elements)
+{
+	static const struct {
+		const char *path, *prefix, *with, *want;
+	} t[] = {
+		{ "/foo/bar", "/foo", "/xyz", "/xyz/bar" },   { "/foo/bar", "/foo", "/xyz/", "/xyz/bar" },
+		{ "/foo/bar", "/foo/", "/xyz", "/xyz/bar" },  { "/foo/bar", "/foo/", "/xyz/", "/xyz/bar" },
+		{ "/foo", "/foo", "/xyz", "/xyz" },	      { "/foo/", "/foo", "/xyz", "/xyz/" },
+		{ "/foo/bar", "/foo", "", "/bar" },	      { "/foo/", "/foo", "", "/" },
+		{ "/foo", "/foo", "", "/" },		      { "/foo/", "/foo", "/", "/" },
+		{ "/foo", "/foo", "/", "/" },		      { "/foo", "/foo/", "/xyz/", "/xyz" },
+		{ "/foo//bar", "/foo", "/", "/bar" },	      { "/foo//bar", "/foo", "/xyz", "/xyz//bar" },
+		{ "/", "/", "/xyz", "/xyz/" },		      { "/a/b", "/", "/xyz", "/xyz/a/b" },
+		{ "/a/b", "/", "/", "/a/b" },		      { "/f%6fo/foo", "/f%6fo", "/%78", "/%78/foo" },
+	};
+
+	for (size_t i = 0; i < countof(t); i++)
+		for (int query = 0; query < 2; query++) {
+			char rule[256], sent[256], seen[256];
+
+			snprintf(rule, sizeof rule, "rule prefix=%s rewrite=prefix:%s backend=t/s:80", t[i].prefix,
+				 t[i].with);
+			snprintf(sent, sizeof sent, "GET %s%s HTTP/1.1\r\nHost: x\r\n\r\n", t[i].path,
+				 query ? "?q=/foo" : "");
+			snprintf(seen, sizeof seen, "GET %s%s HTTP/1.1\r\nHost: x\r\n" FOR PROTO "\r\n",
+				 t[i].want, query ? "?q=/foo" : "");
+			goes(rule, sent, seen, ANSWER "\r\n", ANSWER "\r\n");
+		}
+}
+END_TEST
+
+static void replace(struct knobs *k)
+{
+	k->listener[0].forwarded = FORWARDED_REPLACE;
+}
+
+START_TEST(a_rewrite_changes_host_and_path_for_the_endpoint_alone)
+{
+	struct rig *r = rig_new(ONE "rule rewrite=host:other.example,path:/whole backend=t/s:80\n", replace);
+	int c = rig_dial(r), b;
+
+	rig_say(r, c, "GET /a/b?c HTTP/1.1\r\nHost: x:80\r\n\r\n");
+	b = rig_accept(r, 1);
+	ck_assert_str_eq(rig_hear_head(r, b), "GET /whole?c HTTP/1.1\r\nHost: other.example\r\n" FOR PROTO
+			 "X-Forwarded-Host: x:80\r\nForwarded: for=127.0.0.1;proto=http\r\n\r\n");
+	rig_say(r, b, ANSWER "\r\n");
+	rig_hear(r, c, ANSWER "\r\n");
+	rig_log(r, "path=\"/a/b?c\" status=200");
+	rig_end(&r, c, b);
+}
+END_TEST
+
+START_TEST(a_path_that_gets_too_long_is_refused)
+{
+	static char target[4301];
+	struct rig *r = rig_new(ONE "rule rewrite=prefix:/xyz backend=t/s:80\n", NULL);
+
+	memset(target, 'a', sizeof target - 1);
+	target[0] = '/';
+	answers(r, target, "Host: x\r\n", "431 ");
+	rig_end(&r, -1, -1);
+}
+END_TEST
+
 /* ---- property: an edit is what its words say ---- */
 
 static const char *const names[] = { "a", "X-A", "x-a", "ABC", "abd", "Cookie", "X-Request-Id", "Via", "date",
@@ -347,4 +547,8 @@ UNIT_TESTS("filter", headers_of_requests_are_set_added_and_removed,
 	   an_interim_response_and_an_answer_of_ours_are_not_changed,
 	   a_response_is_changed_as_the_route_said_when_it_was_matched, a_large_edit_of_a_response_is_kept_too,
 	   what_is_sent_again_has_the_changes, a_request_id_that_is_set_is_the_one_of_the_log,
-	   more_lines_than_a_head_has_are_refused, an_edit_of_any_head_is_what_its_words_say)
+	   more_lines_than_a_head_has_are_refused,
+	   a_redirect_follows_the_matrix_of_scheme_and_port, a_redirect_has_its_reason_and_keeps_the_connection,
+	   odd_targets_are_not_redirected_elsewhere, without_a_host_a_redirect_names_the_service,
+	   a_long_target_is_redirected_too, a_prefix_is_replaced_by_whole_elements,
+	   a_rewrite_changes_host_and_path_for_the_endpoint_alone, a_path_that_gets_too_long_is_refused, an_edit_of_any_head_is_what_its_words_say)
