@@ -128,7 +128,7 @@ static int planned_cmp(const void *a, const void *b)
 	return c ? c : (x->rank > y->rank) - (x->rank < y->rank);
 }
 
-static uint32_t prefix_key(const char *path)
+uint32_t compile_prefix_key(const char *path)
 {
 	uint32_t n = (uint32_t)slice_str(path).n;
 
@@ -150,7 +150,7 @@ static void plan_route(struct matches *m, const struct row_route *r, uint32_t ru
 			m->plan[m->n_plan] = (struct planned){
 				.match = x,
 				.path_n = n,
-				.key_n = exact ? n : prefix_key(x->path),
+				.key_n = exact ? n : compile_prefix_key(x->path),
 				.exact = exact,
 				.rank = m->n_plan,
 				.rule = rule + j,
