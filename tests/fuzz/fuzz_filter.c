@@ -104,6 +104,7 @@ static void check_location(const struct vfilter *f, const struct head *h, bool b
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct head h;
+	struct vrequest q;
 	struct vfilter f;
 	struct vrule r;
 	enum reason why;
@@ -112,7 +113,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		born();
 	if (size < 2 || http1_request(slice_of(data + 1, size - 1), &limits, &h, &why) != 1)
 		return 0;
-	if (vport_match(&port, h.method, h.path, &r) != MATCH_RULE)
+	q = (struct vrequest){ .method = h.method, .path = h.path };
+	if (vport_match(&port, SLICE("t"), &q, &r) != MATCH_RULE)
 		return 0;
 	must(vfilter_at(&r.port.service, &r.filters, 0, &f));
 	if (h.path.n && h.path.p[0] == '/')

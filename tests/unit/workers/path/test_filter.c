@@ -504,7 +504,8 @@ static void one_world(void)
 	strcat(rule, "\n");
 	v = view_from(rule);
 	ck_assert(view_service_by_name(v, SLICE("t"), SLICE("s"), &s) && vservice_port(&s, 80, &port) &&
-		  vport_match(&port, SLICE("GET"), SLICE("/"), &vr) == MATCH_RULE);
+		  vport_match(&port, SLICE("t"), &(struct vrequest){ .method = SLICE("GET"),
+								   .path = SLICE("/") }, &vr) == MATCH_RULE);
 	ck_assert_int_eq(http1_request(slice_str(head), &limits, &h, &why), 1);
 	if (vfilter_at(&s, &vr.filters, 0, &f))
 		ck_assert_int_eq(filter_edit(&h, f.edit), 0);
