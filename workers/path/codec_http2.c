@@ -79,6 +79,7 @@ static int response(struct exchange *ex, struct iovec *v, int max)
 	r = h2_respond(mux_stream(c), f, (size_t)n, end);
 	if (r < 0)
 		return r;
+	h2_stream_stalls(mux_stream(c), ex->policy.stall_ms);
 	ex->down.gave += bytes;
 	c->front.sent += bytes;
 	return 0;

@@ -85,6 +85,20 @@ static int64_t stall_ms(const struct exchange *ex)
 	return ex->policy.stall_ms ?: ex->conn->path->knobs->stall_ms;
 }
 
+/* A call of gRPC may be silent for as long as both sides like, and its endpoint need not even begin an
+ * answer: its caller says how long he waits.  Only bytes that wait for somebody can stall it. */
+static bool is_quiet_call(const struct exchange *ex)
+{
+	return ex->is_grpc && ex->conn->front.out.bytes == 0 && ex->back->leg.out.bytes == 0 &&
+	       ex->up.pipe == NULL && ex->down.pipe == NULL;
+}
+
+static bool waits_for_answer(const struct exchange *ex)
+{
+	return ex->answer == ANSWER_NONE && ex->up.done &&
+	       (ex->policy.response_ms || !is_quiet_call(ex));
+}
+
 static int64_t ms_for(const struct exchange *ex)
 {
 	const struct knobs *k = ex->conn->path->knobs;
@@ -95,8 +109,10 @@ static int64_t ms_for(const struct exchange *ex)
 
 		return is_half_closed(ex) ? min_of(k->half_closed_ms, idle_ms) : idle_ms;
 	}
-	if (ex->answer == ANSWER_NONE && ex->up.done)
+	if (waits_for_answer(ex))
 		return y->response_ms ?: k->response_ms;
+	if (is_quiet_call(ex))
+		return y->tcp_idle_ms ?: k->tcp_idle_ms;
 	return ex->slow_since.ns ? min_of(stall_ms(ex), k->body_rate_ms) : stall_ms(ex);
 }
 
@@ -105,8 +121,8 @@ static int64_t ms_for(const struct exchange *ex)
 static bool waits_for_body(const struct exchange *ex)
 {
 	return !ex->up.done && ex->answer == ANSWER_NONE && ex->sent_head && !ex->is_tunnel &&
-	       !ex->back_deaf && ex->conn->front.want & READY_IN && ex->back->leg.out.bytes == 0 &&
-	       ex->up.pipe == NULL && !(ex->expects_continue && ex->up.body.passed == 0);
+	       !ex->is_grpc && !ex->back_deaf && ex->conn->front.want & READY_IN &&
+	       ex->back->leg.out.bytes == 0 && ex->up.pipe == NULL && !(ex->expects_continue && ex->up.body.passed == 0);
 }
 
 /* Time is up: whose fault is it? */
@@ -118,6 +134,8 @@ static enum reason late(const struct exchange *ex)
 		return REASON_FRONT_IDLE;
 	if (front->out.bytes || ex->down.pipe)
 		return REASON_FRONT_SLOW;
+	if (is_quiet_call(ex) && !waits_for_answer(ex))
+		return REASON_FRONT_IDLE;
 	if (ex->answer == ANSWER_NONE && !ex->up.done && !ex->back_deaf)
 		return back->out.bytes || ex->up.pipe ? REASON_BACK_STALLED
 						       : REASON_FRONT_BODY_TIMEOUT;

@@ -529,9 +529,9 @@ static bool tick_line(struct h2 *h, struct mono now)
 
 static void tick_stream(struct h2_stream *st, struct mono now)
 {
-	const struct h2_limits *lim = st->h->lim;
+	uint32_t ms = st->stall_ms ?: st->h->lim->stall_ms;
 
-	if (st->stalled.ns == 0 || mono_diff_ms(now, st->stalled) < lim->stall_ms)
+	if (st->stalled.ns == 0 || mono_diff_ms(now, st->stalled) < ms)
 		return;
 	if (st->sent - st->sent_then < STALL_BYTES) {
 		h2_stream_offends(st, H2_OFFENCE_STALLED);

@@ -187,6 +187,7 @@ struct h2_stream {
 	bool is_deferred;		/* nghttp2 waits to be told of more to send */
 	bool was_reset;			/* by either side; code says why */
 	uint32_t code;			/* enum h2_code, of the reset */
+	uint32_t stall_ms;		/* 0: as the limits of the session say */
 	struct h2 *h;			/* NULL: the session is gone */
 	struct h2_stock *stock;
 	struct budget *budget;
@@ -219,6 +220,12 @@ must_use int h2_interim(struct h2_stream *, const struct h2_field *, size_t n);
 must_use int h2_trailers(struct h2_stream *, const struct h2_field *, size_t n);
 /* Ends it with this code; it still must be closed. */
 void h2_reset(struct h2_stream *, enum h2_code);
+/* Its user has more patience, or less, than the limits of the session have; once he has closed it they
+ * hold again. */
+static inline void h2_stream_stalls(struct h2_stream *st, int64_t ms)
+{
+	st->stall_ms = (uint32_t)min_of(ms, (int64_t)INT32_MAX);
+}
 /* From now on this budget pays for what is kept of it. */
 void h2_stream_pays(struct h2_stream *, struct budget *);
 /* Body bytes where they lie, as an alternative to reading them: iovecs filled (0: none now), and

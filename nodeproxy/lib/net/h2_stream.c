@@ -451,6 +451,7 @@ static void stream_close_op(struct stream *s, bool abort)
 	else if (st->gets != H2_GETS_NOTHING && (!st->h->server || st->sends == H2_SENDS_NOTHING))
 		h2_reset(st, st->h->server ? H2_NO_ERROR : H2_CANCEL);
 	st->held = H2_HELD_BY_WIRE;
+	st->stall_ms = 0;
 	st->user = NULL;
 	if (!charge_session(st))
 		h2_stream_offends(st, H2_OFFENCE_OVER_BUDGET);

@@ -913,6 +913,32 @@ START_TEST(a_stream_whose_window_stays_closed_is_reset)
 }
 END_TEST
 
+START_TEST(a_stream_has_the_patience_of_its_user)
+{
+	static const int64_t patience[] = { 5000, 120000 };
+
+	for (size_t i = 0; i < countof(patience); i++) {
+		struct h2_stream *st;
+
+		start();
+		rig.lim[RIG_SERVER].ping_idle_ms = 0;
+		begin();
+		setting(4, 0, 1);
+		request(true);
+		st = answer_with(1000);
+		h2_stream_stalls(st, patience[i]);
+		rig_pass_ms(patience[i] - 100);
+		h2_tick(SERVER);
+		ck_assert_int_eq(st->offence, H2_OFFENCE_NONE);
+		rig_pass_ms(200);
+		h2_tick(SERVER);
+		ck_assert_int_eq(st->offence, H2_OFFENCE_STALLED);
+		stream_close(&st->s, true);
+		end();
+	}
+}
+END_TEST
+
 START_TEST(a_slow_reader_is_not_a_stalled_one)
 {
 	struct h2_stream *st;
@@ -1056,5 +1082,6 @@ UNIT_TESTS("h2_guard", more_than_its_window_costs_a_stream, each_flood_ends_the_
 	   frames_in_flight_of_refused_streams_are_ignored, frames_in_flight_when_we_leave_are_ignored,
 	   more_streams_than_allowed_end_the_connection,
 	   without_room_a_stream_is_refused, a_stream_whose_window_stays_closed_is_reset,
+	   a_stream_has_the_patience_of_its_user,
 	   a_slow_reader_is_not_a_stalled_one, windows_opened_by_single_bytes_end_the_connection,
 	   the_rest_of_a_shared_window_is_no_dribble, who_does_not_read_is_not_read_and_then_given_up, every_offence_has_its_row)
