@@ -172,13 +172,14 @@ struct balancing gather_balancing(const struct vport *p)
 void gather_endpoint(const struct state *st, const struct vport *p, const struct vendpoint *of,
 		     struct endpoint_sums *ret)
 {
+	struct balancing balancing = gather_balancing(p);
 	struct ejection ejection;
 	struct slot_gen at = of->slot;
 	struct mono now = { st->now_mono_ms * NS_PER_MS };
 	const struct board_endpoint *e;
 	uint64_t failed;
 
-	*ret = (struct endpoint_sums){ .last_failure_ms = -1 };
+	*ret = (struct endpoint_sums){ .last_failure_ms = -1, .warmth = ENDPOINT_WARM };
 	if (st->workers == 0 || at.slot >= BOARD_ENDPOINTS)
 		return;
 	e = &st->board->endpoint[at.slot];
@@ -190,6 +191,7 @@ void gather_endpoint(const struct state *st, const struct vport *p, const struct
 	ejection = gather_ejection(p);
 	ret->out_ms = endpoint_out_ms(e, &ejection, now);
 	ret->probing = ret->out_ms == 0 && endpoint_is_out(e, &ejection, now);
+	ret->warmth = endpoint_warmth(e, &balancing, now);
 	ret->exchanges = board_get(&e->exchanges);
 	ret->connects = __atomic_load_n(&e->connects, __ATOMIC_RELAXED);
 	ret->connect_failures = __atomic_load_n(&e->connect_failures, __ATOMIC_RELAXED);

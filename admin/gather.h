@@ -36,6 +36,7 @@ struct tenant_sums {
 struct endpoint_sums {
 	uint64_t in_flight, waiting, exchanges, connects, connect_failures, failures;
 	uint32_t rtt_us, out_ms;	/* 0: not known; not out */
+	uint32_t warmth;		/* of 1,024: the part that it gets while it starts slowly */
 	bool probing;			/* its time is over, and its one exchange is under way */
 	int64_t last_failure_ms;	/* ago; -1: never */
 };

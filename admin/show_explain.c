@@ -262,10 +262,13 @@ struct candidates {
 		uint64_t weights;	/* of the eligible, together */
 		uint64_t slots;		/* likewise */
 		uint32_t eligible;
+		uint64_t warm;		/* weight times warmth, likewise */
 	} level[VPORT_LEVELS];
+	bool warms;			/* somebody starts slowly */
 	struct candidate {
 		uint64_t load;
 		bool takes, out;	/* out: passed over */
+		uint32_t warmth;	/* of 1,024 */
 		uint8_t level;
 		uint32_t slots;		/* of Maglev's table */
 	} *all;
@@ -288,7 +291,7 @@ static int by_load(const void *a, const void *b)
 
 /* What the board says of it. */
 static void look(const struct state *st, const struct vendpoint *e, enum balancer how,
-		 const struct ejection *ej, struct candidate *k)
+		 const struct ejection *ej, const struct balancing *b, struct candidate *k)
 {
 	struct mono now = { st->now_mono_ms * NS_PER_MS };
 	const struct board_endpoint *l;
@@ -300,6 +303,7 @@ static void look(const struct state *st, const struct vendpoint *e, enum balance
 		return;
 	k->load = how == BALANCER_PEAK_EWMA ? endpoint_load(l, now) : endpoint_in_flight(l);
 	k->out = endpoint_is_out(l, ej, now);
+	k->warmth = endpoint_warmth(l, b, now);
 }
 
 /* Which of those that are out are passed over, and what each level gets. */
@@ -347,6 +351,7 @@ static void sort_loads(struct candidates *c, const struct vport *p)
 				continue;
 			s->sorted[s->eligible++] = x->load;
 			s->weights += vport_weight(p, k);
+			s->warm += (uint64_t)vport_weight(p, k) * x->warmth;
 			s->slots += x->slots;
 		}
 		qsort(s->sorted, s->eligible, sizeof *s->sorted, by_load);
@@ -370,6 +375,7 @@ static void count_slots(struct candidates *c, const struct vport *p)
 static bool candidates_of(const struct state *st, const struct vport *p, enum balancer how,
 			  struct candidates *c)
 {
+	struct balancing balancing = gather_balancing(p);
 	struct ejection ejection = gather_ejection(p);
 	uint32_t ready = vport_ready(p);
 	struct vendpoint e;
@@ -383,7 +389,9 @@ static bool candidates_of(const struct state *st, const struct vport *p, enum ba
 		struct candidate *k = &c->all[c->n++];
 
 		k->takes = ready ? e.ready : e.serving;
-		look(st, &e, how, &ejection, k);
+		k->warmth = ENDPOINT_WARM;
+		look(st, &e, how, &ejection, &balancing, k);
+		c->warms |= k->takes && k->warmth < ENDPOINT_WARM;
 	}
 	for (unsigned i = 0; i < VPORT_LEVELS && vport_level(p, i, &c->level[i].of); i++)
 		c->levels++;
@@ -416,7 +424,7 @@ static uint32_t below(const struct stratum *s, uint64_t load)
 
 /* The chance to be picked for the next request that comes to its level: of all pairs that can be drawn
  * those that it wins.  Equal ones share; who is out loses to everybody, and a pair of such is drawn
- * again.  By weight it is what the weight says, which is what it comes to while nobody has more to do
+ * again.  By weight, and while somebody starts slowly, it is what the weight says, which is what it comes to while nobody has more to do
  * than that. */
 static double chance_in_level(const struct candidates *c, const struct vport *p, enum balancer how,
 			      uint32_t i)
@@ -430,6 +438,8 @@ static double chance_in_level(const struct candidates *c, const struct vport *p,
 		return 0;
 	if (how == BALANCER_MAGLEV && !c->in_turn)
 		return s->slots ? (double)k->slots / (double)s->slots : 0;
+	if (c->warms && !c->in_turn)
+		return s->warm ? (double)vport_weight(p, i) * k->warmth / (double)s->warm : 0;
 	if (p->weighted && !c->in_turn)
 		return s->weights ? (double)vport_weight(p, i) / (double)s->weights : 0;
 	if (c->in_turn || s->eligible == 1 || how == BALANCER_ROUND_ROBIN)
@@ -464,7 +474,7 @@ static void level_steps(const struct candidates *c, struct text *t)
 static void endpoint_step(const struct state *st, const struct vport *p, uint32_t i,
 			  const struct candidate *k, double odds, struct text *t)
 {
-	char addr[ADDR_TEXT], why[200], times[64] = "has not answered lately", weight[32] = "";
+	char addr[ADDR_TEXT], why[200], times[64] = "has not answered lately", weight[64] = "";
 	struct endpoint_sums n;
 	struct vendpoint e;
 
@@ -473,6 +483,12 @@ static void endpoint_step(const struct state *st, const struct vport *p, uint32_
 	gather_endpoint(st, p, &e, &n);
 	if (p->weighted)
 		snprintf(weight, sizeof weight, "weight %u, ", vport_weight(p, i));
+	if (k->warmth < ENDPOINT_WARM) {
+		size_t at = strlen(weight);
+
+		snprintf(weight + at, sizeof weight - at, "slow start at %u%%, ",
+			 k->warmth * 100 / ENDPOINT_WARM);
+	}
 	if (n.rtt_us)
 		snprintf(times, sizeof times, "likely to answer within %u.%03u ms", n.rtt_us / 1000,
 			 n.rtt_us % 1000);
@@ -487,7 +503,7 @@ static void endpoint_step(const struct state *st, const struct vport *p, uint32_
 			 n.out_ms / 1000, n.out_ms / 100 % 10);
 	else
 		snprintf(why, sizeof why, "%s%.3g%% now: %s%s, %llu in flight%s",
-			 p->weighted ? "about " : "", odds * 100, weight, times,
+			 p->weighted || k->warmth < ENDPOINT_WARM ? "about " : "", odds * 100, weight, times,
 			 (unsigned long long)n.in_flight,
 			 n.out_ms ? "; failed in a row, as too many have" : "");
 	step_open(t, "endpoint", addr_text(&e.addr, true, addr), why);

@@ -209,6 +209,7 @@ void show_endpoint(const struct state *st, const struct vservice *s, const struc
 	js_u64(t, "waiting", n.waiting);
 	known(t, "response_time_ns", n.rtt_us * 1000ull);
 	js_u64(t, "ejected_for_ms", n.out_ms);
+	js_u64(t, "slow_start_percent", n.warmth * 100 / ENDPOINT_WARM);
 	js_u64(t, "exchanges", n.exchanges);
 	js_u64(t, "connects", n.connects);
 	js_u64(t, "connect_failures", n.connect_failures);

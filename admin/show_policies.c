@@ -111,6 +111,15 @@ void show_policy(const struct state *st, const struct vport *p, struct text *t)
 		js_null(t, "hash");
 	}
 	js_bool(t, "weighted", p->weighted);
+	if (b.slow_ms) {
+		js_open(t, "slow_start", '{');
+		js_u64(t, "window_ms", b.slow_ms);
+		js_u64(t, "aggression_percent", b.slow_aggression_percent);
+		js_u64(t, "min_percent", b.slow_min_percent);
+		js_close(t, '}');
+	} else {
+		js_null(t, "slow_start");
+	}
 	js_bool(t, "prefer_zone", v.prefer_zone);
 	js_u64(t, "overprovisioning_percent", b.overprovision_percent);
 	js_u64(t, "panic_percent", b.panic_percent);

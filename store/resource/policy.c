@@ -63,8 +63,13 @@ static int hash(struct judge *j, const struct doc_node *spec, struct row_policy 
 static struct balancing balancing(const struct doc_node *m)
 {
 	const struct balancing *def = &balancing_default;
+	const struct doc_node *slow = doc_get(m, "slowStart");
 
 	return (struct balancing){
+		.slow_ms = make_duration(slow, "window", def->slow_ms),
+		.slow_aggression_percent = (uint16_t)make_number(slow, "aggressionPercent",
+								 def->slow_aggression_percent),
+		.slow_min_percent = (uint8_t)make_number(slow, "minPercent", def->slow_min_percent),
 		.overprovision_percent = (uint16_t)make_number(m, "overprovisioningPercent",
 							       def->overprovision_percent),
 		.panic_percent = (uint8_t)make_number(m, "panicPercent", def->panic_percent),
@@ -102,6 +107,10 @@ int make_policy(struct judge *j, const struct doc_node *root, struct row *r)
 	if (e < 0)
 		return e;
 	p->balancing = balancing(doc_get(spec, "loadBalancer"));
+	judge_field(j, "spec.loadBalancer.slowStart");
+	if (p->balancing.slow_ms && p->balancer == ROW_MAGLEV)
+		return judge_refuse(j, doc_get(doc_get(spec, "loadBalancer"), "slowStart")->line,
+				    "is not for type Maglev: keys would move");
 	p->prefer_zone = make_flag(doc_get(spec, "loadBalancer"), "preferSameZone", false);
 	p->connect_ms = make_duration(times, "connect", 0);
 	p->response_ms = make_duration(times, "response", 0);

@@ -266,7 +266,9 @@ static int check_level(struct check *c, const struct unit_svc *s, const struct u
 static bool balancing_is_possible(const struct balancing *b)
 {
 	return b->overprovision_percent >= 100 && b->overprovision_percent <= OVERPROVISION_MAX &&
-	       b->panic_percent <= 100 && b->zero == 0;
+	       b->panic_percent <= 100 && (b->zero | b->zero2) == 0 && b->slow_ms <= SLOW_MS_MAX &&
+	       b->slow_aggression_percent >= 10 && b->slow_aggression_percent <= SLOW_AGGRESSION_MAX &&
+	       b->slow_min_percent >= 1 && b->slow_min_percent <= 100;
 }
 
 static bool ejection_is_possible(const struct ejection *e)

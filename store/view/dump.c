@@ -126,6 +126,9 @@ static void dump_policy(struct dump *d, const struct vport *p)
 		strbuf_printf(&s, " hash=%s", hash_by_name(v.hash_by));
 		add_name(&s, "/", v.hash_name);
 	}
+	if (v.balancing.slow_ms)
+		strbuf_printf(&s, " slow=%u aggression=%u min=%u", v.balancing.slow_ms,
+			      v.balancing.slow_aggression_percent, v.balancing.slow_min_percent);
 	strbuf_printf(&s, " prefer_zone=%u overprovision=%u panic=%u", v.prefer_zone,
 		      v.balancing.overprovision_percent, v.balancing.panic_percent);
 	strbuf_printf(&s, " failures=%u base=%u max=%u percent=%u jitter=%u", v.ejection.failures,

@@ -124,6 +124,7 @@ struct board_endpoint *board_endpoint(struct board *b, uint32_t slot, uint32_t g
 		board_set(&e->last_failure_ms, 0);
 		__atomic_store_n(&e->connects, 0, __ATOMIC_RELAXED);
 		__atomic_store_n(&e->connect_failures, 0, __ATOMIC_RELAXED);
+		__atomic_store_n(&e->ready_ms, 0, __ATOMIC_RELAXED);
 	}
 	return e;
 }

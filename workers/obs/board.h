@@ -106,7 +106,7 @@ struct board_endpoint {		/* shared by all workers: one cache line */
 	uint64_t failures;	/* 5xx, cut, timeout */
 	uint64_t last_failure_ms;	/* monotonic */
 	uint32_t connect_failures;
-	uint32_t zero;
+	uint32_t ready_ms;	/* monotonic, modulo 2^32: since when, as far as anybody asked; 0: not known */
 };
 static_must(sizeof(struct board_endpoint) == 64);
 

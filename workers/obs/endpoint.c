@@ -289,3 +289,57 @@ bool endpoint_probe(struct board_endpoint *e, const struct ejection *ej, struct 
 	h.ms = ms_of(now);
 	return swap(e, &was, h);
 }
+
+/* ---- slow start ---- */
+
+void endpoint_seen(struct board_endpoint *e, bool ready, struct mono now)
+{
+	uint32_t was = __atomic_load_n(&e->ready_ms, __ATOMIC_RELAXED);
+
+	if (likely(ready == (was != 0)))
+		return;
+	(void)__atomic_compare_exchange_n(&e->ready_ms, &was, ready ? ms_of(now) | 1 : 0, false,
+					  __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
+static double power(double x, unsigned n)
+{
+	double r = 1;
+
+	for (; n; n >>= 1, x *= x)
+		if (n & 1)
+			r *= x;
+	return r;
+}
+
+/* t^(100/percent), 0 < t < 1, to a 4096th: where y^percent is t^100. */
+static double curve(double t, unsigned percent)
+{
+	double lo = 0, hi = 1, want = power(t, 100);
+
+	if (percent == 100)
+		return t;
+	for (int i = 0; i < 12; i++) {
+		double y = (lo + hi) / 2;
+
+		if (power(y, percent) < want)
+			lo = y;
+		else
+			hi = y;
+	}
+	return (lo + hi) / 2;
+}
+
+uint32_t endpoint_warmth(const struct board_endpoint *e, const struct balancing *b, struct mono now)
+{
+	uint32_t since = __atomic_load_n(&e->ready_ms, __ATOMIC_RELAXED), age = ms_of(now) - since;
+	double part;
+
+	/* Of the future: another worker's clock is a little ahead, or nonsense. */
+	if (age > INT32_MAX)
+		age = 0;
+	if (b->slow_ms == 0 || since == 0 || age >= b->slow_ms)
+		return ENDPOINT_WARM;
+	part = curve((double)max_of(age, 1u) / b->slow_ms, b->slow_aggression_percent);
+	return max_of((uint32_t)(part * ENDPOINT_WARM), b->slow_min_percent * ENDPOINT_WARM / 100);
+}

@@ -32,11 +32,14 @@
  * owes no answer any more and still nobody has said how it went (its caller left, its worker died):
  * then the next pick is the probe.
  *
+ * Slow start: since when it is ready is noted by whoever looks at the port, where a policy asks for it.
+ *
  * Any worker may scribble here: results are numbers to compare, never more. */
 #ifndef NODEPROXY_WORKERS_OBS_ENDPOINT_H
 #define NODEPROXY_WORKERS_OBS_ENDPOINT_H
 
 #include "nodeproxy/lib/base/clock.h"
+#include "nodeproxy/lib/base/balancing.h"
 #include "nodeproxy/lib/base/ejection.h"
 #include "workers/obs/board.h"
 
@@ -96,6 +99,12 @@ bool endpoint_is_out(const struct board_endpoint *, const struct ejection *, str
 /* Whoever picks it, when it is not out: true when this exchange may go there, which then is the probe
  * if it needs one; false: another worker was faster. */
 must_use bool endpoint_probe(struct board_endpoint *, const struct ejection *, struct mono now);
+/* It was seen to be ready, or not to be. */
+void endpoint_seen(struct board_endpoint *, bool ready, struct mono now);
+/* How much of its part it gets, in 1,024ths: less than all of them while it starts slowly. */
+#define ENDPOINT_WARM 1024u
+uint32_t endpoint_warmth(const struct board_endpoint *, const struct balancing *, struct mono now);
+
 /* Ms until it may be tried again; 0: it is not out. */
 uint32_t endpoint_out_ms(const struct board_endpoint *, const struct ejection *, struct mono now);
 

@@ -8,6 +8,7 @@
 
 #define DRAWS	  4		/* pairs, before all are looked at */
 #define REHASHES  8		/* slots of Maglev likewise */
+#define WARM_DRAWS 16		/* pairs or turns while somebody starts slowly: most draws of him count for nothing */
 #define RECOUNT_NS (100 * NS_PER_MS)
 
 /* One pick: what is asked, and what is known while it lasts. */
@@ -22,6 +23,7 @@ struct pick {
 	uint32_t first, ready;	/* its positions among the ready ones */
 	uint32_t before, weights;	/* of the ready ones before it, and of its own; weights 0: they are alike */
 	bool panics;		/* nobody in it is passed over */
+	bool warms;		/* somebody starts slowly */
 	struct vlevel level;	/* of a port that has them */
 };
 
@@ -87,6 +89,17 @@ static void recount(const struct pick *k)
 			if (out <= may)
 				until = i + 1;
 		}
+	}
+	m->warms = false;
+	for (uint32_t i = 0; k->wish->balancing->slow_ms && i < k->port->endpoints; i++) {
+		struct board_endpoint *e;
+		struct vendpoint of;
+
+		e = vport_endpoint(k->port, i, &of) ? live(k, &of) : NULL;
+		if (e == NULL)
+			continue;
+		endpoint_seen(e, of.ready, now);
+		m->warms |= endpoint_warmth(e, k->wish->balancing, now) < ENDPOINT_WARM;
 	}
 	levels_share(level, n, k->wish->ejection, k->wish->balancing);
 	m->passed = until;
@@ -213,9 +226,17 @@ static void draw(const struct pick *k, uint32_t *a, uint32_t *b)
 		*b = *a > k->first ? k->first : k->first + 1;
 }
 
+/* In 1,024ths: the part that it gets while it starts slowly. */
+static uint32_t warmth(const struct pick *k, const struct seen *s)
+{
+	return s->live ? endpoint_warmth(s->live, k->wish->balancing, clock_now()) : ENDPOINT_WARM;
+}
+
 static bool draw_two(const struct pick *k, struct vendpoint *ret)
 {
-	for (unsigned i = 0; i < DRAWS && k->ready > 1; i++) {
+	unsigned draws = unlikely(k->warms) ? WARM_DRAWS : DRAWS;
+
+	for (unsigned i = 0; i < draws && k->ready > 1; i++) {
 		struct seen one, two;
 		bool may_one, may_two;
 		uint32_t a, b;
@@ -223,6 +244,10 @@ static bool draw_two(const struct pick *k, struct vendpoint *ret)
 		draw(k, &a, &b);
 		may_one = look(k, a, false, &one);
 		may_two = look(k, b, false, &two);
+		if (unlikely(k->warms)) {
+			may_one = may_one && rand_below(ENDPOINT_WARM) < warmth(k, &one);
+			may_two = may_two && warmth(k, &two) == ENDPOINT_WARM;
+		}
 		if (!may_one && !may_two)
 			continue;
 		if (take(k, may_one && (!may_two || keeps_first(k, &one.load, &two.load)) ? &one : &two,
@@ -251,6 +276,18 @@ static uint32_t turn(const struct pick *k)
 		return at;
 	at = (uint32_t)((uint64_t)(at * 2654435769u) * k->weights >> 32);
 	return vport_by_weight(k->port, k->before + at) - k->first;
+}
+
+/* Round robin while somebody starts slowly: most of his turns are the next one's. */
+static bool warm_turn(const struct pick *k, struct vendpoint *ret)
+{
+	struct seen s;
+
+	for (unsigned i = 0; i < WARM_DRAWS; i++)
+		if (look(k, k->first + turn(k) % k->ready, false, &s) &&
+		    rand_below(ENDPOINT_WARM) < warmth(k, &s) && take(k, &s, ret))
+			return true;
+	return false;
 }
 
 /* ---- levels ---- */
@@ -316,7 +353,7 @@ static bool by_key(const struct pick *k, struct vendpoint *ret)
 static bool pick(struct pick *k, struct vendpoint *ret)
 {
 	if (k->wish->how == BALANCER_ROUND_ROBIN)
-		return scan(k, turn(k), false, ret);
+		return (unlikely(k->warms) && warm_turn(k, ret)) || scan(k, turn(k), false, ret);
 	if (unlikely(k->wish->how == BALANCER_MAGLEV))
 		return by_key(k, ret) || scan(k, (uint32_t)k->wish->hash, false, ret);
 	return draw_two(k, ret) || scan(k, rand_u32(), false, ret);
@@ -331,6 +368,10 @@ bool balance_pick(struct balance *b, const struct vport *port, const struct wish
 
 	if (k.all == 0)
 		return terminating(&k, ret);
+	if (unlikely(wish->balancing->slow_ms)) {
+		recount(&k);
+		k.warms = k.mine->warms;
+	}
 	if (likely(port->levels == 0)) {
 		k.ready = k.all;
 		k.weights = port->weighted ? vport_weights(port) : 0;

@@ -36,6 +36,9 @@
  * its health is, then one of its endpoints; when the level has none that may be taken, the others are
  * asked, best first.
  *
+ * With slow start, one that became ready a while ago is taken, when it is drawn first, with the chance
+ * that its age gives it, and never because it has less to do than the other of two: it always has.
+ *
  * One whose time is over is like the others, but that the exchange that gets it is its probe: whoever
  * draws it takes that on the board, and who comes second draws again. */
 #ifndef WORKERS_POOL_BALANCE_H
@@ -57,6 +60,7 @@ struct balance {
 		uint32_t passed;	/* ready ones before this are passed over when they are out */
 		int64_t counted_ns;
 		uint8_t panics;		/* a bit per level: nobody is passed over in it */
+		bool warms;		/* somebody starts slowly */
 		uint8_t load[VPORT_LEVELS];	/* percent of the requests, of each level */
 	} slot[BALANCE_SLOTS];
 };

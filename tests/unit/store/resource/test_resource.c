@@ -142,6 +142,11 @@ START_TEST(every_refusal_names_line_field_and_reason)
 		{ POLICY "  targetRefs:\n  - {group: \"\", kind: HTTPRoute, name: web}\n", 6, "spec.targetRefs[0].kind", "HTTPRoute is not supported by this release: only Service" },
 		{ POLICY "  targetRefs:\n  - {group: \"\", kind: Service, name: web, namespace: x}\n", 6, "spec.targetRefs[0].namespace", "unknown field" },
 		{ POLICY "  targetRefs:\n  - {group: \"\", kind: Service, name: web, sectionName: a}\n  - {group: \"\", kind: Service, name: web, sectionName: a}\n", 7, "spec.targetRefs[1]", "is the same as targetRefs[0]" },
+		{ POLICY TARGET "  loadBalancer:\n    slowStart: {}\n", 7, "spec.loadBalancer.slowStart.window", "is required: for so long after it became ready, as this host has seen it while there was traffic (Envoy: slow_start_window)" },
+		{ POLICY TARGET "  loadBalancer:\n    slowStart: {window: 10ms}\n", 7, "spec.loadBalancer.slowStart.window", "must be from 1s to 1h, not 10ms" },
+		{ POLICY TARGET "  loadBalancer:\n    slowStart: {window: 10s, aggressionPercent: 9}\n", 7, "spec.loadBalancer.slowStart.aggressionPercent", "must be from 10 to 1000, not 9" },
+		{ POLICY TARGET "  loadBalancer:\n    slowStart: {window: 10s, minPercent: 0}\n", 7, "spec.loadBalancer.slowStart.minPercent", "must be from 1 to 100, not 0" },
+		{ POLICY TARGET "  loadBalancer:\n    type: Maglev\n    hash: {type: SourceIP}\n    slowStart: {window: 10s}\n", 9, "spec.loadBalancer.slowStart", "is not for type Maglev: keys would move" },
 		{ POLICY TARGET "  loadBalancer:\n    preferSameZone: yes please\n", 7, "spec.loadBalancer.preferSameZone", "must be true or false, not yes please" },
 		{ POLICY TARGET "  loadBalancer:\n    overprovisioningPercent: 99\n", 7, "spec.loadBalancer.overprovisioningPercent", "must be from 100 to 1000, not 99" },
 		{ POLICY TARGET "  loadBalancer:\n    panicPercent: 101\n", 7, "spec.loadBalancer.panicPercent", "must be from 0 to 100, not 101" },
@@ -631,6 +636,12 @@ START_TEST(a_policy_becomes_a_row)
 	ck_assert_uint_eq(p->balancing.overprovision_percent, 200);
 	ck_assert_uint_eq(p->balancing.panic_percent, 0);
 	ck_assert_uint_eq(p->ejection.jitter_percent, 0);
+	ck_assert_uint_eq(p->balancing.slow_ms, 0);
+	p = &accepted(POLICY TARGET "  loadBalancer: {slowStart: {window: 30s, minPercent: 20, "
+				    "aggressionPercent: 150}}\n")->policy;
+	ck_assert_uint_eq(p->balancing.slow_ms, 30000);
+	ck_assert_uint_eq(p->balancing.slow_min_percent, 20);
+	ck_assert_uint_eq(p->balancing.slow_aggression_percent, 150);
 	ck_assert_int_eq(p->hash, ROW_HASH_NONE);
 	ck_assert_uint_eq(p->table_size, 0);
 	p = &accepted(POLICY TARGET "  loadBalancer: {type: Maglev, hash: {type: Cookie, name: id}}\n")->policy;

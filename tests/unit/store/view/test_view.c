@@ -258,12 +258,15 @@ START_TEST(a_spoiled_policy_refuses_the_base)
 		view_unref(v);
 		*spot[i] = keep;
 	}
-	for (int i = 0; i < 10; i++) {
+	for (int i = 0; i < 14; i++) {
 		struct unit_policy keep = *y;
 
 		y->balancer = i == 0 ? BALANCERS : y->balancer;
 		y->ejection.percent = i == 1 ? 0 : i == 2 ? 101 : y->ejection.percent;
 		y->zero = i == 3;
+		y->balancing.slow_ms = i == 10 ? SLOW_MS_MAX + 1 : 0;
+		y->balancing.slow_aggression_percent = i == 11 ? 9 : 100;
+		y->balancing.slow_min_percent = i == 12 ? 0 : i == 13 ? 101 : 10;
 		y->hash_by = i == 9 ? HASH_BYS : HASH_BY_NOTHING;
 		y->prefer_zone = i == 4 ? 2 : 0;
 		y->ejection.jitter_percent = i == 5 ? 101 : 50;

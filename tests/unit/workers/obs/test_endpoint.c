@@ -261,15 +261,51 @@ START_TEST(a_streak_that_is_long_does_not_begin_anew)
 }
 END_TEST
 
+START_TEST(one_that_became_ready_starts_slowly)
+{
+	/* Envoy: weight * max(min, t^(1/aggression)). */
+	static const struct { unsigned aggression, min, percent_of_window, want; } rows[] = {
+		{ 100, 10, 0, 102 }, { 100, 10, 5, 102 }, { 100, 10, 25, 256 }, { 100, 10, 50, 512 },
+		{ 100, 10, 99, 1013 }, { 100, 10, 100, 1024 }, { 100, 10, 500, 1024 },
+		{ 200, 10, 25, 512 }, { 200, 10, 1, 102 }, { 200, 10, 81, 921 },	/* roots */
+		{ 50, 10, 50, 256 }, { 50, 1, 10, 10 },				/* squares */
+		{ 1000, 10, 50, 955 }, { 10, 10, 90, 357 }, { 100, 100, 0, 1024 }, { 100, 60, 50, 614 },
+	};
+
+	for (unsigned i = 0; i < countof(rows); i++) {
+		struct balancing b = { .slow_ms = 60000, .slow_min_percent = (uint8_t)rows[i].min,
+				       .slow_aggression_percent = (uint16_t)rows[i].aggression };
+		struct board_endpoint e = { 0 };
+		unsigned got;
+
+		ck_assert_uint_eq(endpoint_warmth(&e, &b, at(0)), ENDPOINT_WARM);	/* nobody has looked */
+		endpoint_seen(&e, true, at(1));
+		endpoint_seen(&e, true, at(30));
+		got = endpoint_warmth(&e, &b, at(1 + 600 * (int64_t)rows[i].percent_of_window));
+		ck_assert_msg(got + 1 >= rows[i].want && got <= rows[i].want + 1, "row %u: %u", i, got);
+		ck_assert_uint_eq(endpoint_warmth(&e, &balancing_default, at(0)), ENDPOINT_WARM);
+		/* Not ready for a while: from the beginning again. */
+		endpoint_seen(&e, false, at(90000));
+		endpoint_seen(&e, true, at(100001));
+		ck_assert_uint_eq(endpoint_warmth(&e, &b, at(100001)),
+				  rows[i].min * ENDPOINT_WARM / 100);
+	}
+}
+END_TEST
+
 START_TEST(whatever_a_sibling_writes_is_only_a_number)
 {
 	rand_seed(7);
 	for (int i = 0; i < 20000; i++) {
 		struct board_endpoint e = { .load = rand_u64(), .rtt = rand_u64(),
-					    .health = rand_u64() };
+					    .health = rand_u64(), .ready_ms = rand_u32() };
+		struct balancing slow = { .slow_ms = rand_below(SLOW_MS_MAX), .slow_min_percent = 10,
+					  .slow_aggression_percent = (uint16_t)(10 + rand_below(991)) };
 		struct mono now = at(rand_u32());
 
 		(void)endpoint_load(&e, now);
+		ck_assert_uint_ge(endpoint_warmth(&e, &slow, now), ENDPOINT_WARM / 10);
+		ck_assert_uint_le(endpoint_warmth(&e, &slow, now), ENDPOINT_WARM);
 		ck_assert_uint_le(endpoint_out_ms(&e, &ejection_default, now), ejection_default.max_ms);
 		endpoint_answered(&e, rand_u32(), now);
 		(void)endpoint_failed(&e, &ejection_default, now, now);
@@ -290,4 +326,4 @@ UNIT_TESTS("endpoint", a_slower_answer_counts_at_once_and_a_faster_one_by_and_by
 	   what_was_under_way_before_the_probe_says_nothing, a_lost_probe_is_followed_by_another,
 	   the_times_are_longer_by_chance_and_never_too_long,
 	   a_policy_says_how_many_failures_and_for_how_long,
-	   a_streak_that_is_long_does_not_begin_anew, whatever_a_sibling_writes_is_only_a_number)
+	   one_that_became_ready_starts_slowly, a_streak_that_is_long_does_not_begin_anew, whatever_a_sibling_writes_is_only_a_number)

@@ -628,6 +628,61 @@ START_TEST(a_key_stays_in_its_zone)
 }
 END_TEST
 
+/* ---- slow start ---- */
+
+START_TEST(one_that_became_ready_gets_its_part_by_and_by)
+{
+	static const struct { int64_t ms; unsigned least, most; } rows[] = {	/* per mille of all picks */
+		{ 0, 15, 40 }, { 15000, 45, 90 }, { 30000, 100, 160 }, { 60000, 210, 290 },
+	};
+	static const char three[] = "service t/s port=80\npolicy t/p target=s slow=60000\n"
+		"endpoint t/s 10.0.0.1:8001\nendpoint t/s 10.0.0.2:8002\nendpoint t/s 10.0.0.3:8003\n";
+	static const char weights[] = "service t/s port=80\npolicy t/p target=s slow=60000\n"
+		"endpoint t/s 10.0.0.1:8001 weight=200\nendpoint t/s 10.0.0.2:8002 weight=300\n"
+		"endpoint t/s 10.0.0.3:8003 weight=400\n";
+	struct balancing slow = balancing_default;
+	struct wish wish = { .balancing = &slow, .ejection = &ejection_default };
+	struct tried none = { 0 };
+
+	slow.slow_ms = 60000;
+	for (int how = 0; how < 2 * BALANCER_ROUND_ROBIN; how++) {
+		bool weighted = how >= BALANCER_ROUND_ROBIN;
+		struct world *w = world_new();
+		struct vport p = port_of(world_say(w, weighted ? weights : three));
+		struct vendpoint e;
+		int64_t began;
+
+		fresh(1);
+		wish.how = (enum balancer)(BALANCER_PEAK_EWMA + how % BALANCER_ROUND_ROBIN);
+		ck_assert(balance_pick(&b, &p, &wish, &none, &e));
+		now_ns += 100 * NS_PER_S;
+		clock_tick();
+		for (unsigned i = 1; i <= 3; i++)
+			endpoint_answered(endpoint(i), 5000, clock_now());
+		p = port_of(world_say(w, weighted ? "endpoint t/s 10.0.0.4:8004 weight=300\n" :
+						    "endpoint t/s 10.0.0.4:8004\n"));
+		ck_assert(balance_pick(&b, &p, &wish, &none, &e));
+		began = now_ns;
+		for (unsigned r = 0; r < countof(rows); r++) {
+			unsigned seen = 0;
+
+			now_ns = began + rows[r].ms * NS_PER_MS;
+			clock_tick();
+			/* The times of all are alike: what is looked at here is the start. */
+			for (unsigned i = 1; i <= 4; i++)
+				endpoint_answered(endpoint(i), 5000, clock_now());
+			for (unsigned i = 0; i < 20000; i++) {
+				ck_assert(balance_pick(&b, &p, &wish, &none, &e));
+				seen += e.addr.ip[3] == 4;
+			}
+			ck_assert_msg(seen >= rows[r].least * 20 && seen <= rows[r].most * 20,
+				      "%d, row %u: %u", how, r, seen);
+		}
+		world_free(&w);
+	}
+}
+END_TEST
+
 /* ---- a small world: workers that share the board, endpoints that take their time ---- */
 
 #define ENDPOINTS 11
@@ -833,6 +888,7 @@ UNIT_TESTS("balance", ready_endpoints_take_even_turns, what_was_tried_is_left_ou
 	   a_heavy_one_that_is_stuck_or_out_gets_nothing,
 	   the_own_zone_gets_everything_until_it_fails,
 	   a_level_that_was_tried_is_left_for_the_next,
+	   one_that_became_ready_gets_its_part_by_and_by,
 	   a_key_stays_where_it_is_and_moves_only_while_that_is_out,
 	   a_key_that_was_tried_goes_to_another_and_to_all_in_the_end, a_key_stays_in_its_zone,
 	   one_stuck_endpoint_of_eleven_leaves_999_of_1000_requests_in_time,
