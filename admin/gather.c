@@ -191,6 +191,7 @@ void gather_endpoint(const struct state *st, const struct vport *p, const struct
 	ejection = gather_ejection(p);
 	ret->out_ms = endpoint_out_ms(e, &ejection, now);
 	ret->probing = ret->out_ms == 0 && endpoint_is_out(e, &ejection, now);
+	ret->by_rate = endpoint_is_out_by_rate(e);
 	ret->warmth = endpoint_warmth(e, &balancing, now);
 	ret->exchanges = board_get(&e->exchanges);
 	ret->connects = __atomic_load_n(&e->connects, __ATOMIC_RELAXED);

@@ -37,6 +37,7 @@ struct endpoint_sums {
 	uint64_t in_flight, waiting, exchanges, connects, connect_failures, failures;
 	uint32_t rtt_us, out_ms;	/* 0: not known; not out */
 	uint32_t warmth;		/* of 1,024: the part that it gets while it starts slowly */
+	bool by_rate;			/* out, or was, because of its success rate */
 	bool probing;			/* its time is over, and its one exchange is under way */
 	int64_t last_failure_ms;	/* ago; -1: never */
 };

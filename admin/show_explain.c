@@ -499,13 +499,14 @@ static void endpoint_step(const struct state *st, const struct vport *p, uint32_
 		snprintf(why, sizeof why, "%sprobing: its time is over, and it has its one exchange",
 			 weight);
 	else if (k->out)
-		snprintf(why, sizeof why, "%sejected for %u.%u s: failed in a row", weight,
-			 n.out_ms / 1000, n.out_ms / 100 % 10);
+		snprintf(why, sizeof why, "%sejected for %u.%u s: %s", weight, n.out_ms / 1000,
+			 n.out_ms / 100 % 10,
+			 n.by_rate ? "succeeds less often than the others" : "failed in a row");
 	else
 		snprintf(why, sizeof why, "%s%.3g%% now: %s%s, %llu in flight%s",
 			 p->weighted || k->warmth < ENDPOINT_WARM ? "about " : "", odds * 100, weight, times,
 			 (unsigned long long)n.in_flight,
-			 n.out_ms ? "; failed in a row, as too many have" : "");
+			 n.out_ms ? "; is out, as too many are" : "");
 	step_open(t, "endpoint", addr_text(&e.addr, true, addr), why);
 	if (t->comma)
 		text_addc(t, ',');

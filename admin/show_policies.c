@@ -139,6 +139,16 @@ void show_policy(const struct state *st, const struct vport *p, struct text *t)
 	js_u64(t, "base_ms", ej.base_ms);
 	js_u64(t, "max_ms", ej.max_ms);
 	js_u64(t, "jitter_percent", ej.jitter_percent);
+	if (ej.rate_interval_ms) {
+		js_open(t, "success_rate", '{');
+		js_u64(t, "interval_ms", ej.rate_interval_ms);
+		js_u64(t, "min_endpoints", ej.rate_endpoints);
+		js_u64(t, "min_requests", ej.rate_requests);
+		js_u64(t, "deviation_thousandths", ej.rate_deviation);
+		js_close(t, '}');
+	} else {
+		js_null(t, "success_rate");
+	}
 	js_u64(t, "max_percent", ej.percent);
 	js_close(t, '}');
 	rate_limit(st, p, t);

@@ -78,12 +78,18 @@ static struct balancing balancing(const struct doc_node *m)
 
 static int ejection(struct judge *j, const struct doc_node *m, struct ejection *ej)
 {
+	const struct doc_node *rate = doc_get(m, "successRate");
 	const struct ejection *def = &ejection_default;
 	char base[SCHEMA_DURATION_TEXT];
 
 	ej->failures = (uint8_t)make_number(m, "consecutiveFailures", def->failures);
 	ej->percent = (uint8_t)make_number(m, "maxPercent", def->percent);
 	ej->jitter_percent = (uint8_t)make_number(m, "jitterPercent", def->jitter_percent);
+	ej->rate_interval_ms = rate ? make_duration(rate, "interval", EJECTION_RATE_INTERVAL_MS) :
+				      def->rate_interval_ms;
+	ej->rate_endpoints = (uint8_t)make_number(rate, "minEndpoints", def->rate_endpoints);
+	ej->rate_requests = (uint32_t)make_number(rate, "minRequests", def->rate_requests);
+	ej->rate_deviation = (uint32_t)make_number(rate, "deviationThousandths", def->rate_deviation);
 	ej->base_ms = make_duration(m, "baseTime", def->base_ms);
 	ej->max_ms = make_duration(m, "maxTime", max_of(ej->base_ms, def->max_ms));
 	judge_field(j, "spec.ejection.maxTime");

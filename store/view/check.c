@@ -274,7 +274,9 @@ static bool balancing_is_possible(const struct balancing *b)
 static bool ejection_is_possible(const struct ejection *e)
 {
 	return e->percent >= 1 && e->percent <= 100 && e->jitter_percent <= 100 && e->base_ms >= 1 &&
-	       e->max_ms >= e->base_ms && e->max_ms <= EJECTION_BASE_MS_MAX;
+	       e->max_ms >= e->base_ms && e->max_ms <= EJECTION_BASE_MS_MAX && e->rate_interval_ms <= EJECTION_BASE_MS_MAX &&
+	       e->rate_deviation <= EJECTION_RATE_DEVIATION_MAX && e->rate_requests >= 1 &&
+	       e->rate_requests <= 1000000;
 }
 
 static int check_policy(struct check *c, const struct unit_svc *s, const struct unit_policy *p)
@@ -282,7 +284,7 @@ static int check_policy(struct check *c, const struct unit_svc *s, const struct 
 	static const uint32_t week_ms = 7 * 24 * 3600 * 1000u;
 
 	if (p->name >= s->head.n_texts || p->balancer >= BALANCERS ||
-	    (p->zero | p->ejection.zero) || p->prefer_zone > 1 ||
+	    p->zero || p->prefer_zone > 1 ||
 	    p->hash_by >= HASH_BYS || p->hash_name >= s->head.n_texts ||
 	    p->connect_ms > week_ms || p->response_ms > week_ms || p->stall_ms > week_ms ||
 	    p->tcp_idle_ms > week_ms || p->connections > 1000000 || p->requests > 1000000 ||

@@ -134,6 +134,10 @@ static void dump_policy(struct dump *d, const struct vport *p)
 	strbuf_printf(&s, " failures=%u base=%u max=%u percent=%u jitter=%u", v.ejection.failures,
 		      v.ejection.base_ms, v.ejection.max_ms, v.ejection.percent,
 		      v.ejection.jitter_percent);
+	if (v.ejection.rate_interval_ms)
+		strbuf_printf(&s, " rate=%u/%u/%u/%u", v.ejection.rate_interval_ms,
+			      v.ejection.rate_endpoints, v.ejection.rate_requests,
+			      v.ejection.rate_deviation);
 	end(d, &s);
 }
 

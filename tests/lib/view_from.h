@@ -19,7 +19,7 @@
  *   remove service|namespace|route|grpcroute|tcproute|grant|policy|rate|endpoints shop/web
  *   policy shop/p target=web[#section]... [created=1000] [balancer=RoundRobin] [connect=MS]
  * [response=MS] [stall=MS] [tcp_idle=MS] [connections=N] [requests=N] [failures=N] [base=MS]
- * [max=MS] [percent=N] [slow=MS] [hash=Header/NAME|Cookie/NAME|SourceIP] [slots=N] [prefer_zone] [overprovision=N] [panic=N]
+ * [max=MS] [percent=N] [slow=MS] [rate=MS] [hash=Header/NAME|Cookie/NAME|SourceIP] [slots=N] [prefer_zone] [overprovision=N] [panic=N]
  *   host zone=Z      of the host that the view is made for
  *   rate shop/p target=web[#section]... [created=1000] [key=Tenant] [identity=N/MS/BURST]
  * [total=N/MS/BURST]

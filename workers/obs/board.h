@@ -110,6 +110,11 @@ struct board_endpoint {		/* shared by all workers: one cache line */
 };
 static_must(sizeof(struct board_endpoint) == 64);
 
+struct board_round {		/* of an endpoint that is judged by its success rate: see pool/outlier.h */
+	uint32_t gen, at_ms;		/* monotonic, modulo 2^32 */
+	uint32_t requests, failures;	/* that were counted by then */
+};
+
 #define CLAIM_WAITS 0x80000000u	/* for an answer */
 
 enum limit { LIMIT_CONNECTIONS, LIMIT_REQUESTS };
@@ -169,6 +174,7 @@ struct board {
 	_Alignas(4096) struct board_retries retries[BOARD_SERVICES];
 	_Alignas(4096) struct board_limit limit[BOARD_LIMITS];
 	_Alignas(4096) struct board_rate rate[BOARD_RATES];
+	_Alignas(4096) struct board_round round[BOARD_ENDPOINTS];
 	_Alignas(4096) struct board_worker worker[];
 };
 

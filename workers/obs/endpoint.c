@@ -122,21 +122,22 @@ void endpoint_abandoned(struct board_endpoint *e, uint32_t us, struct mono now)
 
 /* ---- health ---- */
 
-enum event { EV_FAILED, EV_STREAK, EV_SUCCEEDED, EV_PROBED, EVENTS };
+enum event { EV_FAILED, EV_STREAK, EV_RATE, EV_SUCCEEDED, EV_PROBED, EVENTS };
 
 /* EV_STREAK is the failure that makes the streak as long as allowed.  In OPEN all but a probe is about
  * something older. */
 static const uint8_t breaker_next[BREAKERS][EVENTS] = {
-/*                       FAILED             STREAK             SUCCEEDED          PROBED            */
-[BREAKER_CLOSED]    = { BREAKER_CLOSED,    BREAKER_OPEN,      BREAKER_CLOSED,    BREAKER_CLOSED    },
-[BREAKER_OPEN]      = { BREAKER_OPEN,      BREAKER_OPEN,      BREAKER_OPEN,      BREAKER_HALF_OPEN },
-[BREAKER_HALF_OPEN] = { BREAKER_OPEN,      BREAKER_OPEN,      BREAKER_CLOSED,    BREAKER_HALF_OPEN },
+/*                       FAILED             STREAK             RATE               SUCCEEDED          PROBED            */
+[BREAKER_CLOSED]    = { BREAKER_CLOSED,    BREAKER_OPEN,      BREAKER_OPEN,      BREAKER_CLOSED,    BREAKER_CLOSED    },
+[BREAKER_OPEN]      = { BREAKER_OPEN,      BREAKER_OPEN,      BREAKER_OPEN,      BREAKER_OPEN,      BREAKER_HALF_OPEN },
+[BREAKER_HALF_OPEN] = { BREAKER_OPEN,      BREAKER_OPEN,      BREAKER_HALF_OPEN, BREAKER_CLOSED,    BREAKER_HALF_OPEN },
 };
 
-/* failures in a row | times out << 8 | state << 14 | ms << 32: until when (open), since when (half
- * open). */
+/* failures in a row | times out << 8 | state << 14 | by rate << 16 | ms << 32: until when (open), since
+ * when (half open). */
 struct health {
 	enum breaker state;
+	bool by_rate;
 	uint32_t streak, outs, ms;
 };
 
@@ -147,12 +148,12 @@ static struct health unpack(uint64_t word)
 	/* One that a sibling made up is none. */
 	return (struct health){ .streak = word & 0xff, .outs = word >> 8 & 0x3f,
 				.state = state < BREAKERS ? (enum breaker)state : BREAKER_CLOSED,
-				.ms = (uint32_t)(word >> 32) };
+				.by_rate = word >> 16 & 1, .ms = (uint32_t)(word >> 32) };
 }
 
 static uint64_t pack(struct health h)
 {
-	return (uint64_t)h.ms << 32 | (uint64_t)h.state << 14 | (uint64_t)(h.outs & 0x3f) << 8 |
+	return (uint64_t)h.ms << 32 | (uint64_t)h.by_rate << 16 | (uint64_t)h.state << 14 | (uint64_t)(h.outs & 0x3f) << 8 |
 	       (h.streak & 0xff);
 }
 
@@ -165,7 +166,7 @@ static bool swap(struct board_endpoint *e, uint64_t *was, struct health is)
 /* Whose policy has changed to never is closed. */
 static enum breaker state_of(struct health h, const struct ejection *ej)
 {
-	return ej->failures ? h.state : BREAKER_CLOSED;
+	return ej->failures || ej->rate_interval_ms ? h.state : BREAKER_CLOSED;
 }
 
 /* Of one that is open. */
@@ -186,14 +187,14 @@ static bool probe_is_lost(const struct board_endpoint *e, struct health h, struc
 	return endpoint_waiting(e) == 0 && ms_of(now) - h.ms >= ENDPOINT_LOST_MS;
 }
 
-static struct health opened(uint32_t outs, const struct ejection *ej, struct mono now)
+static struct health opened(struct health was, bool by_rate, const struct ejection *ej, struct mono now)
 {
-	uint64_t ms = (uint64_t)ej->base_ms << min_of(outs, 31u);
+	uint64_t ms = (uint64_t)ej->base_ms << min_of(was.outs, 31u);
 
 	ms = min_of(ms, (uint64_t)ej->max_ms);	/* before it is stretched: 2^32 * 200 fits */
 	ms += ms * rand_below(ej->jitter_percent * 10u + 1) / 1000;
 	ms = min_of(ms, (uint64_t)ej->max_ms);
-	return (struct health){ .state = BREAKER_OPEN, .outs = min_of(outs + 1, 32u),
+	return (struct health){ .state = BREAKER_OPEN, .outs = min_of(was.outs + 1, 32u), .by_rate = by_rate,
 				.ms = ms_of(now) + (uint32_t)ms };
 }
 
@@ -205,16 +206,17 @@ bool endpoint_failed(struct board_endpoint *e, const struct ejection *ej, struct
 	struct health h;
 
 	sample(e, SAMPLE_AT_LEAST, ENDPOINT_PENALTY_US, now);
-	if (ej->failures == 0)
+	if (ej->failures == 0 && ej->rate_interval_ms == 0)
 		return false;
 	do {
 		h = unpack(was);
 		if (h.state == BREAKER_OPEN || (h.state == BREAKER_HALF_OPEN && is_before(began, h.ms)))
 			return false;
 		h.streak = min_of(h.streak + 1, 255u);
-		next = breaker_next[h.state][h.streak >= ej->failures ? EV_STREAK : EV_FAILED];
+		next = breaker_next[h.state][ej->failures && h.streak >= ej->failures ? EV_STREAK :
+											 EV_FAILED];
 		if (next == BREAKER_OPEN)
-			h = opened(h.outs, ej, now);
+			h = opened(h, h.state == BREAKER_HALF_OPEN && h.by_rate, ej, now);
 	} while (!swap(e, &was, h));
 	return next == BREAKER_OPEN;
 }
@@ -230,8 +232,34 @@ void endpoint_succeeded(struct board_endpoint *e, struct mono began)
 	if (h.state == BREAKER_HALF_OPEN && is_before(began, h.ms))
 		return;
 	/* Lost to another worker's failure: then that is the newer truth. */
-	if (breaker_next[h.state][EV_SUCCEEDED] == BREAKER_CLOSED)
-		(void)swap(e, &was, (struct health){ 0 });
+	if (breaker_next[h.state][EV_SUCCEEDED] == BREAKER_CLOSED && (h.streak || h.state || !h.by_rate))
+		(void)swap(e, &was, h.by_rate ? (struct health){ .outs = h.outs, .by_rate = true } :
+						(struct health){ 0 });
+}
+
+bool endpoint_eject(struct board_endpoint *e, const struct ejection *ej, struct mono now)
+{
+	uint64_t was = board_get(&e->health);
+	struct health h = unpack(was);
+
+	return breaker_next[h.state][EV_RATE] != h.state && swap(e, &was, opened(h, true, ej, now));
+}
+
+void endpoint_forgive(struct board_endpoint *e)
+{
+	uint64_t was = board_get(&e->health);
+	struct health h = unpack(was);
+
+	if (likely(!h.by_rate) || h.state != BREAKER_CLOSED)
+		return;
+	h.outs -= h.outs > 0;
+	h.by_rate = h.outs > 0;
+	(void)swap(e, &was, h);
+}
+
+bool endpoint_is_out_by_rate(const struct board_endpoint *e)
+{
+	return unpack(board_get(&e->health)).by_rate;
 }
 
 void endpoint_proved(struct board_endpoint *e, struct mono began)

@@ -27,6 +27,9 @@
  *   open        until when              the first pick after that: half open, its exchange is the probe
  *   half open   since when              the probe goes well: closed; it fails: open, for longer
  *
+ * One that succeeds less often than the others (pool/outlier.h) goes out in the same way; it is not
+ * forgotten at once but by one time out per interval in which it did not go out again.
+ *
  * Only what was begun in a state says anything about it: answers to requests that were under way when
  * the endpoint went out, or when its probe began, change nothing.  A probe is lost when the endpoint
  * owes no answer any more and still nobody has said how it went (its caller left, its worker died):
@@ -92,6 +95,12 @@ static inline bool endpoint_is_well(const struct board_endpoint *e)
 	return board_get(&e->health) == 0;
 }
 
+/* It succeeds less often than the others: out, when it is not already. */
+bool endpoint_eject(struct board_endpoint *, const struct ejection *, struct mono now);
+/* An interval has passed in which it did not go out for that. */
+void endpoint_forgive(struct board_endpoint *);
+/* It is out, or was, because of its success rate. */
+bool endpoint_is_out_by_rate(const struct board_endpoint *);
 enum breaker endpoint_breaker(const struct board_endpoint *, const struct ejection *);
 const char *breaker_name(enum breaker);
 /* It gets nothing: its time is not over, or its probe is under way. */

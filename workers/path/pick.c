@@ -54,6 +54,8 @@ static uint64_t hash_of(struct exchange *ex)
 
 static bool pick(struct exchange *ex, struct vendpoint *ret)
 {
+	struct balance *b = &ex->conn->path->balance;
+	bool found;
 	struct wish wish = { .how = (enum balancer)ex->policy.balancer,
 			     .balancing = &ex->policy.balancing, .ejection = &ex->policy.ejection };
 
@@ -61,7 +63,13 @@ static bool pick(struct exchange *ex, struct vendpoint *ret)
 		wish.how = ex->is_http ? BALANCER_PEAK_EWMA : BALANCER_LEAST_REQUEST;
 	if (unlikely(wish.how == BALANCER_MAGLEV))
 		wish.hash = hash_of(ex);
-	return balance_pick(&ex->conn->path->balance, &ex->target, &wish, &ex->tried, ret);
+	found = balance_pick(b, &ex->target, &wish, &ex->tried, ret);
+	if (unlikely(b->ejected)) {
+		board_add(&ex->conn->path->mine->c[WC_ejections], b->ejected);
+		board_add(&exchange_service(ex)->c[SC_ejections], b->ejected);
+		b->ejected = 0;
+	}
+	return found;
 }
 
 /* The last one tried took connections: it was one of them that took no more requests.  When there is

@@ -5,6 +5,7 @@
 #include "workers/pool/balance.h"
 
 #include "nodeproxy/lib/base/rand.h"
+#include "workers/pool/outlier.h"
 
 #define DRAWS	  4		/* pairs, before all are looked at */
 #define REHASHES  8		/* slots of Maglev likewise */
@@ -60,7 +61,7 @@ static bool nth_ready(const struct pick *k, uint32_t n, struct vendpoint *ret)
 	return vport_endpoint(k->port, vport_ready_at(k->port, n), ret);
 }
 
-/* What is out, and so what each level gets.  Counted at most ten times a second. */
+/* Who goes out, who is out, and so what each level gets.  Counted at most ten times a second. */
 static void recount(const struct pick *k)
 {
 	uint32_t may = levels_may_be_out(k->all, k->wish->ejection), out = 0, until = 0;
@@ -71,6 +72,8 @@ static void recount(const struct pick *k)
 
 	if (m->counted_ns && now.ns - m->counted_ns < RECOUNT_NS)
 		return;
+	if (k->wish->ejection->rate_interval_ms)
+		k->b->ejected += outlier_sweep(k->b->board, k->port, k->wish->ejection, now);
 	for (unsigned l = 0; l < n; l++) {
 		struct vlevel v = { .ready = k->all, .total = k->all };
 
@@ -368,7 +371,7 @@ bool balance_pick(struct balance *b, const struct vport *port, const struct wish
 
 	if (k.all == 0)
 		return terminating(&k, ret);
-	if (unlikely(wish->balancing->slow_ms)) {
+	if (unlikely(wish->balancing->slow_ms | wish->ejection->rate_interval_ms)) {
 		recount(&k);
 		k.warms = k.mine->warms;
 	}

@@ -54,6 +54,7 @@
 
 struct balance {
 	struct board *board;	/* borrowed */
+	uint32_t ejected;	/* put out by a pick because of their success rate: the caller's to count and clear */
 	struct balance_port {
 		uint64_t key;	/* 0: unused */
 		uint32_t at;	/* round robin */

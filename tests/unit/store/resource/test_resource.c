@@ -142,6 +142,10 @@ START_TEST(every_refusal_names_line_field_and_reason)
 		{ POLICY "  targetRefs:\n  - {group: \"\", kind: HTTPRoute, name: web}\n", 6, "spec.targetRefs[0].kind", "HTTPRoute is not supported by this release: only Service" },
 		{ POLICY "  targetRefs:\n  - {group: \"\", kind: Service, name: web, namespace: x}\n", 6, "spec.targetRefs[0].namespace", "unknown field" },
 		{ POLICY "  targetRefs:\n  - {group: \"\", kind: Service, name: web, sectionName: a}\n  - {group: \"\", kind: Service, name: web, sectionName: a}\n", 7, "spec.targetRefs[1]", "is the same as targetRefs[0]" },
+		{ POLICY TARGET "  ejection:\n    successRate: {interval: 10ms}\n", 7, "spec.ejection.successRate.interval", "must be from 1s to 1h, not 10ms" },
+		{ POLICY TARGET "  ejection:\n    successRate: {minEndpoints: 1}\n", 7, "spec.ejection.successRate.minEndpoints", "must be from 2 to 255, not 1" },
+		{ POLICY TARGET "  ejection:\n    successRate: {minRequests: 0}\n", 7, "spec.ejection.successRate.minRequests", "must be from 1 to 1000000, not 0" },
+		{ POLICY TARGET "  ejection:\n    successRate: {deviationThousandths: 10001}\n", 7, "spec.ejection.successRate.deviationThousandths", "must be from 0 to 10000, not 10001" },
 		{ POLICY TARGET "  loadBalancer:\n    slowStart: {}\n", 7, "spec.loadBalancer.slowStart.window", "is required: for so long after it became ready, as this host has seen it while there was traffic (Envoy: slow_start_window)" },
 		{ POLICY TARGET "  loadBalancer:\n    slowStart: {window: 10ms}\n", 7, "spec.loadBalancer.slowStart.window", "must be from 1s to 1h, not 10ms" },
 		{ POLICY TARGET "  loadBalancer:\n    slowStart: {window: 10s, aggressionPercent: 9}\n", 7, "spec.loadBalancer.slowStart.aggressionPercent", "must be from 10 to 1000, not 9" },
@@ -637,6 +641,13 @@ START_TEST(a_policy_becomes_a_row)
 	ck_assert_uint_eq(p->balancing.panic_percent, 0);
 	ck_assert_uint_eq(p->ejection.jitter_percent, 0);
 	ck_assert_uint_eq(p->balancing.slow_ms, 0);
+	p = &accepted(POLICY TARGET "  ejection: {successRate: {}}\n")->policy;
+	ck_assert_uint_eq(p->ejection.rate_interval_ms, 10000);
+	ck_assert_uint_eq(p->ejection.rate_endpoints, 5);
+	ck_assert_uint_eq(p->ejection.rate_requests, 100);
+	ck_assert_uint_eq(p->ejection.rate_deviation, 1900);
+	p = &accepted(POLICY TARGET "  ejection: {jitterPercent: 1}\n")->policy;
+	ck_assert_uint_eq(p->ejection.rate_interval_ms, 0);
 	p = &accepted(POLICY TARGET "  loadBalancer: {slowStart: {window: 30s, minPercent: 20, "
 				    "aggressionPercent: 150}}\n")->policy;
 	ck_assert_uint_eq(p->balancing.slow_ms, 30000);

@@ -240,7 +240,8 @@ START_TEST(a_spoiled_policy_refuses_the_base)
 	struct unit_port *port = (struct unit_port *)(p + d[0].at + s->ports);
 	struct unit_policy *y = (struct unit_policy *)(p + d[0].at + s->policies);
 	struct unit_level *l = (struct unit_level *)(p + d[0].at + s->levels);
-	uint32_t *spot[] = { &y->hash_name, &l->slot, &l->n_slots, &s->n_slots, &l->first, &l->n_ready, &l->n_total, &port->level, &port->n_levels,
+	uint32_t *spot[] = { &y->ejection.rate_interval_ms, &y->ejection.rate_deviation,
+			     &y->ejection.rate_requests, &y->hash_name, &l->slot, &l->n_slots, &s->n_slots, &l->first, &l->n_ready, &l->n_total, &port->level, &port->n_levels,
 			     &s->levels, &s->n_levels, &y->name, &y->connect_ms, &y->response_ms, &y->stall_ms,
 			     &y->tcp_idle_ms, &y->connections, &y->requests, &y->ejection.base_ms,
 			     &y->ejection.max_ms, &port->policy, &port->sum, &s->n_policies,
