@@ -339,6 +339,113 @@ START_TEST(a_route_is_in_the_unit_of_the_service_it_is_attached_to)
 }
 END_TEST
 
+/* A route of any kind and namespace, with one rule, to another namespace's Service. */
+#define GATEWAY "apiVersion: gateway.networking.k8s.io/v1\n"
+#define FAR(kind, ns, name, more, backend)                                                         \
+	GATEWAY "kind: " kind "\nmetadata: {name: " name ", namespace: " ns ", generation: 4" more "}\n"  \
+		"spec: {parentRefs: [{group: \"\", kind: Service, name: web, namespace: shop}],\n"       \
+		"  rules: [{backendRefs: [" backend "]}]}\n---\n"
+#define GRANT(ns, kind, of, to)                                                                    \
+	GATEWAY "kind: ReferenceGrant\nmetadata: {name: g, namespace: " ns "}\nspec:\n"            \
+		"  from: [{group: gateway.networking.k8s.io, kind: " kind ", namespace: " of "}]\n"      \
+		"  to: [{group: \"\", kind: Service" to "}]\n---\n"
+#define FAR_API                                                                                    \
+	"apiVersion: v1\nkind: Service\nmetadata: {name: api, namespace: far}\n"                   \
+	"spec: {ports: [{port: 80}]}\n---\n"
+#define TO_FAR_API "{name: api, namespace: far, port: 80}"
+
+static void assert_says(struct world *w, const char *kind, const char *ns, const char *name,
+			const char *want)
+{
+	char *text = report_text(w, NULL), key[200], *at, *end;
+
+	snprintf(key, sizeof key, "{\"kind\":\"%s\",\"namespace\":\"%s\",\"name\":\"%s\"", kind, ns, name);
+	at = strstr(text, key);
+	ck_assert_msg(at != NULL, "%s: %s", key, text);
+	end = strchr(at, '\n');
+	if (end)
+		*end = 0;
+	ck_assert_msg(strstr(at, want) != NULL, "%s %s/%s: %s, not %s", kind, ns, name, at, want);
+	free(text);
+}
+
+START_TEST(a_grant_that_comes_or_goes_reaches_the_routes_it_is_for)
+{
+	struct world w;
+
+	world_init(&w, "");
+	tell(&w, "a.yaml", WEB FAR_API FAR("HTTPRoute", "shop", "r", "", TO_FAR_API)
+				   FAR("TCPRoute", "shop", "t", "", TO_FAR_API)
+					   FAR("HTTPRoute", "far", "c", "", TO_FAR_API));
+	ck_assert(settle(&w));
+	assert_says(&w, "HTTPRoute", "shop", "r", "\"status\":\"False\",\"reason\":\"RefNotPermitted\"");
+	assert_says(&w, "HTTPRoute", "far", "c", "\"status\":\"True\",\"reason\":\"ResolvedRefs\"");
+	ck_assert(serves(&w, "backend far/api:80 weight=1 invalid"));
+	tell(&w, "g.yaml", GRANT("far", "GRPCRoute", "shop", "") GRANT("shop", "HTTPRoute", "shop", ""));
+	ck_assert(settle(&w));
+	ck_assert(serves(&w, "backend far/api:80 weight=1 invalid"));
+	tell(&w, "g.yaml", GRANT("far", "HTTPRoute", "shop", ", name: api"));
+	ck_assert(settle(&w));
+	ck_assert(!serves(&w, "invalid"));
+	assert_says(&w, "HTTPRoute", "shop", "r", "\"status\":\"True\",\"reason\":\"ResolvedRefs\"");
+	assert_says(&w, "TCPRoute", "shop", "t", "RefNotPermitted");
+	tell(&w, "g.yaml", GRANT("far", "HTTPRoute", "shop", ", name: other"));
+	ck_assert(settle(&w));
+	ck_assert(serves(&w, "invalid"));
+	/* A route goes while its grant stays, and the other way round: nothing is left behind. */
+	tell(&w, "g.yaml", GRANT("far", "HTTPRoute", "shop", ""));
+	tell(&w, "a.yaml", WEB FAR_API);
+	ck_assert(settle(&w));
+	model_gone(&w.model, "g.yaml");
+	tell(&w, "a.yaml", WEB FAR_API FAR("HTTPRoute", "shop", "r", "", "{name: api, namespace: nobody, port: 80}"));
+	ck_assert(settle(&w));
+	tell(&w, "a.yaml", WEB);
+	ck_assert(settle(&w));
+	ck_assert_uint_eq(w.model.spaces.count, 1);
+	world_fini(&w);
+}
+END_TEST
+
+START_TEST(routes_say_which_of_them_counts)
+{
+	static const char yes[] = "\"status\":\"True\",\"reason\":\"Accepted\",\"message\":\"\"";
+	struct world w;
+
+	world_init(&w, "");
+	tell(&w, "a.yaml", WEB FAR("TCPRoute", "shop", "t1", ", creationTimestamp: 2026-01-01T00:00:00Z", TO_FAR_API)
+				   FAR("TCPRoute", "shop", "t2", "", TO_FAR_API));
+	ck_assert(settle(&w));
+	assert_says(&w, "TCPRoute", "shop", "t2", yes);
+	assert_says(&w, "TCPRoute", "shop", "t1", "\"False\",\"reason\":\"Conflicted\",\"message\":\"another route "
+						  "counts instead: port 80: TCPRoute shop/t2\",\"observedGeneration\":4");
+	tell(&w, "h.yaml", FAR("HTTPRoute", "shop", "h", "", "{name: x, kind: Pod}"));
+	ck_assert(settle(&w));
+	assert_says(&w, "HTTPRoute", "shop", "h", yes);
+	assert_says(&w, "HTTPRoute", "shop", "h", "\"False\",\"reason\":\"InvalidKind\",\"message\":\"rules[0]."
+						  "backendRefs[0]: Pod is not supported, only Service\"");
+	assert_says(&w, "TCPRoute", "shop", "t2", "HTTPRoute shop/h");
+	/* For callers of another namespace another kind may count. */
+	tell(&w, "c.yaml", FAR("TCPRoute", "far", "c", "", TO_FAR_API) FAR("GRPCRoute", "far", "g", "", ""));
+	ck_assert(settle(&w));
+	assert_says(&w, "GRPCRoute", "far", "g", yes);
+	assert_says(&w, "TCPRoute", "far", "c", "GRPCRoute far/g");
+	assert_says(&w, "HTTPRoute", "shop", "h", yes);
+	/* Refused: what serves is the version before. */
+	tell(&w, "h.yaml", GATEWAY "kind: HTTPRoute\nmetadata: {name: h, namespace: shop, generation: 5}\n"
+				   "spec: {rules: [{matches: [{method: get}]}]}\n");
+	ck_assert(!settle(&w));
+	assert_says(&w, "HTTPRoute", "shop", "h", "\"type\":\"Accepted\",\"status\":\"False\",\"reason\":\"UnsupportedValue\"");
+	assert_says(&w, "HTTPRoute", "shop", "h", "\"type\":\"PartiallyInvalid\",\"status\":\"True\",\"reason\":"
+						  "\"UnsupportedValue\",\"message\":\"Fall Back: generation 4 serves "
+						  "instead of h.yaml:1\",\"observedGeneration\":5");
+	tell(&w, "h.yaml", GATEWAY "kind: HTTPRoute\nmetadata: {name: h, namespace: shop}\n"
+				   "spec: {hostnames: [a.b], parentRefs: [{group: \"\", kind: Service, name: web}]}\n");
+	ck_assert(settle(&w));
+	assert_says(&w, "HTTPRoute", "shop", "h", "\"Accepted\",\"message\":\"hostnames are not looked at");
+	world_fini(&w);
+}
+END_TEST
+
 /* The condition of one policy, in the report. */
 static void assert_condition_of(struct world *w, const char *kind, const char *name, const char *want)
 {
@@ -640,6 +747,7 @@ UNIT_TESTS("model", two_documents_are_enough_to_serve,
 	   a_service_without_address_gets_one_in_the_range_and_always_the_same,
 	   of_two_services_that_collide_the_later_name_is_refused, routes_say_why_they_do_not_work,
 	   a_route_is_in_the_unit_of_the_service_it_is_attached_to,
+	   a_grant_that_comes_or_goes_reaches_the_routes_it_is_for, routes_say_which_of_them_counts,
 	   a_policy_says_for_which_ports_it_counts, limits_keep_their_slot_and_too_many_are_said,
 	   a_rate_limit_says_the_same_and_keeps_its_slot,
 	   a_namespace_belongs_to_the_first_tenant_that_lists_it, a_rebuilt_view_is_the_same_view,
