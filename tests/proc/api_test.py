@@ -41,6 +41,13 @@ spec:
   parentRefs: [{group: "", kind: Service, name: nobody, port: 80}]
   rules: [{backendRefs: [{name: web, port: 80}]}]
 ---
+apiVersion: gateway.networking.k8s.io/v1
+kind: GRPCRoute
+metadata: {name: theirs, namespace: bank}
+spec:
+  parentRefs: [{group: "", kind: Service, name: web, namespace: shop}]
+  rules: [{backendRefs: [{name: web, namespace: shop, port: 80}]}]
+---
 apiVersion: nodeproxy.io/v1alpha1
 kind: TrafficPolicy
 metadata: {name: web, namespace: shop}
@@ -164,7 +171,7 @@ def answers(host):
                  "config", "version"):
         ask(host, name, f"/v1/{name}")
     ask(host, "reasons", "/v1/reasons?all=1")
-    for target in ("service/shop/web", "service/shop/bad", "httproute/shop/split", "httproute/shop/lost",
+    for target in ("service/shop/web", "service/shop/bad", "httproute/shop/split", "httproute/shop/lost", "grpcroute/bank/theirs",
                    "trafficpolicy/shop/web", "namespace/shop", "tenant/shop"):
         ask(host, "describe", f"/v1/resources/{target}")
     for url in ("web.shop/a", "web.shop/zzz", "nobody"):

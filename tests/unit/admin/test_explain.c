@@ -296,6 +296,44 @@ START_TEST(a_redirect_is_the_end)
 }
 END_TEST
 
+START_TEST(headers_query_and_namespace_of_the_caller_count)
+{
+	json_t *o;
+	int status;
+
+	begin();
+	view_unref(st.view);
+	st.view = view_from("service shop/web vip=10.96.0.1 port=80\nendpoint shop/web 10.0.0.1:80\n"
+			    "route shop/r parent=shop/web\n"
+			    "rule prefix=/a header=x:1,2 param=q:3 backend=shop/web:80\n"
+			    "rule prefix=/a method=PUT backend=shop/web:80\n"
+			    "grpcroute bank/g parent=shop/web\nrule call=/s/m backend=shop/web:80\n");
+	o = explain("url=web.shop/a?q=%253%2533&from=shop&header=X:1&header=y:%20z&header=x:%202");
+	ck_assert_str_eq(jget_str(step(o, "route", 0), "what"), "none");
+	ck_assert_str_eq(jget_str(step(o, "other-rule", 0), "why"), "1: PathPrefix /a, PUT: the method is GET, not PUT");
+	ck_assert_str_eq(jget_str(step(o, "other-rule", 1), "why"), "2: PathPrefix /a, header x = 1,2, "
+			 "parameter q = 3: parameter q is %3%33, not 3");
+	ck_assert_ptr_null(step(o, "other-rule", 2));
+	json_decref(o);
+	o = explain("url=web.shop/a?q=%2533&from=shop&header=X:1&header=y:%20z&header=x:%202");
+	ck_assert_str_eq(jget_str(step(o, "route", 0), "why"), "HTTPRoute, rule 2 of 2 in order of precedence: "
+			 "PathPrefix /a, header x = 1,2, parameter q = 3");
+	json_decref(o);
+	o = explain("url=web.shop/s/m&from=bank");
+	ck_assert_str_eq(jget_str(step(o, "route", 0), "why"), "GRPCRoute for callers of namespace bank, rule 1 of 1 "
+			 "in order of precedence: method s/m");
+	json_decref(o);
+	o = explain("url=web.shop/s/n&from=bank");
+	ck_assert_str_eq(jget_str(step(o, "other-rule", 0), "why"), "1: method s/m: another service or method");
+	json_decref(o);
+	o = admin_ask(&st, "GET", "/v1/explain?url=web.shop&header=nothing", "", 0, &status, NULL);
+	ck_assert_int_eq(status, 400);
+	json_decref(o);
+	end();
+}
+END_TEST
+
 UNIT_TESTS("explain", a_redirect_is_the_end, chances_are_those_of_the_balancer,
 	   levels_share_as_the_balancer_has_it, who_asks_and_through_what_decides,
-	   the_rule_that_won_stands_before_those_that_did_not)
+	   the_rule_that_won_stands_before_those_that_did_not,
+	   headers_query_and_namespace_of_the_caller_count)
