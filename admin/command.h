@@ -19,7 +19,9 @@ enum cmd {
 enum permission { PERMISSION_LOOK = 1, PERMISSION_CHANGE = 2, PERMISSION_DEBUG = 4 };
 enum cmd_method { CMD_GET, CMD_POST };
 /* LOCAL ones are nodeproxyctl's own: the daemon knows no such argument. */
-enum arg_kind { ARG_TEXT, ARG_TEXTS, ARG_NUMBER, ARG_FLAG, ARG_LOCAL_TEXT, ARG_LOCAL_NUMBER, ARG_LOCAL_FLAG };
+enum arg_kind {
+	ARG_TEXT, ARG_TEXTS, ARG_NUMBER, ARG_FLAG, ARG_LOCAL_TEXT, ARG_LOCAL_NUMBER, ARG_LOCAL_FLAG
+};
 
 struct cmd_row {
 	const char *name, *words;

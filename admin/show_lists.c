@@ -327,7 +327,8 @@ static json_t *index_routes(const json_t *all)
 	json_array_foreach(jget_array(all, "resources"), i, r) {
 		if (!is_route(jget_str(r, "kind")))
 			continue;
-		snprintf(key, sizeof key, "%s/%s/%s", jget_str(r, "kind"), jget_str(r, "namespace"), jget_str(r, "name"));
+		snprintf(key, sizeof key, "%s/%s/%s", jget_str(r, "kind"),
+			 jget_str(r, "namespace"), jget_str(r, "name"));
 		json_object_set(by_name, key, (json_t *)(uintptr_t)r);
 	}
 	return by_name;

@@ -96,7 +96,7 @@ def ctl(commands, version):
             ".TP\n.B NODEPROXY_CONFIG\nThe bootstrap file that \\fBcheck\\fR looks at when there is no daemon; default: "
             "/etc/nodeproxy/nodeproxy.yaml.\n"
             ".SH EXAMPLES\n.nf\nnodeproxyctl status\nnodeproxyctl check\nnodeproxyctl get endpoints \\-n shop\n"
-            "nodeproxyctl describe httproute shop/web \\-o json\nnodeproxyctl explain web.shop/cart\nnodeproxyctl drain \\-\\-worker 1 \\-\\-deadline 10\n.fi\n"
+            "nodeproxyctl describe httproute shop/web \\-o json\nnodeproxyctl explain web.shop/cart\nnodeproxyctl explain \\-\\-from shop \\-H 'x\\-version: next' 'web.shop/cart?id=1'\nnodeproxyctl drain \\-\\-worker 1 \\-\\-deadline 10\n.fi\n"
             ".SH SEE ALSO\n.BR nodeproxy (8),\n.BR nodeproxy\\-api (7),\n.BR nodeproxy.yaml (5),\n"
             ".BR nodeproxy\\-resources (5),\n.BR nodeproxy\\-metrics (7)\n")
     return out

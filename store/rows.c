@@ -125,7 +125,8 @@ static void route_fini(struct row_route *r)
 	free(r->rules);
 }
 
-bool row_grants(const struct row *grant, enum row_kind route, const char *route_ns, const char *service)
+bool row_grants(const struct row *grant, enum row_kind route, const char *route_ns,
+		const char *service)
 {
 	const struct row_grant *g = &grant->grant;
 	bool from = false;

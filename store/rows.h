@@ -238,7 +238,8 @@ static inline bool row_kind_is_route(enum row_kind k)
 }
 
 /* The grant, of the namespace of the Service, lets routes of this kind and namespace name it. */
-bool row_grants(const struct row *grant, enum row_kind route, const char *route_ns, const char *service);
+bool row_grants(const struct row *grant, enum row_kind route, const char *route_ns,
+		const char *service);
 
 void row_free(struct row **);
 

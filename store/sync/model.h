@@ -125,6 +125,7 @@ struct service {
 	struct endpoint_slot *endpoint;	/* open addressing; room is a power of two or 0 */
 	uint32_t endpoints, room, round;
 	struct port_slots limits, rates;
+	uint32_t grpc_routes;		/* attached to it: while there are none no HTTPRoute loses */
 	const char *ns, *name;
 	char text[];
 };

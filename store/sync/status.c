@@ -139,6 +139,14 @@ static const struct row_service_port *port_of(const struct row *service, uint16_
 	return NULL;
 }
 
+static struct verdict accepted(const struct row *route)
+{
+	return route->route.has_hostnames ?
+		       yes_but("Accepted", "hostnames are not looked at in a mesh: match the header "
+					   "host instead") :
+		       yes("Accepted");
+}
+
 /* Which of its ports the route has, of those that the parent is about. */
 static struct verdict attached_verdict(const struct row *route, const struct row_parent *p,
 				       const struct row *service, const struct row *const *routes,
@@ -166,16 +174,14 @@ static struct verdict attached_verdict(const struct row *route, const struct row
 		return no("Conflicted", "another route counts instead: %s", others);
 	if (others[0])
 		return yes_but("Accepted", "another route counts for %s", others);
-	if (route->route.has_hostnames)
-		return yes_but("Accepted", "hostnames are not looked at in a mesh: match the header "
-					   "host instead");
-	return yes("Accepted");
+	return accepted(route);
 }
 
 static struct verdict parent_verdict(const struct model *m, const struct row *route,
 				     const struct row_parent *p)
 {
 	const struct row *service, **routes;
+	const struct service *s;
 	struct verdict v;
 	char words[400];
 	uint32_t n = 0;
@@ -190,8 +196,11 @@ static struct verdict parent_verdict(const struct model *m, const struct row *ro
 		return no("NoMatchingParent", "Service %s/%s has no TCP port%s%s", p->ns, p->name,
 			  p->section[0] ? " named " : "", p->section);
 	}
-	routes = units_linked(&service_find(m, slice_str(p->ns), slice_str(p->name))->links[LINK_PARENT],
-			      &n);
+	s = service_find(m, slice_str(p->ns), slice_str(p->name));
+	/* Nearly always; what follows looks at all routes of the Service, for each of them. */
+	if (route->kind == ROW_GRPCROUTE || (route->kind == ROW_HTTPROUTE && s->grpc_routes == 0))
+		return accepted(route);
+	routes = units_linked(&s->links[LINK_PARENT], &n);
 	if (routes == NULL)
 		return no("Pending", "out of memory");
 	v = attached_verdict(route, p, service, routes, n);

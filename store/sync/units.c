@@ -146,6 +146,8 @@ static void link_add(struct model *m, struct resource *r, enum link_kind kind,
 		l->service = service;
 	else
 		l->space = space;
+	if (kind == LINK_PARENT && r->kind == ROW_GRPCROUTE)
+		service->grpc_routes++;
 	list_add_tail(&r->links, &l->in_resource);
 	list_add_tail(hub, &l->in_hub);
 }
@@ -224,6 +226,8 @@ void units_served(struct model *m, struct resource *r, const struct held *was)
 	list_each(it, &r->links) {
 		struct link *l = container_of(it, struct link, in_resource);
 
+		if (l->kind == LINK_PARENT && r->kind == ROW_GRPCROUTE)
+			l->service->grpc_routes--;
 		if (l->kind >= LINK_GRANT)
 			touch_space(m, l->space);	/* perhaps nobody needs it now */
 		list_remove(&l->in_resource);
