@@ -261,6 +261,13 @@ static void bounds(const struct schema_field *f)
 	case SCHEMA_TIME:
 		puts("A time as in RFC 3339.");
 		break;
+	case SCHEMA_NUMBERS:
+		printf("A list of whole numbers from %lld to %lld.\n", (long long)f->min, (long long)f->max);
+		break;
+	case SCHEMA_CHOICES:
+		puts("A list of");
+		words(f->values, " .");
+		break;
 	case SCHEMA_FLAG:
 		puts("true or false.");
 		break;
@@ -317,7 +324,10 @@ static void fields(enum schema_object o, const char *prefix)
 		if (top)
 			continue;
 		snprintf(path, sizeof path, "%s%s%s%s", prefix, prefix[0] ? "." : "", f->name,
-			 f->type == SCHEMA_OBJS || f->type == SCHEMA_TEXTS ? "[]" : "");
+			 f->type == SCHEMA_OBJS || f->type == SCHEMA_TEXTS ||
+						 f->type == SCHEMA_NUMBERS ||
+						 f->type == SCHEMA_CHOICES ?
+					 "[]" : "");
 		if (f->help[0])
 			field(f, path);
 		if (f->of != SCHEMA_NO_OBJECT)

@@ -15,6 +15,7 @@ const char *row_kind_name(enum row_kind k)
 		[ROW_HTTPROUTE] = "HTTPRoute", [ROW_GRPCROUTE] = "GRPCRoute",
 		[ROW_TCPROUTE] = "TCPRoute",   [ROW_GRANT] = "ReferenceGrant",
 		[ROW_POLICY] = "TrafficPolicy", [ROW_RATE] = "RateLimitPolicy",
+		[ROW_BACKEND_POLICY] = "XBackendTrafficPolicy",
 	};
 
 	return (unsigned)k < ROW_KINDS ? name[k] : "?";
@@ -169,8 +170,18 @@ static void targets_fini(struct row_target *t, uint32_t n)
 
 const struct row_target *row_targets(const struct row *r, uint32_t *ret_n)
 {
-	*ret_n = r->kind == ROW_POLICY ? r->policy.n_targets : r->kind == ROW_RATE ? r->rate.n_targets : 0;
-	return r->kind == ROW_POLICY ? r->policy.targets : r->kind == ROW_RATE ? r->rate.targets : NULL;
+	switch (r->kind) {
+	case ROW_POLICY:
+	case ROW_BACKEND_POLICY:
+		*ret_n = r->policy.n_targets;
+		return r->policy.targets;
+	case ROW_RATE:
+		*ret_n = r->rate.n_targets;
+		return r->rate.targets;
+	default:
+		*ret_n = 0;
+		return NULL;
+	}
 }
 
 void row_free(struct row **pr)
@@ -199,6 +210,7 @@ void row_free(struct row **pr)
 		grant_fini(&r->grant);
 		break;
 	case ROW_POLICY:
+	case ROW_BACKEND_POLICY:
 		targets_fini(r->policy.targets, r->policy.n_targets);
 		free(r->policy.hash_name);
 		break;

@@ -17,10 +17,11 @@
 #include "nodeproxy/lib/base/ejection.h"
 #include "nodeproxy/lib/base/hash.h"
 #include "nodeproxy/lib/net/addr.h"
+#include "nodeproxy/lib/net/retries.h"
 
 enum row_kind {
 	ROW_NAMESPACE, ROW_TENANT, ROW_SERVICE, ROW_SLICE, ROW_HTTPROUTE, ROW_GRPCROUTE, ROW_TCPROUTE,
-	ROW_GRANT, ROW_POLICY, ROW_RATE, ROW_KINDS
+	ROW_GRANT, ROW_POLICY, ROW_BACKEND_POLICY, ROW_RATE, ROW_KINDS
 };
 
 struct row_namespace {
@@ -132,8 +133,15 @@ struct row_backend {
 	uint32_t n_filters;
 };
 
+struct row_times {			/* of a rule, or of a policy that sets the time of an attempt */
+	bool has_request, has_attempt;	/* written */
+	uint32_t request_ms, attempt_ms;	/* 0: no limit */
+};
+
 struct row_rule {
 	char *name;			/* "" when absent */
+	struct row_times times;
+	struct retries retry;		/* attempts 0: none was written */
 	uint32_t n_matches, n_backends;
 	struct row_match *matches;	/* at least one: PathPrefix / when none was written */
 	struct row_filter *filters;
@@ -176,7 +184,13 @@ struct row_target {
 enum row_balancer { ROW_BALANCER_NONE, ROW_PEAK_EWMA, ROW_LEAST_REQUEST, ROW_ROUND_ROBIN, ROW_MAGLEV };
 enum row_hash { ROW_HASH_NONE, ROW_HASH_HEADER, ROW_HASH_COOKIE, ROW_HASH_SOURCE };
 
-struct row_policy {			/* TrafficPolicy */
+struct row_budget {
+	bool is_set;
+	uint32_t percent, interval_ms;
+	uint32_t count, per_ms;		/* retries that are allowed in any case, and in which time */
+};
+
+struct row_policy {			/* TrafficPolicy; of an XBackendTrafficPolicy targets and budget */
 	uint32_t n_targets;
 	struct row_target *targets;
 	enum row_balancer balancer;	/* NONE: none was written */
@@ -188,6 +202,9 @@ struct row_policy {			/* TrafficPolicy */
 	bool prefer_zone;
 	struct balancing balancing;	/* defaults are filled in */
 	struct ejection ejection;	/* likewise */
+	struct row_times times;		/* of each attempt only */
+	struct retries retry;		/* on 0: none */
+	struct row_budget budget;
 };
 
 /* So many requests in an interval, and how many of them at once; requests 0: any number. */

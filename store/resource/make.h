@@ -25,6 +25,13 @@ must_use int make_filters(struct judge *, const struct doc_node *list, uint32_t 
 /* What filters ask of the rule that has them, rules[at], when all of it was made. */
 must_use int make_filters_fit(struct judge *, const struct doc_node *rule, uint32_t at,
 			      const struct row_rule *);
+must_use int make_backend_policy(struct judge *, const struct doc_node *root, struct row *);
+
+/* `timeouts` and `retry` of a rule, `retries` of a policy: route_times.c. */
+must_use int make_rule_times(struct judge *, const struct doc_node *rule, uint32_t at, struct row_rule *);
+must_use int make_policy_retries(struct judge *, const struct doc_node *spec, struct row_policy *);
+/* budget and rate may be NULL: the defaults. */
+void make_budget(const struct doc_node *budget, const struct doc_node *rate, struct row_budget *);
 
 /* group and kind of a reference must name a Service, which absent ones do. */
 must_use int make_must_be_service(struct judge *, const struct doc_node *ref, const char *where);

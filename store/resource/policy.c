@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* TrafficPolicy, attached to Services of its own namespace (GEP-713, direct). */
+/* TrafficPolicy and XBackendTrafficPolicy, attached to Services of their own namespace (GEP-713,
+ * direct). */
 #include "store/resource/make.h"
 
 #include <errno.h>
@@ -124,5 +125,18 @@ int make_policy(struct judge *j, const struct doc_node *root, struct row *r)
 	p->tcp_idle_ms = make_duration(times, "tcpIdle", 0);
 	p->connections = (uint32_t)make_number(limits, "connections", 0);
 	p->requests = (uint32_t)make_number(limits, "requests", 0);
+	if (make_policy_retries(j, spec, p) < 0)
+		return -EINVAL;
 	return ejection(j, doc_get(spec, "ejection"), &p->ejection);
+}
+
+int make_backend_policy(struct judge *j, const struct doc_node *root, struct row *r)
+{
+	const struct doc_node *spec = doc_get(root, "spec"), *limit = doc_get(spec, "retryConstraint");
+	int e = make_targets(j, spec, &r->policy.targets, &r->policy.n_targets);
+
+	if (e == 0)
+		make_budget(doc_get(limit, "budget"), doc_get(limit, "minRetryRate"),
+			    &r->policy.budget);
+	return e;
 }

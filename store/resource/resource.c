@@ -164,6 +164,8 @@ static int make(struct judge *j, const struct doc_node *root, struct row *r)
 		return make_policy(j, root, r);
 	case ROW_RATE:
 		return make_rate(j, root, r);
+	case ROW_BACKEND_POLICY:
+		return make_backend_policy(j, root, r);
 	case ROW_KINDS:
 		break;
 	}

@@ -110,6 +110,9 @@ static int rule(struct judge *j, const struct doc_node *m, enum row_kind kind, c
 	e = make_filters(j, doc_get(m, "filters"), at, -1, &ru->filters, &ru->n_filters);
 	if (e < 0)
 		return e;
+	e = make_rule_times(j, m, at, ru);
+	if (e < 0)
+		return e;
 	list = doc_get(m, "backendRefs");
 	if (make_array(list ? list->n : 0, &ru->backends) < 0)
 		return -ENOMEM;

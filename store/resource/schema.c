@@ -23,6 +23,8 @@
 #define TEXTS(f, lo, hi) .type = SCHEMA_TEXTS, .form = FORM_##f, .min = lo, .max = hi
 #define MAP(f)		 .type = SCHEMA_MAP, .form = FORM_##f
 #define ANY		 .type = SCHEMA_ANY
+#define NUMBERS(lo, hi)	 .type = SCHEMA_NUMBERS, .min = lo, .max = hi
+#define CHOICES(v)	 .type = SCHEMA_CHOICES, .values = v
 
 /* clang-format off */
 static const struct schema_field row[] = {
@@ -582,7 +584,7 @@ static const char *words_text(const char *words, char *out, size_t room)
 static int check_choice(struct judge *j, const struct at *at, const struct schema_field *f,
 			const struct doc_node *n)
 {
-	char seen[64], words[160];
+	char seen[64], words[200];
 
 	if (n->type != DOC_STR)
 		return wrong_type(j, at, n, words_text(f->values, words, sizeof words));
@@ -593,6 +595,40 @@ static int check_choice(struct judge *j, const struct at *at, const struct schem
 	if (in_words(f->later, n->text))
 		return refuse(j, at, n->line, "%s is not supported by this release: only %s", seen, words);
 	return refuse(j, at, n->line, "must be %s, not \"%s\"", words, seen);
+}
+
+static int check_number(struct judge *j, const struct at *at, const struct schema_field *f,
+			const struct doc_node *n)
+{
+	if (n->type != DOC_INT)
+		return wrong_type(j, at, n, "a whole number");
+	if (n->number >= f->min && n->number <= f->max)
+		return 0;
+	if (f->max == INT64_MAX)
+		return refuse(j, at, n->line, "must be at least %lld, not %lld", (long long)f->min,
+			      (long long)n->number);
+	return refuse(j, at, n->line, "must be from %lld to %lld, not %lld", (long long)f->min,
+		      (long long)f->max, (long long)n->number);
+}
+
+/* Of numbers, or of words out of a choice. */
+static int check_simple_list(struct judge *j, const struct at *up, const struct schema_field *f,
+			     const struct doc_node *n)
+{
+	int64_t i = 0;
+	int e = 0;
+
+	if (n->type != DOC_LIST)
+		return wrong_type(j, up, n, "a list");
+	if (n->n > SCHEMA_LIST_MAX)
+		return refuse(j, up, n->line, "must have at most %d entries, not %u", SCHEMA_LIST_MAX,
+			      n->n);
+	for (const struct doc_node *m = n->first; m && e == 0; m = m->next) {
+		struct at at = { .up = up, .index = i++ };
+
+		e = f->type == SCHEMA_NUMBERS ? check_number(j, &at, f, m) : check_choice(j, &at, f, m);
+	}
+	return e;
 }
 
 static int check_map(struct judge *j, const struct at *up, const struct schema_field *f,
@@ -726,16 +762,10 @@ static int check_field(struct judge *j, const struct at *at, const struct schema
 	case SCHEMA_CHOICE:
 		return check_choice(j, at, f, n);
 	case SCHEMA_NUMBER:
-		if (n->type != DOC_INT)
-			return wrong_type(j, at, n, "a whole number");
-		if (n->number < f->min || n->number > f->max) {
-			if (f->max == INT64_MAX)
-				return refuse(j, at, n->line, "must be at least %lld, not %lld",
-					      (long long)f->min, (long long)n->number);
-			return refuse(j, at, n->line, "must be from %lld to %lld, not %lld",
-				      (long long)f->min, (long long)f->max, (long long)n->number);
-		}
-		return 0;
+		return check_number(j, at, f, n);
+	case SCHEMA_NUMBERS:
+	case SCHEMA_CHOICES:
+		return check_simple_list(j, at, f, n);
 	case SCHEMA_FLAG:
 		return n->type == DOC_BOOL ? 0 : wrong_type(j, at, n, "true or false");
 	case SCHEMA_TIME:
@@ -797,7 +827,7 @@ const char *schema_kinds(char *out, size_t room)
 int schema_kind_of(struct judge *j, const struct doc_node *root, const struct schema_kind **ret)
 {
 	const struct doc_node *kind = doc_get(root, "kind"), *version = doc_get(root, "apiVersion");
-	char seen[64], words[160];
+	char seen[64], words[200];
 	const char *near;
 
 	judge_field(j, "%s", "");

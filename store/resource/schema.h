@@ -15,7 +15,7 @@
 enum schema_type {
 	SCHEMA_TEXT, SCHEMA_CHOICE, SCHEMA_NUMBER, SCHEMA_FLAG, SCHEMA_TIME, SCHEMA_QUANTITY,
 	SCHEMA_DURATION, SCHEMA_PORTREF, SCHEMA_OBJ, SCHEMA_OBJS, SCHEMA_TEXTS, SCHEMA_MAP,
-	SCHEMA_ANY,
+	SCHEMA_ANY, SCHEMA_NUMBERS, SCHEMA_CHOICES,
 };
 
 /* What a text must look like. */
@@ -55,9 +55,9 @@ struct schema_field {
 	enum schema_object of;		/* OBJ, OBJS */
 	enum schema_word word;
 	bool required;
-	int64_t min, max;		/* NUMBER, QUANTITY: value; DURATION: ms; TEXT: bytes;
+	int64_t min, max;		/* NUMBER, NUMBERS, QUANTITY: value; DURATION: ms; TEXT: bytes;
 					 * lists: members */
-	const char *values, *later;	/* CHOICE: "a|b" */
+	const char *values, *later;	/* CHOICE, CHOICES: "a|b" */
 	const char *help;
 };
 
@@ -69,6 +69,9 @@ struct schema_kind {
 	enum schema_object object;
 	const char *help;
 };
+
+/* Entries of NUMBERS and CHOICES. */
+#define SCHEMA_LIST_MAX 256
 
 /* The i-th row; NULL after the last. */
 const struct schema_kind *schema_kind_at(unsigned i);

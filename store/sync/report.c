@@ -165,7 +165,8 @@ static void resource_json_out(FILE *f, const struct model *m, struct resource *r
 static bool resources_json(FILE *f, struct model *m, struct report_job *j, struct mono end)
 {
 	static const enum row_kind order[] = { ROW_HTTPROUTE, ROW_GRPCROUTE, ROW_TCPROUTE, ROW_POLICY,
-					       ROW_RATE, ROW_GRANT, ROW_TENANT, ROW_NAMESPACE, ROW_SERVICE };
+					       ROW_BACKEND_POLICY, ROW_RATE, ROW_GRANT, ROW_TENANT,
+					       ROW_NAMESPACE, ROW_SERVICE };
 
 	for (; j->kind < countof(order); j->kind++, j->bucket = 0) {
 		for (; j->bucket < j->buckets; j->bucket++) {

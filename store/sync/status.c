@@ -293,6 +293,21 @@ static struct verdict ports_verdict(const struct row *policy, const struct row_t
 			yes("Accepted");
 }
 
+/* A retry budget is the whole Service's. */
+static struct verdict budget_verdict(const struct row *policy, const struct row *service,
+				     const struct row *const *policies, uint32_t n)
+{
+	const struct row *best = budget_of_service(policies, n, service);
+
+	if (best == NULL || best == policy)
+		return yes("Accepted");
+	if (policy->kind == ROW_BACKEND_POLICY)
+		return no("Conflicted", "another policy counts instead: %s %s/%s",
+			  row_kind_name(best->kind), best->ns, best->name);
+	return yes_but("Accepted", "another policy counts for retries.budget: %s %s/%s",
+		       row_kind_name(best->kind), best->ns, best->name);
+}
+
 static struct verdict target_verdict(const struct model *m, const struct row *policy,
 				     const struct row_target *t)
 {
@@ -312,7 +327,12 @@ static struct verdict target_verdict(const struct model *m, const struct row *po
 	policies = units_linked(&s->links[policy->kind == ROW_RATE ? LINK_RATE : LINK_POLICY], &n);
 	if (policies == NULL)
 		return no("Pending", "out of memory");
-	v = ports_verdict(policy, t, s, policies, n);
+	if (policy->kind == ROW_BACKEND_POLICY)
+		v = budget_verdict(policy, service, policies, n);
+	else
+		v = ports_verdict(policy, t, s, policies, n);
+	if (v.yes && v.message[0] == 0 && policy->kind == ROW_POLICY && policy->policy.budget.is_set)
+		v = budget_verdict(policy, service, policies, n);
 	free(policies);
 	return v;
 }
@@ -469,7 +489,7 @@ void status_json(FILE *f, const struct model *m, struct resource *r)
 		r->status_now = 1;
 		if (row_kind_is_route(r->kind))
 			route_json(f, m, r);
-		else if (r->kind == ROW_POLICY || r->kind == ROW_RATE)
+		else if (r->kind == ROW_POLICY || r->kind == ROW_BACKEND_POLICY || r->kind == ROW_RATE)
 			policy_json(f, m, r);
 		else
 			other_json(f, m, r);

@@ -275,10 +275,11 @@ void units_served(struct model *m, struct resource *r, const struct held *was)
 			link_add(m, r, LINK_GRANT, NULL, space_make(m, r->ns));
 		break;
 	case ROW_POLICY:
+	case ROW_BACKEND_POLICY:
 	case ROW_RATE:
 		target = now ? row_targets(now, &targets) : NULL;
 		for (uint32_t i = 0; i < targets; i++)
-			link_add(m, r, r->kind == ROW_POLICY ? LINK_POLICY : LINK_RATE,
+			link_add(m, r, r->kind == ROW_RATE ? LINK_RATE : LINK_POLICY,
 				 service_make(m, ns, slice_str(target[i].name)), NULL);
 		break;
 	case ROW_TENANT:

@@ -28,6 +28,7 @@ enum part {
 	PART_LEVELS,
 	PART_RATES,
 	PART_FILTERS,
+	PART_TIMES,
 	PARTS
 };
 
@@ -121,11 +122,15 @@ static int check_unit_head(struct check *c, struct slice u)
 		    !spans(s->sums, s->n_sums, sizeof(uint32_t), sizeof *s, u.n, 4) ||
 		    !spans(s->levels, s->n_levels, sizeof(struct unit_level), sizeof *s, u.n, 4) ||
 		    !spans(s->slots, s->n_slots, sizeof(uint16_t), sizeof *s, u.n, 2) ||
-		    !spans(s->filters, s->n_filters, sizeof(struct unit_filter), sizeof *s, u.n, 4))
+		    !spans(s->filters, s->n_filters, sizeof(struct unit_filter), sizeof *s, u.n, 4) ||
+		    !spans(s->times, s->n_times, sizeof(struct unit_times), sizeof *s, u.n, 4))
 			return bad(c, "arrays outside the unit");
 		for (int i = 0; i < 2; i++)
 			if (s->vip[i].family != 0 && s->vip[i].family != 4 && s->vip[i].family != 6)
 				return bad(c, "address of an unknown family");
+		if (s->budget.policy >= h->n_texts || s->budget.percent > 100 ||
+		    s->budget.interval_ms < 1000 || s->budget.interval_ms > 3600000)
+			return bad(c, "retry budget with impossible values");
 		c->services++;
 	} else {
 		return bad(c, "unknown kind of unit");
@@ -238,7 +243,8 @@ static int check_twig(struct check *c, const struct unit_svc *s, const uint32_t 
 static int check_rule(struct check *c, const struct unit_svc *s, const struct unit_rule *r)
 {
 	if (r->route_ns >= s->head.n_texts || r->route_name >= s->head.n_texts ||
-	    r->name >= s->head.n_texts || !run_fits(r->backend, r->n_backends, s->n_backends) ||
+	    r->name >= s->head.n_texts || r->times > s->n_times ||
+	    !run_fits(r->backend, r->n_backends, s->n_backends) ||
 	    !run_fits(r->filter, r->n_filters, s->n_filters))
 		return bad(c, "rule with impossible values");
 	return 0;
@@ -288,6 +294,7 @@ static int check_policy(struct check *c, const struct unit_svc *s, const struct 
 	    p->hash_by >= HASH_BYS || p->hash_name >= s->head.n_texts ||
 	    p->connect_ms > week_ms || p->response_ms > week_ms || p->stall_ms > week_ms ||
 	    p->tcp_idle_ms > week_ms || p->connections > 1000000 || p->requests > 1000000 ||
+	    p->times > s->n_times ||
 	    !balancing_is_possible(&p->balancing) || !ejection_is_possible(&p->ejection))
 		return bad(c, "policy with impossible values");
 	return 0;
@@ -323,6 +330,14 @@ static int check_filter(struct check *c, struct slice u, const struct unit_filte
 	    (edits && (!spans(f->edit, f->n_edit, 1, sizeof(struct unit_svc), u.n, 4) ||
 		       !edit_is_whole(slice_of(u.p + f->edit, f->n_edit)))))
 		return bad(c, "filter with impossible values");
+	return 0;
+}
+
+static int check_times(struct check *c, const struct unit_times *t)
+{
+	if (t->set > (TIMES_REQUEST | TIMES_ATTEMPT) || t->retry.attempts > 100 ||
+	    t->retry.on >> RETRY_ONS || t->retry.max_ms < t->retry.base_ms)
+		return bad(c, "times with impossible values");
 	return 0;
 }
 
@@ -415,6 +430,11 @@ static int check_unit(struct check *c, struct slice f)
 		n = s->n_filters;
 		if (i < n)
 			r = check_filter(c, u, (const struct unit_filter *)(u.p + s->filters) + i);
+		break;
+	case PART_TIMES:
+		n = s->n_times;
+		if (i < n)
+			r = check_times(c, (const struct unit_times *)(u.p + s->times) + i);
 		break;
 	case PARTS:
 		break;

@@ -334,6 +334,27 @@ static int policy_aim(const struct row *policy, const struct row *service,
 	return aim;
 }
 
+const struct row *budget_of_service(const struct row *const *policies, uint32_t n,
+				    const struct row *service)
+{
+	const struct row *best = NULL;
+
+	for (uint32_t i = 0; i < n; i++) {
+		const struct row *p = policies[i];
+		bool named = false;
+
+		if (!p->policy.budget.is_set || compile_str_cmp(p->ns, service->ns) != 0)
+			continue;
+		for (uint32_t k = 0; k < p->policy.n_targets; k++)
+			named |= compile_str_cmp(p->policy.targets[k].name, service->name) == 0;
+		if (named && (best == NULL ||
+			      (p->kind == best->kind ? compile_by_age(&p, &best) < 0 :
+						       p->kind == ROW_BACKEND_POLICY)))
+			best = p;
+	}
+	return best;
+}
+
 const struct row *policy_of_port(const struct row *const *policies, uint32_t n,
 				 const struct row *service, const struct row_service_port *port)
 {
@@ -386,7 +407,8 @@ static enum hash_by hash_by_of(enum row_hash h)
 
 /* That of one port, if there is one, appended. */
 static void put_policy(struct out *o, const struct unit_service *in,
-		       const struct row_service_port *port, uint32_t unit_port_at, uint32_t *total)
+		       const struct row_service_port *port, uint32_t unit_port_at,
+		       struct all_times *times, uint32_t *total)
 {
 	const struct row *row = policy_of_port(in->policies, in->n_policies, in->service, port);
 	const struct row_policy *p = row ? &row->policy : NULL;
@@ -414,6 +436,7 @@ static void put_policy(struct out *o, const struct unit_service *in,
 		.prefer_zone = p->prefer_zone,
 		.balancing = p->balancing,
 		.ejection = p->ejection,
+		.times = compile_times(o, times, &p->times, &p->retry),
 	};
 
 	if (o->error)
@@ -453,6 +476,49 @@ static void put_rate(struct out *o, const struct unit_service *in, const struct 
 		return;
 	memcpy(o->b->p + at, &u, sizeof u);
 	((struct unit_port *)(o->b->p + unit_port_at))->rate = ++*total;
+}
+
+/* ---- times and retries ---- */
+
+uint32_t compile_times(struct out *o, struct all_times *all, const struct row_times *t,
+		       const struct retries *r)
+{
+	struct unit_times u = {
+		.set = (t->has_request ? TIMES_REQUEST : 0) | (t->has_attempt ? TIMES_ATTEMPT : 0),
+		.request_ms = t->request_ms,
+		.attempt_ms = t->attempt_ms,
+		.retry = *r,
+	};
+
+	if (u.set == 0 && r->attempts == 0)
+		return 0;
+	for (uint32_t i = 0; i < all->n; i++)
+		if (memcmp(&all->p[i], &u, sizeof u) == 0)
+			return i + 1;
+	if (!out_grow((void **)&all->p, &all->room, all->n + 1, sizeof u)) {
+		o->error = -ENOMEM;
+		return 0;
+	}
+	all->p[all->n++] = u;
+	return all->n;
+}
+
+static struct unit_budget budget(struct out *o, const struct unit_service *in)
+{
+	static const struct row_budget usual = { .percent = RETRY_PERCENT,
+						 .interval_ms = RETRY_INTERVAL_MS,
+						 .count = RETRY_RATE, .per_ms = RETRY_RATE_MS };
+	const struct row *row = budget_of_service(in->policies, in->n_policies, in->service);
+	const struct row_budget *b = row ? &row->policy.budget : &usual;
+
+	return (struct unit_budget){
+		.policy = out_str(o, row ? row->name : ""),
+		.percent = b->percent,
+		.interval_ms = b->interval_ms,
+		/* at most a million in each second of an hour */
+		.least = (uint32_t)min_of((uint64_t)b->count * b->interval_ms / max_of(b->per_ms, 1u),
+					  (uint64_t)UINT32_MAX),
+	};
 }
 
 /* ---- the Service ---- */
@@ -503,6 +569,7 @@ static void put_service(struct out *o, const struct unit_service *in,
 	struct unit_svc u = { .slot = in->slot.slot, .gen = in->slot.gen, .n_ports = n_ports };
 	struct besides b = { 0 };
 	uint32_t filters = 0;
+	struct all_times times = { 0 };
 
 	for (int i = 0; i < 2 && !s->headless; i++) {
 		u.vip[i] = s->cluster_ip[i];
@@ -522,14 +589,15 @@ static void put_service(struct out *o, const struct unit_service *in,
 		put_endpoints(o, in, ports[i], u.ports + i * (uint32_t)sizeof(struct unit_port),
 			      u.n_endpoints, &u.n_endpoints, &b);
 	compile_put_matches(o, in->service, routes, n_routes, ports, n_ports, &u);
-	u.rules = compile_put_rules(o, routes, n_routes, &filters, &u.n_rules);
+	u.rules = compile_put_rules(o, routes, n_routes, &filters, &times,
+				    &u.n_rules);
 	u.backends = compile_put_backends(o, in, routes, n_routes, id_of, arg, &filters,
 					  &u.n_backends);
 	u.filters = compile_put_filters(o, routes, n_routes, &u.n_filters);
 	u.policies = out_room(o, 0, 4);
 	for (uint32_t i = 0; i < n_ports && !o->error; i++)
 		put_policy(o, in, ports[i], u.ports + i * (uint32_t)sizeof(struct unit_port),
-			   &u.n_policies);
+			   &times, &u.n_policies);
 	u.rates = out_room(o, 0, 4);
 	for (uint32_t i = 0; i < n_ports && !o->error; i++)
 		put_rate(o, in, ports[i], u.ports + i * (uint32_t)sizeof(struct unit_port), &u.n_rates);
@@ -548,6 +616,12 @@ static void put_service(struct out *o, const struct unit_service *in,
 	if (!o->error && b.slots.n)
 		memcpy(o->b->p + u.slots, b.slots.p, b.slots.n * sizeof *b.slots.p);
 	free(b.slots.p);
+	u.n_times = times.n;
+	u.times = out_room(o, (uint64_t)times.n * sizeof *times.p, 4);
+	if (!o->error && times.n)
+		memcpy(o->b->p + u.times, times.p, times.n * sizeof *times.p);
+	free(times.p);
+	u.budget = budget(o, in);
 	if (!o->error)
 		memcpy(o->b->p + head, &u, sizeof u);
 }

@@ -48,7 +48,8 @@ struct unit_service {
 	const struct row *const
 		*routes; /* of any kind that name it as a parent; others are skipped */
 	uint32_t n_routes;
-	const struct row *const *policies; /* ROW_POLICY; those of other Services are skipped */
+	const struct row *const *policies; /* ROW_POLICY and ROW_BACKEND_POLICY; those of
+					    * other Services are skipped */
 	uint32_t n_policies;
 	struct slice zone; /* of the host; empty: not known */
 	const struct row *const *rates; /* ROW_RATE, likewise */
@@ -106,6 +107,10 @@ const struct row *route_of_port(const struct row *const *routes, uint32_t n,
 				const struct row *service, const struct row_service_port *,
 				const struct row *route);
 
+/* Whose retry budget counts for a Service: the oldest XBackendTrafficPolicy's, then the first by name;
+ * else likewise of the TrafficPolicies that have one; NULL: nobody's. */
+const struct row *budget_of_service(const struct row *const *policies, uint32_t n,
+				    const struct row *service);
 /* Which of these policies, all of one kind, counts for a port of this Service: one that names the port by sectionName
  * before one that does not, then the oldest, then the first by name; NULL: none is about it. */
 const struct row *policy_of_port(const struct row *const *policies, uint32_t n,

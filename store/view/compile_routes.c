@@ -48,7 +48,7 @@ const struct row **compile_pick_routes(const struct unit_service *in, uint32_t *
 }
 
 uint32_t compile_put_rules(struct out *o, const struct row *const *routes, uint32_t n,
-			  uint32_t *filters, uint32_t *ret_n)
+			  uint32_t *filters, struct all_times *times, uint32_t *ret_n)
 {
 	uint64_t rules = 0;
 	uint32_t at, k = 0, backend = 0;
@@ -67,6 +67,7 @@ uint32_t compile_put_rules(struct out *o, const struct row *const *routes, uint3
 				.n_backends = r->n_backends,
 				.filter = *filters,
 				.n_filters = r->n_filters,
+				.times = compile_times(o, times, &r->times, &r->retry),
 			};
 			uint64_t weight = 0;
 

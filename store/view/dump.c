@@ -78,6 +78,22 @@ static void dump_filters(struct dump *d, const struct vrule *r, const struct vfi
 	}
 }
 
+/* Of a rule, else of the policy of a port. */
+static void dump_times(struct dump *d, const struct vrule *r, const struct vport *p)
+{
+	struct strbuf s;
+	struct vtimes t;
+	char words[640];
+
+	vtimes_of(r, p, &t);
+	vtimes_words(&t, words, sizeof words);
+	if (words[0] == 0)
+		return;
+	s = line(d);
+	strbuf_printf(&s, "      times %s", words);
+	end(d, &s);
+}
+
 static void dump_rule(struct dump *d, const struct vrule *r)
 {
 	struct strbuf s = line(d);
@@ -98,6 +114,10 @@ static void dump_rule(struct dump *d, const struct vrule *r)
 	strbuf_printf(&s, " weight=%u", r->total_weight);
 	end(d, &s);
 	dump_filters(d, r, &r->filters, "      ");
+	struct vport own = r->port;
+
+	own.has_policy = false;
+	dump_times(d, r, &own);
 	for (uint32_t i = 0; vrule_backend_at(r, i, &b); i++) {
 		s = line(d);
 		add_name(&s, "      backend ", b.ns);
@@ -139,6 +159,7 @@ static void dump_policy(struct dump *d, const struct vport *p)
 			      v.ejection.rate_endpoints, v.ejection.rate_requests,
 			      v.ejection.rate_deviation);
 	end(d, &s);
+	dump_times(d, NULL, p);
 }
 
 static void add_pace(struct strbuf *s, const char *name, const struct vpace *p)

@@ -203,6 +203,7 @@ bool vport_policy(const struct vport *p, struct vpolicy *ret)
 		.prefer_zone = u->prefer_zone,
 		.balancing = u->balancing,
 		.ejection = u->ejection,
+		.times = u->times,
 	};
 	return true;
 }

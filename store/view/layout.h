@@ -22,6 +22,7 @@
 #include "nodeproxy/lib/base/ejection.h"
 #include "nodeproxy/lib/base/must.h"
 #include "nodeproxy/lib/net/addr.h"
+#include "nodeproxy/lib/net/retries.h"
 
 #define VIEW_MAGIC     0x5756504eu /* "NPVW" */
 #define VIEW_VERSION   3u
@@ -75,6 +76,11 @@ struct unit_text {
 	uint32_t at, n;
 };
 
+struct unit_budget { /* of retries; always set */
+	uint32_t policy; /* its name; empty: the defaults */
+	uint32_t percent, interval_ms, least;
+};
+
 struct unit_svc {
 	struct unit_head head;
 	uint32_t slot, gen;
@@ -95,6 +101,8 @@ struct unit_svc {
 	uint32_t levels, n_levels;
 	uint32_t slots, n_slots; /* uint16_t[]: tables of Maglev */
 	uint32_t filters, n_filters;
+	uint32_t times, n_times;
+	struct unit_budget budget;
 };
 
 struct unit_port {
@@ -187,6 +195,17 @@ struct unit_rule {
 	uint32_t backend, n_backends;
 	uint32_t total_weight;
 	uint32_t filter, n_filters;
+	uint32_t times; /* its number + 1; 0: none */
+};
+
+#define TIMES_REQUEST 1u
+#define TIMES_ATTEMPT 2u
+
+/* Of a rule or a policy; 0 where it says nothing. */
+struct unit_times {
+	uint32_t set; /* TIMES_: which of these are said; 0 then is no limit */
+	uint32_t request_ms, attempt_ms;
+	struct retries retry;
 };
 
 struct unit_backend {
@@ -223,6 +242,7 @@ struct unit_policy {
 	uint32_t slot, gen; /* of the limits on the board */
 	struct balancing balancing;
 	struct ejection ejection;
+	uint32_t times; /* as that of a rule */
 };
 
 struct unit_pace {

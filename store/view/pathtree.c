@@ -259,6 +259,7 @@ bool rule_of(const struct vport *p, const struct entries *e, uint32_t i, struct 
 		.backends = r->n_backends,
 		.total_weight = r->total_weight,
 		.filters = { r->filter, r->n_filters },
+		.times = r->times,
 	};
 	return true;
 }

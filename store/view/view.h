@@ -27,6 +27,7 @@
 #include "nodeproxy/lib/base/must.h"
 #include "nodeproxy/lib/base/slice.h"
 #include "nodeproxy/lib/net/addr.h"
+#include "nodeproxy/lib/net/retries.h"
 
 struct view;
 
@@ -163,6 +164,7 @@ struct vpolicy {			/* the TrafficPolicy of a port */
 	bool prefer_zone;
 	struct balancing balancing;
 	struct ejection ejection;
+	uint32_t times;			/* it says something for vtimes_of(); 0: it does not */
 };
 
 /* false: none is about this port. */
@@ -241,6 +243,7 @@ struct vrule {
 	struct slice route_ns, route_name, rule_name;
 	uint32_t backends, total_weight;
 	struct vfilters filters;
+	uint32_t times;			/* it says something for vtimes_of(); 0: it does not */
 };
 
 /* What routes may want to know of a request. */
@@ -281,6 +284,26 @@ bool vrule_backend(const struct vrule *, uint32_t dice, struct vbackend *ret);
 bool vrule_backend_at(const struct vrule *, uint32_t i, struct vbackend *ret);
 /* "PathPrefix /a, GET, header x = 1" for show and explain. */
 void vrule_words(const struct vrule *, char *out, size_t n);
+
+/* ---- times and retries ---- */
+
+struct vtimes {			/* what holds for a request */
+	bool has_request, has_attempt;	/* somebody said so; then 0 ms is no limit */
+	uint32_t request_ms, attempt_ms;
+	struct retries retry;	/* attempts 0: none */
+};
+
+/* What a rule says (NULL: there is none) before what the policy of the port says that its requests go
+ * to: of the three each as a whole. */
+void vtimes_of(const struct vrule *, const struct vport *to, struct vtimes *ret);
+/* "request 1s, attempt 500ms, 2 retries on reset, 5xx after 25ms to 250ms"; "" nothing. */
+void vtimes_words(const struct vtimes *, char *out, size_t n);
+
+struct vbudget {		/* of the retries of a Service */
+	struct slice policy;	/* whose it is, a name in its namespace; empty: the defaults hold */
+	uint32_t percent, interval_ms, least;
+};
+struct vbudget vservice_budget(const struct vservice *);
 
 /* ---- namespaces and tenants ---- */
 

@@ -277,6 +277,64 @@ static void say_route(struct world *w, const char *line, char **word, int n)
 	}
 }
 
+static void take_codes(const char *v, struct retries *r)
+{
+	for (char *at = (char *)(uintptr_t)v; *at; at += *at == ',')
+		retries_add_code(r, (unsigned)strtoul(at, &at, 10));
+	r->on |= 1u << RETRY_ON_retriable_status_codes;
+}
+
+static void take_conditions(const char *line, const char *v, struct retries *r)
+{
+	while (*v) {
+		size_t n = strcspn(v, ",");
+		unsigned i = 0;
+
+		while (i < RETRY_ONS && !slice_eq(slice_str(retry_row(i)->text), slice_of(v, n)))
+			i++;
+		if (i == RETRY_ONS)
+			wrong(line, "what is %s?", v);
+		r->on |= 1u << i;
+		v += n + (v[n] == ',');
+	}
+}
+
+static void take_budget(const char *line, const char *v, struct row_budget *b)
+{
+	b->is_set = true;
+	b->per_ms = 1000;
+	if (sscanf(v, "%u/%u/%u", &b->percent, &b->interval_ms, &b->count) != 3)
+		wrong(line, "what is %s?", v);
+}
+
+/* What a policy says of retries; false: something else. */
+static bool take_retries(const char *line, const char *word, struct row_policy *p)
+{
+	const char *v;
+
+	if ((v = value(word, "on"))) {
+		take_conditions(line, v, &p->retry);
+		p->retry.attempts = p->retry.attempts ?: 1;
+		p->retry.base_ms = p->retry.base_ms ?: 25;
+		p->retry.max_ms = p->retry.max_ms ?: 250;
+	} else if ((v = value(word, "retries"))) {
+		p->retry.attempts = (uint32_t)atoi(v);
+	} else if ((v = value(word, "codes"))) {
+		take_codes(v, &p->retry);
+	} else if ((v = value(word, "try"))) {
+		p->times.has_attempt = true;
+		p->times.attempt_ms = (uint32_t)atoi(v);
+	} else if ((v = value(word, "backoff"))) {
+		if (sscanf(v, "%u/%u", &p->retry.base_ms, &p->retry.max_ms) != 2)
+			wrong(line, "what is %s?", v);
+	} else if ((v = value(word, "budget"))) {
+		take_budget(line, v, &p->budget);
+	} else {
+		return false;
+	}
+	return true;
+}
+
 static void add_target(struct row_target **targets, uint32_t *n, const char *v)
 {
 	struct row_target *t;
@@ -314,6 +372,27 @@ static void say_rate(struct world *w, const char *line, char **word, int n)
 			wrong(line, "what is %s?", word[i]);
 		if (p && sscanf(v, "%u/%u/%u", &p->requests, &p->interval_ms, &p->burst) != 3)
 			wrong(line, "not N/MS/BURST: %s", v);
+}
+
+static void say_backend_policy(struct world *w, const char *line, char **word, int n)
+{
+	char *ns, *name;
+	struct row *r;
+	const char *v;
+
+	split_name(line, word[1], &ns, &name);
+	row_drop(w, ROW_BACKEND_POLICY, ns, name);
+	r = row_new(w, ROW_BACKEND_POLICY, ns, name);
+	take_budget(line, "20/10000/10", &r->policy.budget);
+	for (int i = 2; i < n; i++) {
+		if ((v = value(word[i], "target")))
+			add_target(&r->policy.targets, &r->policy.n_targets, v);
+		else if ((v = value(word[i], "created")))
+			r->created_unix_ms = atoll(v);
+		else if ((v = value(word[i], "budget")))
+			take_budget(line, v, &r->policy.budget);
+		else
+			wrong(line, "what is %s?", word[i]);
 	}
 }
 
@@ -378,7 +457,7 @@ static void say_policy(struct world *w, const char *line, char **word, int n)
 			for (size_t k = 1; k < countof(balancer); k++)
 				if (strcmp(v, balancer[k]) == 0)
 					p->balancer = (enum row_balancer)k;
-		} else {
+		} else if (!take_retries(line, word[i], p)) {
 			wrong(line, "what is %s?", word[i]);
 		}
 	}
@@ -568,6 +647,23 @@ static void say_rule(struct world *w, const char *line, char **word, int n)
 			add_pair(line, v, &last_match(u)->params, &last_match(u)->n_params);
 		} else if ((v = value(word[i], "name"))) {
 			u->name = copy_of(v, strlen(v));
+		} else if ((v = value(word[i], "request"))) {
+			u->times.has_request = true;
+			u->times.request_ms = (uint32_t)atoi(v);
+		} else if ((v = value(word[i], "attempt"))) {
+			u->times.has_attempt = true;
+			u->times.attempt_ms = (uint32_t)atoi(v);
+		} else if ((v = value(word[i], "retries"))) {
+			u->retry.attempts = (uint32_t)atoi(v);
+			u->retry.on |= 1u << RETRY_ON_connect_failure | 1u << RETRY_ON_refused_stream |
+				       1u << RETRY_ON_reset;
+			u->retry.base_ms = u->retry.base_ms ?: 25;
+			u->retry.max_ms = 250;
+		} else if ((v = value(word[i], "codes"))) {
+			take_codes(v, &u->retry);
+		} else if ((v = value(word[i], "backoff"))) {
+			u->retry.least_ms = u->retry.base_ms = (uint32_t)atoi(v);
+			u->retry.max_ms = 10 * u->retry.base_ms;
 		} else if ((v = value(word[i], "backend"))) {
 			struct row_backend *b;
 			const char *rest;
@@ -621,6 +717,8 @@ static void say_remove(struct world *w, const char *line, char **word, int n)
 		row_drop(w, ROW_POLICY, ns, name);
 	} else if (strcmp(word[1], "rate") == 0) {
 		row_drop(w, ROW_RATE, ns, name);
+	} else if (strcmp(word[1], "backendpolicy") == 0) {
+		row_drop(w, ROW_BACKEND_POLICY, ns, name);
 	} else if (strcmp(word[1], "endpoints") == 0) {
 		for (uint32_t i = 0; i < w->n_rows; i++)
 			if (w->rows[i]->kind == ROW_SLICE && strcmp(w->rows[i]->ns, ns) == 0 &&
@@ -665,6 +763,8 @@ static void say_line(struct world *w, const char *text, size_t len)
 		snprintf(w->zone, sizeof w->zone, "%s", value(word[1], "zone"));
 	else if (n >= 2 && strcmp(word[0], "rate") == 0)
 		say_rate(w, line, word, n);
+	else if (n >= 2 && strcmp(word[0], "backendpolicy") == 0)
+		say_backend_policy(w, line, word, n);
 	else if (strcmp(word[0], "rule") == 0)
 		say_rule(w, line, word, n);
 	else if (strcmp(word[0], "remove") == 0)
@@ -689,7 +789,7 @@ static void set_services(struct world *w)
 	for (uint32_t i = 0; i < w->n_rows; i++)
 		if (row_kind_is_route(w->rows[i]->kind))
 			routes[n_routes++] = w->rows[i];
-		else if (w->rows[i]->kind == ROW_POLICY)
+		else if (w->rows[i]->kind == ROW_POLICY || w->rows[i]->kind == ROW_BACKEND_POLICY)
 			policies[n_policies++] = w->rows[i];
 		else if (w->rows[i]->kind == ROW_RATE)
 			rates[n_rates++] = w->rows[i];

@@ -16,10 +16,13 @@
  * [redirect=WORDS] [rewrite=WORDS], words of host:H, path:P, prefix:P, scheme:S, port:N, status:N with
  * commas between them
  *   grant shop/g from=HTTPRoute/other... to=web|*...
- *   remove service|namespace|route|grpcroute|tcproute|grant|policy|rate|endpoints shop/web
+ *   remove service|namespace|route|grpcroute|tcproute|grant|policy|backendpolicy|rate|endpoints shop/web
+ *   (of a rule also: [request=MS] [attempt=MS] [retries=N] [codes=503,504] [backoff=MS])
  *   policy shop/p target=web[#section]... [created=1000] [balancer=RoundRobin] [connect=MS]
  * [response=MS] [stall=MS] [tcp_idle=MS] [connections=N] [requests=N] [failures=N] [base=MS]
  * [max=MS] [percent=N] [slow=MS] [rate=MS] [hash=Header/NAME|Cookie/NAME|SourceIP] [slots=N] [prefer_zone] [overprovision=N] [panic=N]
+ * [on=5xx,reset...] [retries=N] [codes=429,...] [try=MS] [backoff=BASE/MAX] [budget=PERCENT/INTERVAL_MS/COUNT]
+ *   backendpolicy shop/b target=web... [created=1000] [budget=PERCENT/INTERVAL_MS/COUNT]
  *   host zone=Z      of the host that the view is made for
  *   rate shop/p target=web[#section]... [created=1000] [key=Tenant] [identity=N/MS/BURST]
  * [total=N/MS/BURST]

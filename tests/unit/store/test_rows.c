@@ -116,6 +116,7 @@ START_TEST(every_kind_is_freed_whole)
 				}
 				break;
 			case ROW_POLICY:
+			case ROW_BACKEND_POLICY:
 				r->policy.n_targets = 2;
 				r->policy.targets =
 					full ? zeroed(2, sizeof *r->policy.targets) : NULL;
@@ -148,7 +149,7 @@ START_TEST(every_kind_has_the_name_of_its_resource)
 	static const char *const want[ROW_KINDS] = { "Namespace", "Tenant", "Service",
 						     "EndpointSlice", "HTTPRoute", "GRPCRoute",
 						     "TCPRoute", "ReferenceGrant", "TrafficPolicy",
-						     "RateLimitPolicy" };
+						     "XBackendTrafficPolicy", "RateLimitPolicy" };
 
 	for (int kind = 0; kind < ROW_KINDS; kind++)
 		ck_assert_str_eq(row_kind_name(kind), want[kind]);

@@ -58,6 +58,10 @@ static void done(void)
 #define RATE                                                                                       \
 	"apiVersion: nodeproxy.io/v1alpha1\nkind: RateLimitPolicy\n"                               \
 	"metadata: {name: p, namespace: shop}\nspec:\n"
+#define XPOLICY                                                                                    \
+	"apiVersion: gateway.networking.x-k8s.io/v1alpha1\nkind: XBackendTrafficPolicy\n"          \
+	"metadata: {name: b}\nspec:\n"
+#define RETRIES POLICY TARGET "  retries:\n"
 #define TARGET "  targetRefs: [{group: \"\", kind: Service, name: web}]\n"
 #define META "apiVersion: v1\nkind: Service\nspec: {clusterIP: None}\nmetadata:\n"
 #define NAMESPACE "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: shop\n"
@@ -81,12 +85,12 @@ START_TEST(every_refusal_names_line_field_and_reason)
 		/* which kind */
 		{ "a text\n", 1, "", "must be a mapping with apiVersion, kind and metadata, not text" },
 		{ "- a\n", 1, "", "must be a mapping with apiVersion, kind and metadata, not a list" },
-		{ "\n{}\n", 2, "kind", "is required: one of Namespace, Tenant, Service, EndpointSlice, HTTPRoute, GRPCRoute, TCPRoute, ReferenceGrant, TrafficPolicy, RateLimitPolicy" },
+		{ "\n{}\n", 2, "kind", "is required: one of Namespace, Tenant, Service, EndpointSlice, HTTPRoute, GRPCRoute, TCPRoute, ReferenceGrant, TrafficPolicy, XBackendTrafficPolicy, RateLimitPolicy" },
 		{ "apiVersion: v1\nkind: Servce\n", 2, "kind", "\"Servce\" is not served by this release (did you mean Service?)" },
-		{ "apiVersion: apps/v1\nkind: Deployment\n", 2, "kind", "\"Deployment\" is not served by this release, only Namespace, Tenant, Service, EndpointSlice, HTTPRoute, GRPCRoute, TCPRoute, ReferenceGrant, TrafficPolicy, RateLimitPolicy" },
+		{ "apiVersion: apps/v1\nkind: Deployment\n", 2, "kind", "\"Deployment\" is not served by this release, only Namespace, Tenant, Service, EndpointSlice, HTTPRoute, GRPCRoute, TCPRoute, ReferenceGrant, TrafficPolicy, XBackendTrafficPolicy, RateLimitPolicy" },
 		{ "apiVersion: gateway.networking.k8s.io/v1\nkind: UDPRoute\n", 2, "kind", "\"UDPRoute\" is not served by this release (did you mean TCPRoute?)" },
 		{ "apiVersion: v1\nkind: List\nitems: []\n", 2, "kind", "a List is not served: write each object as a document of its own, with --- lines between them" },
-		{ "apiVersion: v1\nkind: [a]\n", 2, "kind", "\"\" is not served by this release, only Namespace, Tenant, Service, EndpointSlice, HTTPRoute, GRPCRoute, TCPRoute, ReferenceGrant, TrafficPolicy, RateLimitPolicy" },
+		{ "apiVersion: v1\nkind: [a]\n", 2, "kind", "\"\" is not served by this release, only Namespace, Tenant, Service, EndpointSlice, HTTPRoute, GRPCRoute, TCPRoute, ReferenceGrant, TrafficPolicy, XBackendTrafficPolicy, RateLimitPolicy" },
 		{ "kind: Service\n", 1, "apiVersion", "is required: v1 for kind Service" },
 		{ "kind: Service\napiVersion: v2\n", 2, "apiVersion", "must be v1 for kind Service, not \"v2\"" },
 		{ "kind: HTTPRoute\napiVersion: gateway.networking.k8s.io/v1alpha2\n", 2, "apiVersion", "must be gateway.networking.k8s.io/v1 or gateway.networking.k8s.io/v1beta1 for kind HTTPRoute, not \"gateway.networking.k8s.io/v1alpha2\"" },
@@ -183,7 +187,30 @@ START_TEST(every_refusal_names_line_field_and_reason)
 		{ POLICY TARGET "  ejection:\n    maxPercent: 0\n", 7, "spec.ejection.maxPercent", "must be from 1 to 100, not 0" },
 		{ POLICY TARGET "  ejection:\n    baseTime: 2s\n    maxTime: 1s\n", 8, "spec.ejection.maxTime", "must be at least baseTime, 2s" },
 		{ POLICY TARGET "  ejection:\n    baseTime: 2h\n", 7, "spec.ejection.baseTime", "must be from 10ms to 1h, not 2h" },
-		{ POLICY TARGET "  retries: 3\n", 6, "spec.retries", "unknown field" },
+		{ POLICY TARGET "  retries: 3\n", 6, "spec.retries", "must be a mapping of fields, not 3" },
+		{ RETRIES "    on: reset\n", 7, "spec.retries.on", "must be a list, not reset" },
+		{ RETRIES "    on: [never]\n", 7, "spec.retries.on[0]", "must be connect-failure, refused-stream, reset, gateway-error, 5xx, retriable-status-codes, cancelled, deadline-exceeded, resource-exhausted, internal or unavailable, not \"never\"" },
+		{ RETRIES "    attempts: 2\n", 7, "spec.retries.attempts", "has no effect without on, which says what is tried again" },
+		{ RETRIES "    backoff: {base: 1s}\n", 7, "spec.retries.backoff", "has no effect without on, which says what is tried again" },
+		{ RETRIES "    statusCodes: [503]\n", 7, "spec.retries.statusCodes", "has no effect without on, which says what is tried again" },
+		{ RETRIES "    on: [reset]\n    statusCodes: [503]\n", 8, "spec.retries.statusCodes", "has no effect without retriable-status-codes in on" },
+		{ RETRIES "    on: [retriable-status-codes]\n", 6, "spec.retries.statusCodes", "is required with retriable-status-codes" },
+		{ RETRIES "    on: [5xx]\n    statusCodes: [200]\n", 8, "spec.retries.statusCodes[0]", "must be from 400 to 599, not 200" },
+		{ RETRIES "    on: [5xx]\n    attempts: 0\n", 8, "spec.retries.attempts", "must be from 1 to 100, not 0" },
+		{ RETRIES "    on: [5xx]\n    perTryTimeout: 0s\n", 8, "spec.retries.perTryTimeout", "must be from 1ms to 24h, not 0s" },
+		{ RETRIES "    on: [5xx]\n    backoff: {base: 2s, max: 1s}\n", 8, "spec.retries.backoff.max", "must be at least base, 2s" },
+		{ RETRIES "    budget: {percent: 101}\n", 7, "spec.retries.budget.percent", "must be from 0 to 100, not 101" },
+		{ RETRIES "    budget: {interval: 999ms}\n", 7, "spec.retries.budget.interval", "must be from 1s to 1h, not 999ms" },
+		{ RETRIES "    budget: {minRetryRate: {count: 0}}\n", 7, "spec.retries.budget.minRetryRate.count", "must be from 1 to 1000000, not 0" },
+
+		/* XBackendTrafficPolicy */
+		{ XPOLICY "  retryConstraint: {}\n", 4, "spec.targetRefs", "is required: the Services it is about, of its own namespace" },
+		{ XPOLICY "  targetRefs:\n  - {group: \"\", kind: Service, name: web, sectionName: a}\n", 6, "spec.targetRefs[0].sectionName", "unknown field" },
+		{ XPOLICY "  targetRefs:\n  - {group: \"\", kind: Service, name: web}\n  - {group: \"\", kind: Service, name: web}\n", 7, "spec.targetRefs[1]", "is the same as targetRefs[0]" },
+		{ XPOLICY TARGET "  sessionPersistence: {type: Cookie}\n", 6, "spec.sessionPersistence", NOT_YET " (keeps a caller at one endpoint)" },
+		{ XPOLICY TARGET "  retryConstraint: {budget: {percent: -1}}\n", 6, "spec.retryConstraint.budget.percent", "must be from 0 to 100, not -1" },
+		{ XPOLICY TARGET "  retryConstraint: {budget: {interval: 2h}}\n", 6, "spec.retryConstraint.budget.interval", "must be from 1s to 1h, not 2h" },
+		{ XPOLICY TARGET "  retryConstraint: {minRetryRate: {interval: 0s}}\n", 6, "spec.retryConstraint.minRetryRate.interval", "must be from 1s to 1h, not 0s" },
 
 		/* Namespace */
 		{ NAMESPACE "  namespace: x\n", 5, "metadata.namespace", "a Namespace is in no namespace: leave it out" },
@@ -318,8 +345,16 @@ START_TEST(every_refusal_names_line_field_and_reason)
 		{ RULES "  - filters:\n    - " REDIRECT "{}}\n    backendRefs: [{name: a, port: 1}]\n", 8, "spec.rules[0].filters[0].type", "RequestRedirect is for rules without backendRefs" },
 		{ RULES "  - filters:\n    - " REWRITE "{}}\n    backendRefs:\n    - {name: a, port: 1, filters: [" REWRITE "{}}]}\n", 10, "spec.rules[0].backendRefs[0].filters[0].type", "the rule itself has a URLRewrite already" },
 		{ RULES "  - filters:\n    - " REQUEST "{sets: []}}\n", 8, "spec.rules[0].filters[0].requestHeaderModifier.sets", "unknown field (did you mean set?)" },
-		{ RULES "  - timeouts: {request: 1s}\n", 7, "spec.rules[0].timeouts", NOT_YET " (time limits of the rule)" },
-		{ RULES "  - retry: {attempts: 1}\n", 7, "spec.rules[0].retry", NOT_YET " (further attempts)" },
+		{ RULES "  - timeouts: {request: 1}\n", 7, "spec.rules[0].timeouts.request", DURATION_RULE ", not 1" },
+		{ RULES "  - timeouts: {request: 1h30m10s20ms50h}\n", 7, "spec.rules[0].timeouts.request", DURATION_RULE ", not 1h30m10s20ms50h" },
+		{ RULES "  - timeouts: {request: 1s, backendRequest: 1001ms}\n", 7, "spec.rules[0].timeouts.backendRequest", "must be at most request, 1s" },
+		{ RULES "  - timeouts: {response: 1s}\n", 7, "spec.rules[0].timeouts.response", "unknown field" },
+		{ RULES "  - retry: {attempts: 0}\n", 7, "spec.rules[0].retry.attempts", "must be from 1 to 100, not 0" },
+		{ RULES "  - retry: {codes: [500, 399]}\n", 7, "spec.rules[0].retry.codes[1]", "must be from 400 to 599, not 399" },
+		{ RULES "  - retry: {codes: [600]}\n", 7, "spec.rules[0].retry.codes[0]", "must be from 400 to 599, not 600" },
+		{ RULES "  - retry: {codes: 500}\n", 7, "spec.rules[0].retry.codes", "must be a list, not 500" },
+		{ RULES "  - retry: {codes: [\"500\"]}\n", 7, "spec.rules[0].retry.codes[0]", "must be a whole number, not 500" },
+		{ RULES "  - retry: {backoff: 2h}\n", 7, "spec.rules[0].retry.backoff", "must be from 0s to 1h, not 2h" },
 		{ RULES "  - sessionPersistence: {type: Cookie}\n", 7, "spec.rules[0].sessionPersistence", NOT_YET " (keeps a caller at one endpoint)" },
 		{ RULES "  - matches:\n    - path: {type: RegularExpression, value: /a.*}\n", 8, "spec.rules[0].matches[0].path.type", "RegularExpression is not supported by this release: only PathPrefix or Exact" },
 		{ RULES "  - matches:\n    - path: {type: Prefix}\n", 8, "spec.rules[0].matches[0].path.type", "must be PathPrefix or Exact, not \"Prefix\"" },
@@ -840,7 +875,82 @@ START_TEST(a_file_that_is_too_large_is_one_refusal)
 }
 END_TEST
 
-UNIT_TESTS("resource", every_refusal_names_line_field_and_reason,
+START_TEST(times_and_retries_of_a_rule)
+{
+	const struct row_rule *u = accepted(RULES
+		"  - timeouts: {request: 10s30m1h, backendRequest: 100ms200ms300ms}\n"
+		"    retry: {codes: [500, 503, 599, 400], attempts: 3, backoff: 200ms}\n"
+		"  - timeouts: {request: 0s, backendRequest: 99999h}\n"
+		"    retry: {}\n"
+		"  - name: none\n")->route.rules;
+	const uint32_t connection = 1u << RETRY_ON_connect_failure | 1u << RETRY_ON_refused_stream |
+				    1u << RETRY_ON_reset;
+
+	ck_assert(u[0].times.has_request && u[0].times.has_attempt);
+	ck_assert_uint_eq(u[0].times.request_ms, 5410000);
+	ck_assert_uint_eq(u[0].times.attempt_ms, 600);
+	ck_assert_uint_eq(u[0].retry.attempts, 3);
+	ck_assert_uint_eq(u[0].retry.on, connection | 1u << RETRY_ON_retriable_status_codes);
+	for (unsigned code = 300; code < 700; code++)
+		ck_assert_int_eq(retries_have_code(&u[0].retry, code),
+				 code == 500 || code == 503 || code == 599 || code == 400);
+	ck_assert_uint_eq(u[0].retry.least_ms, 200);
+	ck_assert_uint_eq(u[0].retry.base_ms, 200);
+	ck_assert_uint_eq(u[0].retry.max_ms, 2000);
+	ck_assert(u[1].times.has_request && u[1].times.has_attempt);
+	ck_assert_uint_eq(u[1].times.request_ms, 0);
+	ck_assert_uint_eq(u[1].times.attempt_ms, UINT32_MAX);
+	ck_assert_uint_eq(u[1].retry.attempts, 1);
+	ck_assert_uint_eq(u[1].retry.on, connection);
+	ck_assert_uint_eq(u[1].retry.base_ms, 25);
+	ck_assert(!u[2].times.has_request && !u[2].times.has_attempt);
+	ck_assert_uint_eq(u[2].retry.attempts, 0);
+}
+END_TEST
+
+START_TEST(retries_and_budgets_of_policies)
+{
+	const struct row_policy *p = &accepted(RETRIES
+		"    on: [5xx, reset, retriable-status-codes, unavailable]\n    statusCodes: [429]\n"
+		"    attempts: 2\n    perTryTimeout: 1s\n    backoff: {base: 10ms, max: 1s}\n"
+		"    budget: {percent: 50, interval: 1m, minRetryRate: {count: 5, interval: 2s}}\n")->policy;
+
+	ck_assert_uint_eq(p->retry.on, 1u << RETRY_ON_5xx | 1u << RETRY_ON_reset | 1u << RETRY_ON_unavailable |
+					       1u << RETRY_ON_retriable_status_codes);
+	ck_assert(retries_have_code(&p->retry, 429));
+	ck_assert_uint_eq(p->retry.attempts, 2);
+	ck_assert_uint_eq(p->times.attempt_ms, 1000);
+	ck_assert_uint_eq(p->retry.base_ms, 10);
+	ck_assert_uint_eq(p->retry.max_ms, 1000);
+	ck_assert_uint_eq(p->retry.least_ms, 0);
+	ck_assert(p->budget.is_set);
+	ck_assert_uint_eq(p->budget.percent, 50);
+	ck_assert_uint_eq(p->budget.interval_ms, 60000);
+	ck_assert_uint_eq(p->budget.count, 5);
+	ck_assert_uint_eq(p->budget.per_ms, 2000);
+
+	p = &accepted(RETRIES "    on: [5xx]\n")->policy;
+	ck_assert_uint_eq(p->retry.attempts, 1);
+	ck_assert_uint_eq(p->retry.base_ms, 25);
+	ck_assert_uint_eq(p->retry.max_ms, 250);
+	ck_assert(!p->times.has_attempt && !p->budget.is_set);
+	ck_assert_uint_eq(accepted(RETRIES "    perTryTimeout: 2s\n")->policy.times.attempt_ms, 2000);
+
+	p = &accepted(XPOLICY TARGET "  retryConstraint:\n    budget: {percent: 0, interval: 1h}\n"
+		      "    minRetryRate: {count: 1, interval: 1m}\n")->policy;
+	ck_assert(p->budget.is_set);
+	ck_assert_uint_eq(p->n_targets, 1);
+	ck_assert_uint_eq(p->budget.percent, 0);
+	ck_assert_uint_eq(p->budget.interval_ms, 3600000);
+	ck_assert_uint_eq(p->budget.count, 1);
+	ck_assert_uint_eq(p->budget.per_ms, 60000);
+	p = &accepted(XPOLICY TARGET)->policy;
+	ck_assert_uint_eq(p->budget.percent, 20);
+	ck_assert_uint_eq(p->budget.interval_ms, 10000);
+}
+END_TEST
+
+UNIT_TESTS("resource", times_and_retries_of_a_rule, retries_and_budgets_of_policies, every_refusal_names_line_field_and_reason,
 	   a_refusal_says_whose_document_it_was, limits_across_entries_hold, a_service_becomes_a_row,
 	   a_slice_becomes_a_row, a_route_becomes_a_row,
 	   a_policy_becomes_a_row, a_rate_limit_becomes_a_row, the_weight_of_a_slice_is_that_of_each_of_its_endpoints,

@@ -127,7 +127,7 @@ START_TEST(every_row_can_be_explained)
 		ck_assert_msg(f->help[0] || top, "%s has no help", f->name);
 		used[f->of] |= f->of != SCHEMA_NO_OBJECT;
 		ck_assert((f->type == SCHEMA_OBJ || f->type == SCHEMA_OBJS) == (f->of != SCHEMA_NO_OBJECT));
-		ck_assert((f->type == SCHEMA_CHOICE) == (f->values != NULL));
+		ck_assert((f->type == SCHEMA_CHOICE || f->type == SCHEMA_CHOICES) == (f->values != NULL));
 		/* Dropped and refused parts are not looked into. */
 		if (f->word == SCHEMA_DROPPED || f->word == SCHEMA_REFUSED)
 			ck_assert_int_eq(f->type, SCHEMA_ANY);
