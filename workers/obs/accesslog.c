@@ -170,6 +170,8 @@ static char *put_text(char *q, struct accesslog *a, const struct access_line *l,
 	}
 	q = PUT(q, " endpoint=");
 	q = put_word(q, l->endpoint, 56, false);
+	q = PUT(q, " attempts=");
+	q = put_u64(q, l->attempts);
 	q = PUT(q, " bytes_in=");
 	q = put_u64(q, l->bytes_in);
 	q = PUT(q, " bytes_out=");
@@ -215,7 +217,9 @@ static char *put_json(char *q, struct accesslog *a, const struct access_line *l,
 	}
 	q = PUT(q, ",\"endpoint\":\"");
 	q = put_word(q, l->endpoint, 56, true);
-	q = PUT(q, "\",\"bytes_in\":");
+	q = PUT(q, "\",\"attempts\":");
+	q = put_u64(q, l->attempts);
+	q = PUT(q, ",\"bytes_in\":");
 	q = put_u64(q, l->bytes_in);
 	q = PUT(q, ",\"bytes_out\":");
 	q = put_u64(q, l->bytes_out);

@@ -83,6 +83,7 @@ struct board_service *board_service(struct board *b, unsigned worker, uint32_t s
 	s = &w->service[slot];
 	if (unlikely(w->service_gen[slot] != gen)) {
 		memset(s, 0, sizeof *s);
+		w->service_began_s[slot] = (uint32_t)(clock_now().ns / (1000 * NS_PER_MS));
 		__atomic_store_n(&w->service_gen[slot], gen, __ATOMIC_RELEASE);
 		use(b, worker);
 	}
@@ -104,6 +105,40 @@ const struct board_service *board_service_seen(const struct board *b, unsigned w
 static bool is_newer(uint32_t gen, uint32_t was)
 {
 	return gen != was && (was == 0 || (int32_t)(gen - was) > 0 || was - gen > BOARD_GEN_STALE);
+}
+
+struct board_retries *board_retries(struct board *b, uint32_t slot, uint32_t gen,
+				    uint32_t interval_ms, uint32_t now)
+{
+	struct board_retries *r = &b->retries[slot < BOARD_SERVICES ? slot : 0];
+	uint64_t was = board_get(&r->of), is = (uint64_t)interval_ms << 32 | gen;
+	uint32_t retries = 0, requests = 0;
+	bool same = gen == (uint32_t)was && was;
+
+	if (likely(was == is))
+		return r;
+	if (gen != (uint32_t)was && !is_newer(gen, (uint32_t)was))
+		return NULL;
+	if (!__atomic_compare_exchange_n(&r->of, &was, is, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+		return r;
+	/* Whoever moves it on clears the rest.  Another interval has buckets of another length: all that
+	 * was is put into the one of now, or workers with views of two minds would each begin anew. */
+	for (unsigned i = 0; i < BOARD_RETRY_BUCKETS; i++) {
+		retries += (uint32_t)board_get(&r->bucket[i].retries);
+		requests += (uint32_t)board_get(&r->bucket[i].requests);
+		board_set(&r->bucket[i].retries, 0);
+		board_set(&r->bucket[i].requests, 0);
+	}
+	if (same) {
+		uint64_t at = (uint64_t)now << 32;
+
+		board_set(&r->bucket[now % BOARD_RETRY_BUCKETS].retries, at | retries);
+		board_set(&r->bucket[now % BOARD_RETRY_BUCKETS].requests, at | requests);
+		board_set(&r->seen, at | (uint32_t)board_get(&r->seen));
+	} else {
+		board_set(&r->seen, 0);
+	}
+	return r;
 }
 
 struct board_endpoint *board_endpoint(struct board *b, uint32_t slot, uint32_t gen)

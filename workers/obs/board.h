@@ -148,9 +148,14 @@ struct board_claim {
 };
 static_must(sizeof(struct board_claim) == 16);
 
+#define BOARD_RETRY_BUCKETS 72
+
 struct board_retries {		/* per Service, shared by all workers; see workers/pool/retry.h */
-	uint64_t tokens;	/* in thousandths | time of the last look in ms << 32 */
-	uint64_t requests;	/* of all workers, at that look */
+	uint64_t of;		/* generation | interval of the budget in ms << 32 */
+	uint64_t seen;		/* requests of all workers at the last look | its bucket << 32 */
+	struct {		/* each: how many | number of the bucket << 32 */
+		uint64_t retries, requests;
+	} bucket[BOARD_RETRY_BUCKETS];
 };
 
 struct board_worker {
@@ -158,6 +163,7 @@ struct board_worker {
 	uint64_t reasons[REASONS];
 	struct board_tenant tenant[BOARD_TENANTS];
 	uint32_t service_gen[BOARD_SERVICES];
+	uint32_t service_began_s[BOARD_SERVICES];	/* monotonic: when the worker first served it */
 	struct board_service service[BOARD_SERVICES];
 	/* None lies in two pages: looking at one must not make the next (board_bury). */
 	_Alignas(16) struct board_claim claim[BOARD_CLAIMS];
@@ -211,6 +217,10 @@ static inline uint64_t board_get(const uint64_t *c)
 struct board_tenant *board_tenant(struct board *, unsigned worker, uint32_t slot, uint32_t gen);
 struct board_service *board_service(struct board *, unsigned worker, uint32_t slot, uint32_t gen);
 struct board_endpoint *board_endpoint(struct board *, uint32_t slot, uint32_t gen);
+/* The same of retry budgets, with buckets of this interval's; now is the number of one.  NULL: the
+ * slot is another's by now. */
+struct board_retries *board_retries(struct board *, uint32_t slot, uint32_t gen,
+				    uint32_t interval_ms, uint32_t now);
 /* For readers: NULL when the worker has counted nothing for this generation. */
 const struct board_service *board_service_seen(const struct board *, unsigned worker, uint32_t slot,
 					       uint32_t gen);

@@ -54,16 +54,20 @@ static uint64_t ns_between(struct mono from, struct mono to)
 	return to.ns > from.ns ? (uint64_t)(to.ns - from.ns) : 0;
 }
 
-static void count_service(struct exchange *ex, bool answered, struct mono now)
+static void count_service(struct exchange *ex, bool answered, enum reason why, struct mono now)
 {
 	struct path *p = ex->conn->path;
 	struct board_service *s = board_service(p->board, p->worker, ex->service.slot, ex->service.gen);
 
 	board_add(&s->c[SC_exchanges], 1);
+	if (unlikely(ex->policy.service.slot != ex->service.slot) && ex->policy.service.slot) {
+		board_add(&s->c[SC_routed], UINT64_MAX);
+		board_add(&exchange_service(ex)->c[SC_routed], 1);
+	}
 	board_add(&s->c[SC_bytes_in], ex->bytes_in);
 	board_add(&s->c[SC_bytes_out], ex->bytes_out);
 	outcome_add(&s->outcomes,
-		    outcome_key_grpc(outcome_key(ex->is_http, ex->status, (enum reason)ex->reason), ex->grpc));
+		    outcome_key_grpc(outcome_key(ex->is_http, ex->status, why), ex->grpc));
 	if (!ex->is_http || ex->is_tunnel)	/* as long as somebody likes: says nothing of the Service */
 		return;
 	hist_add(&s->hist[SH_duration], ns_between(ex->began, now), 1);
@@ -71,14 +75,14 @@ static void count_service(struct exchange *ex, bool answered, struct mono now)
 		hist_add(&s->hist[SH_response], ns_between(ex->sent, ex->head_at), 1);
 }
 
-static void count(struct exchange *ex, const struct reason_row *row, struct mono now)
+static void count(struct exchange *ex, const struct reason_row *row, enum reason why, struct mono now)
 {
 	bool answered = ex->answer != ANSWER_NONE;
 	struct path *p = ex->conn->path;
 	struct board_tenant *t = ex->tenant->board;
 
-	board_add(&p->mine->reasons[ex->reason], 1);
-	board_add(&t->reasons[ex->reason], 1);
+	board_add(&p->mine->reasons[why], 1);
+	board_add(&t->reasons[why], 1);
 	board_add(&t->c[TC_bytes_in], ex->bytes_in);
 	board_add(&t->c[TC_bytes_out], ex->bytes_out);
 	if (row->fault == FAULT_TENANT)
@@ -86,7 +90,7 @@ static void count(struct exchange *ex, const struct reason_row *row, struct mono
 	if (ex->reason == REASON_OUR_BUG)
 		board_add(&p->mine->c[WC_bugs], 1);
 	if (ex->service_text.n)
-		count_service(ex, answered, now);
+		count_service(ex, answered, why, now);
 	if (ex->endpoint_text.n) {
 		struct board_endpoint *e = exchange_endpoint(ex);
 
@@ -119,13 +123,15 @@ enum step stage_account(struct exchange *ex)
 	const struct reason_row *row = reason_row((enum reason)ex->reason);
 	struct mono now = clock_now();
 	struct access_line line;
+	enum reason why;
 
 	ex->bytes_in += ex->up.took;
 	ex->bytes_out += ex->down.gave;
 	decide(ex, row);
+	why = attempt_reason(ex);
 	if (ex->back && ex->holds_claim)
 		ex->endpoint_text = exchange_text(ex, slice_of(ex->back->text, ex->back->text_len));
-	count(ex, row, now);
+	count(ex, row, why, now);
 	line = (struct access_line){
 		.who = slice_of(c->gate->who, c->gate->who_n),
 		.service = ex->service_text,
@@ -137,7 +143,8 @@ enum step stage_account(struct exchange *ex)
 		.request_id = ex->request_id,
 		.status = ex->status,
 		.grpc = ex->grpc,
-		.reason = (enum reason)ex->reason,
+		.reason = why,
+		.attempts = ex->endpoint_text.n || ex->resent ? ex->resent + 1u : 0,
 		.bytes_in = ex->bytes_in,
 		.bytes_out = ex->bytes_out,
 		.duration_us = mono_diff_us(now, ex->began),

@@ -164,7 +164,8 @@ static int send_head(struct exchange *ex, const struct iovec *v, int n)
 		put_back_upgrade(ex);
 	if (r == 0)
 		r = trunk_request(&p->trunks, b, p->fields, (size_t)p->n_fields,
-				  http1_body_is_done(&ex->up.body) && !ex->upgrade_token.n);
+				  http1_body_is_done(&ex->up.body) && !ex->upgrade_token.n &&
+					  likely(!replay_has_body(ex)));
 	if (r == 0) {
 		b->leg.sent += size_of(p->fields, p->n_fields);
 		h2_stream_stalls(b->stream, ex->policy.stall_ms);

@@ -14,7 +14,6 @@
 #include <errno.h>
 
 #include "workers/obs/endpoint.h"
-#include "workers/pool/retry.h"
 
 /* Dialled in one step for those who wait. */
 #define TRUNKS_AT_ONCE 8
@@ -40,51 +39,11 @@ static enum reason reason_of(int error)
 	}
 }
 
-/* Ours to mend, not the endpoint's: trying another one would not help. */
+/* Ours to mend, not the endpoint's. */
 static bool is_ours(enum reason why)
 {
 	return why == REASON_NO_DESCRIPTORS || why == REASON_NO_MEMORY ||
 	       why == REASON_OVER_SERVICE_CONNECTIONS;
-}
-
-/* The view that the port came from is let go of once an endpoint has the request. */
-static bool find_port_again(struct exchange *ex)
-{
-	struct path *p = ex->conn->path;
-	struct vservice s;
-	struct slot_gen slot;
-
-	if (ex->view)
-		return true;
-	if (!view_service(p->view, ex->again.id, &s))
-		return false;
-	slot = vservice_slot(&s);
-	if (slot.slot != ex->again.slot.slot || slot.gen != ex->again.slot.gen ||
-	    !vservice_port(&s, ex->again.port, &ex->target))
-		return false;
-	view_ref(p->view);
-	ex->view = p->view;
-	return true;
-}
-
-enum step exchange_try_another(struct exchange *ex, enum reason why)
-{
-	struct path *p = ex->conn->path;
-
-	exchange_release_back(ex, false, false);
-	ex->sent_head = false;
-	if (is_ours(why) || ex->attempts >= p->knobs->connect_attempts ||
-	    ex->tried.n == BALANCE_TRIED || !find_port_again(ex))
-		return end(ex, why);
-	if (!retry_take(p->board, ex->service.slot, ex->service.gen, clock_now())) {
-		exchange_event(ex, WC_retries_refused, SC_retries_refused);
-		return end(ex, why);
-	}
-	ex->tried.addr[ex->tried.n++] = ex->endpoint;
-	ex->reason = (uint8_t)why;	/* should there be no other endpoint */
-	exchange_event(ex, WC_retries, SC_retries);
-	ex->at = STAGE_pick - 1;
-	return NEXT;
 }
 
 static enum step failed(struct exchange *ex, enum reason why)
@@ -109,6 +68,7 @@ static enum step connected(struct exchange *ex)
 		ex->again.port = ex->target.port;
 		exchange_release_view(ex);
 	}
+	attempt_starts(ex);
 	return NEXT;
 }
 
@@ -333,7 +293,7 @@ enum step stage_connect(struct exchange *ex)
 	if (c->front.ready & READY_ERR && !c->expired)
 		return end(ex, REASON_FRONT_CUT);
 	if (c->expired && exchange_is_over(ex))
-		return end(ex, REASON_CALLER_DEADLINE);
+		return end(ex, (enum reason)ex->until_why);
 	if (ex->back->on)
 		return go_on_in_line(ex);
 	if (ex->back->leg.ready & READY_ERR) {

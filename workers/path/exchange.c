@@ -184,6 +184,8 @@ static void finish(struct exchange *ex)
 	chunkq_clear(&ex->replay, &p->chunks);
 	if (unlikely(ex->edits))
 		chunk_give(&p->chunks, &ex->edits);
+	if (unlikely(ex->has_trying))
+		replay_drop(ex);
 	arena_reset(&p->arena);
 	if (p->head_of == ex)
 		p->head_of = NULL;

@@ -39,6 +39,7 @@ struct flow {
 	struct pipe *pipe;	/* holds bytes on their way to the sink */
 	bool bulk;		/* the source fills whole buffers: worth a pipe */
 	bool done;		/* all was read and given to the sink */
+	bool keeps;		/* what is taken of the request is kept, to be sent again: replay.c */
 	struct chunk *trailers;	/* complete lines that go behind the body; NULL: none */
 	uint64_t took, gave;	/* bytes, with framing */
 };
@@ -51,6 +52,7 @@ struct policy {
 	struct slot_gen limit;		/* slot 0: no limits */
 	uint32_t connections, requests;	/* 0: any number */
 	struct balancing balancing;
+	uint32_t times;			/* not 0: it says something of vtimes */
 	struct ejection ejection;
 	uint8_t balancer;		/* enum balancer */
 };
@@ -77,6 +79,11 @@ struct exchange {
 	bool back_deaf;			/* it takes no more of the request body */
 	bool fresh_only;		/* after a stale back: no pooled one again */
 	bool has_hash;
+	bool has_trying;		/* somebody has limited its times or wants retries: trying is set */
+	uint8_t retries;		/* attempts after the first that a rule or policy wanted */
+	uint8_t resent;			/* all after the first */
+	uint8_t spent;			/* enum reason: why an answer that is to be tried again was not */
+	uint8_t until_why;		/* enum reason, when until has come */
 	struct conn *conn;
 	const struct front_codec *front_codec;
 	const struct back_codec *back_codec;
@@ -102,7 +109,8 @@ struct exchange {
 	struct mono slow_since;		/* since then nothing but the body is waited for; ns 0: no */
 	uint64_t slow_took;		/* bytes of it that had come by then */
 	struct mono began, connect_began, connected, sent, head_at;
-	struct mono until;		/* the caller waits no longer; ns 0: it did not say */
+	struct mono until;		/* at the latest; ns 0: nobody has said when */
+	struct mono wait_until;		/* for the next attempt; ns 0: it need not wait */
 	uint64_t bytes_in, bytes_out, sent_before;
 	uint64_t rev;
 	unsigned status;
@@ -114,6 +122,12 @@ struct exchange {
 	uint8_t grpc;			/* 1 + grpc-status of the answer; 0: none came */
 	uint16_t text_n;
 	char text[EXCHANGE_TEXT];	/* not zeroed */
+	struct trying {			/* not zeroed; while has_trying; attempt.c */
+		struct vtimes times;
+		struct mono until;	/* of the whole exchange */
+		uint8_t until_why;
+		struct chunkq body;	/* of the request, as it was sent; replay.c */
+	} trying;
 };
 
 /* Starts one; head NULL: opaque.  The head is the path's scratch head, of head.bytes at the start
@@ -147,12 +161,9 @@ void exchange_event(const struct exchange *, enum worker_counter, enum service_c
 struct board_service *exchange_service(const struct exchange *);
 /* It is at fault: noted on the board. */
 void exchange_back_failed(struct exchange *);
-/* It failed for this reason before anything of an answer, and the request may be sent again: to
- * another endpoint, as long as attempts and the Service's retry budget last. */
-enum step exchange_try_another(struct exchange *, enum reason);
 /* Takes one of a limit of the target's for this claim on the board; false: none is left. */
 bool exchange_take_limit(struct exchange *, uint32_t claim_no, enum limit, uint32_t max);
-/* The deadline of its conn, not later than the caller's own. */
+/* The deadline of its conn, not later than what the caller, its route or its policy allow. */
 static inline void exchange_deadline_ms(struct exchange *ex, int64_t ms)
 {
 	if (unlikely(ex->until.ns))
@@ -165,6 +176,55 @@ static inline bool exchange_is_over(const struct exchange *ex)
 }
 /* Lets go of the back: into the pool when it may be used again, else closed. */
 void exchange_release_back(struct exchange *, bool reusable, bool abort);
+
+/* ---- attempts (attempt.c) ---- */
+
+/* What the rule (NULL: none) and the policy of the target say of its times and retries. */
+void attempt_begin(struct exchange *, const struct vrule *);
+/* It has a back: the time of this attempt begins. */
+static inline void attempt_starts(struct exchange *ex)
+{
+	if (unlikely(ex->has_trying) && ex->trying.times.attempt_ms) {
+		struct mono t = mono_after_ms(clock_now(), ex->trying.times.attempt_ms);
+
+		if (ex->until.ns == 0 || t.ns < ex->until.ns) {
+			ex->until = t;
+			ex->until_why = REASON_BACK_TRY_TIMEOUT;
+		}
+	}
+}
+/* It failed for this reason before anything of an answer, and the request may be sent again whatever
+ * it is: to another endpoint, as long as attempts and the Service's retry budget last. */
+enum step exchange_try_another(struct exchange *, enum reason);
+/* The same where only a rule or policy may want that.  True: *ret says what becomes of it. */
+bool attempt_failed(struct exchange *, enum reason, enum step *ret);
+/* The same of the final head at hand, of which nothing was given to the caller.  True: it is not to be
+ * given.  rest: what was read behind it. */
+bool attempt_answered(struct exchange *, struct slice rest, enum step *ret);
+/* Waits for the time of the next attempt, then has the target at hand again. */
+enum step attempt_wait(struct exchange *);
+/* The reason that is told: ex->reason, or why the answer that was given is not one of another. */
+static inline enum reason attempt_reason(const struct exchange *ex)
+{
+	return unlikely(ex->spent) && ex->reason == REASON_DONE ? (enum reason)ex->spent
+								 : (enum reason)ex->reason;
+}
+
+/* ---- a request that may be sent again (replay.c) ---- */
+
+/* From now on what is sent of it is kept, if it is not known to be too large. */
+void replay_begin(struct exchange *);
+/* These bytes of its body go out, as the endpoint gets them. */
+void replay_add(struct exchange *, const struct iovec *, int n);
+/* It will not be sent again: nothing is kept any more. */
+void replay_drop(struct exchange *);
+/* What was kept of the body goes out again, behind the head.  0 or -errno. */
+must_use int replay_send(struct exchange *);
+/* Something of its body was kept, so its head is not its end. */
+static inline bool replay_has_body(const struct exchange *ex)
+{
+	return ex->up.keeps && (ex->trying.body.bytes || ex->up.trailers);
+}
 
 /* ---- heads on their way (forward.c) ---- */
 

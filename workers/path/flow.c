@@ -226,7 +226,7 @@ static enum flowed run(struct exchange *ex, struct flow *f, struct leg *from, st
 			size_t room;
 			ssize_t got;
 
-			if (blind >= SPLICE_MIN && (f->bulk || blind != UINT64_MAX) && !from->eof &&
+			if (blind >= SPLICE_MIN && !f->keeps && (f->bulk || blind != UINT64_MAX) && !from->eof &&
 			    from->ready & READY_IN && from->s.ops->pull && to->s.ops->push) {
 				r = pull(p, f, from, c->tenant, blind);
 				if (r != FLOW_AGAIN)
@@ -257,6 +257,8 @@ static enum flowed run(struct exchange *ex, struct flow *f, struct leg *from, st
 				return FLOW_BAD;
 			if (unlikely(f->body.keeps_trailers) && (k = keep_trailers(c, f, v + n, k)) < 0)
 				return FLOW_LOST;
+			if (unlikely(f->keeps))
+				replay_add(ex, v + n, k);
 			n += k;
 			if (in_end && !http1_body_is_done(&f->body))
 				return FLOW_SOURCE;
@@ -266,8 +268,14 @@ static enum flowed run(struct exchange *ex, struct flow *f, struct leg *from, st
 			f->gave += v[i].iov_len;
 		k = leg_send(to, purse, v, n);
 		n = 0;
-		if (k < 0)
+		if (k < 0) {
+			/* What is kept has been taken, though it went nowhere. */
+			if (f->keeps && in_chunk)
+				passed_on(p, from, purse, used);
+			else if (f->keeps)
+				*rest = slice_from(in, used);
 			return sink_failed(k);
+		}
 		arena_reset(&p->arena);
 		if (in_chunk)
 			passed_on(p, from, purse, used);
@@ -297,7 +305,7 @@ enum flowed flow_run(struct exchange *ex, struct flow *f, struct leg *from, stru
 	f->done = http1_body_is_done(&f->body);
 	r = run(ex, f, from, to, v, n, &rest);
 	/* The scratch buffer is somebody else's after this step. */
-	if (rest.n && (r == FLOW_WAIT || r == FLOW_AGAIN) &&
+	if (rest.n && (r == FLOW_WAIT || r == FLOW_AGAIN || (r == FLOW_SINK && f->keeps)) &&
 	    leg_keep(from, conn_purse(ex->conn), rest) < 0)
 		return FLOW_LOST;
 	return r;

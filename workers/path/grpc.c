@@ -23,7 +23,7 @@ int64_t grpc_timeout_ms(struct slice s)
 	return -1;
 }
 
-static bool line_of(const struct head *h, struct slice name, struct slice *ret)
+bool grpc_line(const struct head *h, struct slice name, struct slice *ret)
 {
 	for (uint32_t i = 0; i < h->n; i++) {
 		if (!slice_caseeq(h->h[i].name, name))
@@ -39,11 +39,19 @@ void grpc_deadline(struct exchange *ex, const struct head *h)
 	struct slice v;
 	int64_t ms;
 
-	if (!line_of(h, SLICE("grpc-timeout"), &v))
+	if (!grpc_line(h, SLICE("grpc-timeout"), &v))
 		return;
 	ms = grpc_timeout_ms(v);
 	if (ms >= 0)
 		ex->until = mono_after_ms(ex->began, ms);
+	ex->until_why = REASON_CALLER_DEADLINE;
+}
+
+int64_t grpc_pushback_ms(struct slice s, uint32_t most)
+{
+	uint64_t n;
+
+	return s.n <= 10 && slice_u64(s, most, &n) ? (int64_t)n : -1;
 }
 
 void grpc_status(struct exchange *ex, const struct head *h)
@@ -51,7 +59,7 @@ void grpc_status(struct exchange *ex, const struct head *h)
 	struct slice v;
 	uint64_t n;
 
-	if (!line_of(h, SLICE("grpc-status"), &v))
+	if (!grpc_line(h, SLICE("grpc-status"), &v))
 		return;
 	/* Numbers that the protocol does not have are what it calls UNKNOWN. */
 	ex->grpc = (uint8_t)(slice_u64(v, GRPC_STATUSES - 1, &n) ? 1 + n : 1 + 2);
@@ -78,15 +86,17 @@ static unsigned of_http(unsigned http)
 
 unsigned grpc_local(struct exchange *ex, const struct reason_row *row)
 {
+	enum reason why = (enum reason)ex->reason;
 	unsigned status = of_http((unsigned)row->http);
 
 	/* The tables of gRPC make UNAVAILABLE of 429, which libraries send again at once; and what is
 	 * meant has a name. */
-	if (ex->reason == REASON_RATE_LIMITED)
+	if (why == REASON_RATE_LIMITED)
 		status = 8;
-	else if (ex->reason == REASON_CALLER_DEADLINE)
+	else if (why == REASON_CALLER_DEADLINE || why == REASON_REQUEST_TIMEOUT ||
+		 why == REASON_BACK_TRY_TIMEOUT)
 		status = 4;
-	else if (ex->reason == REASON_NO_BACKEND)
+	else if (why == REASON_NO_BACKEND)
 		status = 14;	/* the Gateway API: a call for a backend that does not exist is UNAVAILABLE */
 
 	ex->grpc = (uint8_t)(1 + status);

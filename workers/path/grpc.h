@@ -10,6 +10,10 @@
 
 /* Milliseconds of a grpc-timeout ("100m"), rounded up, at most INT32_MAX; -1: not one. */
 int64_t grpc_timeout_ms(struct slice);
+/* The value of the first line of this name. */
+bool grpc_line(const struct head *, struct slice name, struct slice *ret);
+/* Of a grpc-retry-pushback-ms; -1: no further attempt (negative, no number, or more than most). */
+int64_t grpc_pushback_ms(struct slice, uint32_t most);
 /* Notes the caller's deadline from the request head. */
 void grpc_deadline(struct exchange *, const struct head *);
 /* Notes and gives the status of an answer of ours. */

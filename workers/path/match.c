@@ -73,6 +73,7 @@ static void take_policy(struct policy *to, const struct vport *target)
 	to->requests = v.requests;
 	to->balancing = v.balancing;
 	to->ejection = v.ejection;
+	to->times = v.times;
 	to->balancer = (uint8_t)v.balancer;
 }
 
@@ -127,6 +128,7 @@ enum step stage_match(struct exchange *ex)
 	bool by_grpc_route = false;
 	struct vport port;
 	struct vrule rule;
+	uint32_t rule_times = 0;
 	struct vbackend b;
 	enum reason why = find_port(ex, &port);
 
@@ -154,12 +156,16 @@ enum step stage_match(struct exchange *ex)
 				return END;
 			ex->target = b.port;
 			by_grpc_route = rule.kind == ROUTE_GRPC;
+			rule_times = rule.times;
 			break;
 		}
 	}
 	take_policy(&ex->policy, &ex->target);
-	if (ex->is_http)
+	if (ex->is_http) {
 		choose_codec(ex, by_grpc_route);
+		if (unlikely(rule_times | ex->policy.times))
+			attempt_begin(ex, rule_times ? &rule : NULL);
+	}
 	view_ref(p->view);
 	ex->view = p->view;
 	return NEXT;

@@ -83,13 +83,28 @@ static bool pick_same(struct exchange *ex, struct vendpoint *ret)
 	return pick(ex, ret);
 }
 
+/* All have had it, and it is still wanted. */
+static bool pick_any(struct exchange *ex, struct vendpoint *ret)
+{
+	if (ex->retries == 0 || ex->tried.n == 0)
+		return false;
+	ex->tried.n = 0;
+	return pick(ex, ret);
+}
+
 enum step stage_pick(struct exchange *ex)
 {
 	struct vendpoint e;
 
-	if (!pick(ex, &e) && !pick_same(ex, &e))
+	if (unlikely(ex->wait_until.ns)) {
+		enum step s = attempt_wait(ex);
+
+		if (s != NEXT)
+			return s;
+	}
+	if (!pick(ex, &e) && !pick_same(ex, &e) && !pick_any(ex, &e))
 		/* A connect that failed has left its own reason. */
-		return end(ex, ex->attempts ? (enum reason)ex->reason : REASON_NO_ENDPOINT);
+		return end(ex, ex->attempts || ex->resent ? (enum reason)ex->reason : REASON_NO_ENDPOINT);
 	ex->endpoint = e.addr;
 	ex->endpoint_slot = e.slot;
 	ex->reason = REASON_NONE;

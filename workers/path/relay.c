@@ -54,9 +54,10 @@ static enum step back_failed(struct exchange *ex)
 {
 	enum reason why = why_failed(ex);
 	bool trunk = ex->back->on;
+	enum step s;
 
 	if (!may_send_again(ex, why) || (!trunk && ex->fresh_only))
-		return end(ex, why);
+		return attempt_failed(ex, why, &s) ? s : end(ex, why);
 	if (trunk) {
 		const struct h2 *h = trunk_session(&ex->conn->path->trunks, ex->back);
 
@@ -69,6 +70,7 @@ static enum step back_failed(struct exchange *ex)
 	exchange_release_back(ex, false, false);
 	ex->fresh_only = true;
 	ex->sent_head = false;
+	ex->resent++;
 	exchange_event(ex, WC_retries, SC_retries);
 	ex->at = STAGE_connect - 1;
 	return NEXT;
@@ -184,7 +186,7 @@ static enum reason time_is_up(struct exchange *ex)
 	int64_t ms = mono_diff_ms(clock_now(), ex->slow_since);
 
 	if (exchange_is_over(ex))
-		return REASON_CALLER_DEADLINE;
+		return (enum reason)ex->until_why;
 	if (ex->slow_since.ns == 0 || ms < k->body_rate_ms)
 		return late(ex);
 	if (is_below_rate(ex, ms))
@@ -231,7 +233,7 @@ static enum flowed send_request(struct exchange *ex)
 	struct flow before = ex->up;
 	struct iovec v[HEAD_IOVS];
 	struct flow_start start = { .head = v };
-	bool waited = ex->replay.bytes > 0, keeps;
+	bool waited = ex->replay.bytes > 0, keeps, again = replay_has_body(ex);
 	enum flowed r;
 	int n, sent = 0;
 
@@ -249,10 +251,23 @@ static enum flowed send_request(struct exchange *ex)
 		sent = codec->send(ex, v, n);
 		start.n = 0;
 	}
+	if (unlikely(ex->up.keeps)) {
+		if (!waited && codec->keep(ex, v, n) < 0)
+			replay_drop(ex);
+		if (again && sent == 0) {
+			sent = start.n ? leg_send(back, conn_purse(c), v, start.n) : 0;
+			start.n = 0;
+			sent = sent ?: replay_send(ex);
+		}
+	}
 	r = sent == 0 ? flow_run(ex, &ex->up, &c->front, back, &start)
 		      : sent == -ENOBUFS ? FLOW_LOST : FLOW_SINK;
 	keeps = is_worth_keeping(ex, &before);
-	if (!waited && (keeps || ((ex->back->uses > 0 || codec->trunks) && r == FLOW_SINK && nothing_sent(ex)))) {
+	if (unlikely(ex->up.keeps)) {
+		/* For the last attempt nothing need be kept. */
+		if (ex->retries >= ex->trying.times.retry.attempts && !keeps)
+			replay_drop(ex);
+	} else if (!waited && (keeps || ((ex->back->uses > 0 || codec->trunks) && r == FLOW_SINK && nothing_sent(ex)))) {
 		/* A connection that is not new may be closed under us: be able to send it again. */
 		if (codec->keep(ex, v, n) < 0)
 			chunkq_clear(&ex->replay, &p->chunks);
@@ -305,7 +320,8 @@ static enum step go_up(struct exchange *ex)
 		/* It may have answered before it stopped listening. */
 		ex->back_deaf = true;
 		chunkq_clear(&back->out, &c->path->chunks);
-		flow_fini(c->path, &ex->up);
+		if (likely(!ex->up.keeps))
+			flow_fini(c->path, &ex->up);
 		back->ready |= READY_IN;
 		return NEXT;
 	case FLOW_BAD:
@@ -386,8 +402,11 @@ static enum step interim(struct exchange *ex)
 {
 	int r;
 
-	if (ex->conn->path->head.status == 100)
+	if (ex->conn->path->head.status == 100) {
+		if (unlikely(ex->resent) && !ex->expects_continue)
+			return NEXT;	/* he was told at an attempt before */
 		ex->expects_continue = false;
+	}
 	r = ex->front_codec->interim(ex);
 	if (r == -ENOBUFS)
 		ex->answer = ANSWER_BODY;	/* part of it may be out: no answer can follow it */
@@ -409,6 +428,8 @@ static enum step final(struct exchange *ex, struct slice rest)
 			return end(ex, REASON_BACK_BAD_RESPONSE);
 		ex->is_tunnel = true;
 		ex->up.done = false;
+		if (ex->until_why != REASON_CALLER_DEADLINE)
+			ex->until.ns = 0;
 		opaque_init(&ex->up.body);
 		opaque_init(&ex->down.body);
 		conn_wake(c);	/* what the caller sent already goes up in the next step */
@@ -436,6 +457,8 @@ static enum step final(struct exchange *ex, struct slice rest)
 		return end(ex, unsent(start.n));
 	ex->answer = ANSWER_BODY;
 	chunkq_clear(&ex->replay, &p->chunks);
+	if (unlikely(ex->up.keeps))
+		replay_drop(ex);
 	s = go_down(ex, &start);
 	/* A body that is wrong from its start takes its head along: then we may still answer. */
 	if (s == END && ex->reason == REASON_BACK_BAD_FRAMING &&
@@ -451,8 +474,11 @@ static enum step act_on(struct exchange *ex, const struct behind *behind)
 	const struct head *h = &c->path->head;
 	enum step s;
 
-	if (h->status >= 200 || h->status == 101)
+	if (h->status >= 200 || h->status == 101) {
+		if (unlikely(ex->has_trying) && attempt_answered(ex, behind->rest, &s))
+			return s;
 		return final(ex, behind->rest);
+	}
 	s = interim(ex);
 	if (s != NEXT)
 		return s;
@@ -499,7 +525,7 @@ static enum step answer(struct exchange *ex)
 		}
 		if (behind.held)
 			chunk_give(&c->path->chunks, &behind.held);
-	} while (s == NEXT && ex->answer == ANSWER_NONE);
+	} while (s == NEXT && ex->back && ex->answer == ANSWER_NONE);
 	return s;
 }
 
@@ -515,7 +541,7 @@ enum step stage_relay(struct exchange *ex)
 
 	front->want = back->want = 0;
 	if (c->expired && (why = time_is_up(ex)) != REASON_NONE)
-		return end(ex, why);
+		return attempt_failed(ex, why, &s) ? s : end(ex, why);
 	if (front->ready & READY_ERR && ex->answer == ANSWER_NONE)
 		return end(ex, REASON_FRONT_CUT);
 	if (!ex->is_http && !ex->is_tunnel) {

@@ -1,68 +1,185 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* See retry.h.
- *
- * Only who retries pays: requests are counted per worker anyway, and a look at the budget adds
- * them up.  Tokens age out linearly over the window, so that in a steady state there are exactly
- * the window's worth of them. */
+/* See retry.h.  A word of a bucket is its number and how many; buckets lie in a ring, and whoever
+ * comes first with a later number begins it anew.  Workers look at the clock at different moments, so
+ * one may be a bucket ahead of another. */
 #include "workers/pool/retry.h"
 
-#define TOKEN 1000u
+#define AHEAD 2u	/* buckets that another worker may be ahead */
 
-static uint64_t requests_of(const struct board *b, uint32_t slot, uint32_t gen)
+/* 1000 ms in buckets of 15 reach into 67; with the one of now. */
+static_must(BOARD_RETRY_BUCKETS >= 67 + 1 + AHEAD);
+
+static const struct retry_budget shared = { 20, 10000, 100 };
+
+static uint32_t width_of(const struct retry_budget *y)
+{
+	return max_of(y->interval_ms / RETRY_BUCKETS, 1u);
+}
+
+static uint32_t bucket_at(const struct retry_budget *y, struct mono now)
+{
+	return (uint32_t)((uint64_t)now.ns / (uint64_t)NS_PER_MS / width_of(y));
+}
+
+/* Those that the Service's endpoints were to serve, ever; began: when the first came. */
+static uint32_t requests_of(const struct board *b, uint32_t slot, uint32_t gen, uint64_t *began_ms)
 {
 	uint32_t used = min_of(__atomic_load_n(&b->used, __ATOMIC_RELAXED), b->workers);
 	uint64_t sum = 0;
 
+	*began_ms = UINT64_MAX;
 	for (unsigned w = 0; w < used && w < BOARD_WORKERS; w++) {
 		const struct board_service *s = board_service_seen(b, w, slot, gen);
 
-		if (s)
-			sum += board_get(&s->c[SC_exchanges]);
+		if (s == NULL)
+			continue;
+		sum += board_get(&s->c[SC_exchanges]) + board_get(&s->c[SC_routed]);
+		*began_ms = min_of(*began_ms, 1000ull * b->worker[w].service_began_s[slot]);
 	}
-	return sum;
+	return (uint32_t)sum;
 }
 
-/* What there is after ms more and n more requests. */
-static uint64_t refilled(uint64_t tokens, uint64_t ms, uint64_t n)
+/* So many more in the bucket of this number; false: the ring has moved on. */
+static bool enter(uint64_t *word, uint32_t at, uint32_t n)
 {
-	uint64_t in_window = min_of(ms, (uint64_t)RETRY_WINDOW_MS);
+	uint64_t was = board_get(word), is;
 
-	n = min_of(n, (uint64_t)UINT32_MAX);
-	if (ms > RETRY_WINDOW_MS)
-		n = n * RETRY_WINDOW_MS / ms;
-	/* rounded, or looks at every millisecond would lose a tenth of it */
-	tokens -= (tokens * in_window + RETRY_WINDOW_MS / 2) / RETRY_WINDOW_MS;
-	return tokens + in_window * RETRY_PER_SECOND * TOKEN / 1000 + n * RETRY_PERMILLE * TOKEN / 1000;
-}
-
-bool retry_take(struct board *b, uint32_t slot, uint32_t gen, struct mono now)
-{
-	uint32_t ms = (uint32_t)((uint64_t)now.ns / (uint64_t)NS_PER_MS), at = slot;
-	struct board_retries *r;
-	uint64_t was, is, requests;
-	bool taken;
-
-	if (at >= BOARD_SERVICES)
-		at = 0;
-	r = &b->retries[at];
-	requests = requests_of(b, at, gen);
-	was = board_get(&r->tokens);
 	do {
-		uint64_t before = board_get(&r->requests), tokens;
-		uint32_t ago = ms - (uint32_t)(was >> 32);
+		uint32_t ahead = (uint32_t)(was >> 32) - at;
 
-		if (was == 0 || ago > INT32_MAX)	/* the first look, or no time we know */
-			tokens = (uint64_t)RETRY_WINDOW_MS * RETRY_PER_SECOND * TOKEN / 1000;
-		else
-			tokens = refilled((uint32_t)was, ago,
-					  requests > before ? requests - before : 0);
-		tokens = min_of(tokens, (uint64_t)UINT32_MAX);
-		taken = tokens >= TOKEN;
-		is = (uint64_t)ms << 32 | (taken ? tokens - TOKEN : tokens);
-	} while (!__atomic_compare_exchange_n(&r->tokens, &was, is, true, __ATOMIC_RELAXED,
+		if (ahead == 0 && n > UINT32_MAX - (uint32_t)was)
+			return false;
+		if (ahead && ahead <= BOARD_RETRY_BUCKETS)
+			return false;
+		is = ahead ? (uint64_t)at << 32 | n : was + n;
+	} while (!__atomic_compare_exchange_n(word, &was, is, true, __ATOMIC_SEQ_CST,
 					      __ATOMIC_RELAXED));
-	board_set(&r->requests, requests);
-	return taken;
+	return true;
+}
+
+static void take_back(uint64_t *word, uint32_t at)
+{
+	uint64_t was = board_get(word);
+
+	while ((uint32_t)(was >> 32) == at && (uint32_t)was &&
+	       !__atomic_compare_exchange_n(word, &was, was - 1, true, __ATOMIC_SEQ_CST,
+					    __ATOMIC_RELAXED))
+		;
+}
+
+/* What the buckets say, from so many older ones to so many newer ones, that another worker has begun
+ * already. */
+#define SUM_OF(what)                                                                               \
+	static uint64_t what##_in(const struct board_retries *r, uint32_t now, uint32_t older,     \
+				  uint32_t newer)                                                  \
+	{                                                                                          \
+		uint64_t sum = 0;                                                                  \
+												   \
+		for (uint32_t at = now - older; at != now + newer + 1; at++) {                     \
+			uint64_t v = __atomic_load_n(&r->bucket[at % BOARD_RETRY_BUCKETS].what,     \
+						     __ATOMIC_SEQ_CST);                            \
+												   \
+			if ((uint32_t)(v >> 32) == at)                                             \
+				sum += (uint32_t)v;                                                \
+		}                                                                                  \
+		return sum;                                                                        \
+	}
+SUM_OF(retries)
+SUM_OF(requests)
+
+static uint64_t used(const struct board_retries *r, const struct retry_budget *y, uint32_t now)
+{
+	/* Those that reach into the interval: buckets are rounded down. */
+	uint32_t older = (y->interval_ms + width_of(y) - 1) / width_of(y);
+
+	return retries_in(r, now, min_of(older, BOARD_RETRY_BUCKETS - AHEAD - 1), AHEAD);
+}
+
+static uint64_t allowed(const struct board_retries *r, const struct retry_budget *y, uint32_t now)
+{
+	uint64_t requests = requests_in(r, now, RETRY_BUCKETS - 1, 0);
+
+	return max_of(requests * y->percent / 100, (uint64_t)y->least);
+}
+
+/* Enters the requests since the last look, each once: they are his who moves `seen` on. */
+static void enter_requests(struct board_retries *r, const struct retry_budget *y, uint32_t now,
+			   uint32_t requests, uint64_t began_ms)
+{
+	uint64_t was = board_get(&r->seen), is = (uint64_t)now << 32 | requests;
+	uint32_t n, gap;
+
+	do {
+		n = requests - (uint32_t)was;
+		gap = now - (uint32_t)(was >> 32);
+		if (was == 0)		/* the first look: as long as there is a Service */
+			gap = now - (uint32_t)(began_ms / width_of(y));
+		if (gap > UINT32_MAX - BOARD_RETRY_BUCKETS)
+			gap = 0;	/* who looked last is a little ahead */
+		if (n == 0 && gap == 0 && was)
+			return;
+		if (n > INT32_MAX && gap < BOARD_RETRY_BUCKETS)
+			return;		/* who looked last has seen more */
+	} while (!__atomic_compare_exchange_n(&r->seen, &was, is, true, __ATOMIC_RELAXED,
+					      __ATOMIC_RELAXED));
+	if (n > INT32_MAX)
+		return;
+	/* Who comes at the same time may see fewer for a moment: that errs on the right side.  So does
+	 * what cannot be shared out evenly, with the oldest. */
+	for (uint32_t k = min_of(gap, RETRY_BUCKETS - 1u); k; k--) {
+		uint32_t part = (uint32_t)((uint64_t)n * (k + 1) / (gap + 1ull)) -
+				(uint32_t)((uint64_t)n * k / (gap + 1ull));
+
+		if (part)
+			(void)enter(&r->bucket[(now - k) % BOARD_RETRY_BUCKETS].requests, now - k, part);
+	}
+	n = (uint32_t)(n / (gap + 1ull));
+	(void)enter(&r->bucket[now % BOARD_RETRY_BUCKETS].requests, now, n);
+}
+
+bool retry_take(struct board *b, uint32_t slot, uint32_t gen, const struct retry_budget *y,
+		struct mono now)
+{
+	struct board_retries *r;
+	uint64_t began_ms, *word;
+	uint32_t requests, at;
+
+	/* Those without a slot of their own have one budget. */
+	if (slot == 0 || slot >= BOARD_SERVICES) {
+		slot = gen = 0;
+		y = &shared;
+	}
+	at = bucket_at(y, now);
+	r = board_retries(b, slot, gen, y->interval_ms, at);
+	if (r == NULL)
+		return false;
+	requests = requests_of(b, slot, gen, &began_ms);
+	enter_requests(r, y, at, requests, began_ms);
+	word = &r->bucket[at % BOARD_RETRY_BUCKETS].retries;
+	if (!enter(word, at, 1))
+		return false;
+	if (used(r, y, at) <= allowed(r, y, at))
+		return true;
+	take_back(word, at);
+	return false;
+}
+
+struct retry_sums retry_sums(const struct board *b, uint32_t slot, uint32_t gen,
+			     const struct retry_budget *y, struct mono now)
+{
+	bool own = slot && slot < BOARD_SERVICES;
+	const struct board_retries *r = &b->retries[own ? slot : 0];
+	uint32_t at;
+
+	if (!own)
+		y = &shared;
+	if (board_get(&r->of) != ((uint64_t)y->interval_ms << 32 | (own ? gen : 0)))
+		return (struct retry_sums){ 0, y->least };
+	at = bucket_at(y, now);
+	return (struct retry_sums){
+		(uint32_t)min_of(used(r, y, at), (uint64_t)UINT32_MAX),
+		(uint32_t)min_of(allowed(r, y, at), (uint64_t)UINT32_MAX),
+	};
 }
