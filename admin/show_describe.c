@@ -12,7 +12,7 @@
 
 enum kind {
 	KIND_SERVICE, KIND_SLICE, KIND_ROUTE, KIND_GRPC_ROUTE, KIND_TCP_ROUTE, KIND_GRANT, KIND_POLICY,
-	KIND_RATE, KIND_NAMESPACE, KIND_TENANT, KINDS
+	KIND_BACKEND_POLICY, KIND_RATE, KIND_NAMESPACE, KIND_TENANT, KINDS
 };
 
 static const struct {
@@ -28,6 +28,8 @@ static const struct {
 	[KIND_GRANT] = { "ReferenceGrant", { "referencegrants", "grant", "grants" }, true },
 	[KIND_POLICY] = { "TrafficPolicy", { "trafficpolicies", "policy", "policies" }, true },
 	[KIND_RATE] = { "RateLimitPolicy", { "ratelimitpolicies", "ratelimit", "ratelimits" }, true },
+	[KIND_BACKEND_POLICY] = { "XBackendTrafficPolicy",
+				  { "xbackendtrafficpolicies", "backendpolicy", "backendpolicies" }, true },
 	[KIND_NAMESPACE] = { "Namespace", { "namespaces", "ns" }, false },
 	[KIND_TENANT] = { "Tenant", { "tenants" }, false },
 };
@@ -59,7 +61,7 @@ static bool parse(const char *rest, struct asked *ret, struct answer *error)
 	if (k < 0) {
 		answer_error(error, 404, "no such kind of resource", rest,
 			     "kinds are service, endpointslice, httproute, grpcroute, tcproute, referencegrant, "
-			     "trafficpolicy, ratelimitpolicy, namespace, tenant");
+			     "trafficpolicy, xbackendtrafficpolicy, ratelimitpolicy, namespace, tenant");
 		return false;
 	}
 	ret->kind = (enum kind)k;
@@ -109,8 +111,11 @@ static void refusals(const json_t *list, const struct asked *a, struct text *t)
 
 static void rules_of(const struct vport *p, const struct asked *only, struct text *t)
 {
+	struct vport bare = *p;		/* whose policy is not looked at */
+	struct vtimes times;
 	struct vrule r;
 
+	bare.has_policy = false;
 	for (uint32_t i = 0; vport_rule_at(p, i, &r); i++) {
 		struct vbackend b;
 		char words[512], ref[400];
@@ -142,6 +147,10 @@ static void rules_of(const struct vport *p, const struct asked *only, struct tex
 		vrule_words(&r, words, sizeof words);
 		js_str(t, "match", words);
 		show_filters(&p->service, &r.filters, t);
+		vtimes_of(&r, &bare, &times);
+		vtimes_words(&times, words, sizeof words);
+		if (words[0])
+			js_str(t, "times", words);
 		js_open(t, "backends", '[');
 		for (uint32_t k = 0; k < r.backends && vrule_backend_at(&r, k, &b); k++) {
 			snprintf(ref, sizeof ref, "%.*s/%.*s:%u weight %u%s",
@@ -220,6 +229,16 @@ static bool policy_counts(const struct asked *a, const struct vport *p)
 	return vport_policy(p, &policy) && slice_eq(policy.name, slice_str(a->name));
 }
 
+static void port_now(const struct state *st, const struct vservice *s, const struct vport *p, struct text *t)
+{
+	js_open(t, NULL, '{');
+	js_slice(t, "service", vservice_name(s));
+	js_u64(t, "port", p->port);
+	js_slice(t, "name", vport_name(p));
+	show_policy(st, p, t);
+	js_close(t, '}');
+}
+
 /* The ports that it counts for. */
 static bool policy_now(const struct state *st, const struct asked *a, struct text *t)
 {
@@ -236,16 +255,31 @@ static bool policy_now(const struct state *st, const struct asked *a, struct tex
 		for (uint32_t k = 0; vservice_port_at(&s, k, &p); k++) {
 			if (!policy_counts(a, &p))
 				continue;
-			js_open(t, NULL, '{');
-			js_slice(t, "service", vservice_name(&s));
-			js_u64(t, "port", p.port);
-			js_slice(t, "name", vport_name(&p));
-			show_policy(st, &p, t);
-			js_close(t, '}');
+			port_now(st, &s, &p, t);
 		}
 	}
 	js_close(t, ']');
 	return t->n > before + 1;
+}
+
+/* The ports of the Services whose budget it is. */
+static bool budget_now(const struct state *st, const struct asked *a, struct text *t)
+{
+	struct vservice s;
+	bool any = false;
+
+	js_open(t, "ports", '[');
+	for (uint32_t i = 0; st->view && view_service_nth(st->view, i, &s); i++) {
+		struct vport p;
+
+		if (!vservice_budget(&s).backend_policy || !slice_eq(vservice_ns(&s), slice_str(a->ns)) ||
+		    !slice_eq(vservice_budget(&s).policy, slice_str(a->name)))
+			continue;
+		for (uint32_t k = 0; vservice_port_at(&s, k, &p); k++, any = true)
+			port_now(st, &s, &p, t);
+	}
+	js_close(t, ']');
+	return any;
 }
 
 static bool namespace_now(const struct state *st, const struct asked *a, struct text *t)
@@ -329,6 +363,8 @@ static bool live(const struct state *st, const struct asked *a, struct text *t)
 	case KIND_POLICY:
 	case KIND_RATE:
 		return policy_now(st, a, t);
+	case KIND_BACKEND_POLICY:
+		return budget_now(st, a, t);
 	case KIND_NAMESPACE:
 		return namespace_now(st, a, t);
 	case KIND_TENANT:

@@ -517,8 +517,29 @@ static void endpoint_step(const struct state *st, const struct vport *p, uint32_
 	js_close(t, '}');
 }
 
+/* What rule (NULL: none) and policy say of times and retries, and how many of these there may be. */
+static void times(const struct vrule *r, const struct vport *p, struct text *t)
+{
+	struct vbudget b = vservice_budget(&p->service);
+	char words[640], name[400];
+	struct vtimes v;
+
+	vtimes_of(r, p, &v);
+	vtimes_words(&v, words, sizeof words);
+	if (words[0] == 0)
+		return;
+	step_open(t, "times", v.retry.attempts ? "retries" : "no retries", words);
+	js_close(t, '}');
+	if (v.retry.attempts)
+		step(t, "budget", b.policy.n ? name_of(vservice_ns(&p->service), b.policy, 0, name) :
+					       "defaults",
+		     "at most %u %% of the requests of %u ms may be sent again, or %u where that is more",
+		     b.percent, b.interval_ms, b.least);
+}
+
 /* share: of the requests that come as far as this.  True: somebody could take it. */
-static bool endpoints(const struct state *st, const struct vport *p, double share, struct text *t)
+static bool endpoints(const struct state *st, const struct vrule *r, const struct vport *p, double share,
+		      struct text *t)
 {
 	enum balancer how = balancer_of(p);
 	struct candidates c;
@@ -526,6 +547,7 @@ static bool endpoints(const struct state *st, const struct vport *p, double shar
 
 	policy(st, p, t);
 	rate_limit(p, t);
+	times(r, p, t);
 	if (!candidates_of(st, p, how, &c)) {
 		candidates_free(&c);
 		nowhere(t, REASON_NO_MEMORY);
@@ -594,7 +616,7 @@ static bool backends(const struct state *st, const struct vrule *r, struct text 
 			all = false;
 			continue;
 		}
-		all &= endpoints(st, &b.port, (double)b.weight / r->total_weight, t);
+		all &= endpoints(st, r, &b.port, (double)b.weight / r->total_weight, t);
 	}
 	return all;
 }
@@ -638,7 +660,7 @@ static bool from_port(const struct state *st, const struct asked *a, const struc
 				     p->has_routes ? "routes are for the callers of other namespaces: "
 						     "its own endpoints serve" :
 						     "no route is attached: its own endpoints serve");
-		return endpoints(st, p, 1, t);
+		return endpoints(st, NULL, p, 1, t);
 	case MATCH_NOTHING:
 		step(t, "route", "none", "of %u rules none matches %.*s %.*s", n,
 		     (int)min_of(a->method.n, (size_t)32), (const char *)a->method.p,

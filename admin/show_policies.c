@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* TrafficPolicies and RateLimitPolicies: the list of them with what each target says (from the report: one that counts
+/* TrafficPolicies, XBackendTrafficPolicies and RateLimitPolicies: the list of them with what each target says
+ * (from the report: one that counts
  * for nothing is in no view), and what holds for a port (from the view and the board). */
 #include "admin/show.h"
 #include "workers/obs/rate.h"
@@ -82,6 +83,38 @@ static void rate_limit(const struct state *st, const struct vport *p, struct tex
 	js_close(t, '}');
 }
 
+/* Of requests that no rule says anything else of. */
+static void retries(const struct vport *p, struct text *t)
+{
+	struct vbudget b = vservice_budget(&p->service);
+	struct vtimes v;
+
+	vtimes_of(NULL, p, &v);
+	js_open(t, "retries", '{');
+	js_open(t, "on", '[');
+	for (unsigned i = 0; i < RETRY_ONS; i++)
+		if (v.retry.on >> i & 1)
+			js_str(t, NULL, retry_row(i)->text);
+	js_close(t, ']');
+	js_open(t, "status_codes", '[');
+	for (unsigned c = RETRY_CODE_MIN; c <= RETRY_CODE_MAX; c++)
+		if (retries_have_code(&v.retry, c))
+			js_u64(t, NULL, c);
+	js_close(t, ']');
+	js_u64(t, "attempts", v.retry.attempts);
+	js_u64(t, "per_try_timeout_ms", v.attempt_ms);
+	js_u64(t, "backoff_base_ms", v.retry.base_ms);
+	js_u64(t, "backoff_max_ms", v.retry.max_ms);
+	js_open(t, "budget", '{');
+	js_slice(t, "policy", b.policy);
+	js_bool(t, "backend_policy", b.backend_policy);
+	js_u64(t, "percent", b.percent);
+	js_u64(t, "interval_ms", b.interval_ms);
+	js_u64(t, "least", b.least);
+	js_close(t, '}');
+	js_close(t, '}');
+}
+
 void show_policy(const struct state *st, const struct vport *p, struct text *t)
 {
 	struct balancing b = gather_balancing(p);
@@ -152,6 +185,7 @@ void show_policy(const struct state *st, const struct vport *p, struct text *t)
 	js_u64(t, "max_percent", ej.percent);
 	js_close(t, '}');
 	rate_limit(st, p, t);
+	retries(p, t);
 }
 
 /* One target of a policy, as its condition Accepted says. */
@@ -161,9 +195,9 @@ static void target_row(const json_t *resource, const json_t *ancestor, struct te
 	const json_t *cond = json_array_get(jget_array(ancestor, "conditions"), 0);
 
 	js_open(t, NULL, '{');
+	js_str(t, "kind", jget_str(resource, "kind"));
 	js_str(t, "namespace", jget_str(resource, "namespace"));
 	js_str(t, "name", jget_str(resource, "name"));
-	js_str(t, "kind", jget_str(resource, "kind"));
 	js_str(t, "service", jget_str(ref, "name"));
 	js_str(t, "port", jget_str(ref, "sectionName"));
 	js_str(t, "accepted", jget_str(cond, "status"));
@@ -174,7 +208,8 @@ static void target_row(const json_t *resource, const json_t *ancestor, struct te
 
 static bool is_policy(const char *kind)
 {
-	return strcmp(kind, "TrafficPolicy") == 0 || strcmp(kind, "RateLimitPolicy") == 0;
+	return strcmp(kind, "TrafficPolicy") == 0 || strcmp(kind, "XBackendTrafficPolicy") == 0 ||
+	       strcmp(kind, "RateLimitPolicy") == 0;
 }
 
 void show_policies(struct state *st, const struct call *c, struct answer *ret)

@@ -221,7 +221,7 @@ _nodeproxyctl_values() {
 		namespace) _nodeproxyctl_ask "get namespaces" ;;
 		tenant) _nodeproxyctl_ask "get tenants" ;;
 		httproute | grpcroute | tcproute) _nodeproxyctl_routes "$2" ;;
-		trafficpolicy | ratelimitpolicy) _nodeproxyctl_ask "get policies" both ;;
+		trafficpolicy | xbackendtrafficpolicy | ratelimitpolicy) _nodeproxyctl_ask "get policies" both ;;
 		*) _nodeproxyctl_ask "get services" both ;;
 		esac ;;
 	WHAT) echo %(debug)s ;;

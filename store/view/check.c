@@ -128,7 +128,8 @@ static int check_unit_head(struct check *c, struct slice u)
 		for (int i = 0; i < 2; i++)
 			if (s->vip[i].family != 0 && s->vip[i].family != 4 && s->vip[i].family != 6)
 				return bad(c, "address of an unknown family");
-		if (s->budget.policy >= h->n_texts || s->budget.percent > 100 ||
+		if (s->budget.policy >= h->n_texts || s->budget.backend_policy > 1 ||
+		    s->budget.percent > 100 ||
 		    s->budget.interval_ms < 1000 || s->budget.interval_ms > 3600000)
 			return bad(c, "retry budget with impossible values");
 		c->services++;

@@ -513,6 +513,7 @@ static struct unit_budget budget(struct out *o, const struct unit_service *in)
 
 	return (struct unit_budget){
 		.policy = out_str(o, row ? row->name : ""),
+		.backend_policy = row && row->kind == ROW_BACKEND_POLICY,
 		.percent = b->percent,
 		.interval_ms = b->interval_ms,
 		/* at most a million in each second of an hour */

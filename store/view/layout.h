@@ -78,6 +78,7 @@ struct unit_text {
 
 struct unit_budget { /* of retries; always set */
 	uint32_t policy; /* its name; empty: the defaults */
+	uint32_t backend_policy; /* 1: that of an XBackendTrafficPolicy */
 	uint32_t percent, interval_ms, least;
 };
 

@@ -47,7 +47,8 @@ struct vbudget vservice_budget(const struct vservice *s)
 {
 	const struct unit_budget *b = &vservice_svc(s)->budget;
 
-	return (struct vbudget){ unit_text(vservice_unit(s), b->policy), b->percent, b->interval_ms,
+	return (struct vbudget){ unit_text(vservice_unit(s), b->policy),
+				 b->backend_policy, b->percent, b->interval_ms,
 				 b->least };
 }
 

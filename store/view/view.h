@@ -301,6 +301,7 @@ void vtimes_words(const struct vtimes *, char *out, size_t n);
 
 struct vbudget {		/* of the retries of a Service */
 	struct slice policy;	/* whose it is, a name in its namespace; empty: the defaults hold */
+	bool backend_policy;	/* and that is an XBackendTrafficPolicy */
 	uint32_t percent, interval_ms, least;
 };
 struct vbudget vservice_budget(const struct vservice *);

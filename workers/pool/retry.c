@@ -165,21 +165,3 @@ bool retry_take(struct board *b, uint32_t slot, uint32_t gen, const struct retry
 	take_back(word, at);
 	return false;
 }
-
-struct retry_sums retry_sums(const struct board *b, uint32_t slot, uint32_t gen,
-			     const struct retry_budget *y, struct mono now)
-{
-	bool own = slot && slot < BOARD_SERVICES;
-	const struct board_retries *r = &b->retries[own ? slot : 0];
-	uint32_t at;
-
-	if (!own)
-		y = &shared;
-	if (board_get(&r->of) != ((uint64_t)y->interval_ms << 32 | (own ? gen : 0)))
-		return (struct retry_sums){ 0, y->least };
-	at = bucket_at(y, now);
-	return (struct retry_sums){
-		(uint32_t)min_of(used(r, y, at), (uint64_t)UINT32_MAX),
-		(uint32_t)min_of(allowed(r, y, at), (uint64_t)UINT32_MAX),
-	};
-}

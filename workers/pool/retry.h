@@ -29,9 +29,4 @@ struct retry_budget {
 /* Takes one retry from the budget of the Service in this slot; false: it is used up. */
 bool retry_take(struct board *, uint32_t slot, uint32_t gen, const struct retry_budget *, struct mono now);
 
-/* What an interval has now, for show. */
-struct retry_sums { uint32_t retries, allowed; };
-struct retry_sums retry_sums(const struct board *, uint32_t slot, uint32_t gen,
-			     const struct retry_budget *, struct mono now);
-
 #endif
