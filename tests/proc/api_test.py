@@ -31,7 +31,8 @@ metadata: {name: split, namespace: shop, creationTimestamp: "2026-01-01T00:00:00
 spec:
   parentRefs: [{group: "", kind: Service, name: web, port: 80}]
   rules:
-  - {matches: [{path: {type: PathPrefix, value: /a}}], backendRefs: [{name: web, port: 80}]}
+  - {matches: [{path: {type: PathPrefix, value: /a}}], backendRefs: [{name: web, port: 80}], timeouts: {request: 20s},
+     retry: {codes: [503], attempts: 2}}
   - {matches: [{path: {type: PathPrefix, value: /dead}}], backendRefs: [{name: dead, port: 80}]}
 ---
 apiVersion: gateway.networking.k8s.io/v1
@@ -54,6 +55,7 @@ metadata: {name: web, namespace: shop}
 spec:
   targetRefs: [{group: "", kind: Service, name: web}]
   limits: {connections: 100, requests: 100}
+  retries: {on: [reset, retriable-status-codes], statusCodes: [503, 429]}
 ---
 apiVersion: v1
 kind: Namespace
@@ -110,9 +112,9 @@ def one(kind, v, where, row):
     elif kind == "map":
         for k, n in v.items():
             one("real" if type(n) is float else "number", n, f"{where}.{k}", row)
-    elif kind == "texts":
+    elif kind in ("texts", "numbers"):
         for x in v:
-            one("text", x, where, row)
+            one(kind[:-1], x, where, row)
     elif kind.startswith("["):
         for i, x in enumerate(v):
             compare(kind[1:-1], x, f"{where}[{i}]")

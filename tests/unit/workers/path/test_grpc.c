@@ -70,5 +70,18 @@ START_TEST(a_deadline_is_counted_from_the_first_byte)
 }
 END_TEST
 
-UNIT_TESTS("grpc", timeouts_are_read_as_the_protocol_writes_them,
+START_TEST(pushback_is_a_number_or_no)
+{
+	static const struct { const char *text; int64_t ms; } rows[] = {
+		{ "0", 0 }, { "150", 150 }, { "300000", 300000 }, { "300001", -1 }, { "-1", -1 }, { "", -1 },
+		{ "1s", -1 }, { " 1", -1 }, { "+1", -1 }, { "1.5", -1 }, { "99999999999999999999", -1 },
+	};
+
+	for (size_t i = 0; i < countof(rows); i++)
+		ck_assert_msg(grpc_pushback_ms(slice_str(rows[i].text), 300000) == rows[i].ms, "%s",
+			      rows[i].text);
+}
+END_TEST
+
+UNIT_TESTS("grpc", pushback_is_a_number_or_no, timeouts_are_read_as_the_protocol_writes_them,
 	   a_status_that_grpc_does_not_have_is_unknown, a_deadline_is_counted_from_the_first_byte)

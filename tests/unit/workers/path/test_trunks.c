@@ -4,9 +4,11 @@
 /* Requests to endpoints that speak HTTP/2, over real sockets; the endpoints are sessions of the
  * test. */
 #include <errno.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "tests/lib/h2_caller.h"
 #include "tests/lib/path_rig.h"
 #include "tests/unit/test.h"
 
@@ -608,7 +610,179 @@ START_TEST(a_body_goes_on_while_its_trunk_breaks_and_the_caller_sees_the_cut)
 }
 END_TEST
 
-UNIT_TESTS("trunks", a_request_goes_over_a_trunk_and_is_logged_once, bodies_and_trailers_go_both_ways,
+/* ---- what a policy has sent again ---- */
+
+#define RETRIES(on) "policy t/p target=s retries=3 backoff=1/1 on=" on "\n"
+
+static const struct h2_field unavailable[] = { F(":status", "200"), F("content-type", "application/grpc"),
+					       F("grpc-status", "14") };
+static const struct h2_field pushed[] = { F(":status", "200"), F("content-type", "application/grpc"),
+					  F("grpc-status", "14"), F("grpc-retry-pushback-ms", "150") };
+static const struct h2_field never[] = { F(":status", "200"), F("content-type", "application/grpc"),
+					 F("grpc-status", "14"), F("grpc-retry-pushback-ms", "-1") };
+static const struct h2_field begun[] = { F(":status", "200"), F("content-type", "application/grpc") };
+static const struct h2_field status14[] = { F("grpc-status", "14") };
+static const struct h2_field sorry[] = { F(":status", "503") };
+
+static void fail_with(struct h2_stream *st, const struct h2_field *f, size_t n)
+{
+	ck_assert_int_eq(h2_respond(st, f, n, true), 0);
+	stream_close(&st->s, false);
+}
+
+/* What came of a body up to its end, and its trailers. */
+static void body_is(struct rig *r, struct h2_stream *st, const char *want, const char *lines_behind)
+{
+	uint8_t buf[256];
+	size_t got = 0;
+	ssize_t k;
+
+	h2_block_take(st);
+	UNTIL(r, st->gets == H2_GETS_NOTHING);
+	while ((k = st->s.ops->read(&st->s, buf + got, sizeof buf - got)) > 0)
+		got += (size_t)k;
+	ck_assert_msg(got == strlen(want) && memcmp(buf, want, got) == 0, "%.*s", (int)got, buf);
+	if (lines_behind)
+		ck_assert_str_eq(lines(h2_block(st)), lines_behind);
+}
+
+START_TEST(a_body_and_its_trailers_are_sent_again_over_trunks)
+{
+	static const char *const on[] = { "5xx", "reset" };
+
+	for (int i = 0; i < 2; i++) {
+		char view[200];
+		struct rig *r;
+		struct h2_stream *st;
+		int c;
+
+		snprintf(view, sizeof view, TWO_H2 RETRIES("%s"), on[i]);
+		r = start(view, NULL);
+		c = rig_dial(r);
+		rig_say(r, c, "POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTE: trailers\r\n"
+			      "Connection: TE\r\n\r\n3\r\nabc\r\n4\r\ndefg\r\n0\r\nX-Sum: 9\r\n\r\n");
+		st = asked(r, far_accept_of(r, 1, 2));
+		ck_assert(!h2_block(st)->is_end);
+		body_is(r, st, "abcdefg", "x-sum: 9");
+		if (i)
+			reset_with(st, H2_INTERNAL_ERROR);
+		else
+			fail_with(st, sorry, countof(sorry));
+		st = asked(r, far_accept_of(r, 1, 2));
+		ck_assert(!h2_block(st)->is_end);
+		body_is(r, st, "abcdefg", "x-sum: 9");
+		answer(st, "", false);
+		ck_assert_ptr_nonnull(strstr(hear_head(r, c), "200 OK"));
+		rig_log(r, "reason=DONE attempts=2");
+		finish(&r, c);
+	}
+}
+END_TEST
+
+/* A call of gRPC needs a caller in HTTP/2. */
+static struct h2_stream *grpc_call(struct h2_caller *c)
+{
+	struct h2_stream *st = h2_ask(c, "POST", "/S/M", "content-type: application/grpc\nte: trailers\n",
+				      false);
+
+	h2_say(c, st, "\0\0\0\0\2hi", 7);
+	ck_assert_int_eq(st->s.ops->finish(&st->s), 0);
+	return st;
+}
+
+/* The caller moves too. */
+#define BOTH_UNTIL(r, c, x)                                                                        \
+	UNTIL(r, ({                                                                                \
+		      h2_move(c);                                                                  \
+		      (x);                                                                         \
+	      }))
+
+static struct h2_stream *asked_by(struct rig *r, struct h2_caller *c, struct far *f)
+{
+	struct h2_stream *st = NULL;
+	unsigned news = 0;
+
+	BOTH_UNTIL(r, c, (st = h2_next(f->h, &news)) && news & H2_NEWS_BLOCK);
+	return st;
+}
+
+static struct far *accepted_by(struct rig *r, struct h2_caller *c)
+{
+	struct pollfd p[2] = { { r->back_fd[0], POLLIN, 0 }, { r->back_fd[1], POLLIN, 0 } };
+
+	BOTH_UNTIL(r, c, poll(p, 2, 0) > 0);
+	return far_accept_of(r, 1, 2);
+}
+
+static const char *head_of(struct rig *r, struct h2_caller *c, struct h2_stream *st)
+{
+	BOTH_UNTIL(r, c, h2_block(st) != NULL);
+	return h2_hear_head(c, st);
+}
+
+START_TEST(a_status_of_grpc_alone_is_tried_again)
+{
+	struct rig *r = start(TWO_H2 RETRIES("unavailable"), NULL);
+	struct h2_caller *c = h2_dial(r);
+	struct h2_stream *st = grpc_call(c), *far;
+
+	far = asked_by(r, c, accepted_by(r, c));
+	fail_with(far, unavailable, countof(unavailable));
+	far = asked_by(r, c, accepted_by(r, c));
+	ck_assert_int_eq(h2_respond(far, begun, countof(begun), false), 0);
+	/* A status behind an answer that has begun is the caller's. */
+	ck_assert_int_eq(h2_trailers(far, status14, countof(status14)), 0);
+	stream_close(&far->s, false);
+	ck_assert_ptr_null(strstr(head_of(r, c, st), "grpc-status"));
+	ck_assert_ptr_nonnull(strstr(head_of(r, c, st), "grpc-status: 14"));
+	rig_log(r, "status=200 reason=DONE grpc_status=14 attempts=2");
+	stream_close(&st->s, false);
+	h2_hang_up(&c);
+	finish(&r, -1);
+}
+END_TEST
+
+START_TEST(pushback_says_when_and_whether)
+{
+	struct rig *r = start(ONE_H2 RETRIES("unavailable"), NULL);
+	struct h2_caller *c = h2_dial(r);
+	struct h2_stream *st = grpc_call(c), *far;
+	struct far *f = accepted_by(r, c);
+	int64_t began;
+
+	far = asked_by(r, c, f);
+	began = clock_tick().ns;
+	fail_with(far, pushed, countof(pushed));
+	far = asked_by(r, c, f);
+	ck_assert_int_ge(clock_tick().ns - began, 150 * NS_PER_MS);
+	fail_with(far, never, countof(never));
+	ck_assert_ptr_nonnull(strstr(head_of(r, c, st), "grpc-retry-pushback-ms: -1"));
+	rig_log(r, "reason=DONE grpc_status=14 attempts=2");
+	stream_close(&st->s, false);
+	h2_hang_up(&c);
+	finish(&r, -1);
+}
+END_TEST
+
+START_TEST(a_call_that_takes_too_long_is_told_as_grpc_has_it)
+{
+	struct rig *r = start(ONE_H2 "route t/r parent=t/s\nrule backend=t/s:80 request=60\n", NULL);
+	struct h2_caller *c = h2_dial(r);
+	struct h2_stream *st = grpc_call(c), *far;
+
+	far = asked_by(r, c, accepted_by(r, c));
+	ck_assert_ptr_nonnull(strstr(head_of(r, c, st), "grpc-status: 4\n"));
+	rig_log(r, "reason=REQUEST_TIMEOUT flag=UT grpc_status=4 attempts=1");
+	UNTIL(r, far->was_reset);
+	stream_close(&far->s, true);
+	stream_close(&st->s, false);
+	h2_hang_up(&c);
+	finish(&r, -1);
+}
+END_TEST
+
+UNIT_TESTS("trunks", a_body_and_its_trailers_are_sent_again_over_trunks, a_status_of_grpc_alone_is_tried_again,
+	   pushback_says_when_and_whether, a_call_that_takes_too_long_is_told_as_grpc_has_it, a_request_goes_over_a_trunk_and_is_logged_once, bodies_and_trailers_go_both_ways,
 	   a_caller_that_goes_away_cancels_its_stream_alone,
 	   an_early_answer_does_not_end_the_request_as_if_it_were_whole,
 	   a_reset_stream_is_an_answer_of_ours,
