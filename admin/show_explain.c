@@ -200,6 +200,7 @@ static void policy(const struct state *st, const struct vport *p, struct text *t
 	add_words(words, sizeof words, "tcpIdle", v.tcp_idle_ms, " ms");
 	add_limit(st, &v, LIMIT_CONNECTIONS, v.connections, "connections", words, sizeof words);
 	add_limit(st, &v, LIMIT_REQUESTS, v.requests, "requests", words, sizeof words);
+	add_words(words, sizeof words, "pending", v.pending, " on each worker");
 	if (v.ejection.failures)
 		add_words(words, sizeof words, "ejection after", v.ejection.failures, " failures");
 	step(t, "policy", name_of(vservice_ns(&p->service), v.name, 0, name), "%s%s%s", words,

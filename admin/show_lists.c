@@ -118,6 +118,7 @@ void show_service_counters(const struct state *st, struct slot_gen at, struct te
 	show_service_reasons(&s, t);
 	js_u64(t, "limited_connections", s.c[SC_limited_connections]);
 	js_u64(t, "limited_requests", s.c[SC_limited_requests]);
+	js_u64(t, "pending", s.c[SC_pending]);
 	js_u64(t, "rate_limited_identity", s.c[SC_rate_limited_identity]);
 	js_u64(t, "rate_limited_total", s.c[SC_rate_limited_total]);
 	js_u64(t, "received_bytes", s.c[SC_bytes_in]);

@@ -166,6 +166,8 @@ void show_policy(const struct state *st, const struct vport *p, struct text *t)
 	js_open(t, "limits", '{');
 	limit(st, &v, "connections", LIMIT_CONNECTIONS, v.connections, t);
 	limit(st, &v, "requests", LIMIT_REQUESTS, v.requests, t);
+	js_u64(t, "pending", v.pending);
+	js_u64(t, "pending_ms", v.pending_ms);
 	js_close(t, '}');
 	js_open(t, "ejection", '{');
 	js_u64(t, "consecutive_failures", ej.failures);

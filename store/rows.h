@@ -196,6 +196,7 @@ struct row_policy {			/* TrafficPolicy; of an XBackendTrafficPolicy targets and 
 	enum row_balancer balancer;	/* NONE: none was written */
 	uint32_t connect_ms, response_ms, stall_ms, tcp_idle_ms;	/* 0: the knob */
 	uint32_t connections, requests;					/* 0: no limit */
+	uint32_t pending, pending_ms;	/* so many wait for a place within these, so long; 0: none */
 	enum row_hash hash;		/* of MAGLEV, otherwise NONE */
 	char *hash_name;		/* of header or cookie; otherwise "" */
 	uint32_t table_size;		/* of MAGLEV: a prime */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #define MAGLEV_SIZE 16381	/* 32 KiB of a view: enough for 160 endpoints */
+#define PENDING_MS     1000
 
 static enum row_balancer balancer(const struct doc_node *spec)
 {
@@ -19,6 +20,21 @@ static enum row_balancer balancer(const struct doc_node *spec)
 	       slice_eq(type, SLICE("RoundRobin"))   ? ROW_ROUND_ROBIN :
 	       slice_eq(type, SLICE("Maglev"))	     ? ROW_MAGLEV :
 						       ROW_BALANCER_NONE;
+}
+
+static int pending(struct judge *j, const struct doc_node *limits, struct row_policy *p)
+{
+	const struct doc_node *n = doc_get(limits, "pending"), *time = doc_get(limits, "pendingTime");
+
+	p->pending = (uint32_t)make_number(limits, "pending", 0);
+	p->pending_ms = n ? make_duration(limits, "pendingTime", PENDING_MS) : 0;
+	judge_field(j, "spec.limits.pending");
+	if (n && p->connections == 0 && p->requests == 0)
+		return judge_refuse(j, n->line, "there is nothing to wait for without connections or requests");
+	judge_field(j, "spec.limits.pendingTime");
+	if (time && n == NULL)
+		return judge_refuse(j, time->line, "nobody waits without pending");
+	return 0;
 }
 
 static bool is_prime(uint32_t n)
@@ -127,7 +143,8 @@ int make_policy(struct judge *j, const struct doc_node *root, struct row *r)
 	p->requests = (uint32_t)make_number(limits, "requests", 0);
 	if (make_policy_retries(j, spec, p) < 0)
 		return -EINVAL;
-	return ejection(j, doc_get(spec, "ejection"), &p->ejection);
+	e = pending(j, limits, p);
+	return e < 0 ? e : ejection(j, doc_get(spec, "ejection"), &p->ejection);
 }
 
 int make_backend_policy(struct judge *j, const struct doc_node *root, struct row *r)

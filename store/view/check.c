@@ -295,6 +295,7 @@ static int check_policy(struct check *c, const struct unit_svc *s, const struct 
 	    p->hash_by >= HASH_BYS || p->hash_name >= s->head.n_texts ||
 	    p->connect_ms > week_ms || p->response_ms > week_ms || p->stall_ms > week_ms ||
 	    p->tcp_idle_ms > week_ms || p->connections > 1000000 || p->requests > 1000000 ||
+	    p->pending > 100000 || p->pending_ms > 600000 || !p->pending != !p->pending_ms ||
 	    p->times > s->n_times ||
 	    !balancing_is_possible(&p->balancing) || !ejection_is_possible(&p->ejection))
 		return bad(c, "policy with impossible values");

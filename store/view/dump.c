@@ -140,6 +140,8 @@ static void dump_policy(struct dump *d, const struct vport *p)
 		      balancer_name(v.balancer), v.connect_ms, v.response_ms, v.stall_ms,
 		      v.tcp_idle_ms);
 	strbuf_printf(&s, " connections=%u requests=%u", v.connections, v.requests);
+	if (v.pending)
+		strbuf_printf(&s, " pending=%u/%u", v.pending, v.pending_ms);
 	if (v.connections || v.requests)
 		add_slot(&s, v.limit);
 	if (v.hash_by) {

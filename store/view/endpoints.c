@@ -197,6 +197,8 @@ bool vport_policy(const struct vport *p, struct vpolicy *ret)
 		.tcp_idle_ms = u->tcp_idle_ms,
 		.connections = u->connections,
 		.requests = u->requests,
+		.pending = u->pending,
+		.pending_ms = u->pending_ms,
 		.limit = { u->slot, u->gen },
 		.hash_by = (enum hash_by)u->hash_by,
 		.hash_name = unit_text(unit, u->hash_name),

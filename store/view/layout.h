@@ -240,6 +240,7 @@ struct unit_policy {
 	uint32_t hash_name;
 	uint32_t connect_ms, response_ms, stall_ms, tcp_idle_ms;
 	uint32_t connections, requests;
+	uint32_t pending, pending_ms;
 	uint32_t slot, gen; /* of the limits on the board */
 	struct balancing balancing;
 	struct ejection ejection;

@@ -158,6 +158,7 @@ struct vpolicy {			/* the TrafficPolicy of a port */
 	enum balancer balancer;
 	uint32_t connect_ms, response_ms, stall_ms, tcp_idle_ms;	/* 0: the knob */
 	uint32_t connections, requests;	/* 0: no limit */
+	uint32_t pending, pending_ms;	/* 0: nobody waits */
 	struct slot_gen limit;		/* of the board; slot 0: no slot is left, so no limits */
 	enum hash_by hash_by;		/* the key of Maglev */
 	struct slice hash_name;		/* of header or cookie */

@@ -419,6 +419,7 @@ static void say_policy(struct world *w, const char *line, char **word, int n)
 			{ "connect", &p->connect_ms },	    { "response", &p->response_ms },
 			{ "stall", &p->stall_ms },	    { "tcp_idle", &p->tcp_idle_ms },
 			{ "connections", &p->connections }, { "requests", &p->requests },
+			{ "pending", &p->pending },	    { "pending_ms", &p->pending_ms },
 			{ "slow", &p->balancing.slow_ms },
 			{ "rate", &p->ejection.rate_interval_ms },
 			{ "base", &p->ejection.base_ms },	    { "max", &p->ejection.max_ms },

@@ -19,7 +19,7 @@
  *   remove service|namespace|route|grpcroute|tcproute|grant|policy|backendpolicy|rate|endpoints shop/web
  *   (of a rule also: [request=MS] [attempt=MS] [retries=N] [codes=503,504] [backoff=MS])
  *   policy shop/p target=web[#section]... [created=1000] [balancer=RoundRobin] [connect=MS]
- * [response=MS] [stall=MS] [tcp_idle=MS] [connections=N] [requests=N] [failures=N] [base=MS]
+ * [response=MS] [stall=MS] [tcp_idle=MS] [connections=N] [requests=N] [pending=N pending_ms=MS] [failures=N] [base=MS]
  * [max=MS] [percent=N] [slow=MS] [rate=MS] [hash=Header/NAME|Cookie/NAME|SourceIP] [slots=N] [prefer_zone] [overprovision=N] [panic=N]
  * [on=5xx,reset...] [retries=N] [codes=429,...] [try=MS] [backoff=BASE/MAX] [budget=PERCENT/INTERVAL_MS/COUNT]
  *   backendpolicy shop/b target=web... [created=1000] [budget=PERCENT/INTERVAL_MS/COUNT]

@@ -4,6 +4,7 @@
 """Policies on a host with several workers: limits that hold for all of them together, also when
 one dies, and what the operator sees of policies."""
 import contextlib
+import http.client
 import os
 import signal
 import socket
@@ -182,6 +183,51 @@ def connections_that_requests_share_count_too():
         assert limit_held(host, "connections") <= 1 and end.most == 1, end.most
 
 
+def tenants_wait_in_turn_and_who_has_most_in_line_loses_its_newest():
+    ports = {"shop": np.free_port(), "bank": np.free_port()}
+    listeners = [dict(name=ns, bind=f"127.0.0.1:{port}", namespace=ns, route="service", service="shop/web:80")
+                 for ns, port in ports.items()]
+    with np.Host(workers=1, listeners=listeners) as host:
+        end, served, lock = Holder(), [], threading.Lock()
+        host.service("shop/web", 80, [end.port])
+        host.write("policy.yaml", policy("p", f"{TARGET}, limits: {{requests: 1, pending: 10, pendingTime: 1m}}"))
+        host.start()
+
+        def call(ns):
+            c = http.client.HTTPConnection("127.0.0.1", ports[ns], timeout=np.DEADLINE)
+            c.request("GET", "/")
+            status = c.getresponse().status
+            with lock:
+                served.append((ns, status))
+
+        def begin(ns, n):
+            threads = [threading.Thread(target=call, args=(ns,), daemon=True) for _ in range(n)]
+            for t in threads:
+                t.start()
+            return threads
+
+        def pending():
+            return host.metric("nodeproxy_worker_pending")
+        threads = begin("shop", 1)
+        np.until("one to be served", lambda: end.held == 1)
+        threads += begin("shop", 20)
+        np.until("a full line", lambda: pending() == 10)
+        np.until("the rest to be refused", lambda: served.count(("shop", 503)) == 10)
+        threads += begin("bank", 3)
+        np.until("room for others", lambda: served.count(("shop", 503)) == 13)
+        assert served.count(("bank", 503)) == 0 and pending() == 10, served
+        del served[:]
+        end.go.set()
+        for t in threads:
+            t.join(np.DEADLINE)
+        assert [s for _, s in served] == [200] * 11, served
+        # One that was under way, then both in turn until the one with less has no more.
+        assert [ns for ns, _ in served[1:7]].count("bank") == 3, served
+        assert end.most == 1, end.most
+        np.until("nobody to wait", lambda: pending() == 0)
+        print("    3 of another tenant were served among the first 6 behind a line of 10")
+
+
 def rate_policy(spec):
     return policy("rate", f"{TARGET}, {spec}").replace("TrafficPolicy", "RateLimitPolicy")
 
@@ -267,8 +313,8 @@ def the_operator_sees_which_policy_counts():
 
 
 TESTS = [requests_over_the_limit_are_refused_by_whatever_worker_they_reach, what_a_dead_worker_held_is_there_for_others,
-         connections_that_requests_share_count_too, a_rate_is_exact_over_workers_and_the_death_of_one,
-         the_operator_sees_which_policy_counts]
+         connections_that_requests_share_count_too, tenants_wait_in_turn_and_who_has_most_in_line_loses_its_newest,
+         a_rate_is_exact_over_workers_and_the_death_of_one, the_operator_sees_which_policy_counts]
 
 if __name__ == "__main__":
     for test in TESTS:

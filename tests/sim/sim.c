@@ -99,6 +99,7 @@ struct sim *sim_new(uint64_t seed)
 	}
 	s->board = fresh(board_bytes(1));
 	board_format(s->board, 1);
+	rand_seed(seed);	/* lives are what they are whatever the board took for itself */
 	s->ring_mem = fresh(RING_BYTES(RING_DATA));
 	ring_format(s->ring_mem, RING_DATA);
 	must(ring_open_writer(&s->ring_in, s->ring_mem, RING_BYTES(RING_DATA)) == 0);
@@ -147,6 +148,12 @@ static struct slot_gen endpoint_slot(void *arg, const struct addr *a)
 	return (struct slot_gen){ 1u + a->ip[2] * 8u + a->ip[3], 1 };
 }
 
+static struct slot_gen limit_slot(void *arg, uint16_t port)
+{
+	(void)arg;
+	return (struct slot_gen){ port, 1 };
+}
+
 void sim_view(struct sim *s, unsigned endpoints)
 {
 	struct built built;
@@ -167,9 +174,18 @@ void sim_view(struct sim *s, unsigned endpoints)
 				     .slice = { .service = name, .family = 4, .n_ports = 1,
 						.n_endpoints = endpoints, .ports = &sport,
 						.endpoints = ep } };
-		const struct row *slices[1] = { &slice };
+		struct row_target target = { .name = name, .section = empty };
+		struct row policy = { .kind = ROW_POLICY, .ns = ns, .name = name,
+				      .policy = { .n_targets = 1, .targets = &target,
+						  .requests = s->max_requests, .pending = s->pending,
+						  .pending_ms = s->pending ? 200 : 0,
+						  .eject_failures = 5, .eject_percent = 50,
+						  .eject_base_ms = 1000, .eject_max_ms = 60000 } };
+		const struct row *slices[1] = { &slice }, *policies[1] = { &policy };
 		struct unit_service u = { .service = &svc, .slices = slices, .n_slices = 1,
-					  .slot = { 1 + i, 1 }, .endpoint_slot = endpoint_slot };
+					  .slot = { 1 + i, 1 }, .endpoint_slot = endpoint_slot,
+					  .policies = policies, .n_policies = s->max_requests > 0,
+					  .limit_slot = limit_slot };
 
 		must(endpoints <= countof(ep));
 		snprintf(name, sizeof name, "%s", service[i].name);
@@ -414,6 +430,7 @@ const char *sim_check(struct sim *s)
 	if (p->conns.live || p->exchanges.live || p->pool.backs.live || p->chunks.small.live ||
 	    p->h2.sessions.live || p->h2.streams.live || p->h2.bytes || p->streams ||
 	    p->trunks.trunks.live || p->trunks.bundles.live || p->trunks.taken || p->fds.none ||
+	    p->pendings.n || p->pendings.lines.live || p->pendings.sources.live ||
 	    p->chunks.large.live || p->blocks.live > 1 || p->memory.used || p->sched.runnable ||
 	    s->net.n_links || p->wheel.count || p->gate[0]->tenant->conns ||
 	    p->gate[1]->tenant->conns || p->gate[0]->tenant->requests ||

@@ -43,6 +43,8 @@ struct sim {
 	bool hostile;
 	unsigned refuse, black_hole, break_off, stale, fail_memory;
 	unsigned starve;		/* tenants have little memory */
+	/* Of each Service: requests under way, and how many more wait; 0: no limit. */
+	uint32_t max_requests, pending;
 };
 
 struct sim *sim_new(uint64_t seed);

@@ -112,6 +112,10 @@ static void limit(struct sim *s)
 		k->body_rate = 100000;
 		k->body_rate_ms = 10 + (int64_t)(x >> 28 & 1023);
 	}
+	if ((x >> 40) % 4 == 0) {
+		s->max_requests = 1 + (uint32_t)(x >> 42 & 1);
+		s->pending = (uint32_t)(x >> 43 & 3);
+	}
 	k->headers_via = x >> 38 & 1;
 	k->listener[GATE_HTTP].forwarded = x >> 39 & 1;
 }
@@ -171,7 +175,7 @@ START_TEST(limits_were_reached)
 {
 	static const enum reason limits[] = {
 		REASON_OVER_REQUESTS, REASON_OVER_LISTENER_REQUESTS, REASON_OVER_LISTENER_CONNECTIONS,
-		REASON_BODY_TOO_LARGE, REASON_FRONT_BODY_SLOW,
+		REASON_BODY_TOO_LARGE, REASON_FRONT_BODY_SLOW, REASON_OVER_SERVICE_REQUESTS,
 	};
 
 	for (size_t i = 0; i < countof(limits); i++)

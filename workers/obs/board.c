@@ -240,6 +240,7 @@ void board_unclaim(struct board *b, unsigned worker, uint32_t claim)
 #define LIMIT_SLOT	 (LIMIT_HELD(LIMIT_CONNECTIONS) - 1)
 
 #define FULL_MS		 1000
+#define AWAITED_MS	 300
 
 static_must(BOARD_LIMITS <= LIMIT_SLOT && BOARD_WORKERS <= 256);
 
@@ -258,6 +259,7 @@ static struct board_limit *limit_of(struct board *b, uint32_t slot, uint32_t gen
 					__ATOMIC_RELAXED)) {
 		board_set(&l->held, 0);
 		board_set(&l->full, 0);
+		board_set(&l->awaited, 0);
 	}
 	return l;
 }
@@ -333,11 +335,27 @@ full:
 	return false;
 }
 
+/* Another worker wrote there lately. */
+static bool is_of_another(uint64_t word, unsigned worker, struct mono now, uint64_t ms)
+{
+	return word && (word & 0xff) != worker && ms_of(now) - (word >> 8) < ms;
+}
+
 bool board_limit_is_full(const struct board *b, unsigned worker, uint32_t slot, struct mono now)
 {
-	uint64_t full = slot && slot < BOARD_LIMITS ? board_get(&b->limit[slot].full) : 0;
+	return slot && slot < BOARD_LIMITS && is_of_another(board_get(&b->limit[slot].full), worker, now, FULL_MS);
+}
 
-	return full && (full & 0xff) != worker && ms_of(now) - (full >> 8) < FULL_MS;
+void board_limit_await(struct board *b, unsigned worker, uint32_t slot, struct mono now)
+{
+	if (slot && slot < BOARD_LIMITS)
+		board_set(&b->limit[slot].awaited, ms_of(now) << 8 | worker);
+}
+
+bool board_limit_is_awaited(const struct board *b, unsigned worker, uint32_t slot, struct mono now)
+{
+	return slot && slot < BOARD_LIMITS &&
+	       is_of_another(board_get(&b->limit[slot].awaited), worker, now, AWAITED_MS);
 }
 
 uint32_t board_limit_held(const struct board *b, uint32_t slot, uint32_t gen, enum limit what)
@@ -433,7 +451,7 @@ unsigned board_bury(struct board *b, int fd, unsigned worker)
 {
 	static const enum worker_counter gauges[] = {
 		WC_conns_gauge, WC_backs_gauge, WC_pooled_gauge, WC_pipes_gauge, WC_fds_gauge,
-		WC_fds_limit_gauge, WC_memory_grade_gauge,
+		WC_fds_limit_gauge, WC_memory_grade_gauge, WC_pending_gauge,
 		WC_chunk_bytes_gauge, WC_view_rev_gauge, WC_view_step_ns_gauge, WC_beat_ms_gauge,
 	};
 	struct board_worker *w = &b->worker[worker];

@@ -125,7 +125,7 @@ struct board_limit {		/* of a Service port with limits, shared by all workers */
 				 * high half */
 	uint64_t full;		/* who found no connection left last, and when: worker |
 				 * monotonic ms << 8 */
-	uint64_t zero2;
+	uint64_t awaited;	/* likewise who has callers that wait for a place */
 };
 
 struct board_rate {		/* of a Service port with rate limits, shared by all workers: rate.h */
@@ -242,6 +242,9 @@ void board_limit_give(struct board *, unsigned worker, uint32_t claim, enum limi
 /* Another worker found no connection left within the last second: it cannot use, nor close, those
  * that are idle here. */
 bool board_limit_is_full(const struct board *, unsigned worker, uint32_t slot, struct mono now);
+/* This worker has callers that wait; another had some lately. */
+void board_limit_await(struct board *, unsigned worker, uint32_t slot, struct mono now);
+bool board_limit_is_awaited(const struct board *, unsigned worker, uint32_t slot, struct mono now);
 /* How many are held; 0 when the slot is another's. */
 uint32_t board_limit_held(const struct board *, uint32_t slot, uint32_t gen, enum limit);
 

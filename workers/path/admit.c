@@ -2,7 +2,7 @@
  * Copyright the nodeproxy authors */
 
 /* admit: may they go on now, or are they too many?  Asked once of each exchange, not of what is sent
- * again. */
+ * again.  Whom connect found no place for within the limits of the port comes back here to wait. */
 #include "workers/path/exchange.h"
 
 #include "nodeproxy/lib/base/strbuf.h"
@@ -52,12 +52,71 @@ static enum reason rate(struct exchange *ex)
 	return REASON_RATE_LIMITED;
 }
 
+/* It waits no longer, or never may. */
+static enum step refuse(struct exchange *ex)
+{
+	enum reason why = (enum reason)ex->lacks;
+
+	board_add(&exchange_service(ex)->c[why == REASON_OVER_SERVICE_REQUESTS ? SC_limited_requests :
+									  SC_limited_connections], 1);
+	return end(ex, why);
+}
+
+/* Connect found no place within the limits, or a line of those who wait for one. */
+static enum step begin_pending(struct exchange *ex)
+{
+	bool again = ex->pending == PENDING_CALLED;
+	enum step s;
+
+	if (ex->policy.pending == 0 || !pending_join(ex))
+		return refuse(ex);
+	if (!again) {
+		board_add(&exchange_service(ex)->c[SC_pending], 1);
+		ex->pending_until = mono_after_ms(clock_now(), ex->policy.pending_ms);
+	}
+	s = exchange_keep_request(ex);
+	if (s == END)
+		return s;
+	/* It may be long, and a view is not held for long. */
+	exchange_leave_view(ex);
+	exchange_deadline_ms(ex, max_of(mono_diff_ms(ex->pending_until, clock_now()), (int64_t)0));
+	return WAIT;
+}
+
+/* Something has woken it in its line. */
+static enum step go_on_pending(struct exchange *ex)
+{
+	struct conn *c = ex->conn;
+
+	if (c->front.ready & READY_ERR && !c->expired)
+		return end(ex, REASON_FRONT_CUT);
+	if (c->expired && exchange_is_over(ex))
+		return end(ex, REASON_CALLER_DEADLINE);
+	if (c->expired || ex->pending == PENDING_PUSHED) {
+		c->expired = false;
+		return refuse(ex);
+	}
+	if (ex->pending == PENDING_WAITS)
+		return WAIT;
+	ex->lacks = REASON_NONE;
+	return exchange_find_port_again(ex) ? NEXT : end(ex, REASON_NO_ENDPOINT);
+}
+
 enum step stage_admit(struct exchange *ex)
 {
 	enum reason why;
 
-	if (likely(!ex->target.has_rate))
-		return NEXT;
-	why = rate(ex);
-	return why == REASON_NONE ? NEXT : end(ex, why);
+	if (unlikely(ex->lacks))
+		return ex->view ? begin_pending(ex) : go_on_pending(ex);
+	if (unlikely(ex->target.has_rate)) {
+		why = rate(ex);
+		if (why != REASON_NONE)
+			return end(ex, why);
+	}
+	if (unlikely(ex->policy.pending) && ex->policy.limit.slot && pending_has_line(ex)) {
+		ex->lacks = ex->policy.requests && ex->is_http ? REASON_OVER_SERVICE_REQUESTS :
+								 REASON_OVER_SERVICE_CONNECTIONS;
+		return begin_pending(ex);
+	}
+	return NEXT;
 }

@@ -57,7 +57,7 @@ void attempt_begin(struct exchange *ex, const struct vrule *r)
 }
 
 /* The view that the port came from is let go of once an endpoint has the request. */
-static bool find_port_again(struct exchange *ex)
+bool exchange_find_port_again(struct exchange *ex)
 {
 	struct path *p = ex->conn->path;
 	struct vservice s;
@@ -173,7 +173,7 @@ enum step exchange_try_another(struct exchange *ex, enum reason why)
 
 	exchange_release_back(ex, false, false);
 	ex->sent_head = false;
-	if (is_ours(why) || !find_port_again(ex))
+	if (is_ours(why) || !exchange_find_port_again(ex))
 		return end(ex, why);
 	if (!asked && (ex->attempts >= ex->conn->path->knobs->connect_attempts ||
 		       ex->tried.n == BALANCE_TRIED))
@@ -198,7 +198,7 @@ static void blame(struct exchange *ex)
 bool attempt_failed(struct exchange *ex, enum reason why, enum step *ret)
 {
 	if (likely(!ex->has_trying) || ex->answer != ANSWER_NONE || ex->is_tunnel || !ex->up.keeps ||
-	    ex->replay.bytes == 0 || !is_asked_for(ex, why) || !find_port_again(ex) || !take_budget(ex))
+	    ex->replay.bytes == 0 || !is_asked_for(ex, why) || !exchange_find_port_again(ex) || !take_budget(ex))
 		return false;
 	blame(ex);
 	exchange_release_back(ex, false, true);
@@ -235,7 +235,7 @@ bool attempt_answered(struct exchange *ex, struct slice rest, enum step *ret)
 		ex->spent = REASON_RETRIES_SPENT;
 		return false;
 	}
-	if (!find_port_again(ex))
+	if (!exchange_find_port_again(ex))
 		return false;
 	if (!take_budget(ex)) {
 		exchange_release_view(ex);
@@ -266,5 +266,5 @@ enum step attempt_wait(struct exchange *ex)
 	}
 	ex->wait_until.ns = 0;
 	c->expired = false;
-	return find_port_again(ex) ? NEXT : end(ex, (enum reason)ex->reason);
+	return exchange_find_port_again(ex) ? NEXT : end(ex, (enum reason)ex->reason);
 }

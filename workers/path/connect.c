@@ -57,17 +57,22 @@ static enum step failed(struct exchange *ex, enum reason why)
 	return exchange_try_another(ex, why);
 }
 
+void exchange_leave_view(struct exchange *ex)
+{
+	if (ex->view == NULL)	/* another connection to the same endpoint was needed */
+		return;
+	ex->again.id = ex->target.service.id;
+	ex->again.slot = vservice_slot(&ex->target.service);
+	ex->again.port = ex->target.port;
+	exchange_release_view(ex);
+}
+
 static enum step connected(struct exchange *ex)
 {
 	ex->connected = clock_now();
 	ex->sent_before = ex->back->leg.sent;
 	ex->back->leg.want = 0;
-	if (ex->view) {		/* not when another connection to the same endpoint was needed */
-		ex->again.id = ex->target.service.id;
-		ex->again.slot = vservice_slot(&ex->target.service);
-		ex->again.port = ex->target.port;
-		exchange_release_view(ex);
-	}
+	exchange_leave_view(ex);
 	attempt_starts(ex);
 	return NEXT;
 }
@@ -103,24 +108,28 @@ static bool take_limit(struct exchange *ex, enum limit what, uint32_t max)
 /* What the limits say against this exchange on this back. */
 static enum reason over_limit(struct exchange *ex)
 {
-	enum service_counter counter = SC_limited_connections;
-	enum reason why = REASON_OVER_SERVICE_CONNECTIONS;
-
 	if (likely(ex->policy.limit.slot == 0))
 		return REASON_NONE;
 	/* Connections that requests share count when they are dialled. */
-	if (ex->back->on || take_limit(ex, LIMIT_CONNECTIONS, ex->policy.connections)) {
-		if (!ex->is_http || take_limit(ex, LIMIT_REQUESTS, ex->policy.requests))
-			return REASON_NONE;
-		counter = SC_limited_requests;
-		why = REASON_OVER_SERVICE_REQUESTS;
-	}
-	board_add(&exchange_service(ex)->c[counter], 1);
-	return why;
+	if (!ex->back->on && !take_limit(ex, LIMIT_CONNECTIONS, ex->policy.connections))
+		return REASON_OVER_SERVICE_CONNECTIONS;
+	if (ex->is_http && !take_limit(ex, LIMIT_REQUESTS, ex->policy.requests))
+		return REASON_OVER_SERVICE_REQUESTS;
+	if (unlikely(ex->pending))
+		pending_leave(ex);
+	return REASON_NONE;
+}
+
+/* There is no place within the limits: admit knows whether it may wait for one. */
+static enum step no_place(struct exchange *ex, enum reason why)
+{
+	ex->lacks = (uint8_t)why;
+	ex->at = STAGE_admit - 1;
+	return NEXT;
 }
 
 /* The request head, kept for when the endpoint has accepted. */
-static enum step keep_request(struct exchange *ex)
+enum step exchange_keep_request(struct exchange *ex)
 {
 	struct conn *c = ex->conn;
 	struct path *p = c->path;
@@ -178,7 +187,7 @@ static enum step take_place(struct exchange *ex)
 	}
 	if (r != -EAGAIN && r != -ENOENT)
 		return failed(ex, reason_of(r));
-	return keep_request(ex);
+	return exchange_keep_request(ex);
 }
 
 static enum step begin_on_trunk(struct exchange *ex, const struct back_key *key)
@@ -197,7 +206,8 @@ static enum step begin_on_trunk(struct exchange *ex, const struct back_key *key)
 	why = over_limit(ex);
 	if (why != REASON_NONE) {
 		exchange_release_back(ex, false, false);
-		return end(ex, why);
+		ex->attempts--;
+		return no_place(ex, why);
 	}
 	claim(ex);
 	s = take_place(ex);
@@ -251,7 +261,7 @@ static enum step begin(struct exchange *ex)
 			why = over_limit(ex);
 			if (why != REASON_NONE) {
 				exchange_release_back(ex, why == REASON_OVER_SERVICE_REQUESTS, false);
-				return end(ex, why);
+				return no_place(ex, why);
 			}
 			claim(ex);
 			board_add(&p->mine->c[WC_pool_hits], 1);
@@ -267,7 +277,8 @@ static enum step begin(struct exchange *ex)
 	why = over_limit(ex);
 	if (why != REASON_NONE) {
 		exchange_release_back(ex, false, false);
-		return end(ex, why);
+		ex->attempts--;
+		return no_place(ex, why);
 	}
 	claim(ex);
 	r = tcp_world->connect(&ex->endpoint, &ex->back->leg.s);
@@ -280,7 +291,7 @@ static enum step begin(struct exchange *ex)
 			     path_token(TOKEN_BACK, slab_ref(&p->pool.backs, ex->back))) < 0)
 		return failed(ex, REASON_NO_MEMORY);
 	exchange_deadline_ms(ex, connect_ms(ex));
-	return keep_request(ex);
+	return exchange_keep_request(ex);
 }
 
 enum step stage_connect(struct exchange *ex)

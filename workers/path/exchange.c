@@ -179,6 +179,10 @@ static void finish(struct exchange *ex)
 
 	must(ex->back == NULL);
 	exchange_release_view(ex);
+	if (unlikely(ex->pending))
+		pending_leave(ex);
+	if (unlikely(!list_is_empty(&p->pendings.all) && ex->policy.limit.slot))
+		pending_call(p, ex->policy.limit.slot);
 	flow_fini(p, &ex->up);
 	flow_fini(p, &ex->down);
 	chunkq_clear(&ex->replay, &p->chunks);

@@ -53,6 +53,7 @@ struct policy {
 	uint32_t connections, requests;	/* 0: any number */
 	struct balancing balancing;
 	uint32_t times;			/* not 0: it says something of vtimes */
+	uint32_t pending, pending_ms;	/* so many wait, so long; 0: none */
 	struct ejection ejection;
 	uint8_t balancer;		/* enum balancer */
 };
@@ -64,6 +65,8 @@ struct exchange {
 	uint8_t answer;			/* enum answer */
 	uint8_t attempts;		/* connections tried */
 	uint8_t after;			/* enum conn_event: what account tells the conn */
+	uint8_t pending;		/* enum pending */
+	uint8_t lacks;			/* enum reason: for what it waits, or waited in vain */
 	bool partial;			/* what waits at the back is part of a head */
 	bool is_http;
 	bool is_head, upgrade, is_grpc;	/* of the request */
@@ -89,6 +92,7 @@ struct exchange {
 	const struct back_codec *back_codec;
 	struct tenant *tenant;		/* the conn's */
 	struct back *back;		/* attached; NULL: none */
+	struct pending_source *source;	/* while it waits or was called; NULL: in no line */
 	const struct view *view;	/* held from match to connect; NULL: not held */
 	struct vport target;		/* while view is held */
 	struct slot_gen service;	/* of the board */
@@ -109,6 +113,7 @@ struct exchange {
 	struct mono slow_since;		/* since then nothing but the body is waited for; ns 0: no */
 	uint64_t slow_took;		/* bytes of it that had come by then */
 	struct mono began, connect_began, connected, sent, head_at;
+	struct mono pending_until;
 	struct mono until;		/* at the latest; ns 0: nobody has said when */
 	struct mono wait_until;		/* for the next attempt; ns 0: it need not wait */
 	uint64_t bytes_in, bytes_out, sent_before;
@@ -116,7 +121,7 @@ struct exchange {
 	unsigned status;
 	uint64_t hash;			/* has_hash: of the key, where the policy asks for one */
 	struct tried tried;
-	struct node node;		/* of the dead */
+	struct node node;		/* of those that wait for a place; of the dead */
 	struct slice service_text, route_text, method, path_text, endpoint_text, request_id;
 	struct slice upgrade_token, websocket_key;	/* asked for by a CONNECT over HTTP/2 */
 	uint8_t grpc;			/* 1 + grpc-status of the answer; 0: none came */
@@ -163,6 +168,11 @@ struct board_service *exchange_service(const struct exchange *);
 void exchange_back_failed(struct exchange *);
 /* Takes one of a limit of the target's for this claim on the board; false: none is left. */
 bool exchange_take_limit(struct exchange *, uint32_t claim_no, enum limit, uint32_t max);
+/* The request head, kept for when it can go on: WAIT; END: it cannot be. */
+enum step exchange_keep_request(struct exchange *);
+/* Lets go of the view; what serves it is found again in the view of then; false: it is gone. */
+void exchange_leave_view(struct exchange *);
+must_use bool exchange_find_port_again(struct exchange *);
 /* The deadline of its conn, not later than what the caller, its route or its policy allow. */
 static inline void exchange_deadline_ms(struct exchange *ex, int64_t ms)
 {

@@ -55,7 +55,7 @@ static int init_memory(struct path *p, const struct knobs *k)
 		return r;
 	p->exchanges.raw = p->blocks.raw = true;
 	p->conns.packs = p->pool.backs.packs = true;
-	if ((r = path_trunks_init(p)) < 0)
+	if ((r = path_trunks_init(p)) < 0 || (r = pending_init(&p->pendings)) < 0)
 		return r;
 	/* 64 KiB of head written anew is 17 blocks; twice that. */
 	arena_init(&p->arena, &p->blocks, 34);
@@ -287,6 +287,7 @@ void path_fini(struct path *p)
 	p->view = NULL;
 	arena_fini(&p->arena);
 	trunks_fini(&p->trunks);
+	pending_fini(&p->pendings);
 	pool_fini(&p->pool);
 	h2_stock_fini(&p->h2);
 	slab_fini(&p->blocks);
@@ -347,12 +348,15 @@ static void on_deadline(struct wheel_entry *e, void *arg)
 {
 	struct path *p = arg;
 
-	/* Deadlines of conns lie inside the slab of conns, of trunks in theirs; all others are of backs. */
+	/* Deadlines of conns lie inside the slab of conns, of trunks in theirs, one is of those that wait for
+	 * limits; all others are of backs. */
 	if ((uint8_t *)e >= p->conns.mem && (uint8_t *)e < p->conns.mem + p->conns.map_bytes) {
 		struct conn *c = container_of(e, struct conn, deadline);
 
 		c->expired = true;
 		conn_wake(c);
+	} else if (e == &p->pendings.look) {
+		pending_look(p);
 	} else if (trunks_have_entry(&p->trunks, e)) {
 		trunk_expired(e);
 	} else {
@@ -467,6 +471,7 @@ void path_gauges(struct path *p)
 	board_set(&c[WC_pipes_gauge], p->pipes.open - p->pipes.n_spare);
 	board_set(&c[WC_fds_gauge], path_fds_used(p));
 	board_set(&c[WC_fds_limit_gauge], p->fds.limit);
+	board_set(&c[WC_pending_gauge], p->pendings.n);
 	board_set(&c[WC_chunk_bytes_gauge], p->memory.used);
 	path_gates_gauges(p);
 	if (p->log.ring)

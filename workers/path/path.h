@@ -24,6 +24,7 @@
 #include "workers/pool/pipes.h"
 #include "workers/pool/pool.h"
 #include "workers/pool/trunk.h"
+#include "workers/path/pending.h"
 #include "workers/sched/sched.h"
 
 #define PATH_SCRATCH 65536u
@@ -88,6 +89,7 @@ struct path {
 	struct h2_limits h2_limits;	/* of sessions of callers */
 	struct pool pool;
 	struct trunks trunks;
+	struct pendings pendings;
 	struct balance balance;
 	struct pipes pipes;
 	struct accesslog log;

@@ -172,6 +172,8 @@ START_TEST(every_refusal_names_line_field_and_reason)
 		{ POLICY TARGET "  loadBalancer:\n    type: Maglev\n    hash: {type: SourceIP, tableSize: 1000}\n", 8, "spec.loadBalancer.hash.tableSize", "must be a prime, not 1000" },
 		{ POLICY TARGET "  loadBalancer:\n    type: Random\n", 7, "spec.loadBalancer.type", "Random is not supported by this release: only PeakEWMA, LeastRequest, RoundRobin or Maglev" },
 		{ POLICY TARGET "  loadBalancer:\n    type: roundrobin\n", 7, "spec.loadBalancer.type", "must be PeakEWMA, LeastRequest, RoundRobin or Maglev, not \"roundrobin\"" },
+		{ POLICY TARGET "  limits:\n    pending: 5\n", 7, "spec.limits.pending", "there is nothing to wait for without connections or requests" },
+		{ POLICY TARGET "  limits:\n    requests: 5\n    pendingTime: 1s\n", 8, "spec.limits.pendingTime", "nobody waits without pending" },
 		{ POLICY TARGET "  timeouts:\n    connect: 2\n", 7, "spec.timeouts.connect", DURATION_RULE ", not 2" },
 		{ POLICY TARGET "  timeouts:\n    connect: 1.5s\n", 7, "spec.timeouts.connect", DURATION_RULE ", not 1.5s" },
 		{ POLICY TARGET "  timeouts:\n    connect: 1m1\n", 7, "spec.timeouts.connect", DURATION_RULE ", not 1m1" },
@@ -638,7 +640,7 @@ START_TEST(a_policy_becomes_a_row)
 		      "  - {group: \"\", kind: Service, name: web}\n"
 		      "  loadBalancer: {type: LeastRequest}\n"
 		      "  timeouts: {connect: 2s, response: 1m30s, stall: 250ms, tcpIdle: 168h}\n"
-		      "  limits: {connections: 100, requests: 500}\n"
+		      "  limits: {connections: 100, requests: 500, pending: 20, pendingTime: 2s}\n"
 		      "  ejection: {consecutiveFailures: 0, baseTime: 2m, maxTime: 2m, maxPercent: 100}\n")->policy;
 	ck_assert_uint_eq(p->n_targets, 2);
 	ck_assert_str_eq(p->targets[0].name, "web");
@@ -651,6 +653,8 @@ START_TEST(a_policy_becomes_a_row)
 	ck_assert_uint_eq(p->tcp_idle_ms, 604800000);
 	ck_assert_uint_eq(p->connections, 100);
 	ck_assert_uint_eq(p->requests, 500);
+	ck_assert_uint_eq(p->pending, 20);
+	ck_assert_uint_eq(p->pending_ms, 2000);
 	ck_assert_uint_eq(p->ejection.failures, 0);
 	ck_assert_uint_eq(p->ejection.base_ms, 120000);
 	ck_assert_uint_eq(p->ejection.max_ms, 120000);
@@ -659,7 +663,7 @@ START_TEST(a_policy_becomes_a_row)
 	p = &accepted(POLICY TARGET)->policy;
 	ck_assert_int_eq(p->balancer, ROW_BALANCER_NONE);
 	ck_assert_uint_eq(p->connect_ms | p->response_ms | p->stall_ms | p->tcp_idle_ms, 0);
-	ck_assert_uint_eq(p->connections | p->requests, 0);
+	ck_assert_uint_eq(p->connections | p->requests | p->pending | p->pending_ms, 0);
 	ck_assert_uint_eq(p->ejection.failures, 5);
 	ck_assert_uint_eq(p->ejection.base_ms, 1000);
 	ck_assert_uint_eq(p->ejection.max_ms, 60000);

@@ -233,7 +233,7 @@ START_TEST(a_spoiled_policy_refuses_the_base)
 	uint8_t *p = base_bytes("service shop/web port=80\nendpoint shop/web 10.0.0.1:80\n"
 				"endpoint shop/web 10.0.0.2:80 weight=7\n"
 				"endpoint shop/web 10.0.0.3:80 priority=1\n"
-				"policy shop/p target=web connections=5 requests=6\n", &n);
+				"policy shop/p target=web connections=5 requests=6 pending=7 pending_ms=8\n", &n);
 	const struct view_head *h = (const struct view_head *)p;
 	const struct view_dir *d = (const struct view_dir *)(p + h->dir);
 	struct unit_svc *s = (struct unit_svc *)(p + d[0].at);
@@ -244,7 +244,7 @@ START_TEST(a_spoiled_policy_refuses_the_base)
 			     &y->ejection.rate_requests, &y->hash_name, &l->slot, &l->n_slots, &s->n_slots, &l->first, &l->n_ready, &l->n_total, &port->level, &port->n_levels,
 			     &s->levels, &s->n_levels, &y->name, &y->connect_ms, &y->response_ms, &y->stall_ms,
 			     &y->tcp_idle_ms, &y->connections, &y->requests, &y->ejection.base_ms,
-			     &y->ejection.max_ms, &port->policy, &port->sum, &s->n_policies,
+			     &y->ejection.max_ms, &y->pending, &y->pending_ms, &port->policy, &port->sum, &s->n_policies,
 			     &s->n_sums, &s->policies, &s->sums };
 	struct view *v;
 

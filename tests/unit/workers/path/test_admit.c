@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* Whether an exchange may go on now: rate limits. */
+/* Whether an exchange may go on now: rate limits, and waiting for a place within limits. */
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -144,6 +144,140 @@ START_TEST(grpc_is_told_that_a_resource_is_exhausted)
 }
 END_TEST
 
+/* ---- waiting for a place within the limits ---- */
+
+/* A caller whose request waits: nothing comes back, nobody is dialled. */
+static int waiting(struct rig *r, uint32_t n)
+{
+	int c = rig_dial(r);
+
+	rig_say(r, c, GET);
+	rig_until_quiet(r);
+	ck_assert_uint_eq(r->path.pendings.n, n);
+	return c;
+}
+
+static void refused(struct rig *r, int c, const char *reason)
+{
+	const char *head = rig_hear_head(r, c);
+	char words[128];
+
+	ck_assert_msg(strstr(head, "HTTP/1.1 503 ") && strstr(head, reason), "%s", head);
+	snprintf(words, sizeof words, "status=503 reason=%s flag=UO", reason);
+	rig_log(r, words);
+	close(c);
+}
+
+START_TEST(who_is_over_a_limit_waits_until_a_place_is_free)
+{
+	static const struct {
+		const char *limits;
+		bool same;		/* the connection of the one before */
+	} t[] = { { "requests=1", true }, { "connections=1", true }, { "connections=1 requests=1", true } };
+
+	for (size_t i = 0; i < countof(t); i++) {
+		struct rig *r = rig_new(ONE, NULL);
+		char policy[128];
+		int c[3], b;
+
+		snprintf(policy, sizeof policy, "policy t/p target=s %s pending=5 pending_ms=60000\n",
+			 t[i].limits);
+		rig_view(r, policy);
+		c[0] = rig_dial(r);
+		rig_say(r, c[0], GET);
+		b = rig_accept(r, 1);
+		rig_hear_head(r, b);
+		c[1] = waiting(r, 1);
+		c[2] = waiting(r, 2);
+		ck_assert(rig_nobody_calls(r, 1));
+		for (int k = 0; k < 3; k++) {
+			if (k)
+				rig_hear_head(r, b);
+			rig_say(r, b, OK2);
+			rig_hear(r, c[k], OK2);
+			rig_log(r, "status=200 reason=DONE");
+		}
+		ck_assert_uint_eq(r->path.pendings.n, 0);
+		ck_assert_uint_eq(counted(r, SC_pending), 2);
+		ck_assert_uint_eq(counted(r, SC_limited_requests) + counted(r, SC_limited_connections), 0);
+		for (int k = 0; k < 3; k++)
+			close(c[k]);
+		rig_end(&r, -1, b);
+	}
+}
+END_TEST
+
+START_TEST(who_waits_too_long_or_finds_the_line_full_is_refused)
+{
+	struct rig *r = rig_new(ONE "policy t/p target=s requests=1 pending=2 pending_ms=30\n", NULL);
+	struct linger reset = { .l_onoff = 1 };
+	int c = rig_dial(r), d, e, f, b;
+
+	rig_say(r, c, GET);
+	b = rig_accept(r, 1);
+	rig_hear_head(r, b);
+	d = waiting(r, 1);
+	refused(r, d, "OVER_SERVICE_REQUESTS");
+	rig_view(r, "policy t/p target=s requests=1 pending=2 pending_ms=60000\n");
+	d = waiting(r, 1);
+	e = waiting(r, 2);
+	f = rig_dial(r);
+	rig_say(r, f, GET);
+	refused(r, f, "OVER_SERVICE_REQUESTS");
+	ck_assert_uint_eq(r->path.pendings.n, 2);
+	ck_assert_uint_eq(counted(r, SC_limited_requests), 2);
+	/* One that is gone leaves the line. */
+	ck_assert_int_eq(setsockopt(d, SOL_SOCKET, SO_LINGER, &reset, sizeof reset), 0);
+	close(d);
+	rig_log(r, "reason=FRONT_CUT");
+	ck_assert_uint_eq(r->path.pendings.n, 1);
+	rig_say(r, b, OK2);
+	rig_hear(r, c, OK2);
+	rig_hear_head(r, b);
+	rig_say(r, b, OK2);
+	rig_hear(r, e, OK2);
+	ck_assert_uint_eq(r->path.pendings.n, 0);
+	ck_assert_uint_eq(r->path.pendings.lines.live | r->path.pendings.sources.live, 0);
+	close(c);
+	close(e);
+	rig_end(&r, -1, b);
+}
+END_TEST
+
+START_TEST(a_place_that_another_worker_gave_back_is_found)
+{
+	struct rig *r = rig_new(ONE "policy t/p target=s requests=1 pending=2 pending_ms=60000\n", NULL);
+	int c, b;
+
+	/* Held by somebody else, in the ledger of this worker for want of another. */
+	ck_assert(board_limit_take(r->board, 0, BOARD_CLAIMS - 1, 80, 9, LIMIT_REQUESTS, 1));
+	c = waiting(r, 1);
+	board_limit_give(r->board, 0, BOARD_CLAIMS - 1, LIMIT_REQUESTS);
+	b = rig_accept(r, 1);
+	rig_hear_head(r, b);
+	rig_say(r, b, OK2);
+	rig_hear(r, c, OK2);
+	rig_end(&r, c, b);
+}
+END_TEST
+
+START_TEST(the_service_may_go_while_somebody_waits)
+{
+	struct rig *r = rig_new(ONE "policy t/p target=s requests=1 pending=2 pending_ms=60000\n", NULL);
+	int c;
+
+	ck_assert(board_limit_take(r->board, 0, BOARD_CLAIMS - 1, 80, 9, LIMIT_REQUESTS, 1));
+	c = waiting(r, 1);
+	rig_view(r, "remove service t/s\n");
+	board_limit_give(r->board, 0, BOARD_CLAIMS - 1, LIMIT_REQUESTS);
+	ck_assert_ptr_nonnull(strstr(rig_hear_head(r, c), "NO_ENDPOINT"));
+	ck_assert_uint_eq(r->path.pendings.n, 0);
+	rig_end(&r, c, -1);
+}
+END_TEST
+
 UNIT_TESTS("admit", requests_over_a_rate_are_429_and_the_connection_lives,
 	   a_connection_without_http_counts_as_one, a_policy_of_the_service_that_serves_counts,
-	   grpc_is_told_that_a_resource_is_exhausted)
+	   grpc_is_told_that_a_resource_is_exhausted, who_is_over_a_limit_waits_until_a_place_is_free,
+	   who_waits_too_long_or_finds_the_line_full_is_refused, a_place_that_another_worker_gave_back_is_found,
+	   the_service_may_go_while_somebody_waits)
