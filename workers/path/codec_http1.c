@@ -93,6 +93,9 @@ static int spell(struct exchange *ex, struct iovec *v, int max)
 		return -1;
 	out.extra = added.fixed;
 	out.more = added.more;
+	/* A caller of HTTP/1 checks the answer to his key himself; one of HTTP/2 has none (RFC 8441). */
+	if (p->head.upgrade && ex->front_codec->major == 2)
+		exchange_keep_websocket_key(ex, &p->head);
 	return http1_put_request(&p->head, &out, &p->arena, v, max);
 }
 

@@ -8,6 +8,7 @@
 
 #include "nodeproxy/lib/base/strbuf.h"
 #include "workers/codec/http2.h"
+#include "workers/codec/websocket.h"
 #include "workers/path/codecs.h"
 #include "workers/path/grpc.h"
 #include "workers/path/mux.h"
@@ -53,6 +54,24 @@ static int interim(struct exchange *ex)
 	return r;
 }
 
+/* Whoever switched has understood the key that was made for the caller (RFC 6455 section 4.2.2). */
+static bool has_right_accept(const struct exchange *ex, const struct head *h)
+{
+	uint8_t want[WEBSOCKET_ACCEPT_BYTES];
+	unsigned lines = 0, right = 0;
+
+	if (ex->websocket_key.n == 0)
+		return true;
+	websocket_accept(ex->websocket_key, want);
+	for (uint32_t i = 0; i < h->n; i++) {
+		if (!slice_caseeq(h->h[i].name, SLICE("sec-websocket-accept")))
+			continue;
+		lines += !h->h[i].drop;
+		right += !h->h[i].drop && slice_eq(h->h[i].value, slice_of(want, sizeof want));
+	}
+	return lines == 1 && right == 1;
+}
+
 static int response(struct exchange *ex, struct iovec *v, int max)
 {
 	struct conn *c = ex->conn;
@@ -66,6 +85,8 @@ static int response(struct exchange *ex, struct iovec *v, int max)
 	(void)max;
 	/* A success is a tunnel to who asked for one (RFC 8441), and this is none. */
 	if (ex->upgrade && !ex->is_tunnel && h->status < 300)
+		return -EBADMSG;
+	if (ex->is_tunnel && !has_right_accept(ex, h))
 		return -EBADMSG;
 	if (!ex->is_tunnel) {
 		codec_body(&ex->down.body, h, ex->back_codec->raw, false);

@@ -10,7 +10,6 @@
 
 #include "workers/codec/headers.h"
 #include "workers/codec/http2.h"
-#include "workers/codec/websocket.h"
 #include "workers/path/codecs.h"
 #include "workers/path/grpc.h"
 
@@ -38,10 +37,7 @@ static size_t size_of(const struct h2_field *f, int n)
 static void remember_upgrade(struct exchange *ex, const struct head *h)
 {
 	ex->upgrade_token = exchange_text(ex, h->upgrade_token);
-	for (uint32_t i = 0; i < h->n; i++)
-		if (slice_caseeq(h->h[i].name, SLICE("sec-websocket-key")) &&
-		    h->h[i].value.n == WEBSOCKET_KEY_BYTES)
-			ex->websocket_key = exchange_text(ex, h->h[i].value);
+	exchange_keep_websocket_key(ex, h);
 }
 
 static int spell(struct exchange *ex, struct iovec *v, int max)

@@ -10,6 +10,7 @@
 #include "nodeproxy/lib/base/panic.h"
 #include "workers/path/pressure.h"
 #include "workers/codec/ids.h"
+#include "workers/codec/websocket.h"
 #include "workers/obs/endpoint.h"
 
 static const struct {
@@ -35,6 +36,14 @@ struct slice exchange_text(struct exchange *ex, struct slice s)
 		memcpy(to, s.p, n);
 	ex->text_n += (uint16_t)n;
 	return slice_of(to, n);
+}
+
+void exchange_keep_websocket_key(struct exchange *ex, const struct head *h)
+{
+	for (uint32_t i = 0; i < h->n; i++)
+		if (slice_caseeq(h->h[i].name, SLICE("sec-websocket-key")) &&
+		    h->h[i].value.n == WEBSOCKET_KEY_BYTES)
+			ex->websocket_key = exchange_text(ex, h->h[i].value);
 }
 
 void exchange_keep_id(struct exchange *ex, const struct head *h)

@@ -123,7 +123,8 @@ struct exchange {
 	struct tried tried;
 	struct node node;		/* of those that wait for a place; of the dead */
 	struct slice service_text, route_text, method, path_text, endpoint_text, request_id;
-	struct slice upgrade_token, websocket_key;	/* asked for by a CONNECT over HTTP/2 */
+	struct slice upgrade_token;	/* asked for by a CONNECT over HTTP/2 */
+	struct slice websocket_key;	/* whose answer only we can check, or must make */
 	uint8_t grpc;			/* 1 + grpc-status of the answer; 0: none came */
 	uint16_t text_n;
 	char text[EXCHANGE_TEXT];	/* not zeroed */
@@ -157,6 +158,7 @@ static inline enum step end(struct exchange *ex, enum reason why)
 struct slice exchange_text(struct exchange *, struct slice);
 /* Keeps what the caller calls the request, if that is valid. */
 void exchange_keep_id(struct exchange *, const struct head *);
+void exchange_keep_websocket_key(struct exchange *, const struct head *);
 void exchange_release_view(struct exchange *);
 /* The picked endpoint on the board. */
 struct board_endpoint *exchange_endpoint(const struct exchange *);

@@ -453,8 +453,10 @@ static enum step final(struct exchange *ex, struct slice rest)
 	if (unlikely(ex->edits) && filter_response(ex) < 0)
 		return end(ex, REASON_BACK_HEAD_TOO_LARGE);
 	start.n = ex->front_codec->response(ex, v, HEAD_IOVS);
-	if (start.n < 0)
+	if (start.n < 0) {
+		ex->is_tunnel = false;	/* nobody has switched: it can be answered */
 		return end(ex, unsent(start.n));
+	}
 	ex->answer = ANSWER_BODY;
 	chunkq_clear(&ex->replay, &p->chunks);
 	if (unlikely(ex->up.keeps))

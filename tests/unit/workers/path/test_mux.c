@@ -10,6 +10,7 @@
 
 #include "tests/lib/h2_caller.h"
 #include "tests/unit/test.h"
+#include "workers/codec/websocket.h"
 #include "workers/path/exchange.h"
 
 #define ONE_HTTP "service t/s port=80/main/http\nendpoint t/s:main $1\n"
@@ -500,6 +501,20 @@ static struct h2_stream *websocket(struct h2_caller *c)
 	return st;
 }
 
+/* An endpoint's answer to the upgrade in that head. */
+static const char *switching(const char *head)
+{
+	static char text[256];
+	const char *key = strstr(head, "sec-websocket-key: ");
+	uint8_t accept[WEBSOCKET_ACCEPT_BYTES];
+
+	ck_assert_ptr_nonnull(key);
+	websocket_accept(slice_of(key + strlen("sec-websocket-key: "), WEBSOCKET_KEY_BYTES), accept);
+	snprintf(text, sizeof text, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+		 "Sec-WebSocket-Accept: %.*s\r\n\r\n", (int)sizeof accept, (const char *)accept);
+	return text;
+}
+
 START_TEST(a_websocket_crosses_to_an_endpoint_of_http1)
 {
 	struct rig *r = rig_new(ONE_HTTP, NULL);
@@ -514,8 +529,8 @@ START_TEST(a_websocket_crosses_to_an_endpoint_of_http1)
 	ck_assert_msg(strstr(head, "GET /ws HTTP/1.1\r\n") == head && strstr(head, "Upgrade: websocket\r\n") &&
 			      strstr(head, "Connection: Upgrade\r\n") && strstr(head, "sec-websocket-key: "),
 		      "%s", head);
-	rig_say(r, b, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-		      "Sec-WebSocket-Accept: x\r\n\r\nfirst");
+	rig_say(r, b, switching(head));
+	rig_say(r, b, "first");
 	head = h2_hear_head(c, st);
 	ck_assert_msg(strstr(head, ":status: 200\n") == head && !strstr(head, "accept"), "%s", head);
 	h2_until(c, st->in.bytes == 5);
@@ -540,6 +555,10 @@ START_TEST(a_websocket_that_is_not_switched_is_no_success)
 	static const struct { const char *response; unsigned status; } t[] = {
 		{ "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", 502 },
 		{ "HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", 403 },
+		/* Who has not understood the key. */
+		{ "HTTP/1.1 101 Yes\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", 502 },
+		{ "HTTP/1.1 101 Yes\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+		  "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n", 502 },
 	};
 
 	for (size_t i = 0; i < countof(t); i++) {
