@@ -6,6 +6,7 @@
 
 #include <errno.h>
 
+#include "nodeproxy/lib/base/rand.h"
 #include "nodeproxy/lib/net/h2_inner.h"
 
 #define WRITE_IOVS 64
@@ -102,6 +103,7 @@ struct h2 *h2_new(struct h2_stock *stock, bool server, const struct h2_limits *l
 	h->budget = b;
 	h->mem = h2_memory(h);
 	h->heard = clock_now();
+	h->early = (uint8_t)rand_below(64);
 	list_init(&h->streams);
 	list_init(&h->ready);
 	chunkq_init(&h->held);
@@ -541,11 +543,17 @@ static void tick_stream(struct h2_stream *st, struct mono now)
 	st->sent_then = st->sent;
 }
 
+static bool is_unheard(const struct h2 *h, struct mono now)
+{
+	return !h->is_heard && h->told.ns && mono_diff_ms(now, h->told) >= h->lim->settings_ms;
+}
+
 uint32_t h2_tick(struct h2 *h)
 {
 	const struct h2_limits *lim = h->lim;
 	struct mono now = clock_now();
 	int64_t silent = mono_diff_ms(now, h->heard);
+	int64_t ask_ms = lim->ping_idle_ms - (int64_t)lim->ping_idle_ms * h->early / 640;
 	int64_t next = 1000;
 
 	if (act(h))
@@ -557,6 +565,8 @@ uint32_t h2_tick(struct h2 *h)
 		fail(h, H2_OFFENCE_HEAD_SLOW);
 	} else if (!tick_line(h, now)) {
 		fail(h, H2_OFFENCE_DEAF);
+	} else if (is_unheard(h, now)) {
+		fail(h, H2_OFFENCE_SETTINGS_UNHEARD);
 	} else if (h->is_asked) {
 		int64_t waited = mono_diff_ms(now, h->asked);
 
@@ -564,13 +574,13 @@ uint32_t h2_tick(struct h2 *h)
 			fail(h, H2_OFFENCE_SILENT);
 		else
 			next = min_of(next, (int64_t)lim->ping_wait_ms - waited);
-	} else if (lim->ping_idle_ms && silent >= lim->ping_idle_ms && h->guard.has_settings) {
+	} else if (ask_ms && silent >= ask_ms && h->guard.has_settings) {
 		h2_ping(h, H2_PING_ALIVE);
 		h->is_asked = true;
 		h->asked = now;
 		next = min_of(next, (int64_t)lim->ping_wait_ms);
-	} else if (lim->ping_idle_ms) {
-		next = min_of(next, max_of((int64_t)lim->ping_idle_ms - silent, (int64_t)1));
+	} else if (ask_ms) {
+		next = min_of(next, max_of(ask_ms - silent, (int64_t)1));
 	}
 	if (h->state == H2_LEAVING)
 		next = min_of(next, max_of(lim->drain_ms - mono_diff_ms(now, h->drained),
@@ -625,7 +635,7 @@ bool h2_is_idle(const struct h2 *h)
 
 bool h2_is_quiet(const struct h2 *h)
 {
-	return h->state == H2_OPEN && h2_is_idle(h) && h->guard.has_settings && !h->guard.in_block &&
+	return h->state == H2_OPEN && h2_is_idle(h) && h->guard.has_settings && h->is_heard && !h->guard.in_block &&
 	       h->held.bytes == 0 && h->unread.ns == 0 && !h2_wants_write(h);
 }
 

@@ -27,7 +27,9 @@ struct h2 {
 	bool server;
 	bool peer_leaves;
 	bool is_greeted;		/* SETTINGS of the peer were understood */
+	bool is_heard;			/* our first SETTINGS were acknowledged */
 	bool is_asked;			/* whether it lives: no answer yet */
+	uint8_t early;			/* in 640ths of ping_idle_ms: less than a tenth */
 	bool is_nesting;		/* what nghttp2 allocates now comes from the nest */
 	struct h2_stock *stock;
 	const struct h2_limits *lim;
@@ -54,6 +56,7 @@ struct h2 {
 	size_t kept;			/* body bytes in streams */
 	struct mono heard;		/* the last bytes came */
 	struct mono asked;		/* since when is_asked */
+	struct mono told;		/* our first SETTINGS; ns 0: not yet */
 	struct mono drained;		/* the first GOAWAY was queued */
 	struct mono unread;		/* since when out waits; 0: it does not */
 	uint64_t written, written_then;	/* bytes, ever, and when unread was set */

@@ -180,7 +180,10 @@ static int understood(nghttp2_session *ng, const nghttp2_frame *f, void *user)
 						 clock_now());
 		break;
 	case NGHTTP2_SETTINGS:
-		h->is_greeted |= !(f->hd.flags & NGHTTP2_FLAG_ACK);
+		if (f->hd.flags & NGHTTP2_FLAG_ACK)
+			h->is_heard = true;
+		else
+			h->is_greeted = true;
 		h2_wants_room(h);
 		break;
 	case NGHTTP2_PING:
@@ -289,6 +292,10 @@ static int packed(nghttp2_session *ng, const nghttp2_frame *f, void *user)
 		if (h->server && (st == NULL || st->gets != H2_GETS_NOTHING))
 			h2_guard_reset(&h->guard, (uint32_t)f->hd.stream_id);
 		return found(h, reset_sent(h, st));
+	case NGHTTP2_SETTINGS:
+		if (h->told.ns == 0 && !(f->hd.flags & NGHTTP2_FLAG_ACK))
+			h->told = clock_now();
+		break;
 	case NGHTTP2_PING:
 		if (!(f->hd.flags & NGHTTP2_FLAG_ACK) && f->ping.opaque_data[0] == H2_PING_BDP)
 			h2_window_ping_sent(h);

@@ -700,6 +700,27 @@ START_TEST(a_silent_peer_is_asked_and_then_given_up)
 }
 END_TEST
 
+/* Those that began together are not asked together. */
+START_TEST(the_question_whether_a_peer_lives_comes_at_different_times)
+{
+	int64_t first = INT64_MAX, last = 0;
+
+	for (int i = 0; i < 20; i++) {
+		int64_t ms = 9000;
+
+		start();
+		rig_pass_ms(ms);
+		for (; h2_tick(rig.h[RIG_SERVER]), !h2_wants_write(rig.h[RIG_SERVER]); ms += 10)
+			rig_pass_ms(10);
+		first = min_of(first, ms);
+		last = max_of(last, ms);
+		rig_fini(&rig);
+	}
+	ck_assert_int_gt(last - first, 200);
+	ck_assert_int_le(last, 10000);
+}
+END_TEST
+
 START_TEST(windows_grow_to_what_the_path_carries_and_shrink_when_told)
 {
 	struct flow f = { .n = 3000000, .seed = 5 };
@@ -1001,7 +1022,8 @@ UNIT_TESTS("h2", an_idle_session_touches_three_pages, a_request_and_its_answer_t
 	   requests_past_the_last_stream_may_be_sent_again,
 	   a_client_takes_no_offence_at_frames_of_streams_that_have_ended,
 	   a_line_that_ends_between_streams_is_no_offence, a_line_that_is_cut_breaks_every_stream,
-	   a_silent_peer_is_asked_and_then_given_up, windows_grow_to_what_the_path_carries_and_shrink_when_told,
+	   a_silent_peer_is_asked_and_then_given_up, the_question_whether_a_peer_lives_comes_at_different_times,
+	   windows_grow_to_what_the_path_carries_and_shrink_when_told,
 	   no_more_is_asked_than_the_peer_takes, a_step_begins_a_bounded_number_of_requests,
 	   each_stream_pays_for_its_own, a_closed_stream_needs_its_budget_no_more,
 	   a_tunnel_carries_bytes_both_ways_and_ends_each_by_itself, every_allocation_may_fail, every_budget_is_enough_or_an_end)

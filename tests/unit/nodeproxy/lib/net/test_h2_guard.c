@@ -25,10 +25,17 @@ static void start(void)
 	next_id = 1;
 }
 
-static void begin(void)
+static void begin_unheard(void)
 {
 	ck_assert_ptr_nonnull(rig_start(&rig, RIG_SERVER));
 	rig_hello(&rig);
+	rig_run(&rig);
+}
+
+static void begin(void)
+{
+	begin_unheard();
+	rig_frame(&rig, RIG_SERVER, SETTINGS, ACK, 0, NULL, 0);
 	rig_run(&rig);
 }
 
@@ -793,7 +800,7 @@ START_TEST(frames_in_flight_of_refused_streams_are_ignored)
 {
 	start();
 	rig.lim[RIG_SERVER].streams = 2;
-	begin();
+	begin_unheard();
 	for (int i = 0; i < 4; i++)
 		request(false);
 	reset(1);
@@ -833,7 +840,7 @@ START_TEST(more_streams_than_allowed_end_the_connection)
 {
 	start();
 	rig.lim[RIG_SERVER].streams = 10;
-	begin();
+	begin_unheard();
 	put(SETTINGS, ACK, 0, NULL, 0);
 	for (int i = 0; i < 10; i++)
 		request(true);
@@ -910,6 +917,30 @@ START_TEST(a_stream_whose_window_stays_closed_is_reset)
 	ck_assert_int_eq(h2_state(SERVER), H2_OPEN);
 	stream_close(&st->s, true);
 	end();
+}
+END_TEST
+
+START_TEST(settings_must_be_acknowledged_in_time)
+{
+	for (int acked = 0; acked < 2; acked++) {
+		start();
+		rig.lim[RIG_SERVER].ping_idle_ms = 0;
+		if (acked)
+			begin();
+		else
+			begin_unheard();
+		ck_assert_int_eq(h2_is_quiet(SERVER), acked);
+		rig_pass_ms(9900);
+		h2_tick(SERVER);
+		ck_assert_int_eq(h2_state(SERVER), H2_OPEN);
+		rig_pass_ms(200);
+		h2_tick(SERVER);
+		run();
+		ck_assert_int_eq(h2_offence(SERVER), acked ? H2_OFFENCE_NONE : H2_OFFENCE_SETTINGS_UNHEARD);
+		if (!acked)
+			ck_assert_uint_eq(last_code, H2_SETTINGS_TIMEOUT);
+		end();
+	}
 }
 END_TEST
 
@@ -1082,6 +1113,6 @@ UNIT_TESTS("h2_guard", more_than_its_window_costs_a_stream, each_flood_ends_the_
 	   frames_in_flight_of_refused_streams_are_ignored, frames_in_flight_when_we_leave_are_ignored,
 	   more_streams_than_allowed_end_the_connection,
 	   without_room_a_stream_is_refused, a_stream_whose_window_stays_closed_is_reset,
-	   a_stream_has_the_patience_of_its_user,
+	   a_stream_has_the_patience_of_its_user, settings_must_be_acknowledged_in_time,
 	   a_slow_reader_is_not_a_stalled_one, windows_opened_by_single_bytes_end_the_connection,
 	   the_rest_of_a_shared_window_is_no_dribble, who_does_not_read_is_not_read_and_then_given_up, every_offence_has_its_row)
