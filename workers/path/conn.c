@@ -35,27 +35,8 @@ const uint8_t conn_next[CONN_STATES][CONN_EVENTS] = {
 #undef TO
 };		/* CLOSED has no row: conns in it are not found any more */
 
-const char *conn_state_name(unsigned s)
-{
-	static const char *const names[] = {
-#define X(n) #n,
-		CONN_STATES_LIST(X)
-#undef X
-	};
-
-	return s < CONN_STATES ? names[s] : "?";
-}
-
-const char *conn_event_name(unsigned e)
-{
-	static const char *const names[] = {
-#define X(n) #n,
-		CONN_EVENTS_LIST(X)
-#undef X
-	};
-
-	return e < CONN_EVENTS ? names[e] : "?";
-}
+TRAIL_NAMES(conn_state_name, CONN_STATES_LIST)
+TRAIL_NAMES(conn_event_name, CONN_EVENTS_LIST)
 
 void conn_deadline_ms(struct conn *c, int64_t ms)
 {

@@ -5,7 +5,6 @@
 #include "workers/pool/trunk_inner.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 #include "nodeproxy/lib/base/log.h"
 #include "nodeproxy/lib/base/panic.h"
@@ -20,8 +19,6 @@
 #define WINDOW_LEAST 65536u
 #define WINDOW_MOST  (1u << 20)
 #define WINDOW_PART  16
-/* Slots looked at for idle ones, so that giving back is a short step. */
-#define GIVE_BACK_LOOKS 512
 
 #define ___ TRUNK_BUG	/* this event cannot come in this state */
 const uint8_t trunk_next[TRUNK_STATES][TRUNK_EVENTS] = {
@@ -34,27 +31,8 @@ const uint8_t trunk_next[TRUNK_STATES][TRUNK_EVENTS] = {
 #undef TO
 };		/* CLOSED has no row: nothing finds those in it */
 
-const char *trunk_state_name(unsigned s)
-{
-	static const char *const names[] = {
-#define X(n) #n,
-		TRUNK_STATES_LIST(X)
-#undef X
-	};
-
-	return s < TRUNK_STATES ? names[s] : "?";
-}
-
-const char *trunk_event_name(unsigned e)
-{
-	static const char *const names[] = {
-#define X(n) #n,
-		TRUNK_EVENTS_LIST(X)
-#undef X
-	};
-
-	return e < TRUNK_EVENTS ? names[e] : "?";
-}
+TRAIL_NAMES(trunk_state_name, TRUNK_STATES_LIST)
+TRAIL_NAMES(trunk_event_name, TRUNK_EVENTS_LIST)
 
 static bool is_coming(const struct trunk *t)
 {
@@ -134,12 +112,6 @@ static struct slot_ref ref_of(const void *user)
 	return (struct slot_ref){ (uint32_t)(v >> 32), (uint32_t)v };
 }
 
-static void *user_of(struct slot_ref r)
-{
-	static_must(sizeof(void *) == sizeof(uint64_t));
-	return (void *)(uintptr_t)((uint64_t)r.slot << 32 | r.gen);
-}
-
 /* News of streams become ready bits. */
 static void tell(struct trunk *t)
 {
@@ -209,7 +181,7 @@ static void bug(struct trunk *t, enum trunk_state was, enum trunk_event ev)
 
 /* The only function that assigns t->state.  Effects run after the assignment; none of them tells the
  * trunk of another event, so this never re-enters itself. */
-static void trunk_event(struct trunk *t, enum trunk_event ev)
+void trunk_event(struct trunk *t, enum trunk_event ev)
 {
 	enum trunk_state was = (enum trunk_state)t->state;
 	enum trunk_state now = (enum trunk_state)trunk_next[was][ev];
@@ -507,94 +479,6 @@ int trunk_dial(struct trunks *ts, const struct back *b, struct tenant *tenant, i
 	return 0;
 }
 
-struct h2 *trunk_session(const struct trunks *ts, const struct back *b)
-{
-	const struct trunk *t = trunk_of(ts, b);
-
-	return t ? t->h : NULL;
-}
-
-void trunk_kick(struct trunks *ts, const struct back *b)
-{
-	struct trunk *t = trunk_of(ts, b);
-
-	if (t && t->h && h2_wants_write(t->h))
-		sched_wake(ts->sched, &t->unit);
-}
-
-/* What a leg does to a stream is done to the session's, and then its trunk may have to write. */
-static struct back *back_of(struct stream *s)
-{
-	return container_of(s, struct back, leg.s);
-}
-
-static ssize_t leg_read_op(struct stream *s, uint8_t *buf, size_t room)
-{
-	struct back *b = back_of(s);
-	ssize_t n = b->stream->s.ops->read(&b->stream->s, buf, room);
-
-	trunk_kick(b->on, b);	/* windows */
-	return n;
-}
-
-static ssize_t leg_write_op(struct stream *s, const struct iovec *v, int n)
-{
-	struct back *b = back_of(s);
-	ssize_t k = b->stream->s.ops->write(&b->stream->s, v, n);
-
-	trunk_kick(b->on, b);
-	return k;
-}
-
-static int leg_finish_op(struct stream *s)
-{
-	struct back *b = back_of(s);
-	int r = b->stream->s.ops->finish(&b->stream->s);
-
-	trunk_kick(b->on, b);
-	return r;
-}
-
-static int leg_error_op(struct stream *s)
-{
-	struct back *b = back_of(s);
-
-	return b->stream->s.ops->error(&b->stream->s);
-}
-
-static void leg_close_op(struct stream *s, bool abort)
-{
-	struct back *b = back_of(s);
-
-	b->stream->s.ops->close(&b->stream->s, abort);
-	b->stream = NULL;
-	trunk_kick(b->on, b);
-}
-
-static const struct stream_ops leg_ops = {
-	.name = "trunk", .read = leg_read_op, .write = leg_write_op, .finish = leg_finish_op,
-	.error = leg_error_op, .close = leg_close_op,
-};
-
-int trunk_request(struct trunks *ts, struct back *b, const struct h2_field *f, size_t n, bool end)
-{
-	struct trunk *t = trunk_of(ts, b);
-	int r;
-
-	must(!stream_is_open(&b->leg.s));
-	if (t == NULL || t->state == TRUNK_CLOSED)
-		return -ENOTCONN;
-	r = h2_request(t->h, f, n, end, &t->tenant->memory, user_of(slab_ref(&ts->pool->backs, b)),
-		       &b->stream);
-	if (r < 0)
-		return r;
-	b->leg.s = (struct stream){ .ops = &leg_ops, .fd = FD_NONE };
-	b->had_stream = true;
-	t->unused--;
-	sched_wake(ts->sched, &t->unit);
-	return 0;
-}
-
 /* ---- events ---- */
 
 void trunk_ready(struct trunks *ts, struct slot_ref ref, unsigned bits)
@@ -625,115 +509,4 @@ void trunks_feed(struct trunks *ts)
 		list_remove(&t->starved);
 		sched_wake(ts->sched, &t->unit);
 	}
-}
-
-/* ---- all of them ---- */
-
-static bool is_idle(const struct trunk *t)
-{
-	return t->state == TRUNK_OPEN && t->taken == 0 && h2_streams(t->h) == 0;
-}
-
-uint32_t trunks_give_back(struct trunks *ts, bool (*which)(struct trunks *, const struct trunk *, const void *),
-			  const void *arg, uint32_t n)
-{
-	uint32_t closed = 0;
-
-	if (ts->open == 0)
-		return 0;
-	for (uint32_t i = 0; i < min_of(ts->trunks.fresh, (uint32_t)GIVE_BACK_LOOKS) && closed < n; i++) {
-		struct trunk *t;
-
-		if (ts->sweep >= ts->trunks.fresh)
-			ts->sweep = 0;
-		t = slab_at(&ts->trunks, (struct slot_ref){ ts->sweep, ts->trunks.gen[ts->sweep] });
-		ts->sweep++;
-		if (t && is_idle(t) && which(ts, t, arg)) {
-			trunk_event(t, TRUNK_EV_IDLE);
-			closed++;
-		}
-	}
-	return closed;
-}
-
-static void each(struct trunks *ts, void (*fn)(struct trunk *))
-{
-	for (uint32_t i = 0; i < ts->trunks.fresh; i++) {
-		struct trunk *t = slab_at(&ts->trunks, (struct slot_ref){ i, ts->trunks.gen[i] });
-
-		if (t && t->state != TRUNK_CLOSED)
-			fn(t);
-	}
-}
-
-static void close_idle(struct trunk *t)
-{
-	if (is_idle(t))
-		trunk_event(t, TRUNK_EV_IDLE);
-}
-
-void trunks_drain(struct trunks *ts)
-{
-	each(ts, close_idle);
-}
-
-static void close_now(struct trunk *t)
-{
-	t->error = -ECONNRESET;
-	trunk_event(t, TRUNK_EV_BROKEN);
-}
-
-void trunks_close(struct trunks *ts)
-{
-	each(ts, close_now);
-}
-
-void trunks_reap(struct trunks *ts)
-{
-	struct trunk *t;
-
-	while ((t = list_pop(&ts->dead, struct trunk, node))) {
-		must(t->magic == TRUNK_MAGIC && t->state == TRUNK_CLOSED);
-		tenant_give(&t->tenant);
-		ts->taken -= t->taken;
-		panic_trail(NULL);
-		t->magic = 0;
-		slab_give(&ts->trunks, t);
-	}
-}
-
-/* at start */
-int trunks_init(struct trunks *ts, uint32_t count)
-{
-	int r;
-
-	ts->buckets = 1024;
-	list_init(&ts->dead);
-	list_init(&ts->starved);
-	r = slab_init(&ts->trunks, "trunk", sizeof(struct trunk), count);
-	if (r < 0)
-		return r;
-	r = slab_init(&ts->bundles, "bundle", sizeof(struct bundle), count);
-	if (r < 0)
-		goto fail;
-	ts->bucket = malloc(ts->buckets * sizeof *ts->bucket);
-	if (ts->bucket == NULL) {
-		r = -ENOMEM;
-		goto fail;
-	}
-	for (uint32_t i = 0; i < ts->buckets; i++)
-		list_init(&ts->bucket[i]);
-	ts->trunks.packs = true;
-	return 0;
-fail:
-	trunks_fini(ts);
-	return r;
-}
-
-void trunks_fini(struct trunks *ts)
-{
-	slab_fini(&ts->trunks);
-	slab_fini(&ts->bundles);
-	free(ts->bucket);
-	ts->bucket = NULL;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* What the two parts of trunks (trunk.c: the life of one; bundle.c: who gets a place on which) share;
- * nobody else includes it. */
+/* What the parts of trunks (trunk.c: the life of one; trunk_leg.c: what exchanges do to their streams;
+ * trunk_all.c: all of them; bundle.c: who gets a place on which) share; nobody else includes it. */
 #ifndef WORKERS_POOL_TRUNK_INNER_H
 #define WORKERS_POOL_TRUNK_INNER_H
 
@@ -25,6 +25,8 @@ static inline struct trunk *trunk_of(const struct trunks *ts, const struct back 
 	return slab_at(&ts->trunks, b->trunk);
 }
 
+/* The only function that assigns its state. */
+void trunk_event(struct trunk *, enum trunk_event);
 /* Streams that it could take now. */
 uint32_t trunk_room(const struct trunk *);
 /* The bundle of this key, made if there is none; NULL: no memory. */

@@ -9,12 +9,22 @@
 #ifndef NODEPROXY_LIB_BASE_TRAIL_H
 #define NODEPROXY_LIB_BASE_TRAIL_H
 
-#include <stdint.h>
+#include "nodeproxy/lib/base/must.h"
 
 #define TRAIL_LEN 16
 
 /* States and events of whoever keeps one. */
 #define TRAIL_VALUES 16
+
+/* Their names, from the list that they are: defines the function that says them, "?" for any other. */
+#define TRAIL_NAME(n) #n,
+#define TRAIL_NAMES(function, LIST)                                                                \
+	const char *function(unsigned i)                                                           \
+	{                                                                                          \
+		static const char *const names[] = { LIST(TRAIL_NAME) };                           \
+                                                                                                   \
+		return i < countof(names) ? names[i] : "?";                                        \
+	}
 
 struct trail {
 	uint16_t at;
