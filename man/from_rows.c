@@ -390,7 +390,13 @@ static void resources_page(void)
 			     "RoundRobin: of twice the weight, twice the turns.\n"
 			     "LeastRequest: drawn by weight, and what is in flight counts in proportion to it.\n"
 			     "PeakEWMA: the same while response times are within a factor of two, else the one that\n"
-			     "is likely to be done first.");
+			     "is likely to be done first.\n"
+			     "Maglev: of twice the weight, twice the slots.\n"
+			     ".It Cm metadata.annotations[nodeproxy.io/priority]\n"
+			     "Priority of each of these endpoints, a whole number from 0, the best and the\n"
+			     "default, to 3, in quotes.\n"
+			     "Those of a worse priority get what the better ones have no health for:\n"
+			     "see overprovisioningPercent of a TrafficPolicy.");
 		puts(".El");
 	}
 	puts(".Sh EXAMPLES\n"
@@ -465,6 +471,18 @@ static void resources_page(void)
 	     "  timeouts: {connect: 500ms, response: 15s}\n"
 	     "  limits: {connections: 100, requests: 500}\n"
 	     "  ejection: {consecutiveFailures: 3}\n"
+	     ".Ed\n"
+	     ".Pp\n"
+	     "The same endpoint for the same user, in this host's zone while that is well; and endpoints\n"
+	     "that fail more often than the others are left out:\n"
+	     ".Bd -literal -offset indent\n"
+	     "apiVersion: nodeproxy.io/v1alpha1\n"
+	     "kind: TrafficPolicy\n"
+	     "metadata: {name: cart, namespace: shop}\n"
+	     "spec:\n"
+	     "  targetRefs: [{group: \"\", kind: Service, name: cart}]\n"
+	     "  loadBalancer: {type: Maglev, hash: {type: Cookie, name: user}, preferSameZone: true}\n"
+	     "  ejection: {successRate: {interval: 30s}}\n"
 	     ".Ed\n"
 	     ".Pp\n"
 	     "No caller gets more than 50 requests a second, and all together no more than 1000 a minute:\n"
