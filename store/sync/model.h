@@ -121,6 +121,7 @@ struct service {
 	struct addr ip[2];		/* addresses it asks for: written, or hashed */
 	bool hashed;
 	bool in_view;
+	bool no_consumers;		/* there is no room for routes of other namespaces */
 	struct slot_gen slot;
 	struct endpoint_slot *endpoint;	/* open addressing; room is a power of two or 0 */
 	uint32_t endpoints, room, round;

@@ -197,6 +197,9 @@ static struct verdict parent_verdict(const struct model *m, const struct row *ro
 			  p->section[0] ? " named " : "", p->section);
 	}
 	s = service_find(m, slice_str(p->ns), slice_str(p->name));
+	if (s->no_consumers && strcmp(route->ns, p->ns) != 0)
+		return no("Pending", "Service %s/%s has no room for so many routes of other namespaces: "
+				     "those of its own count for everybody", p->ns, p->name);
 	/* Nearly always; what follows looks at all routes of the Service, for each of them. */
 	if (route->kind == ROW_GRPCROUTE || (route->kind == ROW_HTTPROUTE && s->grpc_routes == 0))
 		return accepted(route);

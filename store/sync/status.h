@@ -4,7 +4,8 @@
 /* Status of resources: conditions with the words of the Gateway API.
  *
  *   routes     per parent: Accepted (Accepted, NoMatchingParent, UnsupportedValue, Conflicted when a
- *              route that comes first counts for all the ports it is about), ResolvedRefs
+ *              route that comes first counts for all the ports it is about, Pending when those
+ *              for callers of other namespaces are too many for a unit), ResolvedRefs
  *              (ResolvedRefs, BackendNotFound, RefNotPermitted, InvalidKind), and while an older
  *              version serves than the newest, which was refused, PartiallyInvalid
  *              (UnsupportedValue, "Fall Back")

@@ -746,6 +746,18 @@ const struct row **units_linked(const struct node *links, uint32_t *ret_n)
 	return rows;
 }
 
+/* Leaves the routes of this namespace; true: there were others. */
+static bool drop_consumers(const struct row **routes, uint32_t *n, const char *ns)
+{
+	uint32_t kept = 0, had = *n;
+
+	for (uint32_t i = 0; i < had; i++)
+		if (strcmp(routes[i]->ns, ns) == 0)
+			routes[kept++] = routes[i];
+	*n = kept;
+	return kept < had;
+}
+
 static int compile_unit(struct model *m, struct service *s)
 {
 	struct slot_ask ask = { m, s };
@@ -779,6 +791,10 @@ static int compile_unit(struct model *m, struct service *s)
 	unit.rates = rates;
 	s->round++;
 	if (slices && routes && policies && rates)
+		r = builder_set_service(m->builder, &unit);
+	/* What others write for their own callers must not take the Service away from everybody. */
+	s->no_consumers = r == -E2BIG && drop_consumers(routes, &unit.n_routes, s->ns);
+	if (s->no_consumers)
 		r = builder_set_service(m->builder, &unit);
 	if (r == 0) {
 		s->in_view = true;

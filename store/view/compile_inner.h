@@ -8,7 +8,7 @@
 #include "store/view/out.h"
 
 int compile_str_cmp(const char *a, const char *b);	/* bytes; NULL is "" */
-/* For qsort of struct row pointers: the older one first, then by namespace and name. */
+/* For qsort of struct row pointers: the older one first, then by namespace, name and kind. */
 int compile_by_age(const void *a, const void *b);
 
 /* The times of all units in the making. */

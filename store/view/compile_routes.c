@@ -15,7 +15,9 @@ int compile_by_age(const void *a, const void *b)
 	if (x->created_unix_ms != y->created_unix_ms)
 		return x->created_unix_ms < y->created_unix_ms ? -1 : 1;
 	c = compile_str_cmp(x->ns, y->ns);
-	return c ? c : compile_str_cmp(x->name, y->name);
+	if (c == 0)
+		c = compile_str_cmp(x->name, y->name);
+	return c ? c : (x->kind > y->kind) - (x->kind < y->kind);
 }
 
 /* Those of the Service's own namespace first, then by namespace, then by age. */

@@ -446,6 +446,51 @@ START_TEST(routes_say_which_of_them_counts)
 }
 END_TEST
 
+/* 17,000 matches with values of 4 KiB each are more than a unit may have. */
+static void tell_much(struct world *w, const char *place, const char *yaml)
+{
+	static const uint32_t n = 17000, bytes = 4096;
+	struct documents docs = { 0 };
+	struct row_rule *rule;
+
+	ck_assert_int_eq(documents_read(&docs, place, slice_str(yaml)), 0);
+	rule = &docs.v[0].row->route.rules[0];
+	rule->matches = realloc(rule->matches, n * sizeof *rule->matches);
+	rule->n_matches = n;
+	for (uint32_t i = 1; i < n; i++) {
+		struct row_match *m = &rule->matches[i];
+
+		*m = (struct row_match){ .path = strdup("/"), .method = strdup(""),
+					 .grpc_method = strdup(""), .n_headers = 1 };
+		m->headers = calloc(1, sizeof *m->headers);
+		m->headers->name = strdup("x");
+		m->headers->value = malloc(bytes + 1);
+		snprintf(m->headers->value, bytes + 1, "%0*u", (int)bytes, i);
+	}
+	model_place(&w->model, place, &docs);
+}
+
+START_TEST(routes_of_other_namespaces_cannot_crowd_a_service_out)
+{
+	struct world w;
+
+	world_init(&w, "");
+	tell(&w, "a.yaml", WEB FAR("HTTPRoute", "shop", "own", "", "{name: web, port: 80}"));
+	tell(&w, "few.yaml", FAR("HTTPRoute", "other", "few", "", "{name: web, namespace: shop, port: 80}"));
+	tell_much(&w, "many.yaml", FAR("HTTPRoute", "far", "many", "", "{name: web, namespace: shop, port: 80}"));
+	ck_assert(settle(&w));
+	ck_assert(serves(&w, "route=shop/own"));
+	ck_assert(!serves(&w, "route=other/few"));
+	assert_says(&w, "HTTPRoute", "shop", "own", "\"status\":\"True\",\"reason\":\"Accepted\"");
+	assert_says(&w, "HTTPRoute", "far", "many", "\"status\":\"False\",\"reason\":\"Pending\"");
+	model_gone(&w.model, "many.yaml");
+	ck_assert(settle(&w));
+	ck_assert(serves(&w, "route=other/few"));
+	assert_says(&w, "HTTPRoute", "other", "few", "\"status\":\"True\",\"reason\":\"Accepted\"");
+	world_fini(&w);
+}
+END_TEST
+
 /* The condition of one policy, in the report. */
 static void assert_condition_of(struct world *w, const char *kind, const char *name, const char *want)
 {
@@ -748,6 +793,7 @@ UNIT_TESTS("model", two_documents_are_enough_to_serve,
 	   of_two_services_that_collide_the_later_name_is_refused, routes_say_why_they_do_not_work,
 	   a_route_is_in_the_unit_of_the_service_it_is_attached_to,
 	   a_grant_that_comes_or_goes_reaches_the_routes_it_is_for, routes_say_which_of_them_counts,
+	   routes_of_other_namespaces_cannot_crowd_a_service_out,
 	   a_policy_says_for_which_ports_it_counts, limits_keep_their_slot_and_too_many_are_said,
 	   a_rate_limit_says_the_same_and_keeps_its_slot,
 	   a_namespace_belongs_to_the_first_tenant_that_lists_it, a_rebuilt_view_is_the_same_view,
