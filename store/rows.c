@@ -90,6 +90,10 @@ static void filters_free(struct row_filter *f, uint32_t n)
 		lines_free(f[i].set, f[i].n_set);
 		lines_free(f[i].add, f[i].n_add);
 		texts_free(f[i].remove, f[i].n_remove);
+		texts_free(f[i].origins, f[i].n_origins);
+		texts_free(f[i].methods, f[i].n_methods);
+		texts_free(f[i].headers, f[i].n_headers);
+		texts_free(f[i].expose, f[i].n_expose);
 		free(f[i].hostname);
 		free(f[i].path);
 		free(f[i].scheme);

@@ -102,7 +102,7 @@ struct row_match {
 	struct row_pair *headers, *params;
 };
 
-enum row_filter_type { ROW_REQUEST_HEADERS, ROW_RESPONSE_HEADERS, ROW_REDIRECT, ROW_REWRITE };
+enum row_filter_type { ROW_REQUEST_HEADERS, ROW_RESPONSE_HEADERS, ROW_REDIRECT, ROW_REWRITE, ROW_CORS };
 enum row_new_path { ROW_PATH_KEPT, ROW_PATH_WHOLE, ROW_PATH_OTHER_PREFIX };
 
 struct row_line {
@@ -122,6 +122,11 @@ struct row_filter {
 	/* ROW_REDIRECT */
 	char *scheme;			/* NULL: as it is */
 	uint16_t port, status;		/* port 0: by scheme, or that of the Service */
+	/* ROW_CORS; "*" stands alone */
+	uint32_t n_origins, n_methods, n_headers, n_expose;
+	char **origins, **methods, **headers, **expose;
+	uint32_t max_age_s;
+	bool credentials;
 };
 
 struct row_backend {

@@ -195,6 +195,58 @@ static int redirect(const struct at *at, const char *of, const struct doc_node *
 	return e < 0 ? e : rewrite(at, of, m, f);
 }
 
+/* ---- CORS ---- */
+
+/* Names of headers in one line: as much as a value may have. */
+#define LIST_MAX 4096
+
+/* A list of different texts, where "*" stands alone.  Names of headers are the same in any case. */
+static int texts(const struct at *at, const char *of, const struct doc_node *m, const char *list, bool of_headers,
+		 char ***ret, uint32_t *ret_n)
+{
+	size_t bytes = 0;
+	const struct doc_node *l = doc_get(m, list);
+
+	if (l == NULL)
+		return 0;
+	if (make_array(l->n, ret) < 0)
+		return -ENOMEM;
+	for (const struct doc_node *t = l->first; t; t = t->next) {
+		judge_field(at->j, "%s[%u].%s.%s[%u]", at->list, at->i, of, list, *ret_n);
+		bytes += t->text.n + 2;
+		if (of_headers && bytes > LIST_MAX)
+			return judge_refuse(at->j, t->line, "all names of the list are more than %d bytes together",
+					    LIST_MAX);
+		if (l->n > 1 && slice_eq(t->text, SLICE("*")))
+			return judge_refuse(at->j, t->line, "* stands for all: nothing may stand beside it");
+		for (uint32_t i = 0; i < *ret_n; i++) {
+			struct slice was = slice_str((*ret)[i]);
+
+			if (of_headers ? slice_caseeq(was, t->text) : slice_eq(was, t->text))
+				return judge_refuse(at->j, t->line, "is the same as %s[%u]", list, i);
+		}
+		(*ret)[*ret_n] = strndup((const char *)t->text.p, t->text.n);
+		if ((*ret)[(*ret_n)++] == NULL)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static int cors(const struct at *at, const char *of, const struct doc_node *m, struct row_filter *f)
+{
+	int e = texts(at, of, m, "allowOrigins", false, &f->origins, &f->n_origins);
+
+	f->credentials = make_flag(m, "allowCredentials", false);
+	f->max_age_s = (uint32_t)make_number(m, "maxAge", 5);
+	if (e == 0)
+		e = texts(at, of, m, "allowMethods", false, &f->methods, &f->n_methods);
+	if (e == 0)
+		e = texts(at, of, m, "allowHeaders", true, &f->headers, &f->n_headers);
+	if (e == 0)
+		e = texts(at, of, m, "exposeHeaders", true, &f->expose, &f->n_expose);
+	return e;
+}
+
 /* ---- all of them ---- */
 
 static const struct kind {
@@ -206,6 +258,7 @@ static const struct kind {
 	{ "ResponseHeaderModifier", "responseHeaderModifier", ROW_RESPONSE_HEADERS, headers },
 	{ "RequestRedirect", "requestRedirect", ROW_REDIRECT, redirect },
 	{ "URLRewrite", "urlRewrite", ROW_REWRITE, rewrite },
+	{ "CORS", "cors", ROW_CORS, cors },
 };
 
 static int filter(const struct at *at, const struct doc_node *m, const struct row_filter *before,
@@ -283,6 +336,11 @@ static int fit(struct judge *j, const struct doc_node *list, uint32_t at, const 
 	       const struct row_rule *r, const struct row_filter *f, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++) {
+		if (f != r->filters && f[i].type == ROW_CORS) {
+			judge_field(j, "spec.rules[%u].%sfilters[%u].type", at, where, i);
+			return judge_refuse(j, line_of(list, i), "CORS is for rules, not for one back end: "
+					    "a preflight goes to none");
+		}
 		if (f != r->filters && (f[i].type == ROW_REDIRECT || f[i].type == ROW_REWRITE) &&
 		    has_rewrite(r)) {
 			judge_field(j, "spec.rules[%u].%sfilters[%u].type", at, where, i);

@@ -251,6 +251,51 @@ static const char *header_name_wrong(struct slice s)
 	return NULL;
 }
 
+static const char *method_wrong(struct slice s)
+{
+	static const char *const known[] = { "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS",
+					     "TRACE", "PATCH", "*" };
+
+	for (size_t i = 0; i < countof(known); i++)
+		if (slice_eq(s, slice_str(known[i])))
+			return NULL;
+	return "must be GET, HEAD, POST, PUT, DELETE, CONNECT, OPTIONS, TRACE, PATCH or *";
+}
+
+/* ^\*$ | ^https?://(\*|(\*\.)?label(\.label)*)(:[0-9]{1,5})?$ */
+static const char *origin_wrong(struct slice s)
+{
+	static const char form[] = "must be * or scheme://host[:port], of http or https, without a path";
+	const uint8_t *colon;
+	uint64_t port;
+
+	if (slice_eq(s, SLICE("*")))
+		return NULL;
+	if (slice_starts(s, SLICE("http://")))
+		s = slice_from(s, 7);
+	else if (slice_starts(s, SLICE("https://")))
+		s = slice_from(s, 8);
+	else
+		return form;
+	colon = s.n ? memchr(s.p, ':', s.n) : NULL;
+	if (colon) {
+		size_t n = (size_t)(colon - s.p);
+
+		if (s.n - n > 6 || !slice_u64(slice_from(s, n + 1), 65535, &port) || port == 0)
+			return form;
+		s.n = n;
+	}
+	if (slice_eq(s, SLICE("*")))
+		return NULL;
+	if (slice_starts(s, SLICE("*.")))
+		s = slice_from(s, 2);
+	for (size_t i = 0; i < s.n; i++)
+		if (!is_lower_alnum(byte_lower(s.p[i])) && s.p[i] != '-' &&
+		    (s.p[i] != '.' || i == 0 || i + 1 == s.n || s.p[i - 1] == '.'))
+			return form;
+	return s.n ? NULL : form;
+}
+
 static const char *header_value_wrong(struct slice s)
 {
 	if (s.n && (slice_trim(s).n != s.n))
@@ -308,6 +353,10 @@ static const char *form_wrong(enum schema_form f, struct slice s)
 						     "must be letters, digits and _, not starting with a digit";
 	case FORM_HEADER_NAME:
 		return header_name_wrong(s);
+	case FORM_METHOD:
+		return method_wrong(s);
+	case FORM_ORIGIN:
+		return origin_wrong(s);
 	case FORM_HEADER_VALUE:
 		return header_value_wrong(s);
 	case FORM_ANNOTATIONS:

@@ -35,6 +35,8 @@ enum schema_form {
 	FORM_GRPC_SERVICE,	/* package.Service */
 	FORM_GRPC_METHOD,
 	FORM_HEADER_NAME,	/* a token of HTTP; as member of a list at most 256 bytes */
+	FORM_METHOD,		/* those that routes know, or * */
+	FORM_ORIGIN,		/* scheme://host[:port] with a * at the start of host, or * */
 	FORM_HEADER_VALUE,	/* what a header may have as its value, without blanks around it */
 };
 

@@ -321,16 +321,24 @@ static int check_rate(struct check *c, const struct unit_svc *s, const struct un
 	return 0;
 }
 
+static bool edit_fits(struct slice u, uint32_t at, uint32_t n)
+{
+	return spans(at, n, 1, sizeof(struct unit_svc), u.n, 4) && edit_is_whole(slice_of(u.p + at, n));
+}
+
 static int check_filter(struct check *c, struct slice u, const struct unit_filter *f)
 {
-	bool edits = f->kind == FILTER_REQUEST_HEADERS || f->kind == FILTER_RESPONSE_HEADERS;
+	bool cors = f->kind == FILTER_CORS;
+	bool edits = cors || f->kind == FILTER_REQUEST_HEADERS || f->kind == FILTER_RESPONSE_HEADERS;
 	uint32_t n_texts = ((const struct unit_head *)u.p)->n_texts;
 
 	if (f->kind >= FILTERS || f->host >= n_texts || f->path >= n_texts || f->path_is >= NEW_PATHS ||
 	    f->scheme >= NEW_SCHEMES || f->zero ||
 	    (f->kind == FILTER_REDIRECT && (f->status < 300 || f->status > 399)) ||
-	    (edits && (!spans(f->edit, f->n_edit, 1, sizeof(struct unit_svc), u.n, 4) ||
-		       !edit_is_whole(slice_of(u.p + f->edit, f->n_edit)))))
+	    (edits && !edit_fits(u, f->edit, f->n_edit)) ||
+	    (cors && (!edit_fits(u, f->miss, f->n_miss) || !edit_fits(u, f->plain, f->n_plain) ||
+		      !spans(f->lines, f->n_lines, 1, sizeof(struct unit_svc), u.n, 4) ||
+		      !spans(f->origins, f->n_origins, 1, sizeof(struct unit_svc), u.n, 4))))
 		return bad(c, "filter with impossible values");
 	return 0;
 }

@@ -4,13 +4,16 @@
 /* Filters of rules and backends: what of them can be spelled, sorted or measured once, is. */
 #include "store/view/compile_inner.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
+#include "nodeproxy/lib/base/strbuf.h"
 #include "store/view/edit.h"
 
 /* ---- headers ---- */
 
-#define NAMES_MAX 32	/* of set and of remove, 16 each */
+#define NAMES_MAX 32	/* of set and of remove, 16 each at most */
 
 struct names {
 	struct slice name[NAMES_MAX];
@@ -64,7 +67,7 @@ static void put_lines(const struct row_line *l, uint32_t n, uint8_t **index, uin
 	}
 }
 
-static void put_edit(struct out *o, const struct row_filter *f, struct unit_filter *ret)
+static void put_edit(struct out *o, const struct row_filter *f, uint32_t *ret_at, uint32_t *ret_n)
 {
 	struct edit_head head = { .lines = (uint16_t)(f->n_set + f->n_add) };
 	struct names names = { .n = 0 };
@@ -82,11 +85,11 @@ static void put_edit(struct out *o, const struct row_filter *f, struct unit_filt
 		head.names_n += (uint16_t)(1 + names.name[i].n);
 	}
 	n = sizeof head + head.names_n + lines_room(f->set, f->n_set) + lines_room(f->add, f->n_add) + 2;
-	ret->edit = out_room(o, n, 4);
-	ret->n_edit = (uint32_t)n;
+	*ret_at = out_room(o, n, 4);
+	*ret_n = (uint32_t)n;
 	if (o->error)
 		return;
-	p = put(o->b->p + ret->edit, &head, sizeof head);
+	p = put(o->b->p + *ret_at, &head, sizeof head);
 	for (uint32_t i = 0; i < names.n; i++) {
 		*p++ = (uint8_t)(names.name[i].n - 1);
 		p = put(p, names.name[i].p, names.name[i].n);
@@ -95,6 +98,143 @@ static void put_edit(struct out *o, const struct row_filter *f, struct unit_filt
 	put_lines(f->set, f->n_set, &p, &text);
 	put_lines(f->add, f->n_add, &p, &text);
 	put(text, "\r\n", 2);
+}
+
+/* ---- CORS ---- */
+
+#define NAMED "Access-Control-"
+
+static void put_bytes(struct out *o, const void *p, size_t n, uint32_t *ret_at, uint32_t *ret_n)
+{
+	*ret_at = out_room(o, n, 4);
+	*ret_n = (uint32_t)n;
+	if (!o->error && n)
+		memcpy(o->b->p + *ret_at, p, n);
+}
+
+/* "a, b, c"; malloced. */
+static char *join(struct out *o, char *const *texts, uint32_t n)
+{
+	size_t room = 1, at = 0;
+	char *p;
+
+	for (uint32_t i = 0; i < n; i++)
+		room += slice_str(texts[i]).n + 2;
+	p = calloc(room, 1);
+	if (p == NULL)
+		o->error = -ENOMEM;
+	for (uint32_t i = 0; p && i < n; i++) {
+		struct slice s = slice_str(texts[i]);
+
+		if (i)
+			at = (size_t)((char *)put((uint8_t *)p + at, ", ", 2) - p);
+		at = (size_t)((char *)put((uint8_t *)p + at, s.p, s.n) - p);
+	}
+	return p;
+}
+
+static bool is_any(char *const *texts, uint32_t n)
+{
+	return n == 1 && slice_eq(slice_str(texts[0]), SLICE("*"));
+}
+
+/* Each origin as two bytes, the length of its text without the * and where that was (255: nowhere), and
+ * the text. */
+static void put_origins(struct out *o, const struct row_filter *f, struct unit_filter *ret)
+{
+	size_t room = 0;
+	uint8_t *q;
+
+	for (uint32_t i = 0; i < f->n_origins; i++)
+		room += 2 + slice_str(f->origins[i]).n;
+	ret->origins = out_room(o, room, 4);
+	if (o->error)
+		return;
+	q = o->b->p + ret->origins;
+	for (uint32_t i = 0; i < f->n_origins; i++) {
+		struct slice s = slice_str(f->origins[i]);
+		const uint8_t *star = s.n ? memchr(s.p, '*', s.n) : NULL;
+		size_t before = star ? (size_t)(star - s.p) : s.n;
+
+		*q++ = (uint8_t)(s.n - (star != NULL));
+		*q++ = star ? (uint8_t)before : 255;
+		q = put(q, s.p, before);
+		if (star)
+			q = put(q, star + 1, s.n - before - 1);
+	}
+	ret->n_origins = (uint32_t)(q - (o->b->p + ret->origins));
+}
+
+/* One complete line, where there is a value. */
+static void add_line(struct strbuf *b, const char *name, const char *value)
+{
+	if (value[0] == 0)
+		return;
+	strbuf_adds(b, name);
+	strbuf_adds(b, ": ");
+	strbuf_adds(b, value);
+	strbuf_adds(b, "\r\n");
+}
+
+static void put_preflight(struct out *o, const struct row_filter *f, unsigned cors, const char *methods,
+			  const char *headers, struct unit_filter *ret)
+{
+	size_t room = 512 + strlen(methods) + strlen(headers);
+	char *text = malloc(room), age[16];
+	struct strbuf b;
+
+	if (text == NULL) {
+		o->error = -ENOMEM;
+		return;
+	}
+	snprintf(age, sizeof age, "%u", f->max_age_s);
+	b = strbuf_on(text, room);
+	add_line(&b, NAMED "Allow-Origin", cors & CORS_ECHO_ORIGIN ? "" : "*");
+	add_line(&b, NAMED "Allow-Methods", cors & CORS_ECHO_METHOD ? "" : methods);
+	add_line(&b, NAMED "Allow-Headers", cors & CORS_ECHO_HEADERS ? "" : headers);
+	add_line(&b, NAMED "Allow-Credentials", f->credentials ? "true" : "");
+	add_line(&b, NAMED "Max-Age", age);
+	add_line(&b, "Vary", cors & CORS_ECHO_ORIGIN ? "Origin, " NAMED "Request-Method, " NAMED "Request-Headers" : "");
+	must(!b.cut);	/* names and the rest: 400 */
+	put_bytes(o, text, b.n, &ret->lines, &ret->n_lines);
+	free(text);
+}
+
+/* Rows have texts that can be freed; those of an edit made here are not. */
+#define LENT(lit) ((char *)(uintptr_t)(lit))
+
+static void put_cors(struct out *o, const struct row_filter *f, struct unit_filter *ret)
+{
+	char *theirs[] = { LENT(NAMED "Allow-Origin"), LENT(NAMED "Allow-Credentials"),
+			   LENT(NAMED "Expose-Headers") };
+	char *methods = join(o, f->methods, f->n_methods), *headers = join(o, f->headers, f->n_headers);
+	char *expose = join(o, f->expose, f->n_expose);
+	bool any = is_any(f->origins, f->n_origins), named = !any || f->credentials;
+	struct row_line vary = { LENT("Vary"), LENT("Origin") }, set[3];
+	struct row_filter edit = { .add = &vary, .n_add = named, .set = set };
+
+	ret->cors = (uint8_t)((any ? CORS_ANY_ORIGIN : 0) | (named ? CORS_ECHO_ORIGIN : 0) |
+			      (f->credentials && is_any(f->methods, f->n_methods) ? CORS_ECHO_METHOD : 0) |
+			      (f->credentials && is_any(f->headers, f->n_headers) ? CORS_ECHO_HEADERS : 0));
+	if (!o->error) {
+		put_preflight(o, f, ret->cors, methods, headers, ret);
+		put_origins(o, f, ret);
+		put_edit(o, &edit, &ret->plain, &ret->n_plain);
+		edit.remove = theirs;
+		edit.n_remove = countof(theirs);
+		put_edit(o, &edit, &ret->miss, &ret->n_miss);
+		if (!named)
+			set[edit.n_set++] = (struct row_line){ theirs[0], LENT("*") };
+		if (f->credentials)
+			set[edit.n_set++] = (struct row_line){ theirs[1], LENT("true") };
+		/* With credentials * is a name like any other to a browser. */
+		if (expose[0] && !(f->credentials && is_any(f->expose, f->n_expose)))
+			set[edit.n_set++] = (struct row_line){ theirs[2], expose };
+		put_edit(o, &edit, &ret->edit, &ret->n_edit);
+	}
+	free(methods);
+	free(headers);
+	free(expose);
 }
 
 /* ---- addresses ---- */
@@ -140,6 +280,8 @@ static enum filter_kind kind_of(const struct row_filter *f)
 		return FILTER_REDIRECT;
 	case ROW_REWRITE:
 		return FILTER_REWRITE;
+	case ROW_CORS:
+		return FILTER_CORS;
 	}
 	return FILTERS;
 }
@@ -155,7 +297,9 @@ static void put_filters(struct out *o, const struct row_rule *r, const struct ro
 			if (kind_of(&f[i]) != kind)
 				continue;
 			if (f[i].type == ROW_REQUEST_HEADERS || f[i].type == ROW_RESPONSE_HEADERS)
-				put_edit(o, &f[i], &u);
+				put_edit(o, &f[i], &u.edit, &u.n_edit);
+			else if (f[i].type == ROW_CORS)
+				put_cors(o, &f[i], &u);
 			else
 				put_address(o, &f[i], r, &u);
 			if (!o->error)

@@ -8,6 +8,11 @@
 #include "store/view/edit.h"
 #include "store/view/reader.h"
 
+static struct slice bytes(struct slice unit, uint32_t at, uint32_t n)
+{
+	return at > unit.n || n > unit.n - at ? (struct slice){ 0 } : slice_of(unit.p + at, n);
+}
+
 bool vfilter_at(const struct vservice *s, const struct vfilters *all, uint32_t i, struct vfilter *ret)
 {
 	struct slice unit = vservice_unit(s);
@@ -17,11 +22,11 @@ bool vfilter_at(const struct vservice *s, const struct vfilters *all, uint32_t i
 	if (i >= all->n || all->first > svc->n_filters)
 		return false;
 	f = unit_item(unit, svc->filters, svc->n_filters, sizeof *f, all->first + i);
-	if (f == NULL || f->kind >= FILTERS || f->edit > unit.n || f->n_edit > unit.n - f->edit)
+	if (f == NULL || f->kind >= FILTERS)
 		return false;
 	*ret = (struct vfilter){
 		.kind = (enum filter_kind)f->kind,
-		.edit = slice_of(unit.p + f->edit, f->n_edit),
+		.edit = bytes(unit, f->edit, f->n_edit),
 		.host = unit_text(unit, f->host),
 		.path_is = (enum new_path)f->path_is,
 		.path = unit_text(unit, f->path),
@@ -29,6 +34,11 @@ bool vfilter_at(const struct vservice *s, const struct vfilters *all, uint32_t i
 		.scheme = (enum new_scheme)f->scheme,
 		.port = f->port,
 		.status = f->status,
+		.cors = f->cors,
+		.miss = bytes(unit, f->miss, f->n_miss),
+		.plain = bytes(unit, f->plain, f->n_plain),
+		.lines = bytes(unit, f->lines, f->n_lines),
+		.origins = bytes(unit, f->origins, f->n_origins),
 	};
 	return true;
 }
@@ -36,6 +46,7 @@ bool vfilter_at(const struct vservice *s, const struct vfilters *all, uint32_t i
 const char *filter_name(enum filter_kind k)
 {
 	static const char *const name[FILTERS] = {
+		[FILTER_CORS] = "CORS",
 		[FILTER_REDIRECT] = "RequestRedirect",
 		[FILTER_REWRITE] = "URLRewrite",
 		[FILTER_REQUEST_HEADERS] = "RequestHeaderModifier",
@@ -43,6 +54,48 @@ const char *filter_name(enum filter_kind k)
 	};
 
 	return (unsigned)k < FILTERS ? name[k] : "?";
+}
+
+/* The text of an origin without its *, and where that was; past the end: it has none. */
+static bool next_origin(struct slice *rest, struct slice *ret, size_t *ret_star)
+{
+	if (rest->n < 2 || rest->n < 2u + rest->p[0])
+		return false;
+	*ret = slice_of(rest->p + 2, rest->p[0]);
+	*ret_star = rest->p[1] <= rest->p[0] ? rest->p[1] : SIZE_MAX;
+	*rest = slice_from(*rest, 2u + rest->p[0]);
+	return true;
+}
+
+/* What a * stands for: labels of a host and the dots between them, nothing that would end it. */
+static bool is_labels(struct slice s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if (!(byte_lower(s.p[i]) >= 'a' && byte_lower(s.p[i]) <= 'z') &&
+		    !(s.p[i] >= '0' && s.p[i] <= '9') && s.p[i] != '-' && s.p[i] != '.' && s.p[i] != '_')
+			return false;
+	return s.n > 0;
+}
+
+bool vfilter_allows(const struct vfilter *f, struct slice origin)
+{
+	struct slice rest = f->origins, o;
+	size_t star;
+
+	if (f->cors & CORS_ANY_ORIGIN)
+		return true;
+	while (next_origin(&rest, &o, &star)) {
+		if (star > o.n) {
+			if (slice_caseeq(o, origin))
+				return true;
+			continue;
+		}
+		if (origin.n > o.n && slice_caseeq(slice_of(o.p, star), slice_of(origin.p, star)) &&
+		    slice_caseeq(slice_from(o, star), slice_from(origin, origin.n - (o.n - star))) &&
+		    is_labels(slice_of(origin.p + star, origin.n - o.n)))
+			return true;
+	}
+	return false;
 }
 
 /* Names that leave and do not come back are removed, those that come back are set, others added. */
@@ -116,6 +169,7 @@ void vfilter_words(const struct vfilter *f, char *out, size_t n)
 {
 	struct strbuf b = strbuf_on(out, n);
 	struct edit e;
+	size_t star;
 
 	switch (f->kind) {
 	case FILTER_REQUEST_HEADERS:
@@ -133,6 +187,16 @@ void vfilter_words(const struct vfilter *f, char *out, size_t n)
 		break;
 	case FILTER_REWRITE:
 		address_words(f, &b);
+		break;
+	case FILTER_CORS:
+		strbuf_adds(&b, "origins");
+		for (struct slice rest = f->origins, o; next_origin(&rest, &o, &star);) {
+			strbuf_addc(&b, ' ');
+			strbuf_add(&b, slice_of(o.p, min_of(star, o.n)));
+			if (star <= o.n)
+				strbuf_addc(&b, '*');
+			strbuf_add(&b, slice_from(o, star));
+		}
 		break;
 	case FILTERS:
 		break;

@@ -221,13 +221,18 @@ struct unit_backend {
 /* Those of one rule or backend stand together, in the order of their kinds. */
 struct unit_filter {
 	uint32_t kind;	       /* enum filter_kind */
-	uint32_t edit, n_edit; /* bytes of header modifiers: see edit.h */
+	uint32_t edit, n_edit; /* bytes of header modifiers, of CORS to an origin that may: see edit.h */
 	uint32_t host, path;   /* texts */
 	uint32_t cut;	       /* bytes of the request's path that path takes the place of */
 	uint8_t path_is;       /* enum new_path */
 	uint8_t scheme;	       /* enum new_scheme */
 	uint16_t port, status;
-	uint16_t zero;
+	uint8_t cors;	       /* CORS_* */
+	uint8_t zero;
+	uint32_t miss, n_miss; /* edits of responses: to another origin, and to a request without one */
+	uint32_t plain, n_plain;
+	uint32_t lines, n_lines;     /* of answers to preflights */
+	uint32_t origins, n_origins; /* see vfilter_allows() */
 };
 
 /* The TrafficPolicy of a port; 0 where it says nothing, but for ejection. */

@@ -197,7 +197,7 @@ const char *rate_key_name(enum rate_key);	/* as a RateLimitPolicy has it */
 /* ---- filters ---- */
 
 /* What is done with the requests of a rule, or of one of its backends, and with the responses. */
-enum filter_kind { FILTER_REDIRECT, FILTER_REWRITE, FILTER_REQUEST_HEADERS, FILTER_RESPONSE_HEADERS,
+enum filter_kind { FILTER_CORS, FILTER_REDIRECT, FILTER_REWRITE, FILTER_REQUEST_HEADERS, FILTER_RESPONSE_HEADERS,
 		   FILTERS };
 enum new_path { PATH_KEPT, PATH_WHOLE, PATH_PREFIX, NEW_PATHS };
 enum new_scheme { SCHEME_KEPT, SCHEME_HTTP, SCHEME_HTTPS, NEW_SCHEMES };
@@ -218,7 +218,21 @@ struct vfilter {
 	/* redirect */
 	enum new_scheme scheme;
 	uint16_t port, status;		/* port 0: none was written */
+	/* CORS; edit is that of a response to an origin that may call */
+	unsigned cors;			/* CORS_* */
+	struct slice miss, plain;	/* edits of others, and of responses to requests without an origin */
+	struct slice lines;		/* complete, of an answer to a preflight of an origin that may */
+	struct slice origins;		/* see vfilter_allows() */
 };
+
+/* What cannot be written before a request is seen. */
+#define CORS_ANY_ORIGIN	  1u	/* may call */
+#define CORS_ECHO_ORIGIN  2u	/* it is named, not * */
+#define CORS_ECHO_METHOD  4u
+#define CORS_ECHO_HEADERS 8u
+
+/* A CORS filter lets scripts of this origin call. */
+bool vfilter_allows(const struct vfilter *, struct slice origin);
 
 /* The i-th, in the order of their kinds, of those of a rule or backend that this Service has. */
 bool vfilter_at(const struct vservice *, const struct vfilters *, uint32_t i, struct vfilter *ret);

@@ -6,7 +6,8 @@
  * The first byte chooses the filter, the rest is the head of a request.  Checked: a path begins with one
  * slash (with more only where the caller's did and its beginning is kept), holds no byte that a target
  * may not, and ends as the caller's; a Location is one line, begins with a scheme and a host that is the
- * filter's, the caller's or the Service's, and has the caller's query; neither writes more than its room. */
+ * filter's, the caller's or the Service's, and has the caller's query; neither writes more than its room.
+ * Values of headers are tried as origins. */
 #include "tests/fuzz/replay.h"
 
 #include <stdlib.h>
@@ -25,21 +26,53 @@ static const char world[] =
 	"rule prefix=/c/d redirect=prefix:,host:h.example,scheme:https\n"
 	"rule prefix=/e redirect=path:/,port:81\n"
 	"rule prefix=/ redirect=scheme:http\n";
+static const char origins[] =
+	"service t/o port=80\nroute t/o parent=t/o\n"
+	"rule cors=https://*.a.example|http://*:81|https://b\n";
 
-static struct view *view;
+static struct view *view, *allowed;
 static struct vport port;
-
-static void born(void)
-{
-	struct vservice s;
-
-	view = view_from(world);
-	must(view_service_by_name(view, SLICE("t"), SLICE("s"), &s) && vservice_port(&s, 8080, &port));
-}
+static struct vfilter cors;
 
 static bool ends_with(struct slice s, struct slice end)
 {
 	return s.n >= end.n && slice_eq(slice_from(s, s.n - end.n), end);
+}
+
+static void died(void)
+{
+	view_unref(view);
+	view_unref(allowed);
+}
+
+static void born(void)
+{
+	struct vservice s;
+	struct vport p;
+	struct vrule r;
+
+	must(atexit(died) == 0);
+	view = view_from(world);
+	must(view_service_by_name(view, SLICE("t"), SLICE("s"), &s) && vservice_port(&s, 8080, &port));
+	allowed = view_from(origins);
+	must(view_service_by_name(allowed, SLICE("t"), SLICE("o"), &s) && vservice_port(&s, 80, &p) &&
+	     vport_match(&p, SLICE("GET"), SLICE("/"), &r) == MATCH_RULE && vfilter_at(&s, &r.filters, 0, &cors));
+}
+
+/* Whoever is allowed has a scheme, a host without anything that ends one, and the port that was meant. */
+static void check_origin(struct slice o)
+{
+	static const uint8_t ends[] = "/?#@:\\";
+
+	if (!vfilter_allows(&cors, o))
+		return;
+	must(o.n > 8);
+	o = slice_from(o, byte_lower(o.p[4]) == 's' ? 8 : 7);
+	if (ends_with(o, SLICE(":81")))
+		o.n -= 3;
+	must(o.n > 0);
+	for (size_t i = 0; i < o.n; i++)
+		must(!memchr(ends, o.p[i], sizeof ends));
 }
 
 static void check_path(const struct vfilter *f, struct slice from)
@@ -113,6 +146,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		born();
 	if (size < 2 || http1_request(slice_of(data + 1, size - 1), &limits, &h, &why) != 1)
 		return 0;
+	for (uint32_t i = 0; i < h.n; i++)
+		check_origin(h.h[i].value);
 	q = (struct vrequest){ .method = h.method, .path = h.path };
 	if (vport_match(&port, SLICE("t"), &q, &r) != MATCH_RULE)
 		return 0;

@@ -40,6 +40,8 @@ static void read_all(const struct view *v)
 	char words[256];
 	uint32_t first;
 
+	struct vfilter f;
+
 	view_dump(v, nothing, &sum);	/* words of filters among it */
 	view_service_by_host(v, SLICE("web.shop.svc.cluster.local"), SLICE("shop"), &s);
 	view_service_by_name(v, SLICE("shop"), SLICE("web"), &s);
@@ -67,6 +69,9 @@ static void read_all(const struct view *v)
 					vrule_misses(&r, &q, words, sizeof words);
 				sum += vport_rules_for(&p, SLICE("other"), &first);
 			}
+			for (uint32_t m = 0; vport_rule_at(&p, m, &r) && m < 64; m++)
+				for (uint32_t n = 0; vfilter_at(&s, &r.filters, n, &f); n++)
+					vfilter_allows(&f, SLICE("https://x.a"));
 		}
 	}
 }

@@ -584,6 +584,39 @@ static void say_address(const char *line, const char *words, struct row_filter *
 	free(all);
 }
 
+static void add_texts(char *words, char ***to, uint32_t *n)
+{
+	char *save = NULL;
+
+	for (char *w = strtok_r(words, "|", &save); w; w = strtok_r(NULL, "|", &save)) {
+		*to = more(*to, *n, sizeof **to);
+		(*to)[(*n)++] = copy_of(w, strlen(w));
+	}
+}
+
+static void say_cors(const char *line, const char *words, struct row_filter *f)
+{
+	char *all = copy_of(words, strlen(words)), *save = NULL, *w = strtok_r(all, ",", &save);
+
+	f->max_age_s = 5;
+	add_texts(w, &f->origins, &f->n_origins);
+	while ((w = strtok_r(NULL, ",", &save))) {
+		if (strncmp(w, "methods:", 8) == 0)
+			add_texts(w + 8, &f->methods, &f->n_methods);
+		else if (strncmp(w, "headers:", 8) == 0)
+			add_texts(w + 8, &f->headers, &f->n_headers);
+		else if (strncmp(w, "expose:", 7) == 0)
+			add_texts(w + 7, &f->expose, &f->n_expose);
+		else if (strncmp(w, "age:", 4) == 0)
+			f->max_age_s = (uint32_t)atoi(w + 4);
+		else if (strcmp(w, "cred") == 0)
+			f->credentials = true;
+		else
+			wrong(line, "what is %s?", w);
+	}
+	free(all);
+}
+
 /* False: it is no filter. */
 static bool say_filter(const char *line, const char *word, struct row_filter **all, uint32_t *n)
 {
@@ -593,6 +626,10 @@ static bool say_filter(const char *line, const char *word, struct row_filter **a
 
 	if ((v = value(word, "redirect"))) {
 		say_address(line, v, filter_of(all, n, ROW_REDIRECT));
+		return true;
+	}
+	if ((v = value(word, "cors"))) {
+		say_cors(line, v, filter_of(all, n, ROW_CORS));
 		return true;
 	}
 	if ((v = value(word, "rewrite"))) {

@@ -140,15 +140,55 @@ size_t filter_location(const struct vfilter *f, const struct vport *p, const str
 	return (size_t)(q - out);
 }
 
-/* Room for the lines of an answer of ours, in place of what was kept for one of the endpoint. */
+/* ---- answers of ours ---- */
+
+/* The next of the edits that were kept for the response. */
+static bool next_edit(struct slice *rest, struct slice *ret)
+{
+	uint32_t n;
+
+	if (rest->n < sizeof n)
+		return false;
+	memcpy(&n, rest->p, sizeof n);
+	*rest = slice_from(*rest, sizeof n);
+	if (never(n > rest->n))
+		return false;
+	*ret = slice_of(rest->p, n);
+	*rest = slice_from(*rest, n);
+	return true;
+}
+
+/* Room for n bytes of the lines of an answer of ours, behind those that edits kept so far would have put
+ * into one of the endpoint. */
 static char *answer_room(struct exchange *ex, size_t n)
 {
 	struct path *p = ex->conn->path;
+	struct chunk *had = ex->edits;
+	struct slice rest = had ? slice_of(had->data, had->end) : slice_of(NULL, 0), one;
+	struct edit e;
+	char *q;
 
-	if (ex->edits)
-		chunk_give(&p->chunks, &ex->edits);
-	ex->edits = chunk_take(&p->chunks, &ex->tenant->memory, n > CHUNK_SMALL_ROOM);
-	return ex->edits && n <= ex->edits->room ? (char *)ex->edits->data : NULL;
+	ex->edits = chunk_take(&p->chunks, &ex->tenant->memory, n + rest.n > CHUNK_SMALL_ROOM);
+	if (ex->edits == NULL || n + rest.n > ex->edits->room) {
+		if (had)
+			chunk_give(&p->chunks, &had);
+		return NULL;
+	}
+	q = (char *)ex->edits->data;
+	while (next_edit(&rest, &one))
+		if (edit_open(one, &e) && e.lines)
+			q = put(q, slice_of(e.text.p, e.text.n - 2));
+	if (had)
+		chunk_give(&p->chunks, &had);
+	return q;
+}
+
+static enum step answer(struct exchange *ex, const char *end_of_lines, enum reason why)
+{
+	const char *from = (const char *)ex->edits->data;
+
+	ex->answer_lines = slice_of(from, (size_t)(end_of_lines - from));
+	return end(ex, why);
 }
 
 #define LOCATION SLICE("Location: ")
@@ -157,16 +197,15 @@ static enum step redirect(struct exchange *ex, const struct vport *port, const s
 {
 	const struct head *h = &ex->conn->path->head;
 	bool by_address = ex->conn->gate->knobs.route == LISTEN_ORIGINAL;
-	char *from = answer_room(ex, LOCATION.n + filter_location_room(f, h) + 2), *q = from;
+	char *q = answer_room(ex, LOCATION.n + filter_location_room(f, h) + 2);
 
-	if (from == NULL)
+	if (q == NULL)
 		return end(ex, REASON_OVER_BUDGET);
 	q = put(q, LOCATION);
 	q += filter_location(f, port, h, by_address, q);
 	q = put(q, SLICE("\r\n"));
-	ex->answer_lines = slice_of(from, (size_t)(q - from));
 	ex->answer_status = f->status;
-	return end(ex, REASON_REDIRECTED);
+	return answer(ex, q, REASON_REDIRECTED);
 }
 
 static enum step rewrite(struct exchange *ex, const struct vfilter *f)
@@ -244,17 +283,104 @@ static enum step keep_edit(struct exchange *ex, struct slice edit)
 
 int filter_response(struct exchange *ex)
 {
-	struct slice s = slice_of(ex->edits->data, ex->edits->end);
-	uint32_t n;
+	struct slice rest = slice_of(ex->edits->data, ex->edits->end), one;
 
-	while (s.n >= sizeof n) {
-		memcpy(&n, s.p, sizeof n);
-		s = slice_from(s, sizeof n);
-		if (never(n > s.n) || filter_edit(&ex->conn->path->head, slice_of(s.p, n)) < 0)
+	while (next_edit(&rest, &one))
+		if (filter_edit(&ex->conn->path->head, one) < 0)
 			return -1;
-		s = slice_from(s, n);
-	}
 	return 0;
+}
+
+/* ---- CORS ---- */
+
+/* Longer ones are nobody's. */
+#define ORIGIN_MAX	512
+#define ALLOW_ORIGIN	"Access-Control-Allow-Origin"
+#define ALLOW_METHODS	"Access-Control-Allow-Methods"
+#define ALLOW_HEADERS	"Access-Control-Allow-Headers"
+
+/* What a request says of this; p NULL: nothing. */
+struct asks {
+	struct slice origin, method, headers;
+	unsigned origins;
+};
+
+static void read_asks(const struct head *m, struct asks *a)
+{
+	*a = (struct asks){ .origins = 0 };
+	for (uint32_t i = 0; i < m->n; i++) {
+		const struct header *h = &m->h[i];
+
+		if (h->drop) {
+			continue;
+		} else if (h->name.n == 6 && slice_caseeq(h->name, SLICE("origin"))) {
+			a->origin = h->value;
+			a->origins++;
+		} else if (h->name.n == 29 && slice_caseeq(h->name, SLICE("access-control-request-method"))) {
+			a->method = h->value;
+		} else if (h->name.n == 30 && slice_caseeq(h->name, SLICE("access-control-request-headers"))) {
+			a->headers = h->value;
+		}
+	}
+}
+
+static char *put_line(char *q, struct slice name, struct slice value)
+{
+	q = put(q, name);
+	q = put(q, SLICE(": "));
+	q = put(q, value);
+	return put(q, SLICE("\r\n"));
+}
+
+static enum step preflight(struct exchange *ex, const struct vfilter *f, const struct asks *a, bool ok)
+{
+	size_t room = f->lines.n + a->origin.n + a->method.n + a->headers.n +
+		      sizeof ALLOW_ORIGIN + sizeof ALLOW_METHODS + sizeof ALLOW_HEADERS + 3 * 4 + 16;
+	char *q = answer_room(ex, room);
+
+	if (q == NULL)
+		return end(ex, REASON_OVER_BUDGET);
+	if (!ok)
+		return answer(ex, f->cors & CORS_ECHO_ORIGIN ? put(q, SLICE("Vary: Origin\r\n")) : q,
+			      REASON_PREFLIGHT);
+	if (f->cors & CORS_ECHO_ORIGIN)
+		q = put_line(q, SLICE(ALLOW_ORIGIN), a->origin);
+	if (f->cors & CORS_ECHO_METHOD && a->method.n)
+		q = put_line(q, SLICE(ALLOW_METHODS), a->method);
+	if (f->cors & CORS_ECHO_HEADERS && a->headers.n)
+		q = put_line(q, SLICE(ALLOW_HEADERS), a->headers);
+	return answer(ex, put(q, f->lines), REASON_PREFLIGHT);
+}
+
+/* The one line that is not known before: an edit of its own. */
+static enum step keep_origin(struct exchange *ex, struct slice origin)
+{
+	uint16_t sizes[] = { sizeof ALLOW_ORIGIN - 1, (uint16_t)origin.n };
+	struct edit_head head = { .lines = 1 };
+	char bytes[sizeof head + sizeof sizes + sizeof ALLOW_ORIGIN + ORIGIN_MAX + 6], *q = bytes;
+
+	q = put(q, slice_of(&head, sizeof head));
+	q = put(q, slice_of(sizes, sizeof sizes));
+	q = put_line(q, SLICE(ALLOW_ORIGIN), origin);
+	q = put(q, SLICE("\r\n"));
+	return keep_edit(ex, slice_of(bytes, (size_t)(q - bytes)));
+}
+
+static enum step cors(struct exchange *ex, const struct vfilter *f)
+{
+	const struct head *h = &ex->conn->path->head;
+	enum step s;
+	struct asks a;
+	bool ok;
+
+	read_asks(h, &a);
+	if (a.origins == 0)
+		return f->cors & CORS_ECHO_ORIGIN ? keep_edit(ex, f->plain) : NEXT;
+	ok = a.origins == 1 && a.origin.n && a.origin.n <= ORIGIN_MAX && vfilter_allows(f, a.origin);
+	if (a.method.p && slice_eq(h->method, SLICE("OPTIONS")))
+		return preflight(ex, f, &a, ok);
+	s = keep_edit(ex, ok ? f->edit : f->miss);
+	return s == NEXT && ok && f->cors & CORS_ECHO_ORIGIN ? keep_origin(ex, a.origin) : s;
 }
 
 /* ---- all of them ---- */
@@ -266,6 +392,9 @@ enum step filter_request(struct exchange *ex, const struct vrule *rule, const st
 
 	for (uint32_t i = 0; s == NEXT && vfilter_at(&rule->port.service, all, i, &f); i++) {
 		switch (f.kind) {
+		case FILTER_CORS:
+			s = cors(ex, &f);
+			break;
 		case FILTER_REDIRECT:
 			s = redirect(ex, &rule->port, &f);
 			break;

@@ -69,7 +69,9 @@ static void done(void)
 #define LABEL_RULE "must be at most 63 letters, digits, -, _ and ., the first and last a letter or digit"
 #define DNS_RULE   "must be at most 63 lower-case letters, digits and -, starting and ending with a letter or digit"
 #define DURATION_RULE "must be a duration like 500ms, 30s or 1h30m (at most four whole numbers of five digits, each with h, m, s or ms)"
-#define FILTERS_SERVED "RequestHeaderModifier, ResponseHeaderModifier, RequestRedirect or URLRewrite"
+#define FILTERS_SERVED "RequestHeaderModifier, ResponseHeaderModifier, RequestRedirect, URLRewrite or CORS"
+#define CORS "{type: CORS, cors: "
+#define ORIGIN_RULE "must be * or scheme://host[:port], of http or https, without a path"
 #define REDIRECT "{type: RequestRedirect, requestRedirect: "
 #define REWRITE "{type: URLRewrite, urlRewrite: "
 #define REQUEST "{type: RequestHeaderModifier, requestHeaderModifier: "
@@ -346,6 +348,27 @@ START_TEST(every_refusal_names_line_field_and_reason)
 		{ RULES "  - filters:\n    - " REWRITE "{}}\n    - " REDIRECT "{}}\n", 9, "spec.rules[0].filters[1].type", "RequestRedirect and URLRewrite exclude each other" },
 		{ RULES "  - filters:\n    - " REDIRECT "{}}\n    backendRefs: [{name: a, port: 1}]\n", 8, "spec.rules[0].filters[0].type", "RequestRedirect is for rules without backendRefs" },
 		{ RULES "  - filters:\n    - " REWRITE "{}}\n    backendRefs:\n    - {name: a, port: 1, filters: [" REWRITE "{}}]}\n", 10, "spec.rules[0].backendRefs[0].filters[0].type", "the rule itself has a URLRewrite already" },
+		{ RULES "  - filters:\n    - " CORS "{allowOrigins: [\"a.example\"]}}\n", 8, "spec.rules[0].filters[0].cors.allowOrigins[0]", ORIGIN_RULE ", not \"a.example\"" },
+		{ RULES "  - filters:\n    - " CORS "{allowOrigins: [\"ftp://a\"]}}\n", 8, "spec.rules[0].filters[0].cors.allowOrigins[0]", ORIGIN_RULE ", not \"ftp://a\"" },
+		{ RULES "  - filters:\n    - " CORS "{allowOrigins: [\"https://\"]}}\n", 8, "spec.rules[0].filters[0].cors.allowOrigins[0]", ORIGIN_RULE ", not \"https://\"" },
+		{ RULES "  - filters:\n    - " CORS "{allowOrigins: [\"https://a/\"]}}\n", 8, "spec.rules[0].filters[0].cors.allowOrigins[0]", ORIGIN_RULE ", not \"https://a/\"" },
+		{ RULES "  - filters:\n    - " CORS "{allowOrigins: [\"https://a:0\"]}}\n", 8, "spec.rules[0].filters[0].cors.allowOrigins[0]", ORIGIN_RULE ", not \"https://a:0\"" },
+		{ RULES "  - filters:\n    - " CORS "{allowOrigins: [\"https://a:65536\"]}}\n", 8, "spec.rules[0].filters[0].cors.allowOrigins[0]", ORIGIN_RULE ", not \"https://a:65536\"" },
+		{ RULES "  - filters:\n    - " CORS "{allowOrigins: [\"https://a..b\"]}}\n", 8, "spec.rules[0].filters[0].cors.allowOrigins[0]", ORIGIN_RULE ", not \"https://a..b\"" },
+		{ RULES "  - filters:\n    - " CORS "{allowOrigins: [\"https://*a\"]}}\n", 8, "spec.rules[0].filters[0].cors.allowOrigins[0]", ORIGIN_RULE ", not \"https://*a\"" },
+		{ RULES "  - filters:\n    - " CORS "{allowOrigins: [\"https://a.*\"]}}\n", 8, "spec.rules[0].filters[0].cors.allowOrigins[0]", ORIGIN_RULE ", not \"https://a.*\"" },
+		{ RULES "  - filters:\n    - " CORS "{allowOrigins: [\"https://.a\"]}}\n", 8, "spec.rules[0].filters[0].cors.allowOrigins[0]", ORIGIN_RULE ", not \"https://.a\"" },
+		{ RULES "  - filters:\n    - " CORS "{allowOrigins: [\"https://a:\"]}}\n", 8, "spec.rules[0].filters[0].cors.allowOrigins[0]", ORIGIN_RULE ", not \"https://a:\"" },
+		{ RULES "  - filters:\n    - " CORS "{allowOrigins: [\"https://a@b\"]}}\n", 8, "spec.rules[0].filters[0].cors.allowOrigins[0]", ORIGIN_RULE ", not \"https://a@b\"" },
+		{ RULES "  - filters:\n    - " CORS "{allowOrigins: [\"*\", https://a]}}\n", 8, "spec.rules[0].filters[0].cors.allowOrigins[0]", "* stands for all: nothing may stand beside it" },
+		{ RULES "  - filters:\n    - " CORS "{allowOrigins: [https://a, https://a]}}\n", 8, "spec.rules[0].filters[0].cors.allowOrigins[1]", "is the same as allowOrigins[0]" },
+		{ RULES "  - filters:\n    - " CORS "{allowMethods: [GET, \"*\"]}}\n", 8, "spec.rules[0].filters[0].cors.allowMethods[1]", "* stands for all: nothing may stand beside it" },
+		{ RULES "  - filters:\n    - " CORS "{allowMethods: [get]}}\n", 8, "spec.rules[0].filters[0].cors.allowMethods[0]", "must be GET, HEAD, POST, PUT, DELETE, CONNECT, OPTIONS, TRACE, PATCH or *, not \"get\"" },
+		{ RULES "  - filters:\n    - " CORS "{allowHeaders: [a, \"*\"]}}\n", 8, "spec.rules[0].filters[0].cors.allowHeaders[1]", "* stands for all: nothing may stand beside it" },
+		{ RULES "  - filters:\n    - " CORS "{exposeHeaders: [a, A]}}\n", 8, "spec.rules[0].filters[0].cors.exposeHeaders[1]", "is the same as exposeHeaders[0]" },
+		{ RULES "  - filters:\n    - " CORS "{maxAge: 0}}\n", 8, "spec.rules[0].filters[0].cors.maxAge", "must be from 1 to 2147483647, not 0" },
+		{ RULES "  - filters:\n    - " CORS "{allowCredentials: 1}}\n", 8, "spec.rules[0].filters[0].cors.allowCredentials", "must be true or false, not 1" },
+		{ RULES "  - backendRefs:\n    - {name: a, port: 1, filters: [" CORS "{}}]}\n", 8, "spec.rules[0].backendRefs[0].filters[0].type", "CORS is for rules, not for one back end: a preflight goes to none" },
 		{ RULES "  - filters:\n    - " REQUEST "{sets: []}}\n", 8, "spec.rules[0].filters[0].requestHeaderModifier.sets", "unknown field (did you mean set?)" },
 		{ RULES "  - timeouts: {request: 1}\n", 7, "spec.rules[0].timeouts.request", DURATION_RULE ", not 1" },
 		{ RULES "  - timeouts: {request: 1h30m10s20ms50h}\n", 7, "spec.rules[0].timeouts.request", DURATION_RULE ", not 1h30m10s20ms50h" },
@@ -471,6 +494,12 @@ START_TEST(limits_across_entries_hold)
 		n += (size_t)snprintf(text + n, sizeof text - n, "        - {name: a%d, value: \"%04096d\"}\n", i, 0);
 	REFUSED_AS("spec.rules[0].filters[0].requestHeaderModifier.add[3].name",
 		   "names and values of the filter are more than 16384 bytes together");
+	GROW(RULES "  - filters:\n    - type: CORS\n      cors:\n        allowOrigins:\n", 65, "        - http://a%d\n");
+	REFUSED_AS("spec.rules[0].filters[0].cors.allowOrigins", "must have at most 64 entries, not 65");
+	n = (size_t)snprintf(text, sizeof text, "%s", RULES "  - filters:\n    - type: CORS\n      cors:\n        exposeHeaders:\n");
+	for (int i = 0; i < 20; i++)
+		n += (size_t)snprintf(text + n, sizeof text - n, "        - a%0255d\n", i);
+	REFUSED_AS("spec.rules[0].filters[0].cors.exposeHeaders[15]", "all names of the list are more than 4096 bytes together");
 	n = strlen(RULES "  - matches:\n    - path: {value: /");
 	memcpy(text, RULES "  - matches:\n    - path: {value: /", n);
 	memset(text + n, 'a', 1023);
@@ -620,6 +649,12 @@ START_TEST(a_route_becomes_a_row)
 	ck_assert_ptr_null(r->route.rules[1].filters[0].hostname);
 	ck_assert_uint_eq(r->route.rules[2].filters[0].status, 302);
 	ck_assert_ptr_null(r->route.rules[2].filters[0].scheme);
+
+	r = accepted(RULES "  - filters: [" CORS "{allowOrigins: [\"https://*.a:81\", \"http://*\"], allowMethods: [\"*\"], allowCredentials: true, exposeHeaders: [x]}}]\n");
+	ck_assert_uint_eq(r->route.rules[0].filters[0].n_origins, 2);
+	ck_assert_str_eq(r->route.rules[0].filters[0].methods[0], "*");
+	ck_assert_uint_eq(r->route.rules[0].filters[0].max_age_s, 5);
+	ck_assert(r->route.rules[0].filters[0].credentials);
 
 	r = accepted("apiVersion: gateway.networking.k8s.io/v1beta1\nkind: HTTPRoute\n"
 		     "metadata: {name: a.b}\nspec: {}\n");

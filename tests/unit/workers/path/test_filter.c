@@ -419,6 +419,161 @@ START_TEST(a_path_that_gets_too_long_is_refused)
 }
 END_TEST
 
+/* ---- CORS ---- */
+
+#define ALLOW	"Access-Control-Allow-"
+#define ASK	"Access-Control-Request-Method: PUT\r\n"
+#define VARY_3	"Vary: Origin, Access-Control-Request-Method, Access-Control-Request-Headers\r\n"
+#define AGE	"Access-Control-Max-Age: 5\r\n"
+
+START_TEST(a_preflight_is_answered_here)
+{
+	static const struct {
+		const char *words, *lines, *want;
+	} t[] = {
+		{ "https://a.example", "Origin: https://a.example\r\n" ASK,
+		  ALLOW "Origin: https://a.example\r\n" AGE VARY_3 },
+		{ "https://a.example|http://b:81,methods:PUT|GET,headers:X-A|b,age:60,cred,expose:c",
+		  "Origin: http://b:81\r\n" ASK,
+		  ALLOW "Origin: http://b:81\r\n" ALLOW "Methods: PUT, GET\r\n" ALLOW "Headers: X-A, b\r\n"
+		  ALLOW "Credentials: true\r\nAccess-Control-Max-Age: 60\r\n" VARY_3 },
+		{ "*,methods:*,headers:*", "Origin: https://x\r\n" ASK,
+		  ALLOW "Origin: *\r\n" ALLOW "Methods: *\r\n" ALLOW "Headers: *\r\n" AGE },
+		{ "*,methods:*,headers:*,cred", "Origin: https://x\r\n" ASK "Access-Control-Request-Headers: x-a, b\r\n",
+		  ALLOW "Origin: https://x\r\n" ALLOW "Methods: PUT\r\n" ALLOW "Headers: x-a, b\r\n"
+		  ALLOW "Credentials: true\r\n" AGE VARY_3 },
+		{ "*,methods:*,headers:*,cred", "Origin: https://x\r\n" ASK,
+		  ALLOW "Origin: https://x\r\n" ALLOW "Methods: PUT\r\n" ALLOW "Credentials: true\r\n" AGE VARY_3 },
+		/* not of those, so nothing is allowed */
+		{ "https://a.example,methods:PUT", "Origin: https://b.example\r\n" ASK, "Vary: Origin\r\n" },
+		{ "https://a.example", "Origin: https://a.example\r\nOrigin: https://a.example\r\n" ASK,
+		  "Vary: Origin\r\n" },
+		{ "https://a.example", "Origin: null\r\n" ASK, "Vary: Origin\r\n" },
+	};
+
+	for (size_t i = 0; i < countof(t); i++) {
+		char view[512], sent[512], got[1024];
+		struct rig *r;
+		int c;
+
+		snprintf(view, sizeof view, ONE "rule cors=%s backend=t/s:80\n", t[i].words);
+		snprintf(sent, sizeof sent, "OPTIONS /a HTTP/1.1\r\nHost: x\r\n%s\r\n", t[i].lines);
+		snprintf(got, sizeof got, "HTTP/1.1 200 OK\r\n%sContent-Type: text/plain\r\nContent-Length: 35\r\n"
+			 "x-nodeproxy-reason: PREFLIGHT\r\n\r\na CORS filter of the route answers\n", t[i].want);
+		r = rig_new(view, NULL);
+		c = rig_dial(r);
+		rig_say(r, c, sent);
+		rig_hear(r, c, got);
+		rig_log(r, "status=200 reason=PREFLIGHT");
+		rig_end(&r, c, -1);
+	}
+}
+END_TEST
+
+START_TEST(responses_say_who_may_read_them)
+{
+	static const struct {
+		const char *words, *lines, *answer, *got;
+	} t[] = {
+		{ "https://a.example,expose:X-A|b", "Origin: https://a.example\r\n", "A: b\r\n",
+		  "A: b\r\nAccess-Control-Expose-Headers: X-A, b\r\nVary: Origin\r\n" ALLOW "Origin: https://a.example\r\n" },
+		{ "*,expose:*", "Origin: https://a.example\r\n", "", ALLOW "Origin: *\r\nAccess-Control-Expose-Headers: *\r\n" },
+		{ "*,expose:*,cred", "Origin: https://a\r\n", "", ALLOW "Credentials: true\r\nVary: Origin\r\n" ALLOW "Origin: https://a\r\n" },
+		/* what the endpoint says of it gives way */
+		{ "*", "Origin: https://a\r\n", ALLOW "Origin: https://b\r\nAccess-Control-Allow-Credentials: true\r\n",
+		  ALLOW "Origin: *\r\n" },
+		{ "https://a.example", "Origin: https://b\r\n", ALLOW "Origin: *\r\nA: b\r\n", "A: b\r\nVary: Origin\r\n" },
+		/* not asked by a script of another origin */
+		{ "https://a.example", "", "A: b\r\n", "A: b\r\nVary: Origin\r\n" },
+		{ "*", "", ALLOW "Origin: x\r\n", ALLOW "Origin: x\r\n" },
+		/* modifiers have the last word */
+		{ "* response.set=Access-Control-Allow-Origin:z", "Origin: https://a\r\n", "", ALLOW "Origin: z\r\n" },
+	};
+
+	for (size_t i = 0; i < countof(t); i++) {
+		char rule[512], sent[512], seen[512], answer[512], got[512];
+
+		snprintf(rule, sizeof rule, "rule cors=%s backend=t/s:80", t[i].words);
+		snprintf(sent, sizeof sent, "GET / HTTP/1.1\r\nHost: x\r\n%s\r\n", t[i].lines);
+		snprintf(seen, sizeof seen, "GET / HTTP/1.1\r\nHost: x\r\n" FOR PROTO "%s\r\n", t[i].lines);
+		snprintf(answer, sizeof answer, ANSWER "%s\r\n", t[i].answer);
+		snprintf(got, sizeof got, ANSWER "%s\r\n", t[i].got);
+		goes(rule, sent, seen, answer, got);
+	}
+}
+END_TEST
+
+START_TEST(an_options_request_that_is_no_preflight_goes_on)
+{
+	goes("rule cors=* backend=t/s:80", "OPTIONS / HTTP/1.1\r\nHost: x\r\nOrigin: https://a\r\n\r\n",
+	     "OPTIONS / HTTP/1.1\r\nHost: x\r\n" FOR PROTO "Origin: https://a\r\n\r\n", ANSWER "\r\n",
+	     ANSWER ALLOW "Origin: *\r\n\r\n");
+	goes("rule cors=* backend=t/s:80", "OPTIONS / HTTP/1.1\r\nHost: x\r\n" ASK "\r\n",
+	     "OPTIONS / HTTP/1.1\r\nHost: x\r\n" FOR PROTO ASK "\r\n", ANSWER "\r\n", ANSWER "\r\n");
+}
+END_TEST
+
+START_TEST(origins_match_whole_or_by_the_labels_of_a_star)
+{
+	static const struct {
+		const char *allowed, *origin;
+		bool want;
+	} t[] = {
+		{ "https://a.example", "https://a.example", true },
+		{ "https://a.example", "HTTPS://A.example", true },
+		{ "https://a.example", "http://a.example", false },
+		{ "https://a.example", "https://a.example:443", false },
+		{ "https://a.example", "https://a.example.evil", false },
+		{ "https://a.example", "https://evil.a.example", false },
+		{ "https://*.example", "https://a.example", true },
+		{ "https://*.example", "https://a.b.c.example", true },
+		{ "https://*.example", "https://example", false },
+		{ "https://*.example", "https://.example", false },
+		{ "https://*.example", "https://aexample", false },
+		{ "https://*.example", "https://a.example:80", false },
+		{ "https://*.example", "https://evil/.example", false },
+		{ "https://*.example", "https://evil:80#.example", false },
+		{ "https://*.example", "https://evil@.example", false },
+		{ "https://*.example:81", "https://a.example:81", true },
+		{ "https://*.example:81", "https://a.example", false },
+		{ "http://*", "http://a.b", true },
+		{ "http://*", "http://a.b:80", false },
+		{ "http://*", "http://", false },
+		{ "http://*:80", "http://a:80", true },
+		{ "http://*:80", "http://:80", false },
+		{ "https://x|https://*.y", "https://a.y", true },
+	};
+
+	for (size_t i = 0; i < countof(t); i++) {
+		char text[256];
+		struct vfilter f;
+		struct vservice s;
+		struct vport port;
+		struct vrule r;
+		struct view *v;
+
+		snprintf(text, sizeof text, "service t/s port=80\nroute t/r parent=t/s\nrule cors=%s\n", t[i].allowed);
+		v = view_from(text);
+		ck_assert(view_service_by_name(v, SLICE("t"), SLICE("s"), &s) && vservice_port(&s, 80, &port) &&
+			  vport_match(&port, SLICE("GET"), SLICE("/"), &r) == MATCH_RULE &&
+			  vfilter_at(&s, &r.filters, 0, &f));
+		ck_assert_msg(vfilter_allows(&f, slice_str(t[i].origin)) == t[i].want, "%s %s", t[i].allowed,
+			      t[i].origin);
+		view_unref(v);
+	}
+}
+END_TEST
+
+START_TEST(a_redirect_can_be_read_by_who_may_call)
+{
+	struct rig *r = rig_new(ONE "rule cors=https://a.example redirect=host:h\n", NULL);
+
+	answers(r, "/", "Host: x\r\nOrigin: https://a.example\r\n",
+		"302 Found\r\nVary: Origin\r\n" ALLOW "Origin: https://a.example\r\nLocation: http://h/\r\n");
+	rig_end(&r, -1, -1);
+}
+END_TEST
+
 /* ---- property: an edit is what its words say ---- */
 
 static const char *const names[] = { "a", "X-A", "x-a", "ABC", "abd", "Cookie", "X-Request-Id", "Via", "date",
@@ -552,4 +707,7 @@ UNIT_TESTS("filter", headers_of_requests_are_set_added_and_removed,
 	   a_redirect_follows_the_matrix_of_scheme_and_port, a_redirect_has_its_reason_and_keeps_the_connection,
 	   odd_targets_are_not_redirected_elsewhere, without_a_host_a_redirect_names_the_service,
 	   a_long_target_is_redirected_too, a_prefix_is_replaced_by_whole_elements,
-	   a_rewrite_changes_host_and_path_for_the_endpoint_alone, a_path_that_gets_too_long_is_refused, an_edit_of_any_head_is_what_its_words_say)
+	   a_rewrite_changes_host_and_path_for_the_endpoint_alone, a_path_that_gets_too_long_is_refused,
+	   a_preflight_is_answered_here, responses_say_who_may_read_them, an_options_request_that_is_no_preflight_goes_on,
+	   origins_match_whole_or_by_the_labels_of_a_star, a_redirect_can_be_read_by_who_may_call,
+	   an_edit_of_any_head_is_what_its_words_say)
