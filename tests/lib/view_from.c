@@ -372,6 +372,7 @@ static void say_rate(struct world *w, const char *line, char **word, int n)
 			wrong(line, "what is %s?", word[i]);
 		if (p && sscanf(v, "%u/%u/%u", &p->requests, &p->interval_ms, &p->burst) != 3)
 			wrong(line, "not N/MS/BURST: %s", v);
+	}
 }
 
 static void say_backend_policy(struct world *w, const char *line, char **word, int n)
