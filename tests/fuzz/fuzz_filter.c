@@ -56,7 +56,8 @@ static void born(void)
 	must(view_service_by_name(view, SLICE("t"), SLICE("s"), &s) && vservice_port(&s, 8080, &port));
 	allowed = view_from(origins);
 	must(view_service_by_name(allowed, SLICE("t"), SLICE("o"), &s) && vservice_port(&s, 80, &p) &&
-	     vport_match(&p, SLICE("GET"), SLICE("/"), &r) == MATCH_RULE && vfilter_at(&s, &r.filters, 0, &cors));
+	     vport_match(&p, SLICE("t"), &(struct vrequest){ .method = SLICE("GET"), .path = SLICE("/") },
+				 &r) == MATCH_RULE && vfilter_at(&s, &r.filters, 0, &cors));
 }
 
 /* Whoever is allowed has a scheme, a host without anything that ends one, and the port that was meant. */

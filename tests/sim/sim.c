@@ -179,8 +179,8 @@ void sim_view(struct sim *s, unsigned endpoints)
 				      .policy = { .n_targets = 1, .targets = &target,
 						  .requests = s->max_requests, .pending = s->pending,
 						  .pending_ms = s->pending ? 200 : 0,
-						  .eject_failures = 5, .eject_percent = 50,
-						  .eject_base_ms = 1000, .eject_max_ms = 60000 } };
+						  .balancing = balancing_default,
+						  .ejection = ejection_default } };
 		const struct row *slices[1] = { &slice }, *policies[1] = { &policy };
 		struct unit_service u = { .service = &svc, .slices = slices, .n_slices = 1,
 					  .slot = { 1 + i, 1 }, .endpoint_slot = endpoint_slot,

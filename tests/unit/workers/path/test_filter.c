@@ -555,7 +555,8 @@ START_TEST(origins_match_whole_or_by_the_labels_of_a_star)
 		snprintf(text, sizeof text, "service t/s port=80\nroute t/r parent=t/s\nrule cors=%s\n", t[i].allowed);
 		v = view_from(text);
 		ck_assert(view_service_by_name(v, SLICE("t"), SLICE("s"), &s) && vservice_port(&s, 80, &port) &&
-			  vport_match(&port, SLICE("GET"), SLICE("/"), &r) == MATCH_RULE &&
+			  vport_match(&port, SLICE("t"), &(struct vrequest){ .method = SLICE("GET"), .path = SLICE("/") },
+				 &r) == MATCH_RULE &&
 			  vfilter_at(&s, &r.filters, 0, &f));
 		ck_assert_msg(vfilter_allows(&f, slice_str(t[i].origin)) == t[i].want, "%s %s", t[i].allowed,
 			      t[i].origin);
