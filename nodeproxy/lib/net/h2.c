@@ -6,7 +6,6 @@
 
 #include <errno.h>
 
-#include "nodeproxy/lib/base/rand.h"
 #include "nodeproxy/lib/net/h2_inner.h"
 
 #define WRITE_IOVS 64
@@ -89,7 +88,8 @@ static int first_settings(struct h2 *h)
 struct h2 *h2_new(struct h2_stock *stock, bool server, const struct h2_limits *lim,
 		  struct stream *below, struct budget *b)
 {
-	struct h2 *h = slab_take(&stock->sessions, NULL);
+	struct slot_ref ref;
+	struct h2 *h = slab_take(&stock->sessions, &ref);
 	int r;
 
 	if (h == NULL)
@@ -103,7 +103,7 @@ struct h2 *h2_new(struct h2_stock *stock, bool server, const struct h2_limits *l
 	h->budget = b;
 	h->mem = h2_memory(h);
 	h->heard = clock_now();
-	h->early = (uint8_t)rand_below(64);
+	h->early = (uint8_t)(ref.slot * 37 % 64);	/* slots that follow each other lie apart */
 	list_init(&h->streams);
 	list_init(&h->ready);
 	chunkq_init(&h->held);
