@@ -129,7 +129,7 @@ struct load {
 
 /* One that may be taken. */
 struct seen {
-	struct vendpoint e;
+	struct vendpoint *e;		/* where to write it */
 	struct board_endpoint *live;	/* NULL: nothing is known of it */
 	struct load load;
 	bool ails;			/* it is out, or was: it needs a probe */
@@ -163,9 +163,9 @@ static bool look(const struct pick *k, uint32_t n, bool also_out, struct seen *r
 {
 	struct board_endpoint *l;
 
-	if (!nth_ready(k, n, &ret->e) || (k->tried->n && was_tried(k->tried, &ret->e.addr)))
+	if (!nth_ready(k, n, ret->e) || (k->tried->n && was_tried(k->tried, &ret->e->addr)))
 		return false;
-	ret->live = l = live(k, &ret->e);
+	ret->live = l = live(k, ret->e);
 	if (l == NULL) {
 		ret->load = (struct load){ 0 };
 		ret->ails = false;
@@ -186,23 +186,23 @@ static bool look(const struct pick *k, uint32_t n, bool also_out, struct seen *r
 }
 
 /* Takes one that was looked at; false: another worker's exchange is its probe. */
-static bool take(const struct pick *k, const struct seen *s, struct vendpoint *ret)
+static inline bool take(const struct pick *k, const struct seen *s)
 {
-	if (unlikely(s->ails) && !endpoint_probe(s->live, k->wish->ejection, clock_now()) && !s->may_be_out)
-		return false;
-	*ret = s->e;
-	return true;
+	return likely(!s->ails) || endpoint_probe(s->live, k->wish->ejection, clock_now()) ||
+	       s->may_be_out;
 }
 
 /* The first of the level that may be taken, from a place on. */
 static bool scan(const struct pick *k, uint32_t from, bool also_out, struct vendpoint *ret)
 {
-	struct seen s;
+	struct seen s = { .e = ret };
 
-	for (uint32_t i = 0; i < k->ready; i++)
-		if (look(k, k->first + (from % k->ready + i) % k->ready, also_out, &s) &&
-		    take(k, &s, ret))
+	from %= k->ready;
+	for (uint32_t i = 0; i < k->ready; i++) {
+		if (look(k, k->first + from, also_out, &s) && take(k, &s))
 			return true;
+		from = from + 1 < k->ready ? from + 1 : 0;
+	}
 	return false;
 }
 
@@ -240,7 +240,8 @@ static bool draw_two(const struct pick *k, struct vendpoint *ret)
 	unsigned draws = unlikely(k->warms) ? WARM_DRAWS : DRAWS;
 
 	for (unsigned i = 0; i < draws && k->ready > 1; i++) {
-		struct seen one, two;
+		struct vendpoint e;
+		struct seen one = { .e = ret }, two = { .e = &e };
 		bool may_one, may_two;
 		uint32_t a, b;
 
@@ -253,9 +254,13 @@ static bool draw_two(const struct pick *k, struct vendpoint *ret)
 		}
 		if (!may_one && !may_two)
 			continue;
-		if (take(k, may_one && (!may_two || keeps_first(k, &one.load, &two.load)) ? &one : &two,
-			 ret))
+		if (may_one && (!may_two || keeps_first(k, &one.load, &two.load))) {
+			if (take(k, &one))
+				return true;
+		} else if (take(k, &two)) {
+			*ret = e;
 			return true;
+		}
 	}
 	return false;
 }
@@ -284,11 +289,11 @@ static uint32_t turn(const struct pick *k)
 /* Round robin while somebody starts slowly: most of his turns are the next one's. */
 static bool warm_turn(const struct pick *k, struct vendpoint *ret)
 {
-	struct seen s;
+	struct seen s = { .e = ret };
 
 	for (unsigned i = 0; i < WARM_DRAWS; i++)
 		if (look(k, k->first + turn(k) % k->ready, false, &s) &&
-		    rand_below(ENDPOINT_WARM) < warmth(k, &s) && take(k, &s, ret))
+		    rand_below(ENDPOINT_WARM) < warmth(k, &s) && take(k, &s))
 			return true;
 	return false;
 }
@@ -325,20 +330,11 @@ static bool enter_by_load(struct pick *k, unsigned percent)
 	return false;
 }
 
-/* None of the level at hand: any of the others, the best first. */
-static bool elsewhere(struct pick *k, bool also_out, struct vendpoint *ret)
-{
-	for (unsigned l = 0; l < k->port->levels; l++)
-		if (enter(k, l) && scan(k, rand_u32(), also_out, ret))
-			return true;
-	return false;
-}
-
 /* The one in the slot of the key; while that may not be taken, in the slot of the key hashed on as
  * Envoy does it for further attempts. */
 static bool by_key(const struct pick *k, struct vendpoint *ret)
 {
-	struct seen s;
+	struct seen s = { .e = ret };
 
 	if (k->level.slots == 0)
 		return false;
@@ -346,43 +342,73 @@ static bool by_key(const struct pick *k, struct vendpoint *ret)
 		uint32_t n = vlevel_slot(k->port, &k->level,
 					 (uint32_t)((k->wish->hash ^ -i) % k->level.slots));
 
-		if (n - k->first < k->ready && look(k, n, false, &s) && take(k, &s, ret))
+		if (n - k->first < k->ready && look(k, n, false, &s) && take(k, &s))
 			return true;
 	}
 	return false;
 }
 
 /* One of the level at hand. */
-static bool pick(struct pick *k, struct vendpoint *ret)
+static inline bool pick(const struct pick *k, struct vendpoint *ret)
 {
-	if (k->wish->how == BALANCER_ROUND_ROBIN)
-		return (unlikely(k->warms) && warm_turn(k, ret)) || scan(k, turn(k), false, ret);
-	if (unlikely(k->wish->how == BALANCER_MAGLEV))
-		return by_key(k, ret) || scan(k, (uint32_t)k->wish->hash, false, ret);
-	return draw_two(k, ret) || scan(k, rand_u32(), false, ret);
+	uint32_t from;
+
+	if (k->wish->how == BALANCER_ROUND_ROBIN) {
+		if (unlikely(k->warms) && warm_turn(k, ret))
+			return true;
+		from = turn(k);
+	} else if (unlikely(k->wish->how == BALANCER_MAGLEV)) {
+		if (by_key(k, ret))
+			return true;
+		from = (uint32_t)k->wish->hash;
+	} else {
+		if (draw_two(k, ret))
+			return true;
+		from = rand_u32();
+	}
+	return scan(k, from, false, ret);
+}
+
+/* None of the level at hand: any of the others, the best first; at last all that are left of this
+ * exchange are out. */
+static __attribute__((cold, noinline)) bool what_is_left(struct pick *k, struct vendpoint *ret)
+{
+	if (k->port->levels == 0)
+		return scan(k, rand_u32(), true, ret);
+	for (unsigned also_out = 0; also_out < 2; also_out++)
+		for (unsigned l = 0; l < k->port->levels; l++)
+			if (enter(k, l) && scan(k, rand_u32(), also_out, ret))
+				return true;
+	return false;
 }
 
 bool balance_pick(struct balance *b, const struct vport *port, const struct wish *wish,
 		  const struct tried *tried, struct vendpoint *ret)
 {
-	struct pick k = { .b = b, .mine = position(b, port), .port = port, .tried = tried,
-			  .wish = wish, .all = vport_ready(port) };
-	unsigned percent;
+	struct pick k;
 
+	k.b = b;
+	k.mine = position(b, port);
+	k.port = port;
+	k.tried = tried;
+	k.wish = wish;
+	k.all = k.ready = vport_ready(port);
+	k.first = k.before = k.weights = 0;
+	k.panics = k.warms = false;
+	k.level.slots = 0;
 	if (k.all == 0)
 		return terminating(&k, ret);
 	if (unlikely(wish->balancing->slow_ms | wish->ejection->rate_interval_ms)) {
 		recount(&k);
 		k.warms = k.mine->warms;
 	}
-	if (likely(port->levels == 0)) {
-		k.ready = k.all;
-		k.weights = port->weighted ? vport_weights(port) : 0;
-		/* The last: all that are left of this exchange are out. */
-		return pick(&k, ret) || scan(&k, rand_u32(), true, ret);
+	if (unlikely(port->levels)) {
+		/* A key stays in its level, too. */
+		if (!enter_by_load(&k, wish->how == BALANCER_MAGLEV ? (unsigned)(wish->hash % 100) :
+								      rand_below(100)))
+			return what_is_left(&k, ret);
+	} else if (unlikely(port->weighted)) {
+		k.weights = vport_weights(port);
 	}
-	/* A key stays in its level, too. */
-	percent = (unsigned)(wish->how == BALANCER_MAGLEV ? wish->hash % 100 : rand_below(100));
-	return (enter_by_load(&k, percent) && pick(&k, ret)) || elsewhere(&k, false, ret) ||
-	       elsewhere(&k, true, ret);
+	return likely(pick(&k, ret)) || what_is_left(&k, ret);
 }
