@@ -56,6 +56,15 @@ spec:
   targetRefs: [{group: "", kind: Service, name: web}]
   limits: {connections: 100, requests: 100}
   retries: {on: [reset, retriable-status-codes], statusCodes: [503, 429]}
+  loadBalancer: {type: Maglev, hash: {type: SourceIP}}
+---
+apiVersion: nodeproxy.io/v1alpha1
+kind: TrafficPolicy
+metadata: {name: dead, namespace: shop}
+spec:
+  targetRefs: [{group: "", kind: Service, name: dead}]
+  loadBalancer: {slowStart: {window: 10s}}
+  ejection: {successRate: {}}
 ---
 apiVersion: v1
 kind: Namespace
@@ -174,7 +183,7 @@ def answers(host):
         ask(host, name, f"/v1/{name}")
     ask(host, "reasons", "/v1/reasons?all=1")
     for target in ("service/shop/web", "service/shop/bad", "httproute/shop/split", "httproute/shop/lost", "grpcroute/bank/theirs",
-                   "trafficpolicy/shop/web", "namespace/shop", "tenant/shop"):
+                   "trafficpolicy/shop/web", "trafficpolicy/shop/dead", "namespace/shop", "tenant/shop"):
         ask(host, "describe", f"/v1/resources/{target}")
     for url in ("web.shop/a", "web.shop/zzz", "nobody"):
         for more in ("", "&from=shop"):

@@ -281,7 +281,7 @@ def the_operator_sees_which_policy_counts():
         host.write("q.yaml", policy("young", f"{TARGET}, loadBalancer: {{type: RoundRobin}}",
                                     ", creationTimestamp: 2026-01-02T00:00:00Z"))
         host.write("r.yaml", policy("lost", "targetRefs: [{group: '', kind: Service, name: nobody}]"))
-        host.write("s.yaml", policy("bad", f"{TARGET}, loadBalancer: {{type: Maglev}}"))
+        host.write("s.yaml", policy("bad", f"{TARGET}, loadBalancer: {{type: RingHash}}"))
         host.start()
 
         def reason(name):
@@ -295,7 +295,7 @@ def the_operator_sees_which_policy_counts():
         assert (status, why) == ("False", "Conflicted") and "TrafficPolicy shop/old" in words, words
         assert reason("lost")[1] == "TargetNotFound", reason("lost")
         refused = host.ctl_json("describe", "trafficpolicy", "shop/bad")["refused"][0]
-        assert refused["field"] == "spec.loadBalancer.type" and "Maglev is not supported" in refused["reason"]
+        assert refused["field"] == "spec.loadBalancer.type" and "RingHash is not supported" in refused["reason"]
         rows = {r["name"]: r["reason"] for r in host.ctl_json("get", "policies", "-n", "shop")["policies"]}
         assert rows["old"] == "Accepted" and rows["young"] == "Conflicted" and rows["lost"] == "TargetNotFound", rows
         assert "Conflicted" in host.ctl("get", "policies").stdout

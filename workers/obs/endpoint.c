@@ -126,12 +126,18 @@ enum event { EV_FAILED, EV_STREAK, EV_RATE, EV_SUCCEEDED, EV_PROBED, EVENTS };
 
 /* EV_STREAK is the failure that makes the streak as long as allowed.  In OPEN all but a probe is about
  * something older. */
+#define CLOSED BREAKER_CLOSED
+#define OPEN   BREAKER_OPEN
+#define HALF   BREAKER_HALF_OPEN
 static const uint8_t breaker_next[BREAKERS][EVENTS] = {
-/*                       FAILED             STREAK             RATE               SUCCEEDED          PROBED            */
-[BREAKER_CLOSED]    = { BREAKER_CLOSED,    BREAKER_OPEN,      BREAKER_OPEN,      BREAKER_CLOSED,    BREAKER_CLOSED    },
-[BREAKER_OPEN]      = { BREAKER_OPEN,      BREAKER_OPEN,      BREAKER_OPEN,      BREAKER_OPEN,      BREAKER_HALF_OPEN },
-[BREAKER_HALF_OPEN] = { BREAKER_OPEN,      BREAKER_OPEN,      BREAKER_HALF_OPEN, BREAKER_CLOSED,    BREAKER_HALF_OPEN },
+/*            FAILED  STREAK  RATE    SUCCEEDED  PROBED */
+[CLOSED]  = { CLOSED, OPEN,   OPEN,   CLOSED,    CLOSED },
+[OPEN]    = { OPEN,   OPEN,   OPEN,   OPEN,      HALF   },
+[HALF]    = { OPEN,   OPEN,   HALF,   CLOSED,    HALF   },
 };
+#undef CLOSED
+#undef OPEN
+#undef HALF
 
 /* failures in a row | times out << 8 | state << 14 | by rate << 16 | ms << 32: until when (open), since
  * when (half open). */
@@ -153,8 +159,8 @@ static struct health unpack(uint64_t word)
 
 static uint64_t pack(struct health h)
 {
-	return (uint64_t)h.ms << 32 | (uint64_t)h.by_rate << 16 | (uint64_t)h.state << 14 | (uint64_t)(h.outs & 0x3f) << 8 |
-	       (h.streak & 0xff);
+	return (uint64_t)h.ms << 32 | (uint64_t)h.by_rate << 16 | (uint64_t)h.state << 14 |
+	       (uint64_t)(h.outs & 0x3f) << 8 | (h.streak & 0xff);
 }
 
 static bool swap(struct board_endpoint *e, uint64_t *was, struct health is)
@@ -194,8 +200,8 @@ static struct health opened(struct health was, bool by_rate, const struct ejecti
 	ms = min_of(ms, (uint64_t)ej->max_ms);	/* before it is stretched: 2^32 * 200 fits */
 	ms += ms * rand_below(ej->jitter_percent * 10u + 1) / 1000;
 	ms = min_of(ms, (uint64_t)ej->max_ms);
-	return (struct health){ .state = BREAKER_OPEN, .outs = min_of(was.outs + 1, 32u), .by_rate = by_rate,
-				.ms = ms_of(now) + (uint32_t)ms };
+	return (struct health){ .state = BREAKER_OPEN, .outs = min_of(was.outs + 1, 32u),
+				.by_rate = by_rate, .ms = ms_of(now) + (uint32_t)ms };
 }
 
 bool endpoint_failed(struct board_endpoint *e, const struct ejection *ej, struct mono began,

@@ -322,7 +322,7 @@ static bool enter(struct pick *k, unsigned level)
 static bool enter_by_load(struct pick *k, unsigned percent)
 {
 	recount(k);
-	for (unsigned l = 0; l < min_of(k->port->levels, (uint8_t)VPORT_LEVELS); l++) {
+	for (unsigned l = 0; l < k->port->levels && l < VPORT_LEVELS; l++) {
 		if (percent < k->mine->load[l])
 			return enter(k, l);
 		percent -= k->mine->load[l];
