@@ -240,7 +240,7 @@ static const struct {
 		"of two ready endpoints at random the one with less in flight" },
 	[BALANCER_ROUND_ROBIN] = { "round robin", "ready endpoints in turn" },
 	[BALANCER_MAGLEV] = { "Maglev",
-		"the endpoint in whose slots the key of the request lies; chances are of a key that is not known" },
+		"the endpoint in whose slots the key of the request lies; chances are of an unknown key" },
 };
 
 static enum balancer balancer_of(const struct vport *p)
@@ -425,8 +425,8 @@ static uint32_t below(const struct stratum *s, uint64_t load)
 
 /* The chance to be picked for the next request that comes to its level: of all pairs that can be drawn
  * those that it wins.  Equal ones share; who is out loses to everybody, and a pair of such is drawn
- * again.  By weight, and while somebody starts slowly, it is what the weight says, which is what it comes to while nobody has more to do
- * than that. */
+ * again.  By weight, and while somebody starts slowly, it is what the weight says, which is what it
+ * comes to while nobody has more to do than that. */
 static double chance_in_level(const struct candidates *c, const struct vport *p, enum balancer how,
 			      uint32_t i)
 {
@@ -450,7 +450,8 @@ static double chance_in_level(const struct candidates *c, const struct vport *p,
 	return (out + (s->eligible - less - same - 1) + same / 2) / pairs;
 }
 
-static double chance(const struct candidates *c, const struct vport *p, enum balancer how, uint32_t i)
+static double chance(const struct candidates *c, const struct vport *p, enum balancer how,
+		     uint32_t i)
 {
 	double in = chance_in_level(c, p, how, i);
 

@@ -280,13 +280,6 @@ enum breaker endpoint_breaker(const struct board_endpoint *e, const struct eject
 	return state_of(unpack(board_get(&e->health)), ej);
 }
 
-const char *breaker_name(enum breaker b)
-{
-	static const char *const name[BREAKERS] = { "closed", "open", "half-open" };
-
-	return (unsigned)b < BREAKERS ? name[b] : "?";
-}
-
 uint32_t endpoint_out_ms(const struct board_endpoint *e, const struct ejection *ej, struct mono now)
 {
 	struct health h = unpack(board_get(&e->health));

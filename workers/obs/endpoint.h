@@ -102,7 +102,6 @@ void endpoint_forgive(struct board_endpoint *);
 /* It is out, or was, because of its success rate. */
 bool endpoint_is_out_by_rate(const struct board_endpoint *);
 enum breaker endpoint_breaker(const struct board_endpoint *, const struct ejection *);
-const char *breaker_name(enum breaker);
 /* It gets nothing: its time is not over, or its probe is under way. */
 bool endpoint_is_out(const struct board_endpoint *, const struct ejection *, struct mono now);
 /* Whoever picks it, when it is not out: true when this exchange may go there, which then is the probe
