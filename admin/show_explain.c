@@ -115,23 +115,23 @@ static bool headers_are_good(struct slice lines)
 	return true;
 }
 
-/* See vrequest; as a worker sees them. */
+/* See vrequest; as a worker sees them.  Host is that of the URL unless it was given. */
 static bool header_of(const void *arg, struct slice name, uint32_t *at, struct slice *ret)
 {
 	const struct asked *a = arg;
 	struct slice rest = a->headers, key;
 
-	if (slice_eq(name, SLICE("host"))) {
-		*ret = a->authority;
-		return (*at)++ == 0 && a->authority.n;
-	}
 	for (uint32_t i = 0; next_line(&rest, &key, ret); i++) {
 		if (i < *at || !slice_caseeq(key, name))
 			continue;
 		*at = i + 1;
 		return true;
 	}
-	return false;
+	if (!slice_eq(name, SLICE("host")) || *at || a->authority.n == 0)
+		return false;
+	*ret = a->authority;
+	*at = UINT32_MAX;
+	return true;
 }
 
 static struct vrequest request_of(const struct asked *a)

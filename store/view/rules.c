@@ -150,7 +150,7 @@ bool vrule_misses(const struct vrule *r, const struct vrequest *q, char *out, si
 
 	asked_init(&a, &r->port.service, q);
 	if (t == NULL || !path_holds(&e, t, q->path)) {
-		strbuf_adds(&b, e.table->kind == ROUTE_GRPC && t ? "another service or method" :
+		strbuf_adds(&b, t && e.table->kind == ROUTE_GRPC ? "another service or method" :
 								    "another path");
 		return true;
 	}

@@ -307,16 +307,24 @@ START_TEST(headers_query_and_namespace_of_the_caller_count)
 			    "route shop/r parent=shop/web\n"
 			    "rule prefix=/a header=x:1,2 param=q:3 backend=shop/web:80\n"
 			    "rule prefix=/a method=PUT backend=shop/web:80\n"
+			    "rule exact=/h header=host:a.b backend=shop/web:80\n"
+			    "rule exact=/h header=host:web.shop backend=shop/web:80\n"
 			    "grpcroute bank/g parent=shop/web\nrule call=/s/m backend=shop/web:80\n");
 	o = explain("url=web.shop/a?q=%253%2533&from=shop&header=X:1&header=y:%20z&header=x:%202");
 	ck_assert_str_eq(jget_str(step(o, "route", 0), "what"), "none");
-	ck_assert_str_eq(jget_str(step(o, "other-rule", 0), "why"), "1: PathPrefix /a, PUT: the method is GET, not PUT");
-	ck_assert_str_eq(jget_str(step(o, "other-rule", 1), "why"), "2: PathPrefix /a, header x = 1,2, "
+	ck_assert_str_eq(jget_str(step(o, "other-rule", 2), "why"), "3: PathPrefix /a, PUT: the method is GET, not PUT");
+	ck_assert_str_eq(jget_str(step(o, "other-rule", 3), "why"), "4: PathPrefix /a, header x = 1,2, "
 			 "parameter q = 3: parameter q is %3%33, not 3");
-	ck_assert_ptr_null(step(o, "other-rule", 2));
+	ck_assert_ptr_null(step(o, "other-rule", 4));
+	json_decref(o);
+	o = explain("url=web.shop/h&from=shop");
+	ck_assert_ptr_nonnull(strstr(jget_str(step(o, "route", 0), "why"), "header host = web.shop"));
+	json_decref(o);
+	o = explain("url=web.shop/h&from=shop&header=Host:a.b");
+	ck_assert_ptr_nonnull(strstr(jget_str(step(o, "route", 0), "why"), "header host = a.b"));
 	json_decref(o);
 	o = explain("url=web.shop/a?q=%2533&from=shop&header=X:1&header=y:%20z&header=x:%202");
-	ck_assert_str_eq(jget_str(step(o, "route", 0), "why"), "HTTPRoute, rule 2 of 2 in order of precedence: "
+	ck_assert_str_eq(jget_str(step(o, "route", 0), "why"), "HTTPRoute, rule 4 of 4 in order of precedence: "
 			 "PathPrefix /a, header x = 1,2, parameter q = 3");
 	json_decref(o);
 	o = explain("url=web.shop/s/m&from=bank");
