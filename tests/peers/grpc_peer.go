@@ -13,6 +13,8 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -35,6 +37,11 @@ func (raw) Name() string                               { return "proto" }
 // ---- the server
 
 var cancelled = make(chan bool, 100)
+
+var flaky = struct {
+	sync.Mutex
+	asked map[string]int
+}{asked: map[string]int{}}
 
 type one func(ctx context.Context, in []byte) ([]byte, error)
 
@@ -79,6 +86,21 @@ func serve(port string) {
 				n, _ := strconv.Atoi(string(in))
 				grpc.SetTrailer(ctx, metadata.Pairs("x-trailer", "of a failure"))
 				return nil, status.Error(codes.Code(n), "as it was asked for")
+			}),
+			// KEY N [PUSHBACK]: the first N calls of a key fail; then how many there were.
+			unary("Flaky", func(ctx context.Context, in []byte) ([]byte, error) {
+				words := strings.Fields(string(in))
+				n, _ := strconv.Atoi(words[1])
+				flaky.Lock()
+				defer flaky.Unlock()
+				flaky.asked[words[0]]++
+				if flaky.asked[words[0]] <= n {
+					if len(words) > 2 {
+						grpc.SetTrailer(ctx, metadata.Pairs("grpc-retry-pushback-ms", words[2]))
+					}
+					return nil, status.Error(codes.Unavailable, "not yet")
+				}
+				return []byte(strconv.Itoa(flaky.asked[words[0]])), nil
 			}),
 			unary("WaitCancelled", func(ctx context.Context, in []byte) ([]byte, error) {
 				select {
@@ -188,6 +210,19 @@ func (c client) cancelled() error {
 	return want(string(out), "yes")
 }
 
+func (c client) flaky(ask, answer string) error {
+	ctx, over := in(20)
+	defer over()
+	out, err := c.one(ctx, "Flaky", []byte(ask))
+	if status.Code(err) == codes.Unavailable {
+		return want("UNAVAILABLE", answer)
+	}
+	if err != nil {
+		return err
+	}
+	return want(string(out), answer)
+}
+
 var cases = []struct {
 	name string
 	run  func(c client) error
@@ -279,6 +314,30 @@ var cases = []struct {
 			}
 		}
 		return err
+	}},
+	// nodeproxy's: the policy of the Service wants two for UNAVAILABLE.
+	{"retries", func(c client) error {
+		key := fmt.Sprint(time.Now().UnixNano())
+		if err := c.flaky(key+"a 2", "3"); err != nil {
+			return err
+		}
+		if err := c.flaky(key+"b 9", "UNAVAILABLE"); err != nil {
+			return err
+		}
+		return c.flaky(key+"b 0", "4")
+	}},
+	{"pushback", func(c client) error {
+		key, began := fmt.Sprint(time.Now().UnixNano()), time.Now()
+		if err := c.flaky(key+"a 1 300", "2"); err != nil {
+			return err
+		}
+		if took := time.Since(began); took < 300*time.Millisecond {
+			return fmt.Errorf("after %v", took)
+		}
+		if err := c.flaky(key+"b 1 -1", "UNAVAILABLE"); err != nil {
+			return err
+		}
+		return c.flaky(key+"b 0", "2")
 	}},
 	{"deadline", func(c client) error {
 		ctx, over := in(0.5)

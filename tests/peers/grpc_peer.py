@@ -22,6 +22,19 @@ cancelled = threading.Semaphore(0)
 
 # ---- the server
 
+asked = {}          # calls of Flaky by key
+
+
+def flaky(request, context):
+    """KEY N [PUSHBACK]: the first N calls of a key fail; then how many there were."""
+    key, n, *pushback = request.split()
+    asked[key] = asked.get(key, 0) + 1
+    if asked[key] <= int(n):
+        if pushback:
+            context.set_trailing_metadata((("grpc-retry-pushback-ms", pushback[0].decode()),))
+        context.abort(grpc.StatusCode.UNAVAILABLE, "not yet")
+    return b"%d" % asked[key]
+
 def echo(request, context):
     context.set_trailing_metadata((("x-trailer", "behind"),))
     return request
@@ -63,7 +76,7 @@ def serve(port):
     one, many = grpc.unary_unary_rpc_method_handler, grpc.unary_stream_rpc_method_handler
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=32), options=BIG)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {
-        "Echo": one(echo), "Fail": one(fail), "Count": many(count), "Hang": many(hang), "WaitCancelled": one(wait_cancelled),
+        "Echo": one(echo), "Fail": one(fail), "Flaky": one(flaky), "Count": many(count), "Hang": many(hang), "WaitCancelled": one(wait_cancelled),
         "Add": grpc.stream_unary_rpc_method_handler(add), "Chat": grpc.stream_stream_rpc_method_handler(chat)}),))
     assert server.add_insecure_port(f"127.0.0.1:{port}") == port
     server.start()
@@ -90,6 +103,7 @@ class Cases:
         self.count, self.hang = m("unary_stream", "Count"), m("unary_stream", "Hang")
         self.add, self.chat = m("stream_unary", "Add"), m("stream_stream", "Chat")
         self.wait = m("unary_unary", "WaitCancelled")
+        self.flaky = m("unary_unary", "Flaky")
 
     def unary(self):
         got, call = self.echo.with_call(b"hello", metadata=(("x-here", "1"), ("x-data-bin", b"\0\1\xff")), timeout=20)
@@ -127,6 +141,20 @@ class Cases:
             assert r == b"re: %d" % i
             heard.release()
 
+    def retries(self):
+        """nodeproxy's: the policy of the Service wants two for UNAVAILABLE."""
+        key = b"%d" % time.monotonic_ns()
+        assert self.flaky(key + b"a 2", timeout=20) == b"3"
+        assert status_of(lambda: self.flaky(key + b"b 9", timeout=20)).code() == grpc.StatusCode.UNAVAILABLE
+        assert self.flaky(key + b"b 0", timeout=20) == b"4"
+
+    def pushback(self):
+        key, began = b"%d" % time.monotonic_ns(), time.monotonic()
+        assert self.flaky(key + b"a 1 300", timeout=20) == b"2"
+        assert time.monotonic() - began >= 0.3
+        assert status_of(lambda: self.flaky(key + b"b 1 -1", timeout=20)).code() == grpc.StatusCode.UNAVAILABLE
+        assert self.flaky(key + b"b 0", timeout=20) == b"2"
+
     def deadline(self):
         began = time.monotonic()
         e = status_of(lambda: list(self.hang(b"", timeout=0.5)))
@@ -149,7 +177,7 @@ def call(port):
     failed = False
     with grpc.insecure_channel(f"127.0.0.1:{port}", options=BIG) as channel:
         cases = Cases(channel)
-        for name in ("unary", "empty", "four_mib", "statuses", "server_streams", "client_streams", "both_stream", "deadline",
+        for name in ("unary", "empty", "four_mib", "statuses", "server_streams", "client_streams", "both_stream", "retries", "pushback", "deadline",
                      "cancellation", "many_at_once"):
             try:
                 getattr(cases, name)()

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the nodeproxy authors
 """Real gRPC through nodeproxy: clients and servers of Python and Go, each with each, for unary calls, streams
-both ways, statuses and trailers, deadlines, cancellation and messages of 4 MiB; and all of it through a GRPCRoute
+both ways, statuses and trailers, retries, deadlines, cancellation and messages of 4 MiB; and all of it through a GRPCRoute
 that gives each method to one of them."""
 import os
 import subprocess
@@ -15,6 +15,15 @@ np.only_in_tiers("process")
 np.need_root()
 HERE = os.path.join(np.SOURCE, "tests/peers")
 PYTHON = "/usr/bin/python3"         # that of the distribution, which has its grpcio
+
+RETRIES = """---
+apiVersion: nodeproxy.io/v1alpha1
+kind: TrafficPolicy
+metadata: {{name: {lang}, namespace: shop}}
+spec:
+  targetRefs: [{{group: "", kind: Service, name: {lang}}}]
+  retries: {{on: [unavailable], attempts: 2}}
+"""
 
 
 def peers(tmp):
@@ -67,7 +76,7 @@ def main():
             servers.append(subprocess.Popen(command + ["serve", str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                             text=True))
             assert servers[-1].stdout.readline() == "ready\n"
-            host.service(f"shop/{lang}", 50051, [port], app="kubernetes.io/h2c")
+            host.service(f"shop/{lang}", 50051, [port], app="kubernetes.io/h2c", extra=RETRIES.format(lang=lang))
             host.listeners.append(dict(name=lang, bind=f"127.0.0.1:{ports[lang]}", namespace="shop", route="service",
                                        service=f"shop/{lang}:50051"))
         port = np.free_port()

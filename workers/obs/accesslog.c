@@ -170,8 +170,10 @@ static char *put_text(char *q, struct accesslog *a, const struct access_line *l,
 	}
 	q = PUT(q, " endpoint=");
 	q = put_word(q, l->endpoint, 56, false);
-	q = PUT(q, " attempts=");
-	q = put_u64(q, l->attempts);
+	if (unlikely(l->attempts > 1)) {
+		q = PUT(q, " attempts=");
+		q = put_u64(q, l->attempts);
+	}
 	q = PUT(q, " bytes_in=");
 	q = put_u64(q, l->bytes_in);
 	q = PUT(q, " bytes_out=");
@@ -217,8 +219,11 @@ static char *put_json(char *q, struct accesslog *a, const struct access_line *l,
 	}
 	q = PUT(q, ",\"endpoint\":\"");
 	q = put_word(q, l->endpoint, 56, true);
-	q = PUT(q, "\",\"attempts\":");
-	q = put_u64(q, l->attempts);
+	*q++ = '"';
+	if (unlikely(l->attempts > 1)) {
+		q = PUT(q, ",\"attempts\":");
+		q = put_u64(q, l->attempts);
+	}
 	q = PUT(q, ",\"bytes_in\":");
 	q = put_u64(q, l->bytes_in);
 	q = PUT(q, ",\"bytes_out\":");

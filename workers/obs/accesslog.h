@@ -9,7 +9,7 @@
  *
  * text   time=2026-11-22T18:00:00.123Z tenant=… namespace=… listener=… service=ns/name:80
  *        route=ns/name method=GET path="/x" protocol=HTTP/1.1 status=200 reason=DONE flag=-
- *        [grpc_status=0] endpoint=1.2.3.4:80 attempts=1
+ *        [grpc_status=0] endpoint=1.2.3.4:80 [attempts=2]
  *        bytes_in=90 bytes_out=260 duration_us=123 connect_us=0 response_us=101 rev=5
  *        request_id=…
  * json   an object of the same members; numbers are numbers */
@@ -44,7 +44,7 @@ struct access_line {
 	struct slice request_id;	/* of strangers, or made here */
 	unsigned status;		/* 0: none was sent */
 	uint8_t grpc;			/* 1 + grpc-status; 0: there was none */
-	unsigned attempts;		/* 0: no endpoint was asked */
+	unsigned attempts;		/* told when it is more than one */
 	enum reason reason;
 	uint64_t bytes_in, bytes_out;
 	int64_t duration_us, connect_us, response_us;

@@ -54,16 +54,23 @@ static uint64_t ns_between(struct mono from, struct mono to)
 	return to.ns > from.ns ? (uint64_t)(to.ns - from.ns) : 0;
 }
 
+/* A route led it to another Service: it counts for that one's retry budget. */
+static __attribute__((noinline)) void count_routed(struct exchange *ex, struct board_service *from)
+{
+	if (ex->policy.service.slot == 0)
+		return;
+	board_add(&from->c[SC_routed], UINT64_MAX);
+	board_add(&exchange_service(ex)->c[SC_routed], 1);
+}
+
 static void count_service(struct exchange *ex, bool answered, enum reason why, struct mono now)
 {
 	struct path *p = ex->conn->path;
 	struct board_service *s = board_service(p->board, p->worker, ex->service.slot, ex->service.gen);
 
 	board_add(&s->c[SC_exchanges], 1);
-	if (unlikely(ex->policy.service.slot != ex->service.slot) && ex->policy.service.slot) {
-		board_add(&s->c[SC_routed], UINT64_MAX);
-		board_add(&exchange_service(ex)->c[SC_routed], 1);
-	}
+	if (unlikely(ex->policy.service.slot != ex->service.slot))
+		count_routed(ex, s);
 	board_add(&s->c[SC_bytes_in], ex->bytes_in);
 	board_add(&s->c[SC_bytes_out], ex->bytes_out);
 	outcome_add(&s->outcomes,
@@ -144,7 +151,7 @@ enum step stage_account(struct exchange *ex)
 		.status = ex->status,
 		.grpc = ex->grpc,
 		.reason = why,
-		.attempts = ex->endpoint_text.n || ex->resent ? ex->resent + 1u : 0,
+		.attempts = ex->resent + 1u,
 		.bytes_in = ex->bytes_in,
 		.bytes_out = ex->bytes_out,
 		.duration_us = mono_diff_us(now, ex->began),

@@ -56,6 +56,16 @@ void attempt_begin(struct exchange *ex, const struct vrule *r)
 		replay_begin(ex);
 }
 
+void attempt_starts(struct exchange *ex)
+{
+	struct mono t = mono_after_ms(clock_now(), ex->trying.times.attempt_ms);
+
+	if (ex->trying.times.attempt_ms && (ex->until.ns == 0 || t.ns < ex->until.ns)) {
+		ex->until = t;
+		ex->until_why = REASON_BACK_TRY_TIMEOUT;
+	}
+}
+
 /* The view that the port came from is let go of once an endpoint has the request. */
 bool exchange_find_port_again(struct exchange *ex)
 {

@@ -73,7 +73,8 @@ static enum step connected(struct exchange *ex)
 	ex->sent_before = ex->back->leg.sent;
 	ex->back->leg.want = 0;
 	exchange_leave_view(ex);
-	attempt_starts(ex);
+	if (unlikely(ex->has_trying))
+		attempt_starts(ex);
 	return NEXT;
 }
 

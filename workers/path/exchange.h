@@ -193,18 +193,8 @@ void exchange_release_back(struct exchange *, bool reusable, bool abort);
 
 /* What the rule (NULL: none) and the policy of the target say of its times and retries. */
 void attempt_begin(struct exchange *, const struct vrule *);
-/* It has a back: the time of this attempt begins. */
-static inline void attempt_starts(struct exchange *ex)
-{
-	if (unlikely(ex->has_trying) && ex->trying.times.attempt_ms) {
-		struct mono t = mono_after_ms(clock_now(), ex->trying.times.attempt_ms);
-
-		if (ex->until.ns == 0 || t.ns < ex->until.ns) {
-			ex->until = t;
-			ex->until_why = REASON_BACK_TRY_TIMEOUT;
-		}
-	}
-}
+/* One that is limited (has_trying) has a back: the time of this attempt begins. */
+void attempt_starts(struct exchange *);
 /* It failed for this reason before anything of an answer, and the request may be sent again whatever
  * it is: to another endpoint, as long as attempts and the Service's retry budget last. */
 enum step exchange_try_another(struct exchange *, enum reason);

@@ -96,6 +96,19 @@ START_TEST(a_grpc_status_is_told_where_there_was_one)
 }
 END_TEST
 
+START_TEST(attempts_are_told_where_there_were_several)
+{
+	for (int json = 0; json < 2; json++) {
+		struct access_line l = start(json);
+
+		l.attempts = 3;
+		accesslog_put(&a, &l);
+		ck_assert_ptr_nonnull(strstr(line(), json ? "10.0.0.1:80\",\"attempts\":3,\"bytes_in\":" :
+							    "10.0.0.1:80 attempts=3 bytes_in="));
+	}
+}
+END_TEST
+
 START_TEST(strangers_cannot_break_the_line)
 {
 	static const char bad[] = "/\"\\\n\r\x7f\xff ok";
@@ -141,4 +154,4 @@ START_TEST(the_longest_line_fits)
 END_TEST
 
 UNIT_TESTS("accesslog", a_text_line_has_every_field, a_json_line_has_the_same_members,
-	   a_grpc_status_is_told_where_there_was_one, strangers_cannot_break_the_line, the_longest_line_fits)
+	   a_grpc_status_is_told_where_there_was_one, attempts_are_told_where_there_were_several, strangers_cannot_break_the_line, the_longest_line_fits)

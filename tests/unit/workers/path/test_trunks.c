@@ -772,7 +772,7 @@ START_TEST(a_call_that_takes_too_long_is_told_as_grpc_has_it)
 
 	far = asked_by(r, c, accepted_by(r, c));
 	ck_assert_ptr_nonnull(strstr(head_of(r, c, st), "grpc-status: 4\n"));
-	rig_log(r, "reason=REQUEST_TIMEOUT flag=UT grpc_status=4 attempts=1");
+	rig_log(r, "reason=REQUEST_TIMEOUT flag=UT grpc_status=4");
 	UNTIL(r, far->was_reset);
 	stream_close(&far->s, true);
 	stream_close(&st->s, false);
