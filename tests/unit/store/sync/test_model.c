@@ -496,8 +496,7 @@ static void assert_condition_of(struct world *w, const char *kind, const char *n
 {
 	char *text = report_text(w, NULL), key[128], *at, *end;
 
-	snprintf(key, sizeof key, "{\"kind\":\"%s\",\"namespace\":\"shop\",\"name\":\"%s\"", kind,
-		 name);
+	snprintf(key, sizeof key, "{\"kind\":\"%s\",\"namespace\":\"shop\",\"name\":\"%s\"", kind, name);
 	at = strstr(text, key);
 	ck_assert_msg(at != NULL, "%s", text);
 	end = strchr(at, '\n');
@@ -511,6 +510,44 @@ static void assert_condition(struct world *w, const char *name, const char *want
 {
 	assert_condition_of(w, "TrafficPolicy", name, want);
 }
+
+#define BUDGET(name, created)                                                                      \
+	"apiVersion: gateway.networking.x-k8s.io/v1alpha1\nkind: XBackendTrafficPolicy\n"          \
+	"metadata: {name: " name ", namespace: shop, creationTimestamp: " created "}\n"            \
+	"spec: {targetRefs: [" TO("") "], retryConstraint: {budget: {percent: 5}}}\n"
+
+START_TEST(of_retry_budgets_one_counts_and_the_others_say_so)
+{
+	struct world w;
+
+	world_init(&w, "");
+	tell(&w, "x.yaml", BUDGET("old", "2026-01-01T00:00:00Z"));
+	ck_assert(settle(&w));
+	assert_condition_of(&w, "XBackendTrafficPolicy", "old",
+			    "\"reason\":\"TargetNotFound\",\"message\":\"Service shop/web does not exist\"");
+	tell(&w, "a.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\n"
+			   "spec: {clusterIP: 10.0.0.1, ports: [{name: main, port: 80}]}\n");
+	tell(&w, "y.yaml", BUDGET("new", "2026-01-02T00:00:00Z"));
+	tell(&w, "p.yaml", POLICY("p", TO(""), "retries: {budget: {percent: 9}}"));
+	ck_assert(settle(&w));
+	assert_condition_of(&w, "XBackendTrafficPolicy", "old",
+			    "\"status\":\"True\",\"reason\":\"Accepted\",\"message\":\"\"");
+	assert_condition_of(&w, "XBackendTrafficPolicy", "new",
+			    "\"status\":\"False\",\"reason\":\"Conflicted\",\"message\":\"another policy counts "
+			    "instead: XBackendTrafficPolicy shop/old\"");
+	assert_condition(&w, "p", "\"status\":\"True\",\"reason\":\"Accepted\",\"message\":\"another policy counts "
+				  "for retries.budget: XBackendTrafficPolicy shop/old\"");
+	model_gone(&w.model, "x.yaml");
+	model_gone(&w.model, "y.yaml");
+	ck_assert(settle(&w));
+	assert_condition(&w, "p", "\"status\":\"True\",\"reason\":\"Accepted\",\"message\":\"\"");
+	/* A wrong version leaves the last good one. */
+	tell(&w, "p.yaml", POLICY("p", TO(""), "retries: {budget: {percent: 101}}"));
+	(void)settle(&w);
+	assert_condition(&w, "p", "\"status\":\"False\",\"reason\":\"Invalid\"");
+	world_fini(&w);
+}
+END_TEST
 
 START_TEST(a_policy_says_for_which_ports_it_counts)
 {
@@ -781,7 +818,7 @@ START_TEST(any_history_gives_the_view_that_its_last_state_alone_gives)
 }
 END_TEST
 
-UNIT_TESTS("model", two_documents_are_enough_to_serve,
+UNIT_TESTS("model", of_retry_budgets_one_counts_and_the_others_say_so, two_documents_are_enough_to_serve,
 	   of_two_documents_the_first_by_place_and_line_counts,
 	   a_refused_document_leaves_the_last_good_version_serving,
 	   a_refused_document_that_never_was_good_does_not_hide_another,

@@ -404,7 +404,91 @@ START_TEST(of_rate_limits_that_are_about_a_port_one_counts_beside_the_policy)
 }
 END_TEST
 
-UNIT_TESTS("compile", filters_stand_at_their_rule_or_backend_by_kind, ready_endpoints_come_first_then_by_address, endpoints_stand_by_level,
+#define SHOP "service shop/web port=80/main\nendpoint shop/web:main 10.0.0.1:8080\n"
+
+static void assert_budget(const char *policies, const char *name, bool backend, uint32_t percent,
+			  uint32_t interval_ms, uint32_t least)
+{
+	struct world *w = world_new();
+	struct vservice s;
+	struct vbudget b;
+	char text[1000];
+
+	snprintf(text, sizeof text, "%s%s", SHOP, policies);
+	world_say(w, text);
+	ck_assert(view_service_by_name(world_view(w), SLICE("shop"), SLICE("web"), &s));
+	b = vservice_budget(&s);
+	ck_assert_msg(slice_eq(b.policy, slice_str(name)), "%.*s", (int)b.policy.n, b.policy.p);
+	ck_assert_int_eq(b.backend_policy, backend);
+	ck_assert_uint_eq(b.percent, percent);
+	ck_assert_uint_eq(b.interval_ms, interval_ms);
+	ck_assert_uint_eq(b.least, least);
+	world_free(&w);
+}
+
+START_TEST(a_service_has_one_retry_budget)
+{
+	assert_budget("", "", false, 20, 10000, 100);
+	assert_budget("policy shop/p target=web on=5xx\n", "", false, 20, 10000, 100);
+	assert_budget("policy shop/p target=web budget=50/2000/3\n", "p", false, 50, 2000, 6);
+	assert_budget("policy shop/p target=web#other created=3 budget=50/2000/3\n"
+		      "policy shop/q target=web created=2 budget=60/1000/1\n", "q", false, 60, 1000, 1);
+	assert_budget("policy shop/p target=web created=1 budget=50/2000/3\n"
+		      "backendpolicy shop/b target=web created=9 budget=0/1000/1\n"
+		      "backendpolicy shop/a target=web created=9 budget=1/1000/1\n"
+		      "backendpolicy shop/c target=other budget=2/1000/1\n"
+		      "backendpolicy other/d target=web budget=3/1000/1\n", "a", true, 1, 1000, 1);
+	assert_budget("backendpolicy shop/b target=web\n", "b", true, 20, 10000, 100);
+}
+END_TEST
+
+static void assert_times(const struct view *v, const char *path, const char *want)
+{
+	struct vservice s;
+	struct vbackend b;
+	struct vport p;
+	struct vrule r;
+	struct vtimes t;
+	char words[640];
+
+	ck_assert(view_service_by_name(v, SLICE("shop"), SLICE("web"), &s) && vservice_port(&s, 80, &p));
+	ck_assert_int_eq(vport_match(&p, SLICE("shop"), &(struct vrequest){ .method = SLICE("GET"), .path = slice_str(path) },
+				      &r), MATCH_RULE);
+	ck_assert(vrule_backend(&r, 0, &b) && b.valid);
+	vtimes_of(&r, &b.port, &t);
+	vtimes_words(&t, words, sizeof words);
+	ck_assert_str_eq(words, want);
+}
+
+/* Of time of the request, time of an attempt and retries: what the rule says, each as a whole, else what
+ * the policy of the back end says. */
+START_TEST(a_rule_says_it_before_the_policy_of_its_back_end)
+{
+	static const char retries[] = ", at most 2 retries on reset, 5xx, each after 0 ms to 25 ms, doubled up to 250 ms";
+	struct world *w = world_new();
+	const struct view *v;
+	char want[300];
+
+	v = world_say(w, SHOP "service shop/db port=81/main\n"
+		      "policy shop/front target=web try=9 on=5xx\n"
+		      "policy shop/back target=db try=500 on=5xx,reset retries=2\n"
+		      "route shop/r parent=shop/web\n"
+		      "rule prefix=/none backend=shop/db:81\n"
+		      "rule prefix=/all request=3000 attempt=700 retries=1 codes=503,429 backoff=40 backend=shop/db:81\n"
+		      "rule prefix=/unlimited request=0 attempt=0 backend=shop/db:81\n");
+	snprintf(want, sizeof want, "attempt 500 ms%s", retries);
+	assert_times(v, "/none", want);
+	assert_times(v, "/all", "request 3000 ms, attempt 700 ms, at most 1 retry on connect-failure, "
+		     "refused-stream, reset, retriable-status-codes 429 503, each after 40 ms to 80 ms, doubled "
+		     "up to 440 ms");
+	snprintf(want, sizeof want, "request without limit, attempt without limit%s", retries);
+	assert_times(v, "/unlimited", want);
+	world_free(&w);
+}
+END_TEST
+
+UNIT_TESTS("compile", a_service_has_one_retry_budget, a_rule_says_it_before_the_policy_of_its_back_end,
+	   filters_stand_at_their_rule_or_backend_by_kind, ready_endpoints_come_first_then_by_address, endpoints_stand_by_level,
 	   an_address_listed_twice_is_one_endpoint,
 	   a_slice_port_belongs_to_the_service_port_of_its_name, a_dual_stack_pod_is_one_endpoint,
 	   only_tcp_ports_are_in_the_view, the_order_of_rows_does_not_matter,
