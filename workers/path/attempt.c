@@ -18,12 +18,6 @@
 #define PUSHBACK_MAX_MS 300000
 #define WEEK_MS		(7 * 24 * 3600 * 1000u)
 
-/* Ours to mend, not the endpoint's: trying another one would not help. */
-static bool is_ours(enum reason why)
-{
-	return why == REASON_NO_DESCRIPTORS || why == REASON_NO_MEMORY;
-}
-
 static void until_total(struct exchange *ex)
 {
 	ex->until = ex->trying.until;
@@ -183,7 +177,7 @@ enum step exchange_try_another(struct exchange *ex, enum reason why)
 
 	exchange_release_back(ex, false, false);
 	ex->sent_head = false;
-	if (is_ours(why) || !exchange_find_port_again(ex))
+	if (attempt_is_ours(why) || !exchange_find_port_again(ex))
 		return end(ex, why);
 	if (!asked && (ex->attempts >= ex->conn->path->knobs->connect_attempts ||
 		       ex->tried.n == BALANCE_TRIED))
@@ -235,8 +229,7 @@ bool attempt_answered(struct exchange *ex, struct slice rest, enum step *ret)
 	bool keep = whole && h->keep_alive && ex->up.done && !ex->back_deaf;
 	int64_t wait_ms;
 
-	if (!retries_want(&ex->trying.times.retry, h->status, ex->grpc) || !ex->up.keeps ||
-	    ex->replay.bytes == 0)
+	if (!retries_want(&ex->trying.times.retry, h->status, ex->grpc))
 		return false;
 	wait_ms = pushback_ms(ex);
 	if (wait_ms == -1)
@@ -245,7 +238,7 @@ bool attempt_answered(struct exchange *ex, struct slice rest, enum step *ret)
 		ex->spent = REASON_RETRIES_SPENT;
 		return false;
 	}
-	if (!exchange_find_port_again(ex))
+	if (!ex->up.keeps || ex->replay.bytes == 0 || !exchange_find_port_again(ex))
 		return false;
 	if (!take_budget(ex)) {
 		exchange_release_view(ex);

@@ -39,16 +39,9 @@ static enum reason reason_of(int error)
 	}
 }
 
-/* Ours to mend, not the endpoint's. */
-static bool is_ours(enum reason why)
-{
-	return why == REASON_NO_DESCRIPTORS || why == REASON_NO_MEMORY ||
-	       why == REASON_OVER_SERVICE_CONNECTIONS;
-}
-
 static enum step failed(struct exchange *ex, enum reason why)
 {
-	if (!is_ours(why)) {
+	if (!attempt_is_ours(why)) {
 		__atomic_fetch_add(&exchange_endpoint(ex)->connect_failures, 1, __ATOMIC_RELAXED);
 		exchange_back_failed(ex);
 	}

@@ -74,10 +74,11 @@ START_TEST(the_last_answer_is_given_and_the_reason_says_why)
 	struct rig *r = rig_new(ONE "policy t/p target=s on=gateway-error retries=2" AT_ONCE, NULL);
 	int c = rig_dial(r), b;
 
-	rig_say(r, c, GET);
+	rig_say(r, c, "POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc");
 	b = rig_accept(r, 1);
 	for (int i = 0; i < 3; i++) {	/* the only one there is gets all of them */
 		rig_hear_head(r, b);
+		rig_hear(r, b, "abc");
 		rig_say(r, b, FAIL("504"));
 	}
 	ck_assert_ptr_nonnull(strstr(rig_hear_head(r, c), "504 Sorry"));
@@ -333,6 +334,44 @@ START_TEST(a_used_up_budget_gives_the_answer)
 }
 END_TEST
 
+/* One that stops reading in the middle of a body, so that what was taken of it finds no sink. */
+START_TEST(a_body_that_finds_no_sink_is_sent_again_whole)
+{
+	static char body[60000];
+	struct rig *r = rig_new(TWO "policy t/p target=s on=reset" AT_ONCE, NULL);
+	struct linger now = { .l_onoff = 1 };
+	int c = rig_dial(r), b, d;
+	size_t got = 0;
+
+	for (size_t i = 0; i < sizeof body; i++)
+		body[i] = (char)('a' + i % 26);
+	rig_say(r, c, "POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n");
+	rig_say_bytes(r, c, body, 20000);
+	b = anyone(r, 2);
+	rig_hear_head(r, b);
+	setsockopt(b, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+	close(b);
+	rig_say_bytes(r, c, body + 20000, 40000);
+	d = anyone(r, 2);
+	rig_hear_head(r, d);
+	while (got < sizeof body) {
+		char buf[4096];
+		ssize_t k;
+
+		rig_pass(r);
+		k = recv(d, buf, sizeof buf, 0);
+		if (k <= 0)
+			continue;
+		ck_assert_int_eq(memcmp(buf, body + got, (size_t)k), 0);
+		got += (size_t)k;
+	}
+	rig_say(r, d, OK);
+	ck_assert_ptr_nonnull(strstr(rig_hear_head(r, c), "200 OK"));
+	rig_log(r, "reason=DONE attempts=2");
+	rig_end(&r, c, d);
+}
+END_TEST
+
 /* ---- times ---- */
 
 START_TEST(an_attempt_that_takes_too_long_is_followed_by_another)
@@ -499,7 +538,8 @@ START_TEST(without_a_policy_nothing_is_kept_and_a_failure_is_told)
 }
 END_TEST
 
-UNIT_TESTS("attempt", a_status_is_tried_elsewhere_and_nothing_of_it_is_given,
+UNIT_TESTS("attempt", a_body_that_finds_no_sink_is_sent_again_whole,
+	   a_status_is_tried_elsewhere_and_nothing_of_it_is_given,
 	   the_last_answer_is_given_and_the_reason_says_why, what_is_not_named_is_given,
 	   a_rule_counts_instead_of_the_policy, a_body_is_sent_again, chunks_and_trailers_are_sent_again,
 	   a_body_over_its_size_is_not_kept, what_is_kept_is_let_go_with_the_answer,
