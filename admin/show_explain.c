@@ -609,12 +609,12 @@ static bool backends(const struct state *st, const struct vrule *r, struct text 
 		}
 		step(t, "backend", name, "weight %u of %u: %.3g%%", b.weight, r->total_weight,
 		     100.0 * b.weight / r->total_weight);
-		if (!filters(r, &b.filters, ", of this back end", t)) {
+		if (!b.valid) {
+			nowhere(t, REASON_NO_BACKEND);
 			all = false;
 			continue;
 		}
-		if (!b.valid) {
-			nowhere(t, REASON_NO_BACKEND);
+		if (!filters(r, &b.filters, ", of this back end", t)) {
 			all = false;
 			continue;
 		}

@@ -94,6 +94,8 @@ static void filters_free(struct row_filter *f, uint32_t n)
 		texts_free(f[i].methods, f[i].n_methods);
 		texts_free(f[i].headers, f[i].n_headers);
 		texts_free(f[i].expose, f[i].n_expose);
+		free(f[i].to_ns);
+		free(f[i].to_name);
 		free(f[i].hostname);
 		free(f[i].path);
 		free(f[i].scheme);

@@ -102,7 +102,8 @@ struct row_match {
 	struct row_pair *headers, *params;
 };
 
-enum row_filter_type { ROW_REQUEST_HEADERS, ROW_RESPONSE_HEADERS, ROW_REDIRECT, ROW_REWRITE, ROW_CORS };
+enum row_filter_type { ROW_REQUEST_HEADERS, ROW_RESPONSE_HEADERS, ROW_REDIRECT, ROW_REWRITE, ROW_CORS,
+		       ROW_MIRROR };
 enum row_new_path { ROW_PATH_KEPT, ROW_PATH_WHOLE, ROW_PATH_OTHER_PREFIX };
 
 struct row_line {
@@ -127,6 +128,9 @@ struct row_filter {
 	char **origins, **methods, **headers, **expose;
 	uint32_t max_age_s;
 	bool credentials;
+	/* ROW_MIRROR, with port */
+	char *to_ns, *to_name;		/* of a core Service */
+	uint32_t numerator, denominator;
 };
 
 struct row_backend {

@@ -19,9 +19,9 @@ must_use int make_policy(struct judge *, const struct doc_node *root, struct row
 must_use int make_rate(struct judge *, const struct doc_node *root, struct row *);
 
 /* The filters of a rule or of one of its back ends, in rules[rule].filters or, backend >= 0, in
- * rules[rule].backendRefs[backend].filters. */
-must_use int make_filters(struct judge *, const struct doc_node *list, uint32_t rule, int backend,
-			  struct row_filter **ret, uint32_t *ret_n);
+ * rules[rule].backendRefs[backend].filters, of a route in ns. */
+must_use int make_filters(struct judge *, const struct doc_node *list, const char *ns, uint32_t rule,
+			  int backend, struct row_filter **ret, uint32_t *ret_n);
 /* What filters ask of the rule that has them, rules[at], when all of it was made. */
 must_use int make_filters_fit(struct judge *, const struct doc_node *rule, uint32_t at,
 			      const struct row_rule *);

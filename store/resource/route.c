@@ -85,7 +85,7 @@ static int backend(struct judge *j, const struct doc_node *m, const char *ns, ui
 	b->weight = (uint32_t)make_number(m, "weight", 1);
 	if (b->ns == NULL || b->name == NULL || b->other == NULL)
 		return -ENOMEM;
-	return make_filters(j, doc_get(m, "filters"), rule_at, (int)r->n_backends - 1, &b->filters,
+	return make_filters(j, doc_get(m, "filters"), ns, rule_at, (int)r->n_backends - 1, &b->filters,
 			    &b->n_filters);
 }
 
@@ -107,7 +107,7 @@ static int rule(struct judge *j, const struct doc_node *m, enum row_kind kind, c
 	e = route_make_matches(j, m, kind, at, matches, ru);
 	if (e < 0)
 		return e;
-	e = make_filters(j, doc_get(m, "filters"), at, -1, &ru->filters, &ru->n_filters);
+	e = make_filters(j, doc_get(m, "filters"), ns, at, -1, &ru->filters, &ru->n_filters);
 	if (e < 0)
 		return e;
 	e = make_rule_times(j, m, at, ru);

@@ -16,6 +16,7 @@ struct at {
 	struct judge *j;
 	char list[64];		/* "spec.rules[0].filters" */
 	uint32_t i;		/* of the filter in it */
+	const char *ns;		/* of the route */
 };
 
 static void field(const struct at *at, const char *name)
@@ -247,6 +248,36 @@ static int cors(const struct at *at, const char *of, const struct doc_node *m, s
 	return e;
 }
 
+/* ---- mirrors ---- */
+
+static int mirror(const struct at *at, const char *of, const struct doc_node *m, struct row_filter *f)
+{
+	const struct doc_node *ref = doc_get(m, "backendRef"), *fraction = doc_get(m, "fraction");
+	char where[128];
+	int e;
+
+	snprintf(where, sizeof where, "%s[%u].%s.backendRef", at->list, at->i, of);
+	e = make_must_be_service(at->j, ref, where);
+	if (e < 0)
+		return e;
+	f->to_ns = make_text(ref, "namespace", at->ns);
+	f->to_name = make_text(ref, "name", "");
+	f->port = (uint16_t)make_number(ref, "port", 0);
+	if (f->to_ns == NULL || f->to_name == NULL)
+		return -ENOMEM;
+	judge_field(at->j, "%s[%u].%s.fraction", at->list, at->i, of);
+	if (fraction && doc_get(m, "percent"))
+		return judge_refuse(at->j, fraction->line, "is there beside percent: only one of them may be");
+	f->numerator = fraction ? (uint32_t)make_number(fraction, "numerator", 0) :
+				  (uint32_t)make_number(m, "percent", 100);
+	f->denominator = (uint32_t)make_number(fraction, "denominator", 100);
+	judge_field(at->j, "%s[%u].%s.fraction.numerator", at->list, at->i, of);
+	if (f->numerator > f->denominator)
+		return judge_refuse(at->j, fraction->line, "must be at most the denominator, %u",
+				    f->denominator);
+	return 0;
+}
+
 /* ---- all of them ---- */
 
 static const struct kind {
@@ -259,6 +290,7 @@ static const struct kind {
 	{ "RequestRedirect", "requestRedirect", ROW_REDIRECT, redirect },
 	{ "URLRewrite", "urlRewrite", ROW_REWRITE, rewrite },
 	{ "CORS", "cors", ROW_CORS, cors },
+	{ "RequestMirror", "requestMirror", ROW_MIRROR, mirror },
 };
 
 static int filter(const struct at *at, const struct doc_node *m, const struct row_filter *before,
@@ -281,7 +313,7 @@ static int filter(const struct at *at, const struct doc_node *m, const struct ro
 	}
 	field(at, "type");
 	for (const struct row_filter *b = before; b < f; b++) {
-		if (b->type == f->type)
+		if (b->type == f->type && f->type != ROW_MIRROR)
 			return judge_refuse(at->j, type->line, "a second %s: one is all that is allowed",
 					    k->type);
 		if ((b->type == ROW_REDIRECT && f->type == ROW_REWRITE) ||
@@ -292,10 +324,10 @@ static int filter(const struct at *at, const struct doc_node *m, const struct ro
 	return k->make(at, k->field, doc_get(m, k->field), f);
 }
 
-int make_filters(struct judge *j, const struct doc_node *list, uint32_t rule, int backend,
-		 struct row_filter **ret, uint32_t *ret_n)
+int make_filters(struct judge *j, const struct doc_node *list, const char *ns, uint32_t rule,
+		 int backend, struct row_filter **ret, uint32_t *ret_n)
 {
-	struct at at = { .j = j };
+	struct at at = { .j = j, .ns = ns };
 
 	if (list == NULL)
 		return 0;

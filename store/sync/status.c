@@ -236,22 +236,48 @@ static struct verdict backend_verdict(const struct model *m, const struct row *r
 	return yes("ResolvedRefs");
 }
 
+/* What is wrong with where the mirrors of these filters send to; of: what has them. */
+static struct verdict mirrors_verdict(const struct model *m, const struct row *route, const char *parent_ns,
+				      const char *of, const struct row_filter *f, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		char none[1] = "", where[128];
+		struct row_backend b = { .ns = f[i].to_ns, .name = f[i].to_name, .other = none,
+					 .port = f[i].port };
+		struct verdict v;
+
+		if (f[i].type != ROW_MIRROR)
+			continue;
+		snprintf(where, sizeof where, "%s.filters[%u].requestMirror.backendRef", of, i);
+		v = backend_verdict(m, route, parent_ns, &b, where);
+		if (!v.yes)
+			return v;
+	}
+	return yes("ResolvedRefs");
+}
+
 /* Of requests to a Service of parent_ns. */
 static struct verdict backends_verdict(const struct model *m, const struct row *route,
 				       const char *parent_ns)
 {
 	for (uint32_t i = 0; i < route->route.n_rules; i++) {
 		const struct row_rule *rule = &route->route.rules[i];
+		struct verdict v;
+		char where[64];
 
-		for (uint32_t k = 0; k < rule->n_backends; k++) {
-			struct verdict v;
-			char where[64];
+		snprintf(where, sizeof where, "rules[%u]", i);
+		v = mirrors_verdict(m, route, parent_ns, where, rule->filters, rule->n_filters);
+
+		for (uint32_t k = 0; v.yes && k < rule->n_backends; k++) {
+			const struct row_backend *b = &rule->backends[k];
 
 			snprintf(where, sizeof where, "rules[%u].backendRefs[%u]", i, k);
-			v = backend_verdict(m, route, parent_ns, &rule->backends[k], where);
-			if (!v.yes)
-				return v;
+			v = backend_verdict(m, route, parent_ns, b, where);
+			if (v.yes)
+				v = mirrors_verdict(m, route, parent_ns, where, b->filters, b->n_filters);
 		}
+		if (!v.yes)
+			return v;
 	}
 	return yes("ResolvedRefs");
 }

@@ -194,11 +194,26 @@ static void touch_linked(struct model *m, struct resource *r)
 	}
 }
 
+static void link_granted(struct model *m, struct resource *r, const char *ns)
+{
+	if (strcmp(ns, r->ns) != 0)
+		link_add(m, r, LINK_GRANTED, NULL, space_make(m, ns));
+}
+
+static void link_mirrors(struct model *m, struct resource *r, const struct row_filter *f, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (f[i].type == ROW_MIRROR)
+			link_granted(m, r, f[i].to_ns);
+}
+
 static void link_backends(struct model *m, struct resource *r, const struct row_rule *rule)
 {
-	for (uint32_t i = 0; i < rule->n_backends; i++)
-		if (strcmp(rule->backends[i].ns, r->ns) != 0)
-			link_add(m, r, LINK_GRANTED, NULL, space_make(m, rule->backends[i].ns));
+	link_mirrors(m, r, rule->filters, rule->n_filters);
+	for (uint32_t i = 0; i < rule->n_backends; i++) {
+		link_granted(m, r, rule->backends[i].ns);
+		link_mirrors(m, r, rule->backends[i].filters, rule->backends[i].n_filters);
+	}
 }
 
 bool units_granted(void *model, const struct row *route, const struct row_backend *b)

@@ -334,6 +334,8 @@ static int check_filter(struct check *c, struct slice u, const struct unit_filte
 
 	if (f->kind >= FILTERS || f->host >= n_texts || f->path >= n_texts || f->path_is >= NEW_PATHS ||
 	    f->scheme >= NEW_SCHEMES || f->zero ||
+	    f->to_ns >= n_texts || f->to_name >= n_texts ||
+	    (f->kind == FILTER_MIRROR && f->denominator == 0) ||
 	    (f->kind == FILTER_REDIRECT && (f->status < 300 || f->status > 399)) ||
 	    (edits && !edit_fits(u, f->edit, f->n_edit)) ||
 	    (cors && (!edit_fits(u, f->miss, f->n_miss) || !edit_fits(u, f->plain, f->n_plain) ||

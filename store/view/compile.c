@@ -596,7 +596,7 @@ static void put_service(struct out *o, const struct unit_service *in,
 				    &u.n_rules);
 	u.backends = compile_put_backends(o, in, routes, n_routes, id_of, arg, &filters,
 					  &u.n_backends);
-	u.filters = compile_put_filters(o, routes, n_routes, &u.n_filters);
+	u.filters = compile_put_filters(o, in, routes, n_routes, id_of, arg, &u.n_filters);
 	u.policies = out_room(o, 0, 4);
 	for (uint32_t i = 0; i < n_ports && !o->error; i++)
 		put_policy(o, in, ports[i], u.ports + i * (uint32_t)sizeof(struct unit_port),

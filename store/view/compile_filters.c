@@ -282,13 +282,43 @@ static enum filter_kind kind_of(const struct row_filter *f)
 		return FILTER_REWRITE;
 	case ROW_CORS:
 		return FILTER_CORS;
+	case ROW_MIRROR:
+		return FILTER_MIRROR;
 	}
 	return FILTERS;
 }
 
+/* Whose ids they are, and of whose route. */
+struct ids {
+	unit_id_fn id_of;
+	void *arg;
+	const struct unit_service *in;
+	const struct row *route;
+};
+
+/* As a backend of the route would be: one that is not permitted is refused. */
+static void put_mirror(struct out *o, const struct row_filter *f, const struct ids *ids,
+		       struct unit_filter *ret)
+{
+	struct row_backend b = { .ns = f->to_ns, .name = f->to_name, .port = f->port };
+
+	ret->to_ns = out_str(o, f->to_ns);
+	ret->to_name = out_str(o, f->to_name);
+	ret->port = f->port;
+	ret->numerator = f->numerator;
+	ret->denominator = f->denominator;
+	if (route_backend(ids->route, ids->in->service->ns, &b, ids->in->granted, ids->in->arg) !=
+		    BACKEND_PERMITTED || o->error)
+		return;
+	ret->to = ids->id_of(ids->arg, slice_str(f->to_ns), slice_str(f->to_name));
+	if (ret->to == 0)
+		o->error = -ENOMEM;
+	out_ref(o, ret->to);
+}
+
 /* Those of one rule or backend, by kind; the array is there already. */
 static void put_filters(struct out *o, const struct row_rule *r, const struct row_filter *f, uint32_t n,
-			uint32_t *at)
+			const struct ids *ids, uint32_t *at)
 {
 	for (unsigned kind = 0; kind < FILTERS; kind++)
 		for (uint32_t i = 0; i < n && !o->error; i++) {
@@ -300,6 +330,8 @@ static void put_filters(struct out *o, const struct row_rule *r, const struct ro
 				put_edit(o, &f[i], &u.edit, &u.n_edit);
 			else if (f[i].type == ROW_CORS)
 				put_cors(o, &f[i], &u);
+			else if (f[i].type == ROW_MIRROR)
+				put_mirror(o, &f[i], ids, &u);
 			else
 				put_address(o, &f[i], r, &u);
 			if (!o->error)
@@ -320,8 +352,9 @@ static uint32_t count(const struct row_route *r)
 	return n;
 }
 
-uint32_t compile_put_filters(struct out *o, const struct row *const *routes, uint32_t n,
-			     uint32_t *ret_n)
+uint32_t compile_put_filters(struct out *o, const struct unit_service *in,
+			     const struct row *const *routes, uint32_t n,
+			     unit_id_fn id_of, void *arg, uint32_t *ret_n)
 {
 	uint32_t at, to;
 
@@ -332,13 +365,15 @@ uint32_t compile_put_filters(struct out *o, const struct row *const *routes, uin
 	for (uint32_t i = 0; i < n; i++)
 		for (uint32_t j = 0; j < routes[i]->route.n_rules; j++)
 			put_filters(o, &routes[i]->route.rules[j], routes[i]->route.rules[j].filters,
-				    routes[i]->route.rules[j].n_filters, &to);
+				    routes[i]->route.rules[j].n_filters,
+				    &(struct ids){ id_of, arg, in, routes[i] }, &to);
 	for (uint32_t i = 0; i < n; i++)
 		for (uint32_t j = 0; j < routes[i]->route.n_rules; j++) {
 			const struct row_rule *r = &routes[i]->route.rules[j];
 
 			for (uint32_t m = 0; m < r->n_backends; m++)
-				put_filters(o, r, r->backends[m].filters, r->backends[m].n_filters, &to);
+				put_filters(o, r, r->backends[m].filters, r->backends[m].n_filters,
+					    &(struct ids){ id_of, arg, in, routes[i] }, &to);
 		}
 	return at;
 }

@@ -40,7 +40,8 @@ void compile_put_matches(struct out *, const struct row *service, const struct r
 /* Bytes of a PathPrefix that must match: without the slashes at its end. */
 uint32_t compile_prefix_key(const char *path);
 /* The filters of all rules, then those of all backends, in their order; the offset. */
-uint32_t compile_put_filters(struct out *, const struct row *const *routes, uint32_t n,
-			     uint32_t *ret_n);
+uint32_t compile_put_filters(struct out *, const struct unit_service *,
+			     const struct row *const *routes, uint32_t n,
+			     unit_id_fn id_of, void *arg, uint32_t *ret_n);
 
 #endif

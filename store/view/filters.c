@@ -39,14 +39,27 @@ bool vfilter_at(const struct vservice *s, const struct vfilters *all, uint32_t i
 		.plain = bytes(unit, f->plain, f->n_plain),
 		.lines = bytes(unit, f->lines, f->n_lines),
 		.origins = bytes(unit, f->origins, f->n_origins),
+		.to = f->to,
+		.to_ns = unit_text(unit, f->to_ns),
+		.to_name = unit_text(unit, f->to_name),
+		.numerator = f->numerator,
+		.denominator = f->denominator,
 	};
 	return true;
+}
+
+bool vfilter_target(const struct vservice *s, const struct vfilter *f, struct vport *ret)
+{
+	struct vservice to;
+
+	return f->to && view_service(s->view, f->to, &to) && vservice_port(&to, f->port, ret);
 }
 
 const char *filter_name(enum filter_kind k)
 {
 	static const char *const name[FILTERS] = {
 		[FILTER_CORS] = "CORS",
+		[FILTER_MIRROR] = "RequestMirror",
 		[FILTER_REDIRECT] = "RequestRedirect",
 		[FILTER_REWRITE] = "URLRewrite",
 		[FILTER_REQUEST_HEADERS] = "RequestHeaderModifier",
@@ -187,6 +200,14 @@ void vfilter_words(const struct vfilter *f, char *out, size_t n)
 		break;
 	case FILTER_REWRITE:
 		address_words(f, &b);
+		break;
+	case FILTER_MIRROR:
+		strbuf_adds(&b, "to ");
+		strbuf_add(&b, f->to_ns);
+		strbuf_addc(&b, '/');
+		strbuf_add(&b, f->to_name);
+		strbuf_printf(&b, ":%u, %u of %u%s", f->port, f->numerator, f->denominator,
+			      f->to ? "" : " (invalid)");
 		break;
 	case FILTER_CORS:
 		strbuf_adds(&b, "origins");

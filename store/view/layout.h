@@ -233,6 +233,8 @@ struct unit_filter {
 	uint32_t plain, n_plain;
 	uint32_t lines, n_lines;     /* of answers to preflights */
 	uint32_t origins, n_origins; /* see vfilter_allows() */
+	uint32_t to, to_ns, to_name; /* id of the Service of a mirror, 0: refused; texts */
+	uint32_t numerator, denominator;
 };
 
 /* The TrafficPolicy of a port; 0 where it says nothing, but for ejection. */

@@ -198,7 +198,7 @@ const char *rate_key_name(enum rate_key);	/* as a RateLimitPolicy has it */
 
 /* What is done with the requests of a rule, or of one of its backends, and with the responses. */
 enum filter_kind { FILTER_CORS, FILTER_REDIRECT, FILTER_REWRITE, FILTER_REQUEST_HEADERS, FILTER_RESPONSE_HEADERS,
-		   FILTERS };
+		   FILTER_MIRROR, FILTERS };
 enum new_path { PATH_KEPT, PATH_WHOLE, PATH_PREFIX, NEW_PATHS };
 enum new_scheme { SCHEME_KEPT, SCHEME_HTTP, SCHEME_HTTPS, NEW_SCHEMES };
 
@@ -223,6 +223,10 @@ struct vfilter {
 	struct slice miss, plain;	/* edits of others, and of responses to requests without an origin */
 	struct slice lines;		/* complete, of an answer to a preflight of an origin that may */
 	struct slice origins;		/* see vfilter_allows() */
+	/* mirror, with port */
+	uint32_t to;			/* id of the Service; 0: refused */
+	struct slice to_ns, to_name;	/* as written, for show */
+	uint32_t numerator, denominator;
 };
 
 /* What cannot be written before a request is seen. */
@@ -231,6 +235,8 @@ struct vfilter {
 #define CORS_ECHO_METHOD  4u
 #define CORS_ECHO_HEADERS 8u
 
+/* The port that a mirror filter of this Service sends to; false: there is none. */
+bool vfilter_target(const struct vservice *, const struct vfilter *, struct vport *ret);
 /* A CORS filter lets scripts of this origin call. */
 bool vfilter_allows(const struct vfilter *, struct slice origin);
 

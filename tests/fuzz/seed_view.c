@@ -43,7 +43,7 @@ static const struct {
 	  "rule prefix=/a request.set=A:b request.add=C:d request.remove=e response.set=F:g "
 	  "rewrite=host:h,prefix:/b backend=shop/web:80 @response.remove=h\n"
 	  "rule prefix=/c redirect=host:h,path:/d,port:81,scheme:https,status:308\n"
-	  "rule prefix=/e cors=https://*.a|http://b,methods:*,headers:C|D,expose:E,cred backend=shop/web:80\n",
+	  "rule prefix=/e cors=https://*.a|http://b,methods:*,headers:C|D,expose:E,cred mirror=shop/web:80*1/3 mirror=a/b:1 backend=shop/web:80\n",
 	  "" },
 };
 

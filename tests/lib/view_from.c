@@ -629,6 +629,16 @@ static bool say_filter(const char *line, const char *word, struct row_filter **a
 		say_address(line, v, filter_of(all, n, ROW_REDIRECT));
 		return true;
 	}
+	if ((v = value(word, "mirror"))) {
+		*all = more(*all, *n, sizeof **all);
+		f = &(*all)[(*n)++];
+		f->type = ROW_MIRROR;
+		v = split_name(line, v, &f->to_ns, &f->to_name);
+		f->numerator = f->denominator = 1;
+		if (sscanf(v, ":%hu*%u/%u", &f->port, &f->numerator, &f->denominator) < 1)
+			wrong(line, "no port in %s", word);
+		return true;
+	}
 	if ((v = value(word, "cors"))) {
 		say_cors(line, v, filter_of(all, n, ROW_CORS));
 		return true;

@@ -14,7 +14,7 @@
  * and param=NAME:VALUE are of the match before them; filters of it, or with @ in front of the backend
  * before: [request.set=NAME:VALUE] [request.add=NAME:VALUE] [request.remove=NAME], the same with response.;
  * [redirect=WORDS] [rewrite=WORDS], words of host:H, path:P, prefix:P, scheme:S, port:N, status:N with
- * commas between them; [cors=ORIGIN|...[,methods:M|...][,headers:H|...][,expose:H|...][,age:S][,cred]]
+ * commas between them; [cors=ORIGIN|...[,methods:M|...][,headers:H|...][,expose:H|...][,age:S][,cred]]; [mirror=shop/web:80[*OF/ALL]]...
  *   grant shop/g from=HTTPRoute/other... to=web|*...
  *   remove service|namespace|route|grpcroute|tcproute|grant|policy|backendpolicy|rate|endpoints shop/web
  *   (of a rule also: [request=MS] [attempt=MS] [retries=N] [codes=503,504] [backoff=MS])

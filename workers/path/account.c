@@ -82,6 +82,24 @@ static void count_service(struct exchange *ex, bool answered, enum reason why, s
 		hist_add(&s->hist[SH_response], ns_between(ex->sent, ex->head_at), 1);
 }
 
+static void count_endpoint(struct exchange *ex, const struct reason_row *row, struct mono now)
+{
+	bool answered = ex->answer != ANSWER_NONE;
+	struct board_endpoint *e = exchange_endpoint(ex);
+
+	if (ex->endpoint_text.n == 0)
+		return;
+	__atomic_fetch_add(&e->exchanges, 1, __ATOMIC_RELAXED);
+	if (row->fault == FAULT_BACK || (answered && ex->status >= 500)) {
+		__atomic_fetch_add(&e->failures, 1, __ATOMIC_RELAXED);
+		exchange_back_failed(ex);
+	} else if (answered) {
+		endpoint_succeeded(e, ex->connect_began);
+	} else if (ex->sent_head) {
+		endpoint_abandoned(e, us_since(ex->sent), now);
+	}
+}
+
 static void count(struct exchange *ex, const struct reason_row *row, enum reason why, struct mono now)
 {
 	bool answered = ex->answer != ANSWER_NONE;
@@ -98,19 +116,7 @@ static void count(struct exchange *ex, const struct reason_row *row, enum reason
 		board_add(&p->mine->c[WC_bugs], 1);
 	if (ex->service_text.n)
 		count_service(ex, answered, why, now);
-	if (ex->endpoint_text.n) {
-		struct board_endpoint *e = exchange_endpoint(ex);
-
-		__atomic_fetch_add(&e->exchanges, 1, __ATOMIC_RELAXED);
-		if (row->fault == FAULT_BACK || (answered && ex->status >= 500)) {
-			__atomic_fetch_add(&e->failures, 1, __ATOMIC_RELAXED);
-			exchange_back_failed(ex);
-		} else if (answered) {
-			endpoint_succeeded(e, ex->connect_began);
-		} else if (ex->sent_head) {
-			endpoint_abandoned(e, us_since(ex->sent), now);
-		}
-	}
+	count_endpoint(ex, row, now);
 }
 
 /* What the caller spoke. */
@@ -121,6 +127,32 @@ static struct slice protocol_of(const struct exchange *ex)
 	if (ex->front_codec->major == 2)
 		return SLICE("HTTP/2");
 	return ex->front_http10 ? SLICE("HTTP/1.0") : SLICE("HTTP/1.1");
+}
+
+/* Nobody called, so nobody's counters; how the endpoint did is worth knowing. */
+static void count_mirror(struct exchange *ex, const struct reason_row *row, struct mono now)
+{
+	if (ex->reason != REASON_DONE)
+		board_add(&ex->conn->path->mine->c[WC_mirrors_failed], 1);
+	count_endpoint(ex, row, now);
+}
+
+static enum step over(struct exchange *ex)
+{
+	struct conn *c = ex->conn;
+
+	if (ex->is_counted) {
+		tenant_request_over(ex->tenant);
+		c->gate->requests--;
+		ex->is_counted = false;
+	}
+	if (ex->is_http)
+		sched_finished(&c->path->sched);
+	exchange_release_back(ex,
+			      ex->reason == REASON_DONE && ex->answer == ANSWER_DONE &&
+				      ex->back_keep && ex->up.done && !ex->back_deaf && !ex->is_tunnel,
+			      ex->reason != REASON_DONE);
+	return NEXT;
 }
 
 enum step stage_account(struct exchange *ex)
@@ -138,6 +170,10 @@ enum step stage_account(struct exchange *ex)
 	why = attempt_reason(ex);
 	if (ex->back && ex->holds_claim)
 		ex->endpoint_text = exchange_text(ex, slice_of(ex->back->text, ex->back->text_len));
+	if (unlikely(c->is_mirror)) {
+		count_mirror(ex, row, now);
+		return over(ex);
+	}
 	count(ex, row, why, now);
 	line = (struct access_line){
 		.who = slice_of(c->gate->who, c->gate->who_n),
@@ -160,16 +196,5 @@ enum step stage_account(struct exchange *ex)
 		.rev = ex->rev,
 	};
 	accesslog_put(&p->log, &line);
-	if (ex->is_counted) {
-		tenant_request_over(ex->tenant);
-		c->gate->requests--;
-		ex->is_counted = false;
-	}
-	if (ex->is_http)
-		sched_finished(&p->sched);
-	exchange_release_back(ex,
-			      ex->reason == REASON_DONE && ex->answer == ANSWER_DONE &&
-				      ex->back_keep && ex->up.done && !ex->back_deaf && !ex->is_tunnel,
-			      ex->reason != REASON_DONE);
-	return NEXT;
+	return over(ex);
 }

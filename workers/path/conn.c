@@ -68,6 +68,8 @@ static void enter_closed(struct conn *c, enum conn_state was, enum conn_event ev
 		c->reason = ev == CONN_EV_DRAIN_END ? REASON_DRAIN_DEADLINE : REASON_DONE;
 	if (c->ex)
 		exchange_abort(&c->ex, (enum reason)c->reason);
+	else if (c->is_mirror)
+		;	/* nobody's conn */
 	else if (c->exchanges == 0 || (was != CONN_BUSY && c->reason != REASON_DONE)) {
 		/* Ended between exchanges; one that ended the conn was counted with its reason. */
 		board_add(&p->mine->reasons[c->reason], 1);
@@ -80,7 +82,7 @@ static void enter_closed(struct conn *c, enum conn_state was, enum conn_event ev
 	sched_forget(&p->sched, &c->unit);
 	list_remove(&c->node);
 	list_add_tail(&p->dead_conns, &c->node);
-	if (c->is_stream)
+	if (c->is_stream || c->is_mirror)
 		return;
 	p->fds.gone++;
 	tenant_leave(c->tenant);
@@ -649,6 +651,7 @@ void conn_free(struct conn *c)
 	must(c->magic == CONN_MAGIC && c->state == CONN_CLOSED && c->ex == NULL);
 	list_remove(&c->node);
 	p->streams -= c->is_stream;
+	p->mirrors -= c->is_mirror;
 	tenant_give(&c->tenant);
 	gate_unref(&c->gate);
 	panic_trail(NULL);

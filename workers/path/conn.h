@@ -66,6 +66,7 @@ struct conn {
 	bool partial;			/* what waits at the front is part of a head */
 	bool bodies;			/* its last request had one that fills buffers */
 	bool is_stream;			/* a request of a session */
+	bool is_mirror;			/* a copy of a request: nobody called (mirror.h) */
 	bool quiet;			/* a session with nothing to do: its deadline is that of idleness */
 	uint32_t exchanges;
 	struct sched_unit unit;

@@ -8,6 +8,7 @@
 
 #include "nodeproxy/lib/base/log.h"
 #include "nodeproxy/lib/base/panic.h"
+#include "workers/path/mirror.h"
 #include "workers/path/pressure.h"
 #include "workers/codec/ids.h"
 #include "workers/codec/websocket.h"
@@ -199,6 +200,8 @@ static void finish(struct exchange *ex)
 		chunk_give(&p->chunks, &ex->edits);
 	if (unlikely(ex->has_trying))
 		replay_drop(ex);
+	if (unlikely(ex->mirror))
+		mirror_drop(ex);
 	arena_reset(&p->arena);
 	if (p->head_of == ex)
 		p->head_of = NULL;

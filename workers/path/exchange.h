@@ -109,6 +109,7 @@ struct exchange {
 					 * that they give; NULL: nothing */
 	struct slice answer_lines;	/* complete ones that an answer of ours has besides */
 	uint16_t answer_status;		/* of that; 0: its reason's */
+	struct chunk *mirror;		/* what is copied of the request, until it has gone out; NULL: nothing */
 	struct chunkq replay;		/* the request head as sent, or as it must wait */
 	struct mono slow_since;		/* since then nothing but the body is waited for; ns 0: no */
 	uint64_t slow_took;		/* bytes of it that had come by then */
@@ -194,7 +195,8 @@ void exchange_release_back(struct exchange *, bool reusable, bool abort);
 /* A failure that is ours to mend, not the endpoint's: trying another one would not help. */
 static inline bool attempt_is_ours(enum reason why)
 {
-	return why == REASON_NO_DESCRIPTORS || why == REASON_NO_MEMORY;
+	return why == REASON_NO_DESCRIPTORS || why == REASON_NO_MEMORY ||
+	       why == REASON_OVER_SERVICE_CONNECTIONS;
 }
 /* What the rule (NULL: none) and the policy of the target say of its times and retries. */
 void attempt_begin(struct exchange *, const struct vrule *);

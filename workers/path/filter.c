@@ -7,6 +7,7 @@
 #include "nodeproxy/lib/base/strbuf.h"
 #include "store/view/edit.h"
 #include "workers/codec/headers.h"
+#include "workers/path/mirror.h"
 
 int filter_edit(struct head *m, struct slice bytes)
 {
@@ -406,6 +407,9 @@ enum step filter_request(struct exchange *ex, const struct vrule *rule, const st
 			break;
 		case FILTER_RESPONSE_HEADERS:
 			s = keep_edit(ex, f.edit);
+			break;
+		case FILTER_MIRROR:
+			mirror_want(ex, &rule->port.service, &f);
 			break;
 		case FILTERS:
 			break;

@@ -11,6 +11,7 @@
 #include <errno.h>
 
 #include "workers/codec/opaque.h"
+#include "workers/path/mirror.h"
 #include "workers/path/pressure.h"
 
 #define FLOW_IOVS 64
@@ -226,7 +227,9 @@ static enum flowed run(struct exchange *ex, struct flow *f, struct leg *from, st
 			size_t room;
 			ssize_t got;
 
-			if (blind >= SPLICE_MIN && !f->keeps && (f->bulk || blind != UINT64_MAX) && !from->eof &&
+			/* A copy has to see the bytes. */
+			if (blind >= SPLICE_MIN && !f->keeps && !(ex->mirror && f == &ex->up) &&
+			    (f->bulk || blind != UINT64_MAX) && !from->eof &&
 			    from->ready & READY_IN && from->s.ops->pull && to->s.ops->push) {
 				r = pull(p, f, from, c->tenant, blind);
 				if (r != FLOW_AGAIN)
@@ -259,6 +262,8 @@ static enum flowed run(struct exchange *ex, struct flow *f, struct leg *from, st
 				return FLOW_LOST;
 			if (unlikely(f->keeps))
 				replay_add(ex, v + n, k);
+			if (unlikely(ex->mirror) && f == &ex->up)
+				mirror_take(ex, v + n, k);
 			n += k;
 			if (in_end && !http1_body_is_done(&f->body))
 				return FLOW_SOURCE;

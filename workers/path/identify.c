@@ -25,11 +25,13 @@ enum step stage_identify(struct exchange *ex)
 {
 	struct conn *c = ex->conn;
 	struct path *p = c->path;
-	enum reason why;
+	enum reason why = REASON_NONE;
 
 	gate_now(c->gate);
-	board_add(&ex->tenant->board->c[TC_exchanges], 1);
-	why = admit(ex);
+	if (likely(!c->is_mirror)) {	/* those take nothing from what callers may have */
+		board_add(&ex->tenant->board->c[TC_exchanges], 1);
+		why = admit(ex);
+	}
 	if (unlikely(why != REASON_NONE))
 		return end(ex, why);
 	if (unlikely(ex->up.body.left > ex->up.body.most && ex->up.body.most))

@@ -9,6 +9,7 @@
 #include "nodeproxy/lib/base/strbuf.h"
 #include "workers/path/filter.h"
 #include "workers/path/grpc.h"
+#include "workers/path/mirror.h"
 
 static enum reason find_port(struct exchange *ex, struct vport *ret)
 {
@@ -19,6 +20,10 @@ static enum reason find_port(struct exchange *ex, struct vport *ret)
 	struct slice host;
 	uint16_t port;
 
+	if (unlikely(c->is_mirror)) {
+		ex->is_grpc = mirror_is_grpc(c);
+		return mirror_port(c, ret) ? REASON_NONE : REASON_NO_SERVICE;
+	}
 	switch ((enum listen_route)g->knobs.route) {
 	case LISTEN_SERVICE:
 		if (!g->has_port)
@@ -140,7 +145,8 @@ enum step stage_match(struct exchange *ex)
 	ex->service_text = join(ex, vservice_ns(&port.service), vservice_name(&port.service),
 				port.port);
 	ex->target = port;
-	if (port.has_routes) {
+	/* One level of routes: a copy has had its own. */
+	if (port.has_routes && likely(!ex->conn->is_mirror)) {
 		switch (match(ex, &port, &rule)) {
 		case MATCH_DIRECT:
 			break;
@@ -168,6 +174,8 @@ enum step stage_match(struct exchange *ex)
 		if (unlikely(rule_times | ex->policy.times))
 			attempt_begin(ex, rule_times ? &rule : NULL);
 	}
+	if (unlikely(ex->mirror))
+		mirror_head(ex);
 	view_ref(p->view);
 	ex->view = p->view;
 	return NEXT;

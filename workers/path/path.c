@@ -428,9 +428,17 @@ void path_wake_sessions(struct path *p)
 		each_conn(p, wake_session);
 }
 
+static void cut_mirror(struct conn *c)
+{
+	if (c->is_mirror)
+		cut_now(c);
+}
+
 void path_drain(struct path *p)
 {
 	p->draining = true;
+	if (p->mirrors)
+		each_conn(p, cut_mirror);
 	path_wake_sessions(p);
 	close_pool(p, close_back_later);
 	trunks_drain(&p->trunks);
@@ -461,7 +469,7 @@ void path_gauges(struct path *p)
 	pressure_tick(p);
 	give_back_full(p);
 
-	board_set(&c[WC_conns_gauge], p->conns.live - p->streams);
+	board_set(&c[WC_conns_gauge], p->conns.live - p->streams - p->mirrors);
 	board_set(&c[WC_sessions_gauge], p->h2.sessions.live - p->trunks.sessions);
 	board_set(&c[WC_streams_gauge], p->streams);
 	board_set(&c[WC_backs_gauge], p->pool.backs.live);

@@ -85,6 +85,7 @@ struct path {
 	struct chunk_pool chunks;
 	struct slab conns, exchanges, blocks;
 	uint32_t streams;		/* of conns: requests of sessions, no sockets */
+	uint32_t mirrors;		/* of conns: copies of requests, no sockets either */
 	struct h2_stock h2;
 	struct h2_limits h2_limits;	/* of sessions of callers */
 	struct pool pool;
@@ -191,7 +192,7 @@ static inline uint32_t path_live(const struct path *p)
 static inline uint32_t path_fds_used(const struct path *p)
 {
 	return p->fds.fixed + p->fds.listeners + 2 * p->pipes.open + p->conns.live -
-	       p->streams + p->pool.backs.live - p->fds.none + p->trunks.open - p->fds.gone;
+	       p->streams - p->mirrors + p->pool.backs.live - p->fds.none + p->trunks.open - p->fds.gone;
 }
 static inline uint32_t path_fds_free(const struct path *p)
 {

@@ -15,6 +15,7 @@
 #include "workers/codec/opaque.h"
 #include "workers/obs/endpoint.h"
 #include "workers/path/filter.h"
+#include "workers/path/mirror.h"
 
 /* ---- the request ---- */
 
@@ -38,7 +39,7 @@ static enum reason why_failed(const struct exchange *ex)
 
 static bool may_send_again(const struct exchange *ex, enum reason why)
 {
-	if (ex->replay.bytes == 0 || ex->is_tunnel || ex->answer != ANSWER_NONE ||
+	if (ex->replay.bytes == 0 || ex->conn->is_mirror || ex->is_tunnel || ex->answer != ANSWER_NONE ||
 	    ex->back->leg.in != NULL)
 		return false;
 	if (nothing_sent(ex))
@@ -223,6 +224,14 @@ static bool is_worth_keeping(const struct exchange *ex, const struct flow *befor
 	return ex->back->uses > 0 && ex->can_replay;
 }
 
+/* Nothing of the body was sent. */
+static void take_back(struct exchange *ex, const struct flow *before)
+{
+	ex->up = *before;
+	if (unlikely(ex->mirror))
+		mirror_rewind(ex);
+}
+
 /* Sends the request head with what is there of the body. */
 static enum flowed send_request(struct exchange *ex)
 {
@@ -272,11 +281,11 @@ static enum flowed send_request(struct exchange *ex)
 		if (codec->keep(ex, v, n) < 0)
 			chunkq_clear(&ex->replay, &p->chunks);
 		if (r == FLOW_SINK && nothing_sent(ex))
-			ex->up = before;	/* its body is still all there */
+			take_back(ex, &before);	/* its body is still all there */
 	} else if (waited && !keeps && r != FLOW_SINK) {
 		chunkq_clear(&ex->replay, &p->chunks);
 	} else if (waited && r == FLOW_SINK && nothing_sent(ex)) {
-		ex->up = before;
+		take_back(ex, &before);
 	}
 	arena_reset(&p->arena);
 	p->head_of = NULL;
@@ -310,6 +319,8 @@ static enum step go_up(struct exchange *ex)
 		} else if (ex->back_codec->over && ex->is_http && ex->back_codec->over(ex) < 0) {
 			ex->back_deaf = true;
 		}
+		if (unlikely(ex->mirror))
+			mirror_launch(ex);
 		return NEXT;
 	case FLOW_SOURCE:
 		return end(ex, REASON_FRONT_CUT);

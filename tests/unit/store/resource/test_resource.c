@@ -69,7 +69,8 @@ static void done(void)
 #define LABEL_RULE "must be at most 63 letters, digits, -, _ and ., the first and last a letter or digit"
 #define DNS_RULE   "must be at most 63 lower-case letters, digits and -, starting and ending with a letter or digit"
 #define DURATION_RULE "must be a duration like 500ms, 30s or 1h30m (at most four whole numbers of five digits, each with h, m, s or ms)"
-#define FILTERS_SERVED "RequestHeaderModifier, ResponseHeaderModifier, RequestRedirect, URLRewrite or CORS"
+#define FILTERS_SERVED "RequestHeaderModifier, ResponseHeaderModifier, RequestRedirect, URLRewrite, CORS or RequestMirror"
+#define MIRROR "{type: RequestMirror, requestMirror: "
 #define CORS "{type: CORS, cors: "
 #define ORIGIN_RULE "must be * or scheme://host[:port], of http or https, without a path"
 #define REDIRECT "{type: RequestRedirect, requestRedirect: "
@@ -308,7 +309,7 @@ START_TEST(every_refusal_names_line_field_and_reason)
 		{ ROUTE "  parentRefs:\n  - {group: \"\", kind: Service, name: web}\n  - {group: \"\", kind: Service, name: web}\n", 7, "spec.parentRefs[1]", "names shop/web as parentRefs[0] does: both need a port or a sectionName" },
 		{ ROUTE "  parentRefs:\n  - {group: \"\", kind: Service, name: web, port: 80}\n  - {group: \"\", kind: Service, name: web, namespace: shop, port: 80}\n", 7, "spec.parentRefs[1]", "is the same as parentRefs[0]" },
 		{ ROUTE PARENT "  rules: []\n", 6, "spec.rules", "must have at least 1 entry" },
-		{ RULES "  - filters: [{}]\n", 7, "spec.rules[0].filters[0].type", "is required: which one; the field of the same name says the rest. Each at most once in a list" },
+		{ RULES "  - filters: [{}]\n", 7, "spec.rules[0].filters[0].type", "is required: which one; the field of the same name says the rest. Each at most once in a list, but for RequestMirror" },
 		{ RULES "  - filters: [{type: ExtensionRef}]\n", 7, "spec.rules[0].filters[0].type", "ExtensionRef is not supported by this release: only " FILTERS_SERVED },
 		{ RULES "  - filters: [{type: Teapot}]\n", 7, "spec.rules[0].filters[0].type", "must be " FILTERS_SERVED ", not \"Teapot\"" },
 		{ RULES "  - filters: [{type: RequestHeaderModifier, extensionRef: {name: a}}]\n", 7, "spec.rules[0].filters[0].extensionRef", NOT_YET " (a filter of another kind of resource)" },
@@ -369,6 +370,13 @@ START_TEST(every_refusal_names_line_field_and_reason)
 		{ RULES "  - filters:\n    - " CORS "{maxAge: 0}}\n", 8, "spec.rules[0].filters[0].cors.maxAge", "must be from 1 to 2147483647, not 0" },
 		{ RULES "  - filters:\n    - " CORS "{allowCredentials: 1}}\n", 8, "spec.rules[0].filters[0].cors.allowCredentials", "must be true or false, not 1" },
 		{ RULES "  - backendRefs:\n    - {name: a, port: 1, filters: [" CORS "{}}]}\n", 8, "spec.rules[0].backendRefs[0].filters[0].type", "CORS is for rules, not for one back end: a preflight goes to none" },
+		{ RULES "  - filters:\n    - " MIRROR "{}}\n", 8, "spec.rules[0].filters[0].requestMirror.backendRef", "is required: the Service that gets the copies" },
+		{ RULES "  - filters:\n    - " MIRROR "{backendRef: {name: a}}}\n", 8, "spec.rules[0].filters[0].requestMirror.backendRef.port", "is required: port of the Service, not of its endpoints" },
+		{ RULES "  - filters:\n    - " MIRROR "{backendRef: {name: a, port: 1, weight: 1}}}\n", 8, "spec.rules[0].filters[0].requestMirror.backendRef.weight", "unknown field" },
+		{ RULES "  - filters:\n    - " MIRROR "{backendRef: {name: a, port: 1}, percent: 101}}\n", 8, "spec.rules[0].filters[0].requestMirror.percent", "must be from 0 to 100, not 101" },
+		{ RULES "  - filters:\n    - " MIRROR "{backendRef: {name: a, port: 1}, percent: 1, fraction: {numerator: 1}}}\n", 8, "spec.rules[0].filters[0].requestMirror.fraction", "is there beside percent: only one of them may be" },
+		{ RULES "  - filters:\n    - " MIRROR "{backendRef: {name: a, port: 1}, fraction: {numerator: 101}}}\n", 8, "spec.rules[0].filters[0].requestMirror.fraction.numerator", "must be at most the denominator, 100" },
+		{ RULES "  - filters:\n    - " MIRROR "{backendRef: {name: a, port: 1}, fraction: {numerator: 0, denominator: 0}}}\n", 8, "spec.rules[0].filters[0].requestMirror.fraction.denominator", "must be from 1 to 2147483647, not 0" },
 		{ RULES "  - filters:\n    - " REQUEST "{sets: []}}\n", 8, "spec.rules[0].filters[0].requestHeaderModifier.sets", "unknown field (did you mean set?)" },
 		{ RULES "  - timeouts: {request: 1}\n", 7, "spec.rules[0].timeouts.request", DURATION_RULE ", not 1" },
 		{ RULES "  - timeouts: {request: 1h30m10s20ms50h}\n", 7, "spec.rules[0].timeouts.request", DURATION_RULE ", not 1h30m10s20ms50h" },
@@ -655,6 +663,13 @@ START_TEST(a_route_becomes_a_row)
 	ck_assert_str_eq(r->route.rules[0].filters[0].methods[0], "*");
 	ck_assert_uint_eq(r->route.rules[0].filters[0].max_age_s, 5);
 	ck_assert(r->route.rules[0].filters[0].credentials);
+
+	r = accepted(RULES "  - filters:\n    - " MIRROR "{backendRef: {name: a, port: 1}}}\n    - " MIRROR "{backendRef: {name: b, namespace: n, port: 2}, fraction: {numerator: 1, denominator: 3}}}\n");
+	ck_assert_uint_eq(r->route.rules[0].n_filters, 2);
+	ck_assert_str_eq(r->route.rules[0].filters[0].to_ns, "shop");
+	ck_assert_uint_eq(r->route.rules[0].filters[0].numerator, 100);
+	ck_assert_str_eq(r->route.rules[0].filters[1].to_name, "b");
+	ck_assert_uint_eq(r->route.rules[0].filters[1].denominator, 3);
 
 	r = accepted("apiVersion: gateway.networking.k8s.io/v1beta1\nkind: HTTPRoute\n"
 		     "metadata: {name: a.b}\nspec: {}\n");

@@ -600,6 +600,9 @@ static size_t without(struct pair *p, size_t n, const char *name)
 	return k;
 }
 
+/* Check keeps a mark of each assertion that holds, and there are many here. */
+#define MUST(x, ...) do { if (!(x)) ck_abort_msg(__VA_ARGS__); } while (0)
+
 static void one_world(void)
 {
 	static const char *const verb[] = { "set", "add", "remove" };
@@ -671,28 +674,26 @@ static void one_world(void)
 
 		if (x->drop && x->id != HN_HOST)
 			continue;
-		ck_assert_msg(at < n && slice_eq(x->name, slice_str(model[at].name)) &&
+		MUST(at < n && slice_eq(x->name, slice_str(model[at].name)) &&
 			      slice_eq(x->value, slice_str(model[at].value)), "%s%s: line %zu", rule, head, at);
 		at++;
 	}
-	ck_assert_msg(at == n, "%s%s", rule, head);
+	MUST(at == n, "%s%s", rule, head);
 	/* What is noted of known names is what is there. */
 	for (unsigned id = HN_OTHER + 1; id < HNS; id++) {
 		unsigned there = 0;
 
 		for (uint32_t i = 0; i < h.n; i++)
 			there += h.h[i].id == id;
-		ck_assert_uint_eq(there > 0, (h.has & HN_BIT(id)) != 0);
-		ck_assert_uint_eq(there > 1, (h.twice & HN_BIT(id)) != 0);
-		if (there)
-			ck_assert_uint_eq(head_line(&h, (enum header_name)id)->id, id);
+		MUST((there > 0) == ((h.has & HN_BIT(id)) != 0) && (there > 1) == ((h.twice & HN_BIT(id)) != 0) &&
+		     (there == 0 || head_line(&h, (enum header_name)id)->id == id), "%s%s: name %u", rule, head, id);
 	}
 	view_unref(v);
 }
 
 START_TEST(an_edit_of_any_head_is_what_its_words_say)
 {
-	for (uint64_t seed = 1; seed <= 300; seed++) {
+	for (uint64_t seed = 1; seed <= 100; seed++) {
 		rand_seed(seed);
 		one_world();
 	}
