@@ -319,7 +319,8 @@ static int policy_aim(const struct row *policy, const struct row *service,
 	const struct row_target *targets = row_targets(policy, &n);
 	int aim = 0;
 
-	if (compile_str_cmp(policy->ns, service->ns) != 0)
+	/* That of an XBackendTrafficPolicy is a Service, whole. */
+	if (policy->kind == ROW_BACKEND_POLICY || compile_str_cmp(policy->ns, service->ns) != 0)
 		return 0;
 	for (uint32_t i = 0; i < n; i++) {
 		const struct row_target *t = &targets[i];

@@ -88,7 +88,7 @@ struct board_listener {		/* per worker; where it lies means nothing: it is found
 	uint64_t c[LCS];
 };
 
-/* Per worker; 2.2 KiB of a Service that the worker has served, nothing of others: their generations
+/* Per worker; 2.4 KiB of a Service that the worker has served, nothing of others: their generations
  * stand apart, so that a reader need not touch the slot. */
 struct board_service {
 	uint64_t c[SCS];
