@@ -138,6 +138,12 @@ def main():
         if not re.search(r'"[^"]+"$', row):
             bad.append(f"reasons.def: {row.split(',')[0]}: no words")
     n += metrics(bad)
+    tests = read("tests/unit/nodeproxy/lib/net/test_tls.c")
+    for row in rows("nodeproxy/lib/net/tls_faults.def", "FAULT"):
+        n += 1
+        name, words = re.match(r'(\w+), *"([^"]*)"$', row).groups()
+        if not words or name != "NONE" and f"TLS_FAULT_{name}" not in tests:
+            bad.append(f"tls_faults.def: {name}: no words, or no test names it")
     tests = read("tests/unit/nodeproxy/lib/net/test_h2_guard.c") + read("tests/unit/nodeproxy/lib/net/test_h2.c")
     for row in rows("nodeproxy/lib/net/h2_offences.def", "OFFENCE"):
         n += 1

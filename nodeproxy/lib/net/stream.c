@@ -9,6 +9,11 @@ static ssize_t through_read(struct stream *s, uint8_t *buf, size_t room)
 	return s->other->ops->read(s->other, buf, room);
 }
 
+static bool through_more(struct stream *s)
+{
+	return s->other->ops->more && s->other->ops->more(s->other);
+}
+
 static ssize_t through_write(struct stream *s, const struct iovec *v, int n)
 {
 	return s->other->ops->write(s->other, v, n);
@@ -30,7 +35,7 @@ static void through_close(struct stream *s, bool abort)
 }
 
 static const struct stream_ops through_ops = {
-	.name = "through", .read = through_read, .write = through_write, .finish = through_finish,
+	.name = "through", .read = through_read, .more = through_more, .write = through_write, .finish = through_finish,
 	.error = through_error, .close = through_close,
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* A stream is bytes both ways.  TCP is one; TLS and a tunnel will be others; a codec cannot tell
+/* A stream is bytes both ways.  TCP is one, TLS another; a codec cannot tell
  * which it was given, and the simulation gives it streams of its own.  All calls are non-blocking
  * and return -errno, never set it. */
 #ifndef NODEPROXY_LIB_NET_STREAM_H
@@ -13,18 +13,25 @@
 #include "nodeproxy/lib/base/fd.h"
 
 struct stream;
+struct tls;
 
 struct stream_ops {
 	const char *name;
-	/* Bytes read; 0: the other side has finished; -EAGAIN: none now. */
+	/* Bytes read, fewer than room when no more are there now; 0: the other side has finished;
+	 * -EAGAIN: none now. */
 	ssize_t (*read)(struct stream *, uint8_t *buf, size_t room);
-	/* Bytes taken, maybe fewer than given; -EAGAIN: no room. */
+	/* After a read that gave fewer than there was room for: the next call will not say -EAGAIN, and
+	 * nothing from below will tell.  NULL: never so. */
+	bool (*more)(struct stream *);
+	/* Bytes taken, maybe fewer than given; -EAGAIN: no room.  What was not taken comes first in the
+	 * next call. */
 	ssize_t (*write)(struct stream *, const struct iovec *, int n);
 	/* At most max bytes into / n bytes out of a pipe, without looking at them (splice); both NULL
 	 * where the bytes must be touched anyway.  Results as read and write. */
 	ssize_t (*pull)(struct stream *, int pipe_write_end, size_t max);
 	ssize_t (*push)(struct stream *, int pipe_read_end, size_t n);
-	/* No more bytes from us; what was written is still delivered.  0 or -errno. */
+	/* No more bytes from us; what was written is still delivered.  0, -EAGAIN (no room to say so:
+	 * again once there is) or -errno. */
 	int (*finish)(struct stream *);
 	/* Why the stream broke, e.g. -ECONNREFUSED of a connect; 0: it did not. */
 	int (*error)(struct stream *);
@@ -37,6 +44,7 @@ struct stream {
 	union {
 		struct fd fd;
 		struct stream *other;	/* of stream_through() */
+		struct tls *tls;
 	};
 };
 

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* What tls.c, tls_side.c and tls_stock.c share. */
+#ifndef NODEPROXY_LIB_NET_TLS_INNER_H
+#define NODEPROXY_LIB_NET_TLS_INNER_H
+
+#include <openssl/ssl.h>
+
+#include "nodeproxy/lib/net/tls_trust.h"
+
+#define TLS_MAGIC 0x4e50544cu	/* "NPTL" */
+
+struct leaf {
+	CRYPTO_BUFFER *chain[TLS_CHAIN];
+	size_t n;
+	uint64_t key;
+	int kind;		/* EVP_PKEY_ */
+};
+
+struct tls_side {
+	uint32_t refs;
+	SSL_CTX *ctx;
+	struct tls_stock *stock;
+	bool server;
+	struct leaf leaf[TLS_LEAVES];
+	unsigned leaves;
+	struct tls_trust *trust;
+	enum tls_rule rule;
+	char name[TLS_NAME];
+	uint8_t alpn[64];
+	size_t alpn_n;
+};
+
+enum tls_state { TLS_SHAKES, TLS_OPEN, TLS_BROKEN };
+
+/* Plaintext whose ciphertext ends there, of what the stream below has not taken. */
+struct tls_owed {
+	uint32_t cipher, plain;
+};
+
+/* A quiet one is all of this and its SSL. */
+struct tls {
+	uint32_t magic;
+	uint8_t state;			/* enum tls_state */
+	uint8_t fault;			/* enum tls_fault */
+	uint8_t owes;			/* of owed[] */
+	bool ended;			/* close_notify has come */
+	bool cut;			/* the stream below has ended */
+	bool said_end;			/* ours has gone out */
+	bool dry;			/* in this call nothing more is to be had below */
+	int below_error;
+	struct stream below;
+	SSL *ssl;
+	struct tls_side *side;
+	struct budget *memory;
+	uint64_t bytes, charged;	/* BoringSSL's, for this one; what was paid for */
+	uint32_t record, record_have;	/* that it reads: its length as far as known, what came of it */
+	struct tls_job *job;		/* a signature is waited for, or has come */
+	uint64_t key;			/* of the leaf in use */
+	const uint8_t *in_p;		/* ciphertext that was read, of the scratch or kept */
+	uint8_t *kept;			/* between calls */
+	size_t in_n;
+	size_t ask;			/* most that is read from below at once */
+	uint8_t *out;			/* ciphertext that waits for the stream below */
+	uint32_t out_at, out_n;
+	uint32_t scratch_n;		/* of stock->out, in this call */
+	struct tls_owed owed[TLS_BURST];
+};
+
+extern int64_t tls_heap_now;	/* bytes */
+
+static inline struct tls *tls_of_ssl(const SSL *ssl)
+{
+	return SSL_get_app_data(ssl);
+}
+
+bool tls_has_ticket_key(const struct tls_ticket_key *);
+/* tls_side.c: BoringSSL's questions. */
+enum ssl_private_key_result_t tls_sign(SSL *, uint8_t *, size_t *, size_t, uint16_t, const uint8_t *,
+				       size_t);
+enum ssl_private_key_result_t tls_sign_done(SSL *, uint8_t *, size_t *, size_t);
+
+#endif

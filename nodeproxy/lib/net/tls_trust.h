@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* Whom a side trusts: roots and revocation lists; the whole judgement of a certificate chain.
+ *
+ * Once by signatures, when a connection is made; a resumed one brings the chain that was judged then,
+ * sealed in its ticket, and BoringSSL does not look at it again: then all but the signatures is judged
+ * anew, because time has passed and there may be a newer revocation list. */
+#ifndef NODEPROXY_LIB_NET_TLS_TRUST_H
+#define NODEPROXY_LIB_NET_TLS_TRUST_H
+
+#include <openssl/ssl.h>
+
+#include "nodeproxy/lib/net/tls.h"
+
+/* Chain as it came, leaf first; now in seconds of Unix time. */
+must_use enum tls_fault tls_trust_judge(const struct tls_trust *, const STACK_OF(CRYPTO_BUFFER) *,
+					bool is_client, bool again, int64_t now);
+must_use enum tls_fault tls_trust_rule(CRYPTO_BUFFER *leaf, enum tls_rule, const char *name);
+/* For the list of issuers that a server sends; NULL: none. */
+STACK_OF(CRYPTO_BUFFER) *tls_trust_names(const struct tls_trust *);
+/* The one SPIFFE identity of a certificate: its length with NUL in out, or -EINVAL. */
+must_use int tls_identity(struct slice der, char out[1024]);
+
+#endif
