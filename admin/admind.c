@@ -305,6 +305,22 @@ static void ring_here(const struct msg_ring *m, struct fd fd)
 	}
 }
 
+static void certs_here(struct fd fd)
+{
+	struct slice was = slice_of(the.state.certs, the.state.certs ? the.state.certs->bytes : 0), now;
+	int r = memfd_map_sealed(fd, CERTS_BYTES, &now);
+
+	if (r == 0 && (r = certs_check(now)) < 0)
+		memfd_unmap(&now);
+	if (r < 0) {
+		log_error("certificates_not_shown", "error=\"%s\"", strerror(-r));
+		return;
+	}
+	the.state.certs = (const struct certs *)(const void *)now.p;
+	if (was.n)
+		memfd_unmap(&was);
+}
+
 static void message(const struct msg *m, struct fd fd[CHAN_MAX_FDS])
 {
 	const struct msg_log_level *level;
@@ -335,6 +351,9 @@ static void message(const struct msg *m, struct fd fd[CHAN_MAX_FDS])
 		break;
 	case MSG_VIEW_SEEN:
 		view_seen(m->p, &fd[0]);
+		break;
+	case MSG_CERTS_HERE:
+		certs_here(fd[0]);
 		break;
 	case MSG_SOURCES_SEEN:
 		report_put(&the.state.report, &fd[0]);

@@ -175,7 +175,7 @@ static bool debug_order(const struct state *st, const struct call *c, struct msg
 	if ((process && strcmp(process, role_name((enum role)o->process)) != 0) ||
 	    !(row->roles & 1u << o->process)) {
 		answer_error(error, 400, "that process does not exist, or cannot do that", process,
-			     "the process is worker, syncd, admind or master");
+			     "the process is worker, syncd, admind, keyd or master");
 		return false;
 	}
 	o->worker = call_number(c, "worker", &n) ? (uint32_t)n : 0;

@@ -11,6 +11,26 @@
 
 static const char *const routes[] = { "service", "host", "original-destination" };
 
+static void show_tls(struct text *t, const struct state *st, const struct knobs_listener *l,
+		     const uint64_t n[LCS])
+{
+	const struct certs_entry *e = st->certs && l->tls == TLS_TERMINATE ?
+					      certs_of(st->certs, l->name) : NULL;
+
+	js_str(t, "tls", l->tls == TLS_TERMINATE ? "terminate" : "off");
+	if (l->tls != TLS_TERMINATE)
+		return;
+	js_u64(t, "tls_handshakes_total", n[LC_tls_handshakes]);
+	js_u64(t, "tls_resumed_total", n[LC_tls_resumed]);
+	js_u64(t, "tls_failed_total", n[LC_tls_failed]);
+	if (e == NULL)
+		return;		/* the key process has not told of it */
+	js_str(t, "certificate_names", e->names);
+	js_str(t, "certificate_key", cert_key_name(e->kind));
+	js_i64(t, "certificate_from_unix_ms", e->from_unix_s * 1000);
+	js_i64(t, "certificate_to_unix_ms", e->to_unix_s * 1000);
+}
+
 void show_listeners(struct state *st, const struct call *c, struct answer *ret)
 {
 	struct text *t;
@@ -36,6 +56,7 @@ void show_listeners(struct state *st, const struct call *c, struct answer *ret)
 		js_u64(t, "requests_now", n[LC_requests_gauge]);
 		js_u64(t, "connections_total", n[LC_conns]);
 		js_u64(t, "refused_total", n[LC_refused]);
+		show_tls(t, st, l, n);
 		js_close(t, '}');
 	}
 	js_close(t, ']');

@@ -14,6 +14,7 @@
 #include "nodeproxy/lib/base/log.h"
 #include "nodeproxy/lib/ipc/procs.h"
 #include "nodeproxy/lib/knobs/knobs.h"
+#include "nodeproxy/lib/net/certs.h"
 #include "store/view/view.h"
 #include "workers/obs/board.h"
 
@@ -39,6 +40,7 @@ struct state {
 	const struct panic_archive *panics;
 	const struct view *view;		/* NULL: none checked yet */
 	struct report report;
+	const struct certs *certs;		/* of listeners, checked; NULL: none yet */
 	struct log_losses losses[BOARD_WORKERS];
 	uint64_t log_lines;			/* written to the access log */
 	int log_error;				/* errno of the last failed write of the access log, 0 */

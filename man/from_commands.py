@@ -49,7 +49,7 @@ def table(path, macro):
 
 
 def misbehaviour(path):
-    roles = {"W": "worker", "S": "syncd", "A": "admind", "M": "master"}
+    roles = {"W": "worker", "S": "syncd", "A": "admind", "K": "keyd", "M": "master"}
     out = (".SH MISBEHAVIOUR\nWhat \\fBdebug\\fR makes a process do, to see that the host survives it. Not in builds with "
            "\\-\\-disable\\-debug\\-commands.\n")
     for name, words, who, how, default, most, number, text in table(path, "MISBEHAVE"):

@@ -246,6 +246,17 @@ void child_tell_again(struct child *c, uint32_t type)
 		reload_tell(m, c);
 		return;
 	}
+	if (type == MSG_KEY_LINE || type == MSG_KEY_FILE) {
+		if (type == MSG_KEY_FILE)
+			keys_send(m, c, &m->knobs, false);
+		else
+			keys_connect(m, c);
+		return;
+	}
+	if (type == MSG_CERTS_HERE) {
+		keys_send_certs(m, c);
+		return;
+	}
 	if (child_is_worker(c)) {
 		if (type == MSG_LISTEN)
 			listeners_tell_again(m, c->id);
@@ -305,6 +316,8 @@ void child_tell(struct child *c)
 		if (fd_is_open(m->files.state_dir))
 			fds[n++] = m->files.state_dir.v;
 		break;
+	case ROLE_KEYD:
+		break;
 	default:
 		return;
 	}
@@ -317,7 +330,15 @@ void child_tell(struct child *c)
 		files_send_source(m);
 		return;
 	}
+	if (c->role == ROLE_KEYD) {
+		keys_send(m, c, &m->knobs, false);
+		keys_connect(m, c);
+		return;
+	}
 	if (c->role == ROLE_ADMIND)
 		tell_admind(m, c);
+	else
+		keys_connect(m, c);
+	keys_send_certs(m, c);
 	views_send(m, c);
 }

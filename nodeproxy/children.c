@@ -100,12 +100,17 @@ bool child_can_accept(const struct child *c)
 	       !c->stalled;
 }
 
+bool child_is_wanted(const struct master *m, unsigned i)
+{
+	return i < BOARD_WORKERS ? listeners_is_home(m, i) : i != CHILD_KEYD || keys_are_wanted(&m->knobs);
+}
+
 void children_start(struct master *m)
 {
 	for (unsigned i = 0; i < CHILDREN; i++) {
 		struct child *c = &m->child[i];
 
-		if (!child_is_alive(c) && (!child_is_worker(c) || listeners_is_home(m, i)))
+		if (!child_is_alive(c) && child_is_wanted(m, i))
 			child_start(c);
 	}
 }
@@ -163,7 +168,7 @@ static void adopt(struct master *m, struct child *c)
 	child_watch(c);
 	(void)chan_say(&c->chan, MSG_PING, &ping);
 	m->views.adopting |= c->role == ROLE_SYNCD;
-	if (c->role != ROLE_SYNCD && c->rev != viewset_rev(&m->views.newest))
+	if (c->role != ROLE_SYNCD && c->role != ROLE_KEYD && c->rev != viewset_rev(&m->views.newest))
 		c->view_late = true;
 	log_info("child_adopted", "child=%s/%u pid=%d state=%s", role_name(c->role), c->id,
 		 (int)c->pid, proc_state_name(c->state));
@@ -182,8 +187,10 @@ int children_open(struct master *m)
 		struct child *c = &m->child[i];
 
 		c->m = m;
-		c->role = i == CHILD_SYNCD ? ROLE_SYNCD : i == CHILD_ADMIND ? ROLE_ADMIND :
-									     ROLE_WORKER;
+		c->role = i == CHILD_SYNCD  ? ROLE_SYNCD :
+			  i == CHILD_ADMIND ? ROLE_ADMIND :
+			  i == CHILD_KEYD   ? ROLE_KEYD :
+					      ROLE_WORKER;
 		c->id = child_is_worker(c) ? i : 0;
 		c->cpu = i < m->n_workers ? m->cpu[i] : -1;
 		c->panic_fd = c->ring_fd = c->pidfd = FD_NONE;
@@ -224,6 +231,8 @@ void children_adopt(struct master *m)
 	for (unsigned i = 0; i < CHILDREN; i++)
 		if (m->child[i].panic)
 			adopt(m, &m->child[i]);
+	/* Our predecessor may have died between the two ends of a line. */
+	keys_connect(m, &m->child[CHILD_KEYD]);
 	/* A replacement or a resizing under way when our predecessor died: slots that serve get the
 	 * homes, a worker too many drains. */
 	for (unsigned k = 0; k < BOARD_WORKERS; k++)

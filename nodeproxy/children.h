@@ -4,7 +4,7 @@
 /* The processes below the master: born, watched, replaced.
  *
  * Slots: one per worker id (and a spare: a worker is replaced by starting another beside it), then
- * syncd and admind.  A slot's life, states of procs.h:
+ * syncd, admind and keyd.  A slot's life, states of procs.h:
  *
  *   NONE      nobody                        child_start (birth.h)
  *   STARTING  forked; HELLO, START, READY   its messages, its death
@@ -26,7 +26,8 @@
 
 #define CHILD_SYNCD  BOARD_WORKERS
 #define CHILD_ADMIND (BOARD_WORKERS + 1)
-#define CHILDREN     (BOARD_WORKERS + 2)
+#define CHILD_KEYD   (BOARD_WORKERS + 2)	/* runs while some listener terminates TLS */
+#define CHILDREN     (BOARD_WORKERS + 3)
 static_must(CHILDREN <= PROCS_MAX);
 
 struct master;
@@ -77,6 +78,8 @@ static inline bool child_is_alive(const struct child *c)
 must_use int children_open(struct master *);
 /* Goes on with the children of a dead master. */
 void children_adopt(struct master *);
+/* The settings in use want something in slot i. */
+bool child_is_wanted(const struct master *, unsigned i);
 /* Starts what should run and does not. */
 void children_start(struct master *);
 void child_became(struct child *, enum proc_state);

@@ -214,9 +214,9 @@ static bool is_plain_name(const char *s)
 	return s[0] && strcmp(s, ".") != 0 && strcmp(s, "..") != 0 && !strchr(s, '/');
 }
 
-/* Opens a file for reading only after a look at what it is: to open a pipe, a device or a leased file
- * can wait, or do something.  0, -EINVAL when it is not a regular file, -errno. */
-static int open_regular(struct fd dir, const char *name, struct fd *ret)
+/* Only after a look at what it is: to open a pipe, a device or a leased file can wait, or do
+ * something. */
+int files_open_regular(struct fd dir, const char *name, struct fd *ret)
 {
 	struct fd what = { openat(dir.v, name, O_PATH | O_CLOEXEC) };
 	char self[64];
@@ -254,7 +254,7 @@ void files_want(struct master *m, struct child *c, const struct msg_file *want)
 	/* Links are followed: mounted ConfigMaps are made of them, and who can write this directory is
 	 * the operator. */
 	if (fd_is_open(m->files.source_dir))
-		here.error = open_regular(m->files.source_dir, here.name, &f);
+		here.error = files_open_regular(m->files.source_dir, here.name, &f);
 	else
 		here.error = -EIO;	/* never ENOENT: that would mean that the file is gone */
 	chan_offer(&c->chan, MSG_FILE_HERE, &here, (struct slice){ 0 }, &f.v,

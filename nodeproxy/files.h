@@ -32,6 +32,8 @@ must_use int files_make_dirs(const char *path, mode_t mode);
 /* To syncd: the directory and a fresh inotify descriptor, or why there is none (it asks again). */
 void files_send_source(struct master *);
 void files_want(struct master *, struct child *, const struct msg_file *);
+/* Opens a regular file for reading, without waiting: 0, -EINVAL when it is none, -errno. */
+must_use int files_open_regular(struct fd dir, const char *name, struct fd *ret);
 /* Opens the access log (again).  0, or -errno. */
 int files_send_log(struct master *, struct child *);
 /* Whether the access log could be opened; *ret_made: it was not there and is now.  0 or -errno. */

@@ -42,7 +42,7 @@ void leave_step(struct master *m)
 		goodbye(m, 0);
 		return;
 	}
-	for (unsigned i = CHILD_SYNCD; i <= CHILD_ADMIND; i++)
+	for (unsigned i = CHILD_SYNCD; i < CHILDREN; i++)
 		if (child_is_alive(&m->child[i]) && !m->child[i].retired)
 			child_stop(&m->child[i]);
 }

@@ -75,13 +75,25 @@ static int load(const char *file, struct knobs *ret)
 	return 0;
 }
 
+/* What cannot be opened now is a mistake now; later it is an accident. */
+static int try_keys(const char *file, const struct knobs *k)
+{
+	char words[320];
+	unsigned i;
+	int r = keys_try(k, &i, words);
+
+	if (r < 0)
+		words_say("%s: listeners[%u].%s", file, i, words);
+	return r;
+}
+
 int master_test(const char *file)
 {
 	static struct knobs k;
 	int cpu[BOARD_WORKERS];
 	unsigned n;
 
-	if (load(file, &k) < 0 || plan(&k, cpu, &n) < 0)
+	if (load(file, &k) < 0 || try_keys(file, &k) < 0 || plan(&k, cpu, &n) < 0)
 		return 1;
 	printf("%s: ok\n", file);
 	return 0;
@@ -106,6 +118,8 @@ static int settings(struct master *m, const char *file)
 		return r;
 	}
 	r = load(file, &m->knobs);
+	if (r == 0)
+		r = try_keys(file, &m->knobs);
 	if (r < 0)
 		return r;
 	log_level = (enum log_level)min_of(m->knobs.log_level, (uint32_t)LOG_ERROR);
@@ -193,7 +207,7 @@ static void hello(struct child *c, const struct msg_hello *h)
 		child_tell(c);
 }
 
-static void ready(struct child *c)
+static void ready(struct master *m, struct child *c)
 {
 	if (c->state == PROC_DRAINING)
 		return;		/* told to drain in the middle of its birth */
@@ -205,6 +219,8 @@ static void ready(struct child *c)
 	log_info("child_ready", "child=%s/%u pid=%d ms=%lld", role_name(c->role), c->id,
 		 (int)c->pid, (long long)mono_diff_ms(clock_now(), c->started));
 	child_became(c, PROC_READY);
+	if (c->role == ROLE_KEYD)
+		reload_ready(m, c);
 }
 
 void master_message(struct master *m, struct child *c, const struct msg *msg)
@@ -220,13 +236,13 @@ void master_message(struct master *m, struct child *c, const struct msg *msg)
 		hello(c, msg->p);
 		break;
 	case MSG_READY:
-		ready(c);
+		ready(m, c);
 		break;
 	case MSG_PONG:
 		if (c->role == ROLE_SYNCD)
 			views_adopted_syncd(m);
 		if (!c->ours && c->state == PROC_STARTING)
-			ready(c);	/* its READY died with the former master */
+			ready(m, c);	/* its READY died with the former master */
 		break;
 	case MSG_LOST:
 		child_tell_again(c, ((const struct msg_lost *)msg->p)->type);
@@ -260,6 +276,9 @@ void master_message(struct master *m, struct child *c, const struct msg *msg)
 		break;
 	case MSG_SOURCE_AGAIN:
 		files_send_source(m);
+		break;
+	case MSG_CERTS_MADE:
+		keys_made(m, c, msg->p, fd);
 		break;
 	case MSG_SOURCES_MADE:
 		sources_made(m, c, msg->p, fd);
@@ -299,6 +318,7 @@ void master_settle(struct master *m)
 {
 	listeners_settle(m);
 	replace_settle(m);
+	keys_settle(m);
 	procs_write(m);
 	service_settle(m);
 	upgrade_settle(m);
@@ -311,6 +331,7 @@ static void tick(void *arg)
 	children_tick(arg);
 	service_tick(arg);
 	listeners_tick(arg);
+	keys_tick(arg);
 	survey(arg);
 }
 
@@ -364,6 +385,7 @@ static int open_all(struct master *m, const char *file)
 	r = children_open(m);
 	if (r < 0)
 		return fail("children", r);
+	keys_open(m);
 	account_of(ROLE_SYNCD, &uid, &gid);
 	if (files_open(m, uid, gid) < 0 || doors_open(m) < 0 || listeners_open(m) < 0)
 		return 1;

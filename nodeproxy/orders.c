@@ -64,6 +64,8 @@ static struct child *process_of(struct master *m, const struct msg_order *o)
 		c = &m->child[CHILD_SYNCD];
 	else if (o->process == ROLE_ADMIND)
 		c = &m->child[CHILD_ADMIND];
+	else if (o->process == ROLE_KEYD)
+		c = &m->child[CHILD_KEYD];
 	return c && child_is_alive(c) ? c : NULL;
 }
 

@@ -93,7 +93,7 @@ int programs_open(struct master *m)
 {
 	bool all = true;
 
-	for (enum role role = ROLE_WORKER; role <= ROLE_ADMIND; role++) {
+	for (enum role role = ROLE_WORKER; role < ROLES; role++) {
 		int r = find_program(m, role);
 
 		if (r < 0)
@@ -102,8 +102,8 @@ int programs_open(struct master *m)
 	}
 	((struct procs *)m->procs.p)->accounts_missing = !all;
 	if (!all && m->kept.birth != BIRTH_AGAIN)
-		log_warn("accounts_missing", "worker=%u syncd=%u admind=%u", the.uid[ROLE_WORKER],
-			 the.uid[ROLE_SYNCD], the.uid[ROLE_ADMIND]);
+		log_warn("accounts_missing", "worker=%u syncd=%u admind=%u keyd=%u", the.uid[ROLE_WORKER],
+			 the.uid[ROLE_SYNCD], the.uid[ROLE_ADMIND], the.uid[ROLE_KEYD]);
 	return 0;
 }
 

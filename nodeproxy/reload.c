@@ -161,7 +161,7 @@ static bool open_new(struct master *m)
 {
 	struct reload *r = &m->reload;
 	enum knob_index bad = KNOB_workers;
-	char at[256], why[160];
+	char at[256], why[160], text[320];
 	struct knob_row row;
 	unsigned i = 0;
 	int e;
@@ -169,6 +169,11 @@ static bool open_new(struct master *m)
 	if (listeners_try(m, &r->knobs, r->n_workers, &r->opened, &i, why) < 0) {
 		place(m, r->lines.bind[i], at);
 		refuse(m, "%s: listeners[%u].bind: %s", at, i, why);
+		return false;
+	}
+	if (keys_try(&r->knobs, &i, text) < 0) {
+		place(m, r->lines.bind[i], at);
+		refuse(m, "%s: listeners[%u].%s", at, i, text);
 		return false;
 	}
 	if (doors_try(m, &r->knobs, &r->doors, &bad, why) < 0) {
@@ -201,6 +206,8 @@ void reload_tell(struct master *m, struct child *c)
 {
 	struct msg_knobs k = { .serial = m->reload.generation };
 
+	if (gets_knobs(c) && c->role == ROLE_KEYD)
+		keys_send(m, c, &m->knobs, false);
 	if (gets_knobs(c) && chan_send(&c->chan, MSG_KNOBS_USE, &k, (struct slice){ 0 },
 				       &m->knobs_fd.v, 1) < 0)
 		child_kill(c, "cannot be told the settings");
@@ -313,17 +320,36 @@ static void deadline_cb(void *arg)
 	answer(m, 0, text);
 }
 
+static bool ask(struct master *m, struct child *c)
+{
+	struct msg_knobs k = { .serial = m->reload.serial };
+
+	if (!gets_knobs(c) || c->state != PROC_READY)
+		return false;
+	if (c->role == ROLE_KEYD)
+		keys_send(m, c, &m->reload.knobs, true);
+	return chan_send(&c->chan, MSG_KNOBS_TRY, &k, (struct slice){ 0 }, &m->reload.knobs_fd.v, 1) == 0;
+}
+
+void reload_ready(struct master *m, struct child *c)
+{
+	struct reload *r = &m->reload;
+
+	if (r->state == RELOAD_TRYING && r->waits[c - m->child] && !ask(m, c))
+		refuse(m, "the key process cannot be asked about the files of listeners");
+}
+
 static void ask_all(struct master *m)
 {
 	struct reload *r = &m->reload;
-	struct msg_knobs k = { .serial = ++r->serial };
 
-	for (unsigned i = 0; i < CHILDREN; i++) {
-		struct child *c = &m->child[i];
-
-		r->waits[i] = gets_knobs(c) && c->state == PROC_READY &&
-			      chan_send(&c->chan, MSG_KNOBS_TRY, &k, (struct slice){ 0 },
-					&r->knobs_fd.v, 1) == 0;
+	r->serial++;
+	for (unsigned i = 0; i < CHILDREN; i++)
+		r->waits[i] = ask(m, &m->child[i]);
+	/* Files are used only when they were looked at: it is waited for, and started if need be. */
+	if (keys_are_wanted(&r->knobs)) {
+		r->waits[CHILD_KEYD] = true;
+		keys_settle(m);
 	}
 	loop_timer_start(&m->loop, &r->deadline, ANSWER_MS * NS_PER_MS, 0, deadline_cb, m);
 	go_on_if_all_answered(m);
@@ -344,6 +370,13 @@ void reload_heard(struct master *m, struct child *c, const struct msg *msg)
 		char why[257];
 
 		snprintf(why, sizeof why, "%.*s", (int)msg->tail.n, (const char *)msg->tail.p);
+		if (c->role == ROLE_KEYD && msg_text(why, sizeof why) &&
+		    sscanf(why, "listeners[%u].", &i) == 1 && i < r->knobs.n_listeners) {
+			char at[256];
+
+			refuse(m, "%s: %s", place(m, r->lines.bind[i], at), why);
+			return;
+		}
 		refuse(m, "%s %u (pid %d): %s", role_name(c->role), c->id, (int)c->pid,
 		       msg_text(why, sizeof why) ? why : "refused");
 		return;
@@ -359,6 +392,10 @@ void reload_child_died(struct master *m, struct child *c)
 	if (r->state == RELOAD_IDLE || !r->waits[i])
 		return;
 	r->waits[i] = false;
+	if (c->role == ROLE_KEYD && r->state == RELOAD_TRYING) {
+		refuse(m, "the key process died while it looked at the files of listeners");
+		return;
+	}
 	go_on_if_all_answered(m);
 }
 

@@ -55,6 +55,8 @@ void reload_open(struct master *);
 void reload_order(struct master *, struct child *from, const struct msg_order *);
 /* KNOBS_OK, KNOBS_REFUSED, KNOBS_USED. */
 void reload_heard(struct master *, struct child *, const struct msg *);
+/* keyd has become ready: if files are to be looked at, it is asked now. */
+void reload_ready(struct master *, struct child *);
 /* It died: nobody waits for its answer. */
 void reload_child_died(struct master *, struct child *);
 /* Says KNOBS_USE, so that the child has what is in use, whatever a former master told it. */

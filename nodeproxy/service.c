@@ -73,7 +73,8 @@ static void say_ready(struct master *m)
 void service_settle(struct master *m)
 {
 	if (!m->service.ready_said && m->phase == PHASE_SERVING && serving(m) == m->n_workers &&
-	    m->child[CHILD_ADMIND].state == PROC_READY && m->child[CHILD_SYNCD].state == PROC_READY)
+	    m->child[CHILD_ADMIND].state == PROC_READY && m->child[CHILD_SYNCD].state == PROC_READY &&
+	    (m->child[CHILD_KEYD].state == PROC_READY || !keys_are_wanted(&m->knobs)))
 		say_ready(m);
 }
 

@@ -195,7 +195,7 @@ static void trial_settle(struct master *m)
 	for (unsigned i = 0; i < CHILDREN; i++) {
 		const struct child *c = &m->child[i];
 
-		if (child_is_worker(c) && !listeners_is_home(m, i))
+		if (!child_is_wanted(m, i))
 			continue;
 		if (c->state != PROC_READY)
 			lack(text, role_name(c->role), c->id, proc_state_name(c->state));

@@ -85,7 +85,7 @@ void views_open(struct master *m)
 /* A memory file that nobody can write, grow or shrink any more; what is inside is checked by whoever
  * maps it.  Nothing else is passed on: any other descriptor would be a power that the sender has and
  * the receiver has not. */
-static bool is_sealed(struct fd f, uint64_t *bytes)
+bool views_is_sealed(struct fd f, uint64_t *bytes)
 {
 	const int frozen = F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK;
 	int seals = fcntl(f.v, F_GET_SEALS);
@@ -104,7 +104,7 @@ static const char *view_is_wrong(const struct master *m, const struct msg_view *
 
 	if (v->kind != VIEW_BASE && v->kind != VIEW_OVERLAY)
 		return "a view of no kind";
-	if (!is_sealed(f, &bytes) || bytes != v->bytes)
+	if (!views_is_sealed(f, &bytes) || bytes != v->bytes)
 		return "a view that is no sealed memory of its size";
 	if (v->rev == 0 || v->rev < newest || v->rev > REV_MOST ||
 	    (newest && v->rev - newest > REV_LEAP))
@@ -140,7 +140,7 @@ static void send_newest(struct master *m, bool overlay)
 	for (unsigned i = 0; i < CHILDREN; i++) {
 		struct child *c = &m->child[i];
 
-		if (c->role == ROLE_SYNCD || !c->has_chan || !c->told)
+		if (c->role == ROLE_SYNCD || c->role == ROLE_KEYD || !c->has_chan || !c->told)
 			continue;
 		send_one(c, child_is_worker(c) ? MSG_VIEW_HERE : MSG_VIEW_SEEN,
 			 overlay ? &v->o : &v->b, overlay ? v->overlay : v->base);
@@ -300,7 +300,7 @@ void sources_made(struct master *m, struct child *c, const struct msg_rev *rev, 
 	struct views *v = &m->views;
 	uint64_t bytes;
 
-	if (!is_sealed(*fd, &bytes)) {
+	if (!views_is_sealed(*fd, &bytes)) {
 		child_broke(c, "a report that is no sealed memory");
 		return;
 	}

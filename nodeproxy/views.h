@@ -47,6 +47,8 @@ void views_lack(struct master *, enum msg_type);
 void views_adopted_syncd(struct master *);
 /* Once a second: asks syncd again. */
 void views_tick(struct master *);
+/* Memory that nobody can change any more, and its size. */
+bool views_is_sealed(struct fd, uint64_t *ret_bytes);
 void sources_made(struct master *, struct child *, const struct msg_rev *, struct fd *fd);
 void sources_send(struct master *, struct child *);
 

@@ -24,6 +24,7 @@
 #include "nodeproxy/lib/ipc/debug.h"
 #include "nodeproxy/lib/role/begin.h"
 #include "nodeproxy/lib/role/enter.h"
+#include "workers/keys.h"
 #include "workers/listen.h"
 #include "workers/path/path.h"
 #include "workers/reload.h"
@@ -59,6 +60,7 @@ static struct worker {
 	struct listeners listeners;
 	struct incoming in;
 	struct reload reload;
+	struct keys keys;
 	bool draining, drained, orphan;
 	uint64_t lacks;			/* bits of message types to be asked for again */
 	struct path path;
@@ -418,6 +420,17 @@ static void knobs_use(const struct msg_knobs *m, struct fd fd)
 	exit(ROLE_EXIT_START);
 }
 
+static void certs_here(const struct msg_rev *m, struct fd fd)
+{
+	int r = keys_certs(&the.keys, m->rev, fd);
+
+	if (r == 0)
+		return;
+	log_error("certificates_not_used", "error=\"%s\"", strerror(-r));
+	if (r != -EBADMSG && r != -EPERM)
+		lack(MSG_CERTS_HERE);
+}
+
 #ifdef NP_DEBUG_COMMANDS
 static void misbehave(const struct msg_debug *d)
 {
@@ -456,6 +469,12 @@ static void handle(const struct msg *m)
 		view_step_ended(began);
 		break;
 	}
+	case MSG_KEY_LINE:
+		keys_line(&the.keys, &fd);
+		break;
+	case MSG_CERTS_HERE:
+		certs_here(m->p, fd);
+		break;
 	case MSG_DRAIN:
 		drain(((const struct msg_drain *)m->p)->deadline_ms,
 		      ((const struct msg_drain *)m->p)->full_stop);
@@ -529,6 +548,10 @@ static void on_tick(void *arg)
 	ring_rest(&the.ring);
 	board_set(&b->c[WC_unknown_syscalls], role_unknown_count);
 	listeners_resume(&the.listeners);
+	if (the.keys.lost) {
+		the.keys.lost = false;
+		lack(MSG_KEY_LINE);
+	}
 	ask_again();
 	trim();
 }
@@ -601,6 +624,7 @@ int main(int argc, char **argv)
 	if ((r = path_init(&the.path, k, board, the.born.start.id, access_ring)) < 0)
 		die("memory", r);
 	listeners_init(&the.listeners, &the.path, the.born.chan.fd.v);
+	keys_init(&the.keys, &the.path, &the.loop);
 	the.reload = (struct reload){ .knobs = the.born.knobs, .path = &the.path,
 				      .listeners = &the.listeners, .ring = &the.ring };
 	r = loop_fd(&the.loop) < 0 ? -ENOTSUP :
@@ -617,6 +641,7 @@ int main(int argc, char **argv)
 	forget_incoming();
 	listeners_drop_all(&the.listeners);
 	path_drain_deadline(&the.path);
+	keys_fini(&the.keys);
 	path_fini(&the.path);
 	loop_fini(&the.loop);
 	return 0;

@@ -74,6 +74,7 @@ class Backend:
 
     def __init__(self, name, port=0, body=None):
         self.name, self.body, self.requests = name, body, 0
+        self.heads = None       # a list, to keep what headers requests had
         self.listener = socket.create_server(("127.0.0.1", port), backlog=1024)
         self.port = self.listener.getsockname()[1]
         self.open, self.lock, self.up = set(), threading.Lock(), True
@@ -103,6 +104,8 @@ class Backend:
                 while (h := f.readline()) not in (b"\r\n", b""):
                     k, v = h.split(b":", 1)
                     headers[k.strip().lower()] = v.strip()
+                if self.heads is not None:
+                    self.heads.append(list(headers.items()))
                 f.read(int(headers.get(b"content-length", 0)))
                 with self.lock:
                     self.requests += 1

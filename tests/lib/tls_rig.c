@@ -323,8 +323,8 @@ void rig_connect(struct rig_pair *p, struct tls_side *client, struct tls_side *s
 	p->far[1] = (struct rig_far){ &p->up, &p->down, p->far[1].step };
 	c = rig_stream(&p->far[0]);
 	s = rig_stream(&p->far[1]);
-	must(tls_new(&p->stock, client, &p->memory, &c, &p->client) == 0);
-	must(tls_new(&p->stock, server, &p->memory, &s, &p->server) == 0);
+	must(tls_new(&p->stock, client, &p->memory, SLOT_NONE, &c, &p->client) == 0);
+	must(tls_new(&p->stock, server, &p->memory, SLOT_NONE, &s, &p->server) == 0);
 	p->c = p->s = TLS_IN;
 }
 

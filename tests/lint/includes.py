@@ -29,6 +29,7 @@ ROWS = [  # folder (longest match wins), what it may include beside itself
                      "workers/codec workers/pool"),
     ("workers", "nodeproxy/lib/base nodeproxy/lib/net nodeproxy/lib/ipc nodeproxy/lib/role nodeproxy/lib/knobs "
                 "store/view workers/obs workers/sched workers/codec workers/pool workers/path"),
+    ("nodeproxy/keyd", "nodeproxy/lib/base nodeproxy/lib/net nodeproxy/lib/ipc nodeproxy/lib/role"),
     ("nodeproxy", "nodeproxy/lib/base nodeproxy/lib/net nodeproxy/lib/doc nodeproxy/lib/ipc nodeproxy/lib/role "
                   "nodeproxy/lib/knobs workers/obs"),
     ("admin/cli", "nodeproxy/lib/base nodeproxy/lib/net admin"),

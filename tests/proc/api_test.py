@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import socket
+import subprocess
 import sys
 import threading
 
@@ -151,7 +152,13 @@ def world(host, nobody):
     nobody.bind(("127.0.0.1", 0))       # and does not listen: whoever connects is refused
     host.service("shop/dead", 80, [nobody.getsockname()[1]])
     host.write("routes.yaml", ROUTES)
+    cert, key = (os.path.join(host.dir, f"web.{x}") for x in ("pem", "key"))
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ed25519", "-nodes", "-subj", "/CN=web", "-addext",
+                    "subjectAltName=DNS:shop.example", "-keyout", key, "-out", cert], check=True, capture_output=True)
+    front = dict(name="front", bind=f"127.0.0.1:{host.port}", namespace="shop", route="service", service="shop/web:80")
+    host.listeners = [front, dict(front, name="secure", bind="127.0.0.1:0", tls="terminate", tls_certificate=cert, tls_key=key)]
     host.start()
+    np.until("the certificate to be told", lambda: "certificate_names" in host.ctl_json("get", "listeners")["listeners"][1])
     np.until("the refused document", lambda: host.status()["refused"] == 1)
     assert [host.get(path).status for path in ("/a", "/b", "/dead")] == [200, 404, 503]
 

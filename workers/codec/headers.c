@@ -57,7 +57,7 @@ struct known_name {
 };
 
 /* By length: one comparison of length and first letters refuses nearly every other name. */
-static const struct known_name known[20][3] = {
+static const struct known_name known[24][3] = {
 	[2] = { { "te", HN_TE } },
 	[3] = { { "via", HN_VIA } },
 	[4] = { { "host", HN_HOST }, { "date", HN_DATE } },
@@ -76,6 +76,7 @@ static const struct known_name known[20][3] = {
 		 { "x-forwarded-proto", HN_X_FORWARDED_PROTO } },
 	[18] = { { "proxy-authenticate", HN_PROXY_AUTHENTICATE } },
 	[19] = { { "proxy-authorization", HN_PROXY_AUTHORIZATION } },
+	[23] = { { "x-forwarded-client-cert", HN_X_FORWARDED_CLIENT_CERT } },
 };
 
 enum header_name header_name_of(struct slice name)

@@ -11,10 +11,11 @@
 /* Six bytes per byte when all of it is escaped in JSON. */
 #define WORST 6
 /* The longest line: who; service and route of 63 + 1 + 63 + 6 bytes and a few; a method of 32; the
- * path; an endpoint of 56; a request id; 8 numbers of 20 digits; at most 400 bytes of names and
- * time. */
+ * path; an endpoint of 56; a request id; what TLS says; 8 numbers of 20 digits; at most 500 bytes of
+ * names and time. */
 static_must(ACCESS_WHO_MAX +
-		    WORST * (2 * 135 + 32 + ACCESS_PATH_MAX + 56 + ACCESS_REQUEST_ID_MAX) + 8 + 8 * 20 + 400 <=
+		    WORST * (2 * 135 + 32 + ACCESS_PATH_MAX + 56 + ACCESS_REQUEST_ID_MAX +
+			     ACCESS_SNI_MAX + ACCESS_CLIENT_MAX) + 8 + 8 * 20 + 3 + 48 + 500 <=
 	    ACCESS_LINE_MAX);
 static_must(3 * 63 * WORST + 60 <= ACCESS_WHO_MAX);
 
@@ -187,7 +188,18 @@ static char *put_text(char *q, struct accesslog *a, const struct access_line *l,
 	q = PUT(q, " rev=");
 	q = put_u64(q, l->rev);
 	q = PUT(q, " request_id=");
-	return put_word(q, l->request_id, ACCESS_REQUEST_ID_MAX, false);
+	q = put_word(q, l->request_id, ACCESS_REQUEST_ID_MAX, false);
+	if (l->tls_version.n) {
+		q = PUT(q, " tls_version=");
+		q = put_word(q, l->tls_version, 3, false);
+		q = PUT(q, " tls_cipher=");
+		q = put_word(q, l->tls_cipher, 48, false);
+		q = PUT(q, " server_name=");
+		q = put_word(q, l->server_name, ACCESS_SNI_MAX, false);
+		q = PUT(q, " client=");
+		q = put_word(q, l->client, ACCESS_CLIENT_MAX, false);
+	}
+	return q;
 }
 
 static char *put_json(char *q, struct accesslog *a, const struct access_line *l,
@@ -238,6 +250,16 @@ static char *put_json(char *q, struct accesslog *a, const struct access_line *l,
 	q = put_u64(q, l->rev);
 	q = PUT(q, ",\"request_id\":\"");
 	q = put_word(q, l->request_id, ACCESS_REQUEST_ID_MAX, true);
+	if (l->tls_version.n) {
+		q = PUT(q, "\",\"tls_version\":\"");
+		q = put_word(q, l->tls_version, 3, true);
+		q = PUT(q, "\",\"tls_cipher\":\"");
+		q = put_word(q, l->tls_cipher, 48, true);
+		q = PUT(q, "\",\"server_name\":\"");
+		q = put_word(q, l->server_name, ACCESS_SNI_MAX, true);
+		q = PUT(q, "\",\"client\":\"");
+		q = put_word(q, l->client, ACCESS_CLIENT_MAX, true);
+	}
 	*q++ = '"';
 	*q++ = '}';
 	return q;

@@ -11,7 +11,7 @@
  *        route=ns/name method=GET path="/x" protocol=HTTP/1.1 status=200 reason=DONE flag=-
  *        [grpc_status=0] endpoint=1.2.3.4:80 [attempts=2]
  *        bytes_in=90 bytes_out=260 duration_us=123 connect_us=0 response_us=101 rev=5
- *        request_id=…
+ *        request_id=… [tls_version=1.3 tls_cipher=… server_name=… client=…]
  * json   an object of the same members; numbers are numbers */
 #ifndef WORKERS_OBS_ACCESSLOG_H
 #define WORKERS_OBS_ACCESSLOG_H
@@ -24,7 +24,9 @@
 #define ACCESS_PATH_MAX	 256
 #define ACCESS_REQUEST_ID_MAX 128
 #define ACCESS_WHO_MAX	 1280	/* bytes of the part made once per listener */
-#define ACCESS_LINE_MAX	 6400
+#define ACCESS_SNI_MAX	 128
+#define ACCESS_CLIENT_MAX 200
+#define ACCESS_LINE_MAX	 8704
 
 struct accesslog {
 	struct ring *ring;
@@ -42,6 +44,8 @@ struct access_line {
 	struct slice protocol;		/* the caller's; empty: "-" */
 	struct slice endpoint;
 	struct slice request_id;	/* of strangers, or made here */
+	struct slice tls_version, tls_cipher;	/* empty: no TLS, and then none of these */
+	struct slice server_name, client;	/* of strangers */
 	unsigned status;		/* 0: none was sent */
 	uint8_t grpc;			/* 1 + grpc-status; 0: there was none */
 	unsigned attempts;		/* told when it is more than one */

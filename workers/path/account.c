@@ -6,6 +6,7 @@
 #include "workers/path/codecs.h"
 
 #include "workers/obs/endpoint.h"
+#include "workers/path/secure.h"
 
 /* The request is whole and the caller may send another. */
 static bool may_keep(const struct exchange *ex)
@@ -155,6 +156,18 @@ static enum step over(struct exchange *ex)
 	return NEXT;
 }
 
+static void tell_tls(const struct conn *c, struct access_line *l)
+{
+	const struct stream *s = secure_stream(c);
+
+	if (s == NULL)
+		return;
+	l->tls_version = tls_version(s) == 0x0304 ? SLICE("1.3") : SLICE("1.2");
+	l->tls_cipher = slice_str(tls_cipher(s));
+	l->server_name = tls_server_name(s);
+	l->client = tls_peer_name(s);
+}
+
 enum step stage_account(struct exchange *ex)
 {
 	struct conn *c = ex->conn;
@@ -195,6 +208,8 @@ enum step stage_account(struct exchange *ex)
 		.response_us = mono_diff_us(ex->head_at, ex->sent),
 		.rev = ex->rev,
 	};
+	if (unlikely(c->secure) && p->log.ring)
+		tell_tls(c, &line);
 	accesslog_put(&p->log, &line);
 	return over(ex);
 }

@@ -15,6 +15,7 @@
 #include "workers/path/exchange.h"
 #include "workers/path/mux.h"
 #include "workers/path/pressure.h"
+#include "workers/path/secure.h"
 
 /* A caller whose last answer was sent has this long to close, and may send this much meanwhile
  * (closing at once with bytes unread makes the kernel reset, and the answer may be lost). */
@@ -24,14 +25,16 @@
 #define ___ CONN_BUG	/* this event cannot come in this state */
 const uint8_t conn_next[CONN_STATES][CONN_EVENTS] = {
 #define TO(s) CONN_##s
-/*                  PROXIED     HTTP      HTTP2    OPAQUE    REQUEST   KEEP      LAST        CUT         GONE        DEADLINE    DRAIN_END */
-[CONN_PROXY]  = { TO(DETECT), ___,      ___,     ___,      ___,      ___,      ___,        TO(CLOSED), TO(CLOSED), TO(CLOSED), TO(CLOSED) },
-[CONN_DETECT] = { ___,        TO(HEAD), TO(MUX), TO(BUSY), ___,      ___,      ___,        TO(CLOSED), TO(CLOSED), TO(CLOSED), TO(CLOSED) },
-[CONN_HEAD]   = { ___,        ___,      TO(MUX), ___,      TO(BUSY), ___,      ___,        TO(CLOSED), TO(CLOSED), TO(CLOSED), TO(CLOSED) },
-[CONN_MUX]    = { ___,        ___,      ___,     ___,      ___,      ___,      TO(LINGER), TO(CLOSED), TO(CLOSED), ___,        TO(CLOSED) },
-[CONN_STREAM] = { ___,        ___,      ___,     ___,      TO(BUSY), ___,      ___,        TO(CLOSED), ___,        ___,        TO(CLOSED) },
-[CONN_BUSY]   = { ___,        ___,      ___,     ___,      ___,      TO(HEAD), TO(LINGER), TO(CLOSED), TO(CLOSED), ___,        TO(CLOSED) },
-[CONN_LINGER] = { ___,        ___,      ___,     ___,      ___,      ___,      ___,        TO(CLOSED), TO(CLOSED), TO(CLOSED), TO(CLOSED) },
+/*                  PROXIED     TLS        SHAKE      SECURED     HTTP      HTTP2    OPAQUE    REQUEST   KEEP      LAST        CUT         GONE        DEADLINE    DRAIN_END */
+[CONN_PROXY]  = { TO(DETECT), TO(HELLO), ___,       ___,        ___,      ___,     ___,      ___,      ___,      ___,        TO(CLOSED), TO(CLOSED), TO(CLOSED), TO(CLOSED) },
+[CONN_HELLO]  = { ___,        ___,       TO(SHAKE), ___,        ___,      ___,     ___,      ___,      ___,      ___,        TO(CLOSED), TO(CLOSED), TO(CLOSED), TO(CLOSED) },
+[CONN_SHAKE]  = { ___,        ___,       ___,       TO(DETECT), ___,      ___,     ___,      ___,      ___,      ___,        TO(CLOSED), TO(CLOSED), TO(CLOSED), TO(CLOSED) },
+[CONN_DETECT] = { ___,        ___,       ___,       ___,        TO(HEAD), TO(MUX), TO(BUSY), ___,      ___,      ___,        TO(CLOSED), TO(CLOSED), TO(CLOSED), TO(CLOSED) },
+[CONN_HEAD]   = { ___,        ___,       ___,       ___,        ___,      TO(MUX), ___,      TO(BUSY), ___,      ___,        TO(CLOSED), TO(CLOSED), TO(CLOSED), TO(CLOSED) },
+[CONN_MUX]    = { ___,        ___,       ___,       ___,        ___,      ___,     ___,      ___,      ___,      TO(LINGER), TO(CLOSED), TO(CLOSED), ___,        TO(CLOSED) },
+[CONN_STREAM] = { ___,        ___,       ___,       ___,        ___,      ___,     ___,      TO(BUSY), ___,      ___,        TO(CLOSED), ___,        ___,        TO(CLOSED) },
+[CONN_BUSY]   = { ___,        ___,       ___,       ___,        ___,      ___,     ___,      ___,      TO(HEAD), TO(LINGER), TO(CLOSED), TO(CLOSED), ___,        TO(CLOSED) },
+[CONN_LINGER] = { ___,        ___,       ___,       ___,        ___,      ___,     ___,      ___,      ___,      ___,        TO(CLOSED), TO(CLOSED), TO(CLOSED), TO(CLOSED) },
 #undef TO
 };		/* CLOSED has no row: conns in it are not found any more */
 
@@ -219,15 +222,21 @@ static void set_extra(struct conn *c, const struct addr *peer)
 
 	strbuf_adds(&b, "X-Forwarded-For: ");
 	strbuf_adds(&b, addr_text(peer, false, ip));
-	strbuf_adds(&b, "\r\nX-Forwarded-Proto: http\r\n");
-	must(!b.cut);		/* 17 + 45 + 2 + 25 + 1 < 96 */
+	strbuf_adds(&b, c->secure ? "\r\nX-Forwarded-Proto: https\r\n" :
+				    "\r\nX-Forwarded-Proto: http\r\n");
+	must(!b.cut);		/* 17 + 45 + 2 + 26 + 1 < 96 */
 	c->extra_n = (uint8_t)b.n;
 }
 
-/* The first thing that is done with what the caller sends, or without it. */
-static void begin(struct conn *c)
+/* The first thing that is done with what the caller sends, or without it.  http: it has agreed to HTTP
+ * (of whatever version) already. */
+static void begin(struct conn *c, bool http)
 {
-	switch (protocol_of(c)) {
+	enum app_protocol what = protocol_of(c);
+
+	if (what != APP_TCP && http)
+		what = APP_HTTP;
+	switch (what) {
 	case APP_HTTP:
 		conn_event(c, CONN_EV_HTTP);
 		break;
@@ -282,8 +291,21 @@ static bool step_proxy(struct conn *c)
 		c->dialled = said.to;
 	}
 	wheel_clear(&c->path->wheel, &c->deadline);
+	if (c->secure) {
+		conn_event(c, CONN_EV_TLS);
+		conn_deadline_ms(c, c->path->knobs->handshake_ms);
+		return true;
+	}
 	conn_event(c, CONN_EV_PROXIED);
-	begin(c);
+	begin(c, false);
+	return true;
+}
+
+static bool step_shake(struct conn *c)
+{
+	if (!secure_shake(c))
+		return false;
+	begin(c, tls_alpn(&c->front.s).n);
 	return true;
 }
 
@@ -490,11 +512,11 @@ static bool step_linger(struct conn *c)
 			conn_event(c, CONN_EV_GONE);
 			return false;
 		}
-		f->finished = true;
-		if (f->s.ops->finish(&f->s) < 0) {
+		r = leg_finish(f);
+		if (r < 0)
 			conn_event(c, CONN_EV_GONE);
+		if (r <= 0)
 			return false;
-		}
 	}
 	if (f->in)
 		leg_used(f, conn_purse(c), leg_waiting(f).n);
@@ -521,6 +543,12 @@ static void conn_step(struct sched_unit *u)
 		switch ((enum conn_state)c->state) {
 		case CONN_PROXY:
 			more = step_proxy(c);
+			break;
+		case CONN_HELLO:
+			more = secure_hello(c);
+			break;
+		case CONN_SHAKE:
+			more = step_shake(c);
 			break;
 		case CONN_DETECT:
 			more = step_detect(c);
@@ -567,7 +595,7 @@ void conn_refuse(struct gate *g, struct stream *s, enum reason why)
 	ssize_t n = s->ops->read(s, p->scratch, PATH_SCRATCH);
 	struct slice said = slice_of(p->scratch, n > 0 ? (size_t)n : 0);
 	enum detected d = detect(said);
-	bool http = row->http && d != DETECT_H2 && (must_be_http(g) || d == DETECT_HTTP1);
+	bool http = row->http && d != DETECT_H2 && g->knobs.tls == TLS_OFF && (must_be_http(g) || d == DETECT_HTTP1);
 
 	board_add(&p->mine->c[WC_accept_refused], 1);
 	board_add(&p->mine->reasons[why], 1);
@@ -612,7 +640,9 @@ struct conn *conn_new(struct gate *g, struct stream *s, const struct addr *peer)
 	if (tenant_admit(g->tenant) < 0)
 		goto refused;
 	c->magic = CONN_MAGIC;
-	c->state = g->knobs.proxy_protocol == PROXY_PROTOCOL_REQUIRE ? CONN_PROXY : CONN_DETECT;
+	c->secure = g->knobs.tls == TLS_TERMINATE;
+	c->state = g->knobs.proxy_protocol == PROXY_PROTOCOL_REQUIRE ? CONN_PROXY :
+		   c->secure ? CONN_HELLO : CONN_DETECT;
 	c->path = p;
 	c->gate = g;
 	gate_ref(g);
@@ -633,8 +663,10 @@ struct conn *conn_new(struct gate *g, struct stream *s, const struct addr *peer)
 	/* The first event of the set says what is ready. */
 	if (c->state == CONN_PROXY)
 		conn_deadline_ms(c, p->knobs->head_ms);
+	else if (c->state == CONN_HELLO)
+		conn_deadline_ms(c, p->knobs->handshake_ms);
 	else
-		begin(c);
+		begin(c, false);
 	c->front.want = READY_IN;
 	return c;
 refused:

@@ -5,6 +5,8 @@
  * table of states and events (conn.c).
  *
  *   PROXY    waits for what the load balancer in front says about its caller
+ *   HELLO    TLS: waits for the first bytes (secure.h)
+ *   SHAKE    TLS: the handshake
  *   DETECT   waits for the first bytes, to see what they are
  *   HEAD     HTTP/1.x, between requests or inside a request head; idle ones hold no buffer
  *   MUX      HTTP/2: a session, whose requests are conns of their own (mux.h)
@@ -22,7 +24,7 @@
 
 #define CONN_MAGIC 0x4e50434eu	/* "NPCN" */
 
-#define CONN_STATES_LIST(X) X(BUG) X(PROXY) X(DETECT) X(HEAD) X(MUX) X(STREAM) X(BUSY) X(LINGER) X(CLOSED)
+#define CONN_STATES_LIST(X) X(BUG) X(PROXY) X(HELLO) X(SHAKE) X(DETECT) X(HEAD) X(MUX) X(STREAM) X(BUSY) X(LINGER) X(CLOSED)
 enum conn_state {
 #define X(n) CONN_##n,
 	CONN_STATES_LIST(X)
@@ -31,6 +33,9 @@ enum conn_state {
 };
 
 /*   PROXIED   the load balancer has said who the caller is
+ *   TLS       the same, and TLS comes now
+ *   SHAKE     the first bytes of TLS are there
+ *   SECURED   the handshake is over
  *   HTTP      the bytes are HTTP/1.x, or nothing else is served here
  *   HTTP2     they are HTTP/2
  *   OPAQUE    they are neither, or must not be looked at: an opaque exchange starts
@@ -42,7 +47,7 @@ enum conn_state {
  *   DEADLINE  time is up
  *   DRAIN_END the drain deadline has passed */
 #define CONN_EVENTS_LIST(X) \
-	X(PROXIED) X(HTTP) X(HTTP2) X(OPAQUE) X(REQUEST) X(KEEP) X(LAST) X(CUT) X(GONE) X(DEADLINE) X(DRAIN_END)
+	X(PROXIED) X(TLS) X(SHAKE) X(SECURED) X(HTTP) X(HTTP2) X(OPAQUE) X(REQUEST) X(KEEP) X(LAST) X(CUT) X(GONE) X(DEADLINE) X(DRAIN_END)
 enum conn_event {
 #define X(n) CONN_EV_##n,
 	CONN_EVENTS_LIST(X)
@@ -67,6 +72,7 @@ struct conn {
 	bool bodies;			/* its last request had one that fills buffers */
 	bool is_stream;			/* a request of a session */
 	bool is_mirror;			/* a copy of a request: nobody called (mirror.h) */
+	bool secure;			/* its caller speaks TLS */
 	bool quiet;			/* a session with nothing to do: its deadline is that of idleness */
 	uint32_t exchanges;
 	struct sched_unit unit;

@@ -10,10 +10,12 @@
 #include "workers/codec/headers.h"
 #include "workers/codec/ids.h"
 #include "workers/path/codecs.h"
+#include "workers/path/secure.h"
 
 #define FORWARDED_FOR	"X-Forwarded-For: "
 #define FORWARDED_HOST	"X-Forwarded-Host: "
 #define FORWARDED	"Forwarded: "
+#define CLIENT_CERT	"X-Forwarded-Client-Cert: Hash="
 #define VIA		"Via: "
 #define REQUEST_ID	"X-Request-Id: "
 #define TRACEPARENT	"traceparent: "
@@ -23,7 +25,8 @@
 	      11 + 4 + ADDR_TEXT + 4 + 11 + 2)
 
 #define WHO (HN_BIT(HN_X_FORWARDED_FOR) | HN_BIT(HN_X_FORWARDED_PROTO) | \
-	     HN_BIT(HN_X_FORWARDED_HOST) | HN_BIT(HN_FORWARDED))
+	     HN_BIT(HN_X_FORWARDED_HOST) | HN_BIT(HN_FORWARDED) | \
+	     HN_BIT(HN_X_FORWARDED_CLIENT_CERT))
 
 static inline char *put(char *q, const void *p, size_t n)
 {
@@ -92,7 +95,7 @@ static char *put_via(char *q, struct head *h, uint8_t major)
 
 /* Our element of Forwarded (RFC 7239: an IPv6 address in brackets, and that in quotes), behind theirs
  * if those go on. */
-static char *put_forwarded(char *q, struct head *theirs, struct slice peer)
+static char *put_forwarded(char *q, struct head *theirs, struct slice peer, bool secure)
 {
 	bool v6 = peer.n && memchr(peer.p, ':', peer.n);
 
@@ -105,7 +108,26 @@ static char *put_forwarded(char *q, struct head *theirs, struct slice peer)
 	q = put_slice(q, peer);
 	if (v6)
 		q = PUT(q, "]\"");
-	return PUT(q, ";proto=http\r\n");
+	return secure ? PUT(q, ";proto=https\r\n") : PUT(q, ";proto=http\r\n");
+}
+
+/* Who the caller is by its certificate, as Envoy says it.  Where TLS ends here nobody else is believed,
+ * whether there is one or not. */
+static char *put_client_cert(char *q, const struct stream *tls, struct head *h)
+{
+	struct slice hash, name;
+
+	drop_lines(h, HN_BIT(HN_X_FORWARDED_CLIENT_CERT));
+	if (tls == NULL || (hash = tls_peer_hash(tls)).n == 0)
+		return q;
+	name = tls_peer_name(tls);
+	q = PUT(q, CLIENT_CERT);
+	q = put_slice(q, hash);
+	if (slice_starts(name, SLICE("spiffe://"))) {	/* what has such a name has no other characters */
+		q = PUT(q, ";URI=");
+		q = put_slice(q, name);
+	}
+	return PUT(q, "\r\n");
 }
 
 /* What the lines that were written at the start of the conn still have to say. */
@@ -160,6 +182,7 @@ int exchange_request_lines(struct exchange *ex, struct added *ret)
 	struct slice peer = conn_peer_text(c), asked = h->asked.n ? h->asked : h->authority;
 	bool via = p->knobs->headers_via == HEADERS_VIA_ON;
 	bool replace = c->gate->knobs.forwarded == FORWARDED_REPLACE;
+	const struct stream *tls = NULL;
 	size_t room = OURS;
 	char *from, *q;
 
@@ -170,6 +193,8 @@ int exchange_request_lines(struct exchange *ex, struct added *ret)
 			sizeof FORWARDED_FOR + 1 + peer.n;
 	if (via)
 		room += values_room(h, HN_BIT(HN_VIA));
+	if (unlikely(c->secure) && (tls = secure_stream(c)) != NULL)
+		room += sizeof CLIENT_CERT + 64 + 5 + tls_peer_name(tls).n + 2;
 	from = q = arena_take(&p->arena, room);
 	if (q == NULL)
 		return -1;
@@ -181,7 +206,7 @@ int exchange_request_lines(struct exchange *ex, struct added *ret)
 			q = put_slice(q, asked);
 			q = PUT(q, "\r\n");
 		}
-		q = put_forwarded(q, NULL, peer);
+		q = put_forwarded(q, NULL, peer, c->secure);
 	} else {
 		ret->fixed = fixed_lines(c, h, peer);
 		if (h->has & HN_BIT(HN_X_FORWARDED_FOR)) {
@@ -191,8 +216,10 @@ int exchange_request_lines(struct exchange *ex, struct added *ret)
 			q = PUT(q, "\r\n");
 		}
 		if (h->has & HN_BIT(HN_FORWARDED))
-			q = put_forwarded(q, h, peer);
+			q = put_forwarded(q, h, peer, c->secure);
 	}
+	if (unlikely(c->secure))
+		q = put_client_cert(q, tls, h);
 	q = put_ids(q, ex, h);
 	if (via)
 		q = put_via(q, h, ex->front_codec->major);

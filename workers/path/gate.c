@@ -10,6 +10,7 @@
  *   free     the last reference   gate_unref() */
 #include "workers/path/exchange.h"
 #include "workers/path/mux.h"
+#include "workers/path/secure.h"
 
 #include <errno.h>
 
@@ -75,6 +76,7 @@ static struct gate *gate_new(struct path *p, const struct knobs_listener *k)
 	memcpy(g->board->name, k->name, sizeof g->board->name);
 	g->refs = 1;
 	gate_resolve(g);
+	secure_gate(g);
 	return g;
 }
 
@@ -93,6 +95,8 @@ void gate_unref(struct gate **gp)
 		return;
 	g->path->gates_gone -= g->gone;
 	tenant_give(&g->tenant);
+	if (g->side)
+		tls_side_unref(&g->side);
 	memset(g->board, 0, sizeof *g->board);
 	slab_give(&g->path->gates, g);
 }
@@ -212,6 +216,7 @@ static void use_gates(struct path *p, const struct knobs *now)
 		}
 		p->gate[i] = was[at];
 		p->gate[i]->knobs = now->listener[i];
+		secure_gate(p->gate[i]);
 		memcpy(p->gate[i]->board->name, now->listener[i].name, sizeof p->gate[i]->board->name);
 		was[at] = NULL;
 	}

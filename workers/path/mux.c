@@ -152,6 +152,7 @@ static void begin_stream(struct conn *c, struct h2_stream *st)
 	leg_init(&s->front);
 	s->front.s = stream_through(&st->s);
 	s->front.ready = (uint8_t)(READY_OUT | ready_of(st));
+	s->secure = c->secure;
 	s->extra_n = c->extra_n;
 	memcpy(s->extra, c->extra, c->extra_n);
 	s->dialled = c->dialled;
@@ -249,7 +250,7 @@ static enum h2_went read_some(struct conn *c)
 	/* Once more where a short read may have hidden the end. */
 	for (int i = 0; i < 2 && r == H2_DRY; i++) {
 		r = h2_read(c->h2, p->scratch, PATH_SCRATCH);
-		if (r == H2_DRY && !(f->ready & (READY_END | READY_ERR)))
+		if (r == H2_DRY && !leg_has_more(f))
 			break;
 	}
 	if (r == H2_DRY)

@@ -12,6 +12,7 @@
 #include "workers/path/exchange.h"
 #include "workers/path/mux.h"
 #include "workers/path/pressure.h"
+#include "workers/path/secure.h"
 
 /* Slots of backs looked at for an idle one, so that giving back is a short step. */
 #define GIVE_BACK_LOOKS 512
@@ -55,7 +56,7 @@ static int init_memory(struct path *p, const struct knobs *k)
 		return r;
 	p->exchanges.raw = p->blocks.raw = true;
 	p->conns.packs = p->pool.backs.packs = true;
-	if ((r = path_trunks_init(p)) < 0 || (r = pending_init(&p->pendings)) < 0)
+	if ((r = path_trunks_init(p)) < 0 || (r = pending_init(&p->pendings)) < 0 || (r = secure_init(p)) < 0)
 		return r;
 	/* 64 KiB of head written anew is 17 blocks; twice that. */
 	arena_init(&p->arena, &p->blocks, 34);
@@ -110,7 +111,7 @@ fail:
 	return r;
 }
 
-static void each_conn(struct path *p, void (*fn)(struct conn *))
+void path_each_conn(struct path *p, void (*fn)(struct conn *))
 {
 	for (uint32_t i = 0; i < p->conns.fresh; i++) {
 		struct conn *c = slab_at(&p->conns, (struct slot_ref){ i, p->conns.gen[i] });
@@ -271,7 +272,7 @@ static void close_pool(struct path *p, void (*close)(struct path *, struct back 
 void path_fini(struct path *p)
 {
 	if (p->conns.mem)
-		each_conn(p, cut_now);
+		path_each_conn(p, cut_now);
 	if (p->pool.backs.mem) {
 		close_pool(p, close_back);
 		close_spent_now(p);
@@ -290,6 +291,7 @@ void path_fini(struct path *p)
 	pending_fini(&p->pendings);
 	pool_fini(&p->pool);
 	h2_stock_fini(&p->h2);
+	secure_fini(p);
 	slab_fini(&p->blocks);
 	slab_fini(&p->exchanges);
 	slab_fini(&p->conns);
@@ -425,7 +427,7 @@ static void wake_session(struct conn *c)
 void path_wake_sessions(struct path *p)
 {
 	if (p->h2.sessions.live)
-		each_conn(p, wake_session);
+		path_each_conn(p, wake_session);
 }
 
 static void cut_mirror(struct conn *c)
@@ -438,7 +440,7 @@ void path_drain(struct path *p)
 {
 	p->draining = true;
 	if (p->mirrors)
-		each_conn(p, cut_mirror);
+		path_each_conn(p, cut_mirror);
 	path_wake_sessions(p);
 	close_pool(p, close_back_later);
 	trunks_drain(&p->trunks);
@@ -447,7 +449,7 @@ void path_drain(struct path *p)
 void path_drain_deadline(struct path *p)
 {
 	p->past_deadline = true;
-	each_conn(p, cut_now);
+	path_each_conn(p, cut_now);
 }
 
 static void close_if_idle(struct conn *c)
@@ -459,7 +461,7 @@ static void close_if_idle(struct conn *c)
 
 void path_close_idle(struct path *p)
 {
-	each_conn(p, close_if_idle);
+	path_each_conn(p, close_if_idle);
 }
 
 void path_gauges(struct path *p)
@@ -477,6 +479,8 @@ void path_gauges(struct path *p)
 	board_set(&c[WC_trunks_gauge], p->trunks.open);
 	board_set(&c[WC_trunk_streams_gauge], p->trunks.taken);
 	board_set(&c[WC_pipes_gauge], p->pipes.open - p->pipes.n_spare);
+	board_set(&c[WC_tls_gauge], p->tls.conns.live);
+	board_set(&c[WC_tls_bytes_gauge], tls_heap_bytes());
 	board_set(&c[WC_fds_gauge], path_fds_used(p));
 	board_set(&c[WC_fds_limit_gauge], p->fds.limit);
 	board_set(&c[WC_pending_gauge], p->pendings.n);

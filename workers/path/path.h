@@ -13,7 +13,9 @@
 #include "nodeproxy/lib/base/wheel.h"
 #include "nodeproxy/lib/knobs/change.h"
 #include "nodeproxy/lib/net/h2.h"
+#include "nodeproxy/lib/net/certs.h"
 #include "nodeproxy/lib/net/tcp.h"
+#include "nodeproxy/lib/net/tls.h"
 #include "store/view/view.h"
 #include "workers/codec/http1.h"
 #include "workers/codec/http2.h"
@@ -31,7 +33,7 @@
 /* HTTP/2 connections to endpoints of a worker; each may carry TRUNK_STREAMS requests. */
 #define PATH_TRUNKS  8192u
 #define PATH_FIELDS  (HEAD_LINES_MAX + HTTP2_FIELDS_EXTRA)
-#define PATH_SLABS   11	/* of a path, that bursts fill */
+#define PATH_SLABS   12	/* of a path, that bursts fill */
 
 struct conn;
 struct exchange;
@@ -47,6 +49,7 @@ struct gate {
 	bool gone;			/* no listener of the settings any more */
 	struct mono gone_at;		/* when conns that came in by it are cut, if gone */
 	struct board_listener *board;	/* its counters */
+	struct tls_side *side;		/* NULL: no TLS, or no certificate yet */
 	const struct view *seen;	/* the view the rest is from; compared, never followed */
 	struct tenant *tenant;		/* holds a reference */
 	uint64_t rate_key[RATE_KEYS];	/* whose requests its callers' are, to rate limits */
@@ -87,6 +90,8 @@ struct path {
 	uint32_t streams;		/* of conns: requests of sessions, no sockets */
 	uint32_t mirrors;		/* of conns: copies of requests, no sockets either */
 	struct h2_stock h2;
+	struct tls_stock tls;
+	const struct certs *certs;	/* of path_certs() */
 	struct h2_limits h2_limits;	/* of sessions of callers */
 	struct pool pool;
 	struct trunks trunks;
@@ -246,6 +251,11 @@ void path_gates_fini(struct path *);
 void gate_ref(struct gate *);
 void gate_unref(struct gate **);
 
+/* Certificates of listeners, checked; borrowed until the next call. */
+void path_certs(struct path *, const struct certs *);
+/* The answer to p->tls.ask: slot << 32 | generation, and the signature; empty: there is none. */
+void path_signed(struct path *, uint64_t cookie, struct slice signature);
+void path_each_conn(struct path *, void (*fn)(struct conn *));
 /* Brings g up to date with the current view. */
 void gate_resolve(struct gate *);
 static inline void gate_now(struct gate *g)

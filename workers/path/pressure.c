@@ -128,7 +128,8 @@ static void trim(struct path *p, bool short_of)
 {
 	struct slab *const all[] = { &p->chunks.small, &p->chunks.large, &p->conns, &p->exchanges,
 				     &p->blocks, &p->pool.backs, &p->pool.entries, &p->h2.sessions,
-				     &p->h2.streams, &p->trunks.trunks, &p->trunks.bundles };
+				     &p->h2.streams, &p->trunks.trunks, &p->trunks.bundles,
+				     &p->tls.conns };
 
 	static_must(countof(all) == PATH_SLABS);
 	for (size_t i = 0; i < countof(all); i++) {

@@ -313,8 +313,7 @@ static enum step go_up(struct exchange *ex)
 		return NEXT;
 	case FLOW_DONE:
 		if (ex->is_tunnel && !back->finished) {
-			back->finished = true;
-			if (back->s.ops->finish(&back->s) < 0)
+			if (leg_finish(back) < 0)
 				ex->back_deaf = true;
 		} else if (ex->back_codec->over && ex->is_http && ex->back_codec->over(ex) < 0) {
 			ex->back_deaf = true;
@@ -379,9 +378,10 @@ static enum step go_down(struct exchange *ex, const struct flow_start *start)
 	case FLOW_DONE:
 		if (ex->is_tunnel) {
 			if (!front->finished) {
-				front->finished = true;
-				if (front->s.ops->finish(&front->s) < 0)
-					return end(ex, REASON_FRONT_CUT);
+				int r = leg_finish(front);
+
+				if (r <= 0)
+					return r ? end(ex, REASON_FRONT_CUT) : WAIT;
 			}
 			if (!ex->up.done && !ex->back_deaf)
 				return WAIT;

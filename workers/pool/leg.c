@@ -19,7 +19,7 @@ ssize_t leg_read(struct leg *l, uint8_t *buf, size_t room)
 	n = l->s.ops->read(&l->s, buf, room);
 	if (n == 0)
 		l->eof = true;
-	else if (n == -EAGAIN || (n > 0 && (size_t)n < room && !(l->ready & (READY_END | READY_ERR))))
+	else if (n == -EAGAIN || (n > 0 && (size_t)n < room && !leg_has_more(l)))
 		l->ready &= (uint8_t)~READY_IN;
 	return n;
 }
@@ -152,6 +152,19 @@ int leg_flush(struct leg *l, struct purse w)
 		chunkq_consume(&l->out, w.pool, (size_t)k);
 	}
 	return 1;
+}
+
+int leg_finish(struct leg *l)
+{
+	int r = l->s.ops->finish(&l->s);
+
+	if (r == -EAGAIN) {
+		l->ready &= (uint8_t)~READY_OUT;
+		l->want |= READY_OUT;
+		return 0;
+	}
+	l->finished = true;
+	return r < 0 ? r : 1;
 }
 
 void leg_close(struct leg *l, struct purse w, bool abort)

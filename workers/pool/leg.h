@@ -60,6 +60,17 @@ must_use int leg_send(struct leg *, struct purse, struct iovec *, int n);
 /* Writes what waits: 1: nothing waits any more; 0: the stream is full; -errno. */
 must_use int leg_flush(struct leg *, struct purse);
 
+/* No more bytes from us, when all before were written: 1: said; 0: the stream is full, READY_OUT is
+ * wanted; -errno. */
+must_use int leg_finish(struct leg *);
+/* A read that gave less than there was room for is not all: READY_END and READY_ERR tell of what the
+ * stream below has still to say, the stream itself of what it has. */
+static inline bool leg_has_more(const struct leg *l)
+{
+	return l->ready & (READY_END | READY_ERR) ||
+	       unlikely(l->s.ops->more && l->s.ops->more((struct stream *)(uintptr_t)&l->s));
+}
+
 /* Closes the stream and gives all chunks back. */
 void leg_close(struct leg *, struct purse, bool abort);
 

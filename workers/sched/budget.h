@@ -20,6 +20,7 @@
 
 #include "nodeproxy/lib/base/chunks.h"
 #include "nodeproxy/lib/base/clock.h"
+#include "nodeproxy/lib/base/ratelimit.h"
 #include "workers/obs/board.h"
 
 #define TENANT_WEIGHT_MAX 1000u
@@ -52,6 +53,7 @@ struct tenant {
 	uint32_t conns, conns_max;
 	uint32_t requests, requests_max;
 	uint32_t pipes;			/* that its flows hold */
+	struct ratelimit handshakes;	/* that its callers may begin */
 	uint8_t grade;			/* enum grade: how short of memory it was found */
 	uint32_t weight;
 	uint32_t refs;

@@ -19,7 +19,8 @@
 #include "nodeproxy/lib/base/slice.h"
 #include "nodeproxy/lib/ipc/messages.h"
 
-enum role { ROLE_NONE, ROLE_KEEPER, ROLE_MASTER, ROLE_WORKER, ROLE_SYNCD, ROLE_ADMIND, ROLES };
+enum role { ROLE_NONE, ROLE_KEEPER, ROLE_MASTER, ROLE_WORKER, ROLE_SYNCD, ROLE_ADMIND,
+	    ROLE_KEYD, ROLES };
 
 enum msg_type {
 	MSG_NONE,

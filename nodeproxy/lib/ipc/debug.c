@@ -16,6 +16,7 @@
 #define W    (1u << ROLE_WORKER)
 #define S    (1u << ROLE_SYNCD)
 #define A    (1u << ROLE_ADMIND)
+#define K    (1u << ROLE_KEYD)
 #define M    (1u << ROLE_MASTER)
 #define TOLD 0
 

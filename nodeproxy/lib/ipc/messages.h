@@ -116,6 +116,46 @@ struct msg_sockets {
 	uint32_t has_metrics;		/* no descriptors at all: close what you have, finish what runs */
 };
 
+struct msg_key_file {
+	int32_t error;			/* no descriptors: -errno says why */
+	uint32_t which;			/* error: 0 certificate, 1 key, 2 clients' CA */
+	uint32_t index;			/* of the listener in its settings, for words */
+	uint32_t tls12;			/* it speaks TLS 1.2 too */
+	uint32_t try;			/* as in KEY_FILES */
+	uint32_t zero;
+	char listener[64];
+};
+
+struct msg_key_files {
+	uint32_t count;			/* KEY_FILE messages before this one */
+	uint32_t try;			/* 1: KNOBS_TRY follows, nothing is used; 0: use them */
+};
+
+struct msg_key_line {
+	uint32_t worker;		/* to keyd: whose; to a worker: 0 */
+	uint32_t zero;
+};
+
+#define MSG_SIGN_BYTES 160		/* TLS: 146 at most */
+#define MSG_SIGNED_BYTES 512		/* RSA of 4,096 bits */
+
+struct msg_sign {
+	uint64_t cookie, key;
+	uint32_t algorithm, n;
+	uint8_t bytes[MSG_SIGN_BYTES];
+};
+
+struct msg_signed {
+	uint64_t cookie;
+	uint32_t refusal;		/* enum sign_refusal; 0: signed */
+	uint32_t n;
+	uint8_t bytes[MSG_SIGNED_BYTES];
+};
+
+struct msg_ticket_keys {
+	uint8_t now[64], before[64];	/* struct tls_ticket_key; before all 0: none */
+};
+
 /* What admind may order; each is checked again by the master. */
 enum order { ORDER_DRAIN = 1, ORDER_LOG_LEVEL, ORDER_LOG_REOPEN, ORDER_DEBUG, ORDER_UPGRADE,
 	     ORDER_RELOAD };

@@ -12,7 +12,8 @@
 #define WORKER (1u << ROLE_WORKER)
 #define SYNCD  (1u << ROLE_SYNCD)
 #define ADMIND (1u << ROLE_ADMIND)
-#define CHILD  (WORKER | SYNCD | ADMIND)
+#define KEYD   (1u << ROLE_KEYD)
+#define CHILD  (WORKER | SYNCD | ADMIND | KEYD)
 
 static const struct msg_rule rules[MSGS] = {
 #define MSG(name, from, to, payload, tail, fds_min, fds_max, rate)                                 \
@@ -42,7 +43,7 @@ static_must(MSG_REAPED == 12 && sizeof(struct msg_reaped) == 8);
 static_must(ROLE_KEEPER == 1 && ROLE_MASTER == 2);
 
 static const char *const roles[ROLES] = { "none",   "keeper", "master",
-					  "worker", "syncd",  "admind" };
+					  "worker", "syncd",  "admind", "keyd" };
 
 const char *role_name(enum role r)
 {

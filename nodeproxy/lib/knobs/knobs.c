@@ -318,11 +318,44 @@ static const char *listener_text_wrong(const char *key, const char *v)
 		return addr_parse(s, &a) == 0 ?
 			       NULL :
 			       "must be an address with a port like 127.0.0.1:8080 or [::1]:8080";
+	if (IS("tls_certificate") || IS("tls_key") || IS("tls_client_ca"))
+		return s.n == 0 || is_absolute_path(v) ? NULL : "must be an absolute path (start with /)";
 	if (IS("service"))
 		return s.n == 0 || parse_service(s, &l) == 0 ? NULL :
 							       "must be namespace/name:port, like shop/web:80";
 	return NULL;
 #undef IS
+}
+
+/* What is missing, or has no meaning, in the TLS of a listener: the key and words; NULL: nothing. */
+static const char *tls_wrong(const struct knobs_listener *l, const char **ret_key)
+{
+	const bool on = l->tls == TLS_TERMINATE, asks = l->tls_client != TLS_CLIENT_OFF;
+	const struct {
+		const char *key;
+		bool given, needed, meant;
+		const char *with;
+	} rows[] = {
+		{ "tls_certificate", l->tls_certificate[0], on, on, "tls: terminate" },
+		{ "tls_key", l->tls_key[0], on, on, "tls: terminate" },
+		{ "tls_min_version", l->tls_min_version != TLS_MIN_1_3, false, on, "tls: terminate" },
+		{ "tls_client", asks, false, on, "tls: terminate" },
+		{ "tls_client_ca", l->tls_client_ca[0], asks, asks, "tls_client: optional or require" },
+	};
+	static char words[96];
+
+	for (size_t i = 0; i < countof(rows); i++) {
+		*ret_key = rows[i].key;
+		if (rows[i].needed && !rows[i].given) {
+			snprintf(words, sizeof words, "is required with %s", rows[i].with);
+			return words;
+		}
+		if (rows[i].given && !rows[i].meant) {
+			snprintf(words, sizeof words, "has a meaning only with %s", rows[i].with);
+			return words;
+		}
+	}
+	return NULL;
 }
 
 /* ---- reading the file ---- */
@@ -460,6 +493,7 @@ static int read_listener(struct reading *r, const struct doc_node *n, unsigned i
 {
 	struct knobs_listener *l = &r->k->listener[i];
 	uint32_t line[countof(listener_knob)] = { 0 };
+	const char *wrong_key, *wrong_words;
 	char key[160], place[32];
 	int e;
 
@@ -498,6 +532,12 @@ static int read_listener(struct reading *r, const struct doc_node *n, unsigned i
 		if (service && l->route != LISTEN_SERVICE && l->service[0])
 			return wrong(r, line[row], key, "has a meaning only with route: service");
 	}
+	wrong_words = tls_wrong(l, &wrong_key);
+	for (unsigned row = 0; wrong_words && row < countof(listener_knob); row++)
+		if (strcmp(listener_knob[row].key, wrong_key) == 0) {
+			snprintf(key, sizeof key, "%s.%s", place, wrong_key);
+			return wrong(r, line[row] ? line[row] : n->line, key, "%s", wrong_words);
+		}
 	for (unsigned j = 0; j < i; j++) {
 		snprintf(key, sizeof key, "%s.name", place);
 		if (strcmp(r->k->listener[j].name, l->name) == 0)
@@ -857,6 +897,7 @@ static bool value_is_sane(const void *base, const struct knob *k, bool of_listen
 static bool listener_is_sane(const struct knobs_listener *l)
 {
 	struct knobs_listener again = { 0 };
+	const char *key;
 
 	for (unsigned j = 0; j < countof(listener_knob); j++)
 		if (!value_is_sane(l, &listener_knob[j], true))
@@ -866,6 +907,8 @@ static bool listener_is_sane(const struct knobs_listener *l)
 	if ((l->route == LISTEN_SERVICE) != (l->service[0] != 0))
 		return false;
 	if (l->service[0] && parse_service(slice_str(l->service), &again) < 0)
+		return false;
+	if (tls_wrong(l, &key))
 		return false;
 	return memchr(l->service_ns, 0, sizeof l->service_ns) &&
 	       memchr(l->service_name, 0, sizeof l->service_name) &&

@@ -12,8 +12,10 @@
 #include <openssl/err.h>
 #include <openssl/mem.h>
 #include <openssl/pool.h>
+#include <openssl/sha.h>
 
 #include "nodeproxy/lib/base/clock.h"
+#include "nodeproxy/lib/net/spiffe.h"
 #include "nodeproxy/lib/net/tls_inner.h"
 
 #define SHAKE_READ 4096u	/* ciphertext read at once before the handshake is over */
@@ -123,6 +125,8 @@ static int bio_read(BIO *b, char *out, int room)
 			t->record_have = 0;
 		}
 	}
+	if (t->record_have == 0)
+		t->type = (uint8_t)out[0];
 	t->record_have += (uint32_t)n;
 	t->in_p += n;
 	t->in_n -= (size_t)n;
@@ -244,7 +248,8 @@ static void broke(struct tls *t, int ssl_error)
 		t->fault = SSL_in_init(t->ssl) ? TLS_FAULT_CLOSED : TLS_FAULT_TRUNCATED;
 		return;
 	}
-	t->fault = TLS_FAULT_PROTOCOL;
+	/* OpenSSL's clients say in clear why they end a handshake, when BoringSSL decrypts already. */
+	t->fault = t->type == SSL3_RT_ALERT && t->record == HEADER + 2 ? TLS_FAULT_ALERT : TLS_FAULT_PROTOCOL;
 	if (ERR_GET_LIB(e) != ERR_LIB_SSL) {
 		/* beside records that do not decrypt, certificates and signatures are all that can err */
 		if (ERR_GET_LIB(e) != ERR_LIB_CIPHER)
@@ -356,6 +361,28 @@ static bool is_still_good(struct tls *t)
 	return false;
 }
 
+/* Once per connection, not for each line that names it. */
+static void name_peer(struct tls *t)
+{
+	const STACK_OF(CRYPTO_BUFFER) *chain = SSL_get0_peer_certificates(t->ssl);
+	static const char hex[] = "0123456789abcdef";
+	const CRYPTO_BUFFER *leaf;
+	char text[2 * SHA256_DIGEST_LENGTH + SPIFFE_MAX];
+	uint8_t hash[SHA256_DIGEST_LENGTH];
+	size_t n = 0;
+
+	if (!t->side->server || chain == NULL || sk_CRYPTO_BUFFER_num(chain) == 0)
+		return;
+	leaf = sk_CRYPTO_BUFFER_value(chain, 0);
+	SHA256(CRYPTO_BUFFER_data(leaf), CRYPTO_BUFFER_len(leaf), hash);
+	for (size_t i = 0; i < sizeof hash; i++) {
+		text[n++] = hex[hash[i] >> 4];
+		text[n++] = hex[hash[i] & 15];
+	}
+	n += tls_name(sk_CRYPTO_BUFFER_value(chain, 0), text + n, sizeof text - n);
+	t->peer = OPENSSL_strndup(text, n);
+}
+
 static enum tls_went shake(struct tls *t)
 {
 	size_t none = 0;
@@ -387,6 +414,7 @@ static enum tls_went shake(struct tls *t)
 		return TLS_OUT;		/* the other side is not done before it has all of it */
 	if (e == SSL_ERROR_NONE) {
 		t->state = TLS_OPEN;
+		name_peer(t);
 		return TLS_DONE;
 	}
 	return e == SSL_ERROR_WANT_READ ? TLS_IN : TLS_KEY;
@@ -562,6 +590,7 @@ static void tls_free(struct tls *t)
 	OPENSSL_free(t->job);
 	OPENSSL_free(t->kept);
 	OPENSSL_free(t->out);
+	OPENSSL_free(t->peer);
 	budget_return(t->memory, t->charged);
 	t->magic = 0;
 	slab_give(&side->stock->conns, t);
@@ -591,7 +620,7 @@ static const struct stream_ops tls_ops = {
 /* ---- birth, and what is known ---- */
 
 int tls_new(struct tls_stock *stock, struct tls_side *side, struct budget *memory,
-	    struct stream *below, struct stream *ret)
+	    struct slot_ref owner, struct stream *below, struct stream *ret)
 {
 	struct tls *t = slab_take(&stock->conns, NULL);
 	int64_t before = tls_heap_now;
@@ -602,6 +631,7 @@ int tls_new(struct tls_stock *stock, struct tls_side *side, struct budget *memor
 	t->magic = TLS_MAGIC;
 	t->side = side;
 	t->memory = memory;
+	t->owner = owner;
 	t->ssl = SSL_new(side->ctx);
 	b = t->ssl ? BIO_new(bio_method()) : NULL;
 	if (b) {
@@ -655,13 +685,42 @@ void tls_signed(struct tls *t, struct slice sig)
 	j->sig_n = (uint16_t)sig.n;
 }
 
-void tls_ask_again(struct tls *t)
+static bool waits_for_key(const struct tls *t)
 {
-	struct tls_stock *s = t->side->stock;
+	return t->job && t->job->sig_n == 0 && !t->job->failed;
+}
 
-	if (t->job && t->job->sig_n == 0 && !t->job->failed &&
-	    s->ask(s->arg, slab_ref(&s->conns, t), t->job) < 0)
-		tls_signed(t, (struct slice){ NULL, 0 });
+bool tls_waits_for_key(const struct stream *s)
+{
+	return waits_for_key(s->tls);
+}
+
+void tls_ask_again(struct tls_stock *s)
+{
+	for (uint32_t i = 0; i < s->conns.fresh; i++) {
+		struct slot_ref who = { i, s->conns.gen[i] };
+		struct tls *t = slab_at(&s->conns, who);
+
+		if (t && waits_for_key(t) && s->ask(s->arg, who, t->job) < 0)
+			tls_signed(t, (struct slice){ NULL, 0 });
+	}
+}
+
+struct slot_ref tls_owner(const struct tls *t)
+{
+	return t->owner;
+}
+
+int tls_feed(struct stream *s, struct slice bytes)
+{
+	struct tls *t = s->tls;
+	int64_t before = begin(t, 0);
+
+	must(t->state == TLS_SHAKES && t->in_n == 0);
+	t->in_p = bytes.p;
+	t->in_n = bytes.n;
+	end(t, before);
+	return t->state == TLS_BROKEN ? -ENOMEM : 0;
 }
 
 enum tls_fault tls_why(const struct stream *s)
@@ -698,6 +757,16 @@ const char *tls_cipher(const struct stream *s)
 	const SSL_CIPHER *c = SSL_get_current_cipher(s->tls->ssl);
 
 	return c ? SSL_CIPHER_standard_name(c) : "";
+}
+
+struct slice tls_peer_name(const struct stream *s)
+{
+	return slice_from(slice_str(s->tls->peer), 2 * SHA256_DIGEST_LENGTH);
+}
+
+struct slice tls_peer_hash(const struct stream *s)
+{
+	return slice_of(s->tls->peer, s->tls->peer ? 2 * SHA256_DIGEST_LENGTH : 0);
 }
 
 struct slice tls_peer(const struct stream *s)

@@ -86,7 +86,6 @@ uint64_t tls_heap_bytes(void);
 #define TLS_LEAVES 2u
 #define TLS_CHAIN  8u
 #define TLS_NAME   256u
-#define TLS_CONTEXT 32u
 
 /* A certificate with what is above it, and the key to ask for. */
 struct tls_leaf {
@@ -113,7 +112,8 @@ struct tls_terms {
 	struct tls_trust *trust;	/* NULL: the other side is not asked (server); takes a reference */
 	enum tls_rule rule;
 	const char *name;		/* of the rule; client: also SNI, when TLS_RULE_HOST */
-	struct slice context;		/* tickets are taken back by sides of the same only */
+	/* Tickets are taken back by sides of the same, that trust the same and want the same only. */
+	struct slice context;
 };
 
 /* Copies all.  0, -EINVAL (a certificate cannot be used) or -ENOMEM. */
@@ -123,7 +123,7 @@ void tls_side_unref(struct tls_side **);
 
 /* ---- trust ---- */
 
-/* Roots and revocation lists in PEM, at most TLS_TRUST_MAX of each.  0 or -EINVAL with words. */
+/* Roots and revocation lists in PEM, at most TLS_TRUST_MAX of each.  0, -EINVAL or -ENOMEM, with words. */
 #define TLS_TRUST_MAX 512u
 must_use int tls_trust_new(struct slice pem, struct tls_trust **ret, const char **why);
 void tls_trust_ref(struct tls_trust *);
@@ -138,15 +138,19 @@ enum tls_went {
 	TLS_FAILED,		/* tls_why(); an alert was sent if that could be */
 };
 
-/* Takes the stream below; *ret is the one over it.  memory pays for what BoringSSL holds.  0 or
- * -ENOMEM, and the stream below is the caller's still. */
+/* Takes the stream below; *ret is the one over it.  memory pays for what BoringSSL holds; owner is for
+ * tls_owner().  0 or -ENOMEM, and the stream below is the caller's still. */
 must_use int tls_new(struct tls_stock *, struct tls_side *, struct budget *memory,
-		     struct stream *below, struct stream *ret);
+		     struct slot_ref owner, struct stream *below, struct stream *ret);
+/* Bytes that were read from below before.  0 or -ENOMEM. */
+must_use int tls_feed(struct stream *, struct slice);
 must_use enum tls_went tls_handshake(struct stream *);
-/* Another signature is still waited for by this connection: asks again, because who was asked is gone. */
-void tls_ask_again(struct tls *);
+bool tls_waits_for_key(const struct stream *);
+/* Whoever waits for a signature asks again: who was asked is gone. */
+void tls_ask_again(struct tls_stock *);
 /* The connection that a job came from; NULL: it is gone. */
 struct tls *tls_find(struct tls_stock *, struct slot_ref);
+struct slot_ref tls_owner(const struct tls *);
 /* The signature of its job; empty: there is none. */
 void tls_signed(struct tls *, struct slice);
 enum tls_fault tls_why(const struct stream *);
@@ -159,5 +163,9 @@ struct slice tls_server_name(const struct stream *);	/* empty: none */
 const char *tls_cipher(const struct stream *);
 /* DER of the other side's certificate; empty: none. */
 struct slice tls_peer(const struct stream *);
+/* What it calls itself: its SPIFFE identity, else its first name, as it stands there; empty: none. */
+struct slice tls_peer_name(const struct stream *);
+/* SHA-256 of it, as 64 hexadecimal digits; empty: there is none.  Server only, as the name. */
+struct slice tls_peer_hash(const struct stream *);
 
 #endif

@@ -45,11 +45,14 @@ struct tls {
 	uint8_t state;			/* enum tls_state */
 	uint8_t fault;			/* enum tls_fault */
 	uint8_t owes;			/* of owed[] */
+	uint8_t type;			/* of the record that it reads, or has read last */
 	bool ended;			/* close_notify has come */
 	bool cut;			/* the stream below has ended */
 	bool said_end;			/* ours has gone out */
 	bool dry;			/* in this call nothing more is to be had below */
 	int below_error;
+	struct slot_ref owner;
+	char *peer;			/* its certificate's hash in 64 digits, and name */
 	struct stream below;
 	SSL *ssl;
 	struct tls_side *side;

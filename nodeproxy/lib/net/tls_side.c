@@ -13,6 +13,7 @@
 #include <openssl/mem.h>
 #include <openssl/nid.h>
 #include <openssl/pool.h>
+#include <openssl/sha.h>
 #include <openssl/x509.h>
 
 #include "nodeproxy/lib/base/clock.h"
@@ -259,10 +260,28 @@ static bool set_groups(SSL_CTX *ctx)
 #endif
 }
 
+static void set_context(const struct tls_side *s, const struct tls_terms *t,
+			uint8_t out[SHA256_DIGEST_LENGTH])
+{
+	uint32_t wants[] = { t->rule, t->optional, (uint32_t)t->context.n };
+	SHA256_CTX h;
+
+	SHA256_Init(&h);
+	SHA256_Update(&h, wants, sizeof wants);
+	SHA256_Update(&h, t->context.p, t->context.n);
+	SHA256_Update(&h, s->name, sizeof s->name);
+	if (t->trust)
+		SHA256_Update(&h, tls_trust_digest(t->trust), SHA256_DIGEST_LENGTH);
+	SHA256_Final(out, &h);
+}
+
 static bool set_up(struct tls_side *s, const struct tls_terms *t)
 {
 	SSL_CTX *c = s->ctx;
+	uint8_t context[SHA256_DIGEST_LENGTH];
 	int mode = SSL_VERIFY_PEER;
+
+	set_context(s, t, context);
 
 	if (s->server && t->trust == NULL)
 		mode = SSL_VERIFY_NONE;
@@ -287,7 +306,7 @@ static bool set_up(struct tls_side *s, const struct tls_terms *t)
 	       SSL_CTX_set_verify_algorithm_prefs(c, accepted, countof(accepted)) &&
 	       SSL_CTX_set_num_tickets(c, 1) &&
 	       (!s->server || SSL_CTX_set_tlsext_ticket_key_cb(c, ticket)) &&
-	       SSL_CTX_set_session_id_context(c, t->context.p, t->context.n) &&
+	       SSL_CTX_set_session_id_context(c, context, sizeof context) &&
 	       (s->server || s->alpn_n == 0 ||
 		SSL_CTX_set_alpn_protos(c, s->alpn, (unsigned)s->alpn_n) == 0);
 }
@@ -301,7 +320,7 @@ int tls_side_new(struct tls_stock *stock, const struct tls_terms *t, struct tls_
 	if (s == NULL)
 		return -ENOMEM;
 	*s = (struct tls_side){ .refs = 1, .stock = stock, .server = t->server, .rule = t->rule };
-	if (name_n >= sizeof s->name || t->alpn.n > sizeof s->alpn || t->context.n > TLS_CONTEXT ||
+	if (name_n >= sizeof s->name || t->alpn.n > sizeof s->alpn ||
 	    t->leaves > TLS_LEAVES || (t->server && t->leaves == 0) ||
 	    (!t->server && t->trust == NULL))
 		r = -EINVAL;

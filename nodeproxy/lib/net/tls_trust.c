@@ -8,6 +8,7 @@
 #include <openssl/err.h>
 #include <openssl/mem.h>
 #include <openssl/pool.h>
+#include <openssl/sha.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 #include <stdlib.h>
@@ -22,6 +23,7 @@ struct tls_trust {
 	X509_STORE *store;
 	STACK_OF(X509_CRL) *crls;
 	unsigned roots;
+	uint8_t digest[SHA256_DIGEST_LENGTH];	/* of the file */
 };
 
 /* ---- roots and lists ---- */
@@ -76,6 +78,7 @@ int tls_trust_new(struct slice pem, struct tls_trust **ret, const char **why)
 	*t = (struct tls_trust){ .refs = 1, .store = X509_STORE_new(), .crls = sk_X509_CRL_new_null() };
 	if (t->store == NULL || t->crls == NULL)
 		goto out;
+	SHA256(pem.p, pem.n, t->digest);
 	while ((r = pem_next(&pem, &label, der, PEM_MAX, &n)) == 1) {
 		if (slice_eq(label, SLICE("CERTIFICATE")))
 			r = add_root(t, slice_of(der, n), why);
@@ -136,6 +139,11 @@ STACK_OF(CRYPTO_BUFFER) *tls_trust_names(const struct tls_trust *t)
 			CRYPTO_BUFFER_free(b);
 	}
 	return names;
+}
+
+const uint8_t *tls_trust_digest(const struct tls_trust *t)
+{
+	return t->digest;
 }
 
 /* ---- a chain ---- */
@@ -285,6 +293,42 @@ static int identity_of(X509 *x, char out[SPIFFE_MAX])
 	GENERAL_NAMES_free(names);
 	ERR_clear_error();
 	return uris == 1 ? n : -EINVAL;
+}
+
+static size_t copy_name(const ASN1_STRING *s, char *out, size_t room)
+{
+	size_t n = min_of((size_t)ASN1_STRING_length(s), room);
+
+	memcpy(out, ASN1_STRING_get0_data(s), n);
+	return n;
+}
+
+size_t tls_name(CRYPTO_BUFFER *der, char *out, size_t room)
+{
+	X509 *x = X509_parse_from_buffer(der);
+	GENERAL_NAMES *names = x ? X509_get_ext_d2i(x, NID_subject_alt_name, NULL, NULL) : NULL;
+	char id[SPIFFE_MAX];
+	int k = x ? identity_of(x, id) : -EINVAL;
+	size_t n = 0;
+
+	if (k > 0) {
+		n = min_of((size_t)k, room);
+		memcpy(out, id, n);
+	}
+	for (size_t i = 0; n == 0 && names && i < sk_GENERAL_NAME_num(names); i++) {
+		const GENERAL_NAME *g = sk_GENERAL_NAME_value(names, i);
+
+		if (g->type == GEN_DNS || g->type == GEN_URI || g->type == GEN_EMAIL)
+			n = copy_name(g->d.ia5, out, room);
+	}
+	k = n == 0 && x ? X509_NAME_get_index_by_NID(X509_get_subject_name(x), NID_commonName, -1) : -1;
+	if (k >= 0)
+		n = copy_name(X509_NAME_ENTRY_get_data(X509_NAME_get_entry(X509_get_subject_name(x), k)),
+			      out, room);
+	GENERAL_NAMES_free(names);
+	X509_free(x);
+	ERR_clear_error();
+	return n;
 }
 
 int tls_identity(struct slice der, char out[1024])

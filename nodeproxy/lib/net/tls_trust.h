@@ -19,6 +19,10 @@ must_use enum tls_fault tls_trust_judge(const struct tls_trust *, const STACK_OF
 must_use enum tls_fault tls_trust_rule(CRYPTO_BUFFER *leaf, enum tls_rule, const char *name);
 /* For the list of issuers that a server sends; NULL: none. */
 STACK_OF(CRYPTO_BUFFER) *tls_trust_names(const struct tls_trust *);
+/* Says which one it is. */
+const uint8_t *tls_trust_digest(const struct tls_trust *);	/* 32 bytes */
+/* The identity, else the first name (DNS, address as it is, common name), of a certificate. */
+size_t tls_name(CRYPTO_BUFFER *, char *out, size_t room);
 /* The one SPIFFE identity of a certificate: its length with NUL in out, or -EINVAL. */
 must_use int tls_identity(struct slice der, char out[1024]);
 

@@ -161,7 +161,8 @@ int role_landlock(const int *dirs, unsigned n)
 #define W (1u << ROLE_WORKER)
 #define S (1u << ROLE_SYNCD)
 #define A (1u << ROLE_ADMIND)
-#define X (W | S | A)
+#define K (1u << ROLE_KEYD)
+#define X (W | S | A | K)
 #define P (1u << ROLE_KEEPER | 1u << ROLE_MASTER)
 #ifdef NP_SANITIZED
 #define Z X
@@ -210,6 +211,7 @@ static const uint32_t tcp_roles = 0
 #undef W
 #undef S
 #undef A
+#undef K
 #undef X
 #undef P
 #undef Z
@@ -350,7 +352,7 @@ int role_enter(enum role role, uid_t uid, gid_t gid, const char **step)
 	r = set_caps(row->caps & have);
 	if (r < 0)
 		goto out;
-	if (role == ROLE_WORKER || role == ROLE_ADMIND) {
+	if (role == ROLE_WORKER || role == ROLE_ADMIND || role == ROLE_KEYD) {
 		at = "landlock";	/* syncd: once it has its directory, see begin.c */
 #ifndef NP_SANITIZED
 		r = role_landlock(NULL, 0);

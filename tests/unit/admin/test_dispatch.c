@@ -475,6 +475,52 @@ START_TEST(check_finds_what_is_wrong_and_says_what_to_do)
 	snprintf(pages->knobs.listener[0].service_name, 64, "none");
 	pages->knobs.n_listeners = 1;
 	ck_assert(has_finding("error", "listener front leads to Service shop/none"));
+	ck_assert(!has_finding("error", "has no certificate"));
+	pages->knobs.listener[0].tls = TLS_TERMINATE;
+	ck_assert(has_finding("error", "listener front has no certificate"));
+	end();
+}
+END_TEST
+
+/* A certificate of so many days that has so many left. */
+static struct certs *certificate(int days, int left)
+{
+	static _Alignas(8) uint8_t bytes[sizeof(struct certs) + sizeof(struct certs_entry)];
+	struct certs *c = (void *)bytes;
+	int64_t now = clock_unix_ms() / 1000;
+
+	*c = (struct certs){ CERTS_MAGIC, sizeof bytes, 1, 0 };
+	c->at[0] = (struct certs_entry){ .listener = "front", .key = 1, .kind = CERT_KEY_P256, .names = "shop.example",
+					 .from_unix_s = now - (days - left) * 86400, .to_unix_s = now + left * 86400 };
+	return c;
+}
+
+START_TEST(a_certificate_is_shown_and_missed_before_it_is_needed)
+{
+	const json_t *s;
+	json_t *o;
+
+	begin();
+	snprintf(pages->knobs.listener[0].name, 64, "front");
+	pages->knobs.n_listeners = 1;
+	pages->knobs.listener[0].tls = TLS_TERMINATE;
+	st.certs = certificate(90, 20);
+	ck_assert(!has_finding("warning", "certificate") && !has_finding("error", "certificate"));
+	o = get("/v1/listeners", 200);
+	s = item(o, "listeners", 0);
+	ck_assert_json_str(s, "tls", "terminate");
+	ck_assert_json_str(s, "certificate_names", "shop.example");
+	ck_assert_json_str(s, "certificate_key", "P-256");
+	json_decref(o);
+	st.certs = certificate(90, 13);
+	ck_assert(has_finding("warning", "the certificate of listener front expires in 31"));
+	st.certs = certificate(8, 3);
+	ck_assert(!has_finding("warning", "certificate"));
+	st.certs = certificate(8, 1);
+	ck_assert(has_finding("warning", "the certificate of listener front expires in 2"));
+	st.certs = certificate(8, -1);
+	ck_assert(has_finding("error", "the certificate of listener front expired 24 hours ago"));
+	st.certs = NULL;
 	end();
 }
 END_TEST
@@ -682,5 +728,6 @@ UNIT_TESTS("dispatch", nobody_may_look_but_not_touch, a_command_has_one_method_a
 	   explain_goes_the_way_of_a_request_and_says_where_it_ends,
 	   top_has_totals_of_tenants_services_and_endpoints,
 	   check_finds_what_is_wrong_and_says_what_to_do,
+	   a_certificate_is_shown_and_missed_before_it_is_needed,
 	   a_finding_comes_with_its_number_and_goes_with_it, panics_are_found_by_serial_and_cleaned,
 	   a_scribbled_board_leaves_answers_readable, without_a_view_lists_say_so_instead_of_being_empty)

@@ -168,6 +168,7 @@ START_TEST(both_know_each_other_and_talk)
 	ck_assert(slice_eq(tls_alpn(&pair.client), SLICE("h2")));
 	ck_assert_int_gt(tls_identity(tls_peer(&pair.server), id), 0);
 	ck_assert_str_eq(id, "spiffe://cluster.local/ns/shop/sa/api");
+	ck_assert(slice_eq(tls_peer_name(&pair.server), slice_str(id)));
 	ck_assert_uint_eq(pair.asks, 2);
 	ck_assert(!tls_is_resumed(&pair.server));
 	say_and_hear();
@@ -255,7 +256,8 @@ START_TEST(a_slow_signer_delays_nobody_else)
 	ck_assert(!rig_shake(&pair));
 	ck_assert_uint_eq(pair.s, TLS_KEY);
 	ck_assert_uint_eq(tls_handshake(&pair.server), TLS_KEY);
-	tls_ask_again(pair.server.tls);
+	ck_assert(tls_waits_for_key(&pair.server));
+	tls_ask_again(&pair.stock);
 	ck_assert_uint_eq(pair.asks, 2);
 	rig_answer(&pair);
 	ck_assert(!rig_shake(&pair));
@@ -434,6 +436,22 @@ START_TEST(what_is_not_tls)
 		feed("\x16\x07\x07\x00\x10" "0123456789abcdef", 21);
 	ck_assert_uint_eq(tls_handshake(&pair.server), TLS_FAILED);
 	ck_assert_uint_eq(tls_why(&pair.server), TLS_FAULT_NOT_TLS);
+}
+END_TEST
+
+/* As OpenSSL sends it when it does not like the certificate. */
+START_TEST(an_alert_in_clear_is_an_alert)
+{
+	mutual();
+	rig_connect(&pair, client, server);
+	pair.c = tls_handshake(&pair.client);
+	pair.s = tls_handshake(&pair.server);
+	ck_assert_uint_eq(pair.s, TLS_KEY);
+	rig_answer(&pair);
+	ck_assert_uint_eq(tls_handshake(&pair.server), TLS_IN);
+	feed("\x14\x03\x03\x00\x01\x01\x15\x03\x03\x00\x02\x02\x30", 13);
+	ck_assert_uint_eq(tls_handshake(&pair.server), TLS_FAILED);
+	ck_assert_uint_eq(tls_why(&pair.server), TLS_FAULT_ALERT);
 }
 END_TEST
 
@@ -645,7 +663,7 @@ START_TEST(no_memory_is_a_fault)
 	rig_close(&pair);
 	pair.memory.limit = 1;
 	below = rig_stream(&pair.far[0]);
-	ck_assert_int_eq(tls_new(&pair.stock, client, &pair.memory, &below, &s), -ENOMEM);
+	ck_assert_int_eq(tls_new(&pair.stock, client, &pair.memory, SLOT_NONE, &below, &s), -ENOMEM);
 	ck_assert(stream_is_open(&below));
 	pair.memory.limit = 0;
 }
@@ -699,6 +717,7 @@ START_TEST(tickets_are_taken_back_by_the_same_identity_only)
 {
 	struct tls_leaf l = rig_leaf(1, &web_ed, &node);
 	struct tls_terms t = { .server = true, .leaf = &l, .leaves = 1, .trust = trust,
+			       .rule = TLS_RULE_TRUST_DOMAIN, .name = "cluster.local",
 			       .context = SLICE("front"), .alpn = ALPN };
 	struct tls_side *same, *other;
 
@@ -747,6 +766,12 @@ START_TEST(ticket_keys_are_rotated)
 }
 END_TEST
 
+/* As if nothing but the revocation list, or the policy, were another: else the ticket is not taken. */
+static void same_context(struct tls_side *s)
+{
+	ck_assert(SSL_CTX_set_session_id_context(s->ctx, (const uint8_t *)"same", 4));
+}
+
 /* BoringSSL itself looks at nothing but the ticket. */
 START_TEST(a_resumed_caller_is_judged_again)
 {
@@ -755,6 +780,7 @@ START_TEST(a_resumed_caller_is_judged_again)
 
 	make_ticket_keys();
 	mutual();
+	same_context(server);
 	first();
 	if (_i == 0) {		/* revoked meanwhile */
 		t = trust_of(&root, &node, &api);
@@ -766,7 +792,10 @@ START_TEST(a_resumed_caller_is_judged_again)
 		now = server;
 		tls_side_ref(now);
 	}
+	same_context(now);
+	pair.asks = 0;
 	ck_assert(!again(now) || pair.s != TLS_DONE);
+	ck_assert_uint_eq(pair.asks, 0);	/* it was resumed, as far as BoringSSL goes */
 	ck_assert_uint_eq(pair.s, TLS_FAILED);
 	ck_assert_uint_eq(tls_why(&pair.server), _i == 0 ? TLS_FAULT_REVOKED :
 						 _i == 1 ? TLS_FAULT_WRONG_TRUST_DOMAIN :
@@ -830,6 +859,7 @@ int main(void)
 	tcase_add_test(t, no_protocol_in_common);
 	tcase_add_loop_test(t, nothing_in_common, 0, 2);
 	tcase_add_loop_test(t, what_is_not_tls, 0, 2);
+	tcase_add_test(t, an_alert_in_clear_is_an_alert);
 	tcase_add_loop_test(t, end_within_the_handshake, 0, 20);
 	tcase_add_loop_test(t, spoiled_flights_end_with_a_fault, 0, 40);
 	tcase_add_test(t, a_record_that_was_changed_breaks_it);

@@ -21,7 +21,7 @@
 
 #include "tests/unit/test.h"
 
-static const enum role children[] = { ROLE_WORKER, ROLE_SYNCD, ROLE_ADMIND };
+static const enum role children[] = { ROLE_WORKER, ROLE_SYNCD, ROLE_ADMIND, ROLE_KEYD };
 
 static bool not_root(void)
 {

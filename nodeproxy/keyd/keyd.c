@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* nodeproxy-keyd: the process that has the private keys.
+ *
+ * It has no network and opens no file: keys come as descriptors from the master, and what a worker may
+ * have signed is in sign.h.  Its memory is locked and in no dump.
+ *
+ *   files    KEY_FILE per listener, then KEY_FILES: read and, unless they are only looked at, used;
+ *            certificates go to all others as one file
+ *   lines    one per worker: SIGN_WANT in, SIGN_HERE out.  Each has its turn, with a bound
+ *   tickets  keys for resumption, the same in all workers, made anew every hour; and when a worker went
+ *            without a word, whoever may have read them there: then those before are not taken either
+ *
+ * It may die at any moment: the next one reads the same files and knows keys by the same names. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "nodeproxy/keyd/keystore.h"
+#include "nodeproxy/keyd/sign.h"
+#include "nodeproxy/lib/base/log.h"
+#include "nodeproxy/lib/base/rand.h"
+#include "nodeproxy/lib/ipc/debug.h"
+#include "nodeproxy/lib/ipc/procs.h"
+#include "nodeproxy/lib/role/begin.h"
+#include "nodeproxy/lib/role/enter.h"
+
+#define TICKETS_MS	3600000
+#define SIGN_A_PASS	16	/* of one line, before the next */
+#define MESSAGES_A_PASS 64
+
+struct line {
+	struct chan chan;
+	bool open, leaves;
+	uint32_t worker;
+	uint64_t refused;
+};
+
+static struct keyd {
+	struct loop loop;
+	struct role_born born;
+	struct keystore store;
+	struct line line[PROCS_MAX];
+	struct msg_ticket_keys tickets;
+	struct loop_timer rotate;
+	char bad[256];			/* what is wrong with the files that came last; "": nothing */
+	char failed_name[CERTS_MAX][64];
+	const char *failed[CERTS_MAX + 1];
+	unsigned n_failed;
+	uint64_t serial, refused;
+} the;
+
+static_must(MSG_SIGNED_BYTES == SIGN_MAX);
+
+/* ---- tickets ---- */
+
+static void tell_tickets(struct line *l)
+{
+	if (l->open)
+		(void)chan_say(&l->chan, MSG_TICKET_KEYS, &the.tickets);
+}
+
+static void new_tickets(bool keep_before)
+{
+	memcpy(the.tickets.before, the.tickets.now, sizeof the.tickets.before);
+	if (!keep_before)
+		memset(the.tickets.before, 0, sizeof the.tickets.before);
+	rand_bytes(the.tickets.now, sizeof the.tickets.now);
+	for (unsigned i = 0; i < PROCS_MAX; i++)
+		tell_tickets(&the.line[i]);
+}
+
+static void rotate_cb(void *arg)
+{
+	(void)arg;
+	new_tickets(true);
+}
+
+/* ---- signatures ---- */
+
+static void answer(struct line *l, const struct msg_sign *want)
+{
+	struct msg_signed here = { .cookie = want->cookie };
+	const struct key *k = keystore_find(&the.store, want->key);
+	struct slice bytes = slice_of(want->bytes, min_of(want->n, (uint32_t)MSG_SIGN_BYTES));
+	enum sign_refusal r = SIGN_NO_KEY;
+	size_t n = 0;
+
+	if (k)
+		r = sign_check(k->key, k->tls12, want->algorithm, bytes);
+	if (r == SIGN_FINE)
+		r = sign(k->key, want->algorithm, bytes, here.bytes, &n);
+	here.refusal = r;
+	here.n = (uint32_t)n;
+	if (r != SIGN_FINE) {
+		the.refused++;
+		l->refused++;
+		log_limited(LOG_WARN, "signature_refused",
+			    "worker=%u why=\"%s\" algorithm=%04x bytes=%u refused=%llu", l->worker,
+			    sign_refusal_words(r), want->algorithm & 0xffff, want->n,
+			    (unsigned long long)the.refused);
+	}
+	(void)chan_say(&l->chan, MSG_SIGN_HERE, &here);
+}
+
+static void close_line(struct line *l)
+{
+	chan_fini(&l->chan);
+	l->open = false;
+}
+
+static void line_cb(void *arg)
+{
+	struct line *l = arg;
+	const struct msg *m;
+
+	clock_tick();
+	for (int i = 0; i < SIGN_A_PASS; i++) {
+		int r = chan_recv(&l->chan, &m);
+
+		if (r == 0)
+			return;
+		if (r == 1 && m->type == MSG_SIGN_WANT) {
+			answer(l, m->p);
+		} else if (r == 1 && m->type == MSG_KEY_LEAVE) {
+			l->leaves = true;
+		} else if (r == -EAGAIN) {
+			log_limited(LOG_WARN, "over_its_rate", "worker=%u", l->worker);
+		} else if (r < 0) {
+			bool accident = !l->leaves || r != -EPIPE;
+
+			if (r != -EPIPE)
+				log_warn("line_broken", "worker=%u error=\"%s\"", l->worker, strerror(-r));
+			close_line(l);
+			if (accident)
+				new_tickets(false);
+			return;
+		}
+	}
+}
+
+static void line_here(const struct msg_key_line *m, struct fd *fd)
+{
+	struct line *l = NULL;
+
+	for (unsigned i = 0; i < PROCS_MAX; i++) {
+		struct line *at = &the.line[i];
+
+		if (at->open && at->worker == m->worker) {
+			close_line(at);	/* its successor's, or a better one */
+			l = at;
+			break;
+		}
+		if (!at->open && l == NULL)
+			l = at;
+	}
+	if (l == NULL) {
+		fd_close(fd);
+		return;
+	}
+	*l = (struct line){ .open = true, .worker = m->worker };
+	chan_init(&l->chan, fd, ROLE_KEYD, ROLE_WORKER);
+	chan_watch(&l->chan, &the.loop, line_cb, l);
+	tell_tickets(l);
+}
+
+/* ---- files ---- */
+
+static void note_bad(const struct msg_key_file *m, const char *listener, const char *words)
+{
+	if (the.bad[0] == 0)
+		snprintf(the.bad, sizeof the.bad, "listeners[%u].%s", m->index, words);
+	if (the.n_failed < CERTS_MAX) {
+		snprintf(the.failed_name[the.n_failed], sizeof the.failed_name[0], "%s", listener);
+		the.failed[the.n_failed] = the.failed_name[the.n_failed];
+		the.failed[++the.n_failed] = NULL;
+	}
+	if (!m->try)
+		log_error("key_files_not_used", "listener=%s why=\"%s\"", listener, words);
+}
+
+static void file_here(const struct msg_key_file *m, struct fd fd[3])
+{
+	static const char *const which[] = { "tls_certificate", "tls_key", "tls_client_ca" };
+	char words[KEYSTORE_WORDS];
+
+	if (m->error < 0) {
+		snprintf(words, sizeof words, "%s: cannot be opened: %s", which[m->which % 3],
+			 strerror(-m->error));
+		note_bad(m, m->listener, words);
+	} else if (keystore_add(&the.store, m->listener, m->tls12, fd[0], fd[1], fd[2], m->try, words) < 0) {
+		note_bad(m, m->listener, words);
+	}
+}
+
+static void send_certs(void)
+{
+	struct msg_rev rev = { .rev = ++the.serial };
+	struct fd f;
+	int r = keystore_certs(&the.store, &f);
+
+	if (r == 0) {
+		r = chan_send(&the.born.chan, MSG_CERTS_MADE, &rev, (struct slice){ 0 }, &f.v, 1);
+		fd_close(&f);
+	}
+	if (r < 0)
+		log_error("certificates_not_told", "error=\"%s\"", strerror(-r));
+	else
+		log_info("keys_in_use", "listeners=%u", the.store.now.n);
+}
+
+static void files_here(const struct msg_key_files *m)
+{
+	if (m->try) {
+		keystore_drop(&the.store);	/* the.bad is for KNOBS_TRY */
+	} else {
+		keystore_use(&the.store, the.failed);
+		send_certs();
+		the.bad[0] = 0;
+	}
+	the.n_failed = 0;
+	the.failed[0] = NULL;
+}
+
+static void say_try(const struct msg_knobs *k)
+{
+	if (the.bad[0])
+		chan_offer(&the.born.chan, MSG_KNOBS_REFUSED, k, slice_str(the.bad), NULL, 0);
+	else
+		(void)chan_say(&the.born.chan, MSG_KNOBS_OK, k);
+	the.bad[0] = 0;
+}
+
+/* ---- the channel ---- */
+
+static void handle(const struct msg *m)
+{
+	struct fd fd[3];
+
+	for (unsigned i = 0; i < 3; i++)
+		fd[i] = i < m->nfds ? fd_take(&((struct msg *)(uintptr_t)m)->fd[i]) : FD_NONE;
+	switch (m->type) {
+	case MSG_KEY_FILE:
+		file_here(m->p, fd);
+		break;
+	case MSG_KEY_FILES:
+		files_here(m->p);
+		break;
+	case MSG_KEY_LINE:
+		line_here(m->p, &fd[0]);
+		break;
+	case MSG_KNOBS_TRY:
+		say_try(m->p);
+		break;
+	case MSG_KNOBS_USE:
+		(void)chan_say(&the.born.chan, MSG_KNOBS_USED, m->p);
+		break;
+	case MSG_LOG_LEVEL:
+		log_level = (enum log_level)min_of(((const struct msg_log_level *)m->p)->level,
+						   (uint32_t)LOG_ERROR);
+		break;
+	case MSG_PING:
+		(void)chan_say(&the.born.chan, MSG_PONG, m->p);
+		break;
+	case MSG_STOP:
+		loop_stop(&the.loop);
+		break;
+#ifdef NP_DEBUG_COMMANDS
+	case MSG_DEBUG:
+		if (!debug_do(m->p) && ((const struct msg_debug *)m->p)->what == DEBUG_DROP_CHANNEL)
+			debug_drop(&the.born.chan);
+		break;
+#endif
+	default:
+		break;
+	}
+	for (unsigned i = 0; i < 3; i++)
+		fd_close(&fd[i]);
+}
+
+static void chan_cb(void *arg)
+{
+	(void)arg;
+	clock_tick();
+	for (int i = 0; i < MESSAGES_A_PASS; i++) {
+		const struct msg *m;
+		int r = chan_recv(&the.born.chan, &m);
+
+		if (r == 0)
+			return;
+		if (r == 1) {
+			handle(m);
+		} else if (r == -EMFILE) {
+			struct msg_lost l = { .type = m->type };
+
+			(void)chan_say(&the.born.chan, MSG_LOST, &l);
+		} else if (r != -EAGAIN) {
+			/* The master is gone: another takes the channel up, or the end has come with it. */
+			loop_stop(&the.loop);
+			return;
+		}
+	}
+}
+
+int main(int argc, char **argv)
+{
+	/* What is not there yet is locked as it comes.  Without the right to lock, a host that swaps
+	 * could write keys to its disk: said, and no reason not to serve. */
+	int locked = mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0 ? -errno : 0;
+
+	role_begin(ROLE_KEYD, argc, argv, &the.born);
+	rand_init();
+	if (locked < 0)
+		log_warn("memory_not_locked", "error=\"%s\"", strerror(-locked));
+	if (loop_init(&the.loop) < 0)
+		return ROLE_EXIT_START;
+	new_tickets(false);
+	loop_timer_start(&the.loop, &the.rotate, TICKETS_MS * NS_PER_MS, TICKETS_MS, rotate_cb, NULL);
+	chan_watch(&the.born.chan, &the.loop, chan_cb, NULL);
+	role_ready(&the.born.chan);
+	loop_run(&the.loop);
+	keystore_fini(&the.store);
+	return 0;
+}
