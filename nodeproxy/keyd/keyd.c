@@ -49,6 +49,7 @@ static struct keyd {
 	char failed_name[CERTS_MAX][64];
 	const char *failed[CERTS_MAX + 1];
 	unsigned n_failed;
+	unsigned n_files;		/* KEY_FILE messages since the last KEY_FILES */
 	uint64_t serial, refused;
 } the;
 
@@ -186,6 +187,7 @@ static void file_here(const struct msg_key_file *m, struct fd fd[3])
 	static const char *const which[] = { "tls_certificate", "tls_key", "tls_client_ca" };
 	char words[KEYSTORE_WORDS];
 
+	the.n_files++;
 	if (m->error < 0) {
 		snprintf(words, sizeof words, "%s: cannot be opened: %s", which[m->which % 3],
 			 strerror(-m->error));
@@ -213,7 +215,18 @@ static void send_certs(void)
 
 static void files_here(const struct msg_key_files *m)
 {
-	if (m->try) {
+	bool all = the.n_files == m->count;
+
+	the.n_files = 0;
+	if (!all && m->try) {
+		snprintf(the.bad, sizeof the.bad, "the files of listeners did not all arrive: try again");
+	} else if (!all) {
+		struct msg_lost l = { .type = MSG_KEY_FILE };
+
+		keystore_drop(&the.store);	/* what is in use stays until all come again */
+		(void)chan_say(&the.born.chan, MSG_LOST, &l);
+	}
+	if (m->try || !all) {
 		keystore_drop(&the.store);	/* the.bad is for KNOBS_TRY */
 	} else {
 		keystore_use(&the.store, the.failed);

@@ -127,7 +127,7 @@ class Backend:
         self.listener.close()
 
 
-PROGRAMS = ("nodeproxy/nodeproxy", "nodeproxy-worker", "nodeproxy-syncd", "nodeproxy-admind")
+PROGRAMS = ("nodeproxy/nodeproxy", "nodeproxy-worker", "nodeproxy-syncd", "nodeproxy-admind", "nodeproxy-keyd")
 
 
 def programs(tree, names=PROGRAMS):

@@ -12,6 +12,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
@@ -262,6 +263,79 @@ def callers_certificates_are_asked_for_and_judged():
             raise AssertionError("mallory")
         except OSError:
             pass
+
+
+def a_load_balancer_may_stand_in_front():
+    with np.Host() as host:
+        ca = Authority(host.dir)
+        served(host, *ca.issue("web"), proxy_protocol="require")
+        heads = host.backends[0].heads = []
+        for together in (False, True):      # the header alone, or with the first bytes of TLS
+            with socket.create_connection(("127.0.0.1", host.port), timeout=20) as s:
+                header = b"PROXY TCP4 192.0.2.7 192.0.2.9 4711 443\r\n"
+                inc, out = ssl.MemoryBIO(), ssl.MemoryBIO()
+                t = context(ca.cert).wrap_bio(inc, out, server_hostname="shop.example")
+                if not together:
+                    s.sendall(header)
+                    header = b""
+                data, sent = b"", False
+                while b"one /x" not in data:
+                    try:
+                        if not sent:
+                            t.do_handshake()
+                            t.write(b"GET /x HTTP/1.1\r\nHost: shop.example\r\n\r\n")
+                            sent = True
+                        data += t.read(65536)
+                    except ssl.SSLWantReadError:
+                        if out.pending:
+                            s.sendall(header + out.read())
+                            header = b""
+                        inc.write(s.recv(65536))
+            assert (b"x-forwarded-for", b"192.0.2.7") in heads[-1] and (b"x-forwarded-proto", b"https") in heads[-1], heads[-1]
+        assert host.metric("nodeproxy_worker_unknown_syscalls_total") == 0
+        assert "unknown" not in log_of(host)
+
+
+def nobody_is_cut_while_all_of_it_changes():
+    """Callers on kept connections, while files, workers and the key process change under them."""
+    with np.Host(config="respawn: {min: 5, max: 100}") as host:
+        ca = Authority(host.dir)
+        cert, key = ca.issue("web")
+        served(host, cert, key)
+        stop, failed, done = threading.Event(), [], []
+
+        def caller():
+            c = context(ca.cert)
+            while not stop.is_set():
+                try:
+                    assert ask(host, c)[0] == 200
+                    done.append(1)
+                except Exception as e:      # noqa: B902: whatever befell it
+                    failed.append(repr(e))
+        threads = [threading.Thread(target=caller) for _ in range(6)]
+        for t in threads:
+            t.start()
+
+        def more(n=20):
+            want = len(done) + n
+            np.until("more answers", lambda: len(done) >= want)
+        more()
+        for kind in ("p256", "rsa", "ed25519"):
+            c2, k2 = ca.issue("next-" + kind, kind)
+            os.rename(k2, key)
+            os.rename(c2, cert)
+            was = log_of(host).count("keys_in_use")
+            np.until("the new ones", lambda: log_of(host).count("keys_in_use") > was)
+            more()
+        os.kill(pid_of(host, "keyd"), signal.SIGKILL)
+        more()
+        r = host.ctl("drain", "--worker", "0")
+        assert r.returncode == 0, r.stderr
+        more()
+        stop.set()
+        for t in threads:
+            t.join()
+        assert not failed, (len(failed), failed[:3])
 
 
 def connections_are_resumed_by_whatever_worker():
@@ -527,7 +601,8 @@ def the_key_process_is_locked_up():
 TESTS = [curl_is_served_in_both_versions_of_http_with_each_kind_of_key,
          endpoints_hear_of_https_and_the_log_says_what_was_spoken,
          what_does_not_speak_tls_is_told_by_an_end_and_counted, a_version_is_spoken_when_it_is_wanted,
-         callers_certificates_are_asked_for_and_judged, connections_are_resumed_by_whatever_worker,
+         callers_certificates_are_asked_for_and_judged, a_load_balancer_may_stand_in_front,
+         nobody_is_cut_while_all_of_it_changes, connections_are_resumed_by_whatever_worker,
          a_slow_caller_is_cut_and_a_flood_is_bounded, wrong_files_are_refused_with_their_place,
          the_key_process_runs_while_some_listener_wants_it, files_that_change_are_read_anew,
          traffic_goes_on_without_the_key_process_and_handshakes_wait_for_the_next,

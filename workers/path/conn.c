@@ -196,8 +196,9 @@ static enum app_protocol protocol_of(struct conn *c)
 	case LISTEN_SERVICE:
 		return g->has_port ? g->port.protocol : APP_AUTO;
 	case LISTEN_ORIGINAL:
+		/* Under TLS it was asked for before (secure_hello). */
 		if (c->dialled.family == 0 &&
-		    tcp_world->dialled(&c->front.s, &c->dialled) < 0)
+		    (c->secure || tcp_world->dialled(&c->front.s, &c->dialled) < 0))
 			return APP_AUTO;
 		if (c->path->view && view_service_by_vip(c->path->view, &c->dialled, &s) &&
 		    vservice_port(&s, c->dialled.port, &port))
@@ -595,7 +596,8 @@ void conn_refuse(struct gate *g, struct stream *s, enum reason why)
 	ssize_t n = s->ops->read(s, p->scratch, PATH_SCRATCH);
 	struct slice said = slice_of(p->scratch, n > 0 ? (size_t)n : 0);
 	enum detected d = detect(said);
-	bool http = row->http && d != DETECT_H2 && g->knobs.tls == TLS_OFF && (must_be_http(g) || d == DETECT_HTTP1);
+	bool http = row->http && d != DETECT_H2 && g->knobs.tls == TLS_OFF &&
+		    (must_be_http(g) || d == DETECT_HTTP1);
 
 	board_add(&p->mine->c[WC_accept_refused], 1);
 	board_add(&p->mine->reasons[why], 1);
