@@ -133,7 +133,8 @@ static void line_cb(void *arg)
 			bool accident = !l->leaves || r != -EPIPE;
 
 			if (r != -EPIPE)
-				log_warn("line_broken", "worker=%u error=\"%s\"", l->worker, strerror(-r));
+				log_limited(LOG_WARN, "line_broken", "worker=%u error=\"%s\"", l->worker,
+					    strerror(-r));
 			close_line(l);
 			if (accident)
 				new_tickets(false);
