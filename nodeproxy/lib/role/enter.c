@@ -28,20 +28,23 @@
 	(CAP(CHOWN) | CAP(DAC_OVERRIDE) | CAP(FOWNER) | CAP(KILL) | CAP(SETGID) | CAP(SETUID) |    \
 	 CAP(SETPCAP) | CAP(NET_BIND_SERVICE) | CAP(SYS_NICE))
 
+/* What errands of the master need in pods (nodeproxy/netns.h). */
+#define ERRAND_CAPS (CAP(NET_ADMIN) | CAP(SYS_ADMIN) | CAP(SYS_PTRACE))
+
 #define FILTER_S 5	/* a thousand times what it takes */
 
 uint64_t role_unknown_count;
 int role_unknown_last;
 
 static const struct role_row rows[ROLES] = {
-#define ROLE(name, program, account, uid, caps)                                                    \
-	[ROLE_##name] = { program, account, uid, caps, (account) != NULL },
+#define ROLE(name, program, account, uid, caps, spare)                                             \
+	[ROLE_##name] = { program, account, uid, caps, spare, (account) != NULL },
 #include "nodeproxy/lib/role/roles.def"
 };
 
 const struct role_row *role_row(enum role r)
 {
-	return r > ROLE_NONE && r < ROLES ? &rows[r] : NULL;
+	return r > ROLE_NONE && r < ROLES && rows[r].program ? &rows[r] : NULL;
 }
 
 /* ---- limits ---- */
@@ -63,13 +66,15 @@ static int set_limits(const struct role_row *row)
 
 /* ---- uid and capabilities ---- */
 
-static int set_caps(uint64_t keep)
+static int set_caps(uint64_t permitted, uint64_t effective)
 {
 	struct __user_cap_header_struct h = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct d[2] = { 0 };
 
-	d[0].permitted = d[0].effective = (uint32_t)keep;
-	d[1].permitted = d[1].effective = (uint32_t)(keep >> 32);
+	d[0].permitted = (uint32_t)permitted;
+	d[1].permitted = (uint32_t)(permitted >> 32);
+	d[0].effective = (uint32_t)effective;
+	d[1].effective = (uint32_t)(effective >> 32);
 	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 && errno != EINVAL)
 		return -errno;
 	return syscall(SYS_capset, &h, d) < 0 ? -errno : 0;
@@ -319,6 +324,18 @@ static int load_filter(enum role role)
 	return r;
 }
 
+int role_raise(enum role role)
+{
+	const struct role_row *row = role_row(role);
+	uint64_t have = 0;
+	int r = row ? caps_at_hand(&have) : -EINVAL;
+
+	if (r < 0)
+		return r;
+	have &= row->caps | row->spare;
+	return set_caps(have, have);
+}
+
 int role_enter(enum role role, uid_t uid, gid_t gid, const char **step)
 {
 	const struct role_row *row = role_row(role);
@@ -339,7 +356,7 @@ int role_enter(enum role role, uid_t uid, gid_t gid, const char **step)
 	at = "capabilities";
 	r = caps_at_hand(&have);
 	if (r == 0)
-		r = drop_bounding(row->caps);
+		r = drop_bounding(row->caps | row->spare);
 	if (r < 0)
 		goto out;
 	if (row->account) {
@@ -349,7 +366,7 @@ int role_enter(enum role role, uid_t uid, gid_t gid, const char **step)
 			goto out;
 	}
 	at = "capabilities";
-	r = set_caps(row->caps & have);
+	r = set_caps((row->caps | row->spare) & have, row->caps & have);
 	if (r < 0)
 		goto out;
 	if (role == ROLE_WORKER || role == ROLE_ADMIND || role == ROLE_KEYD) {

@@ -16,16 +16,20 @@ struct role_row {
 	const char *program;
 	const char *account;	/* NULL: root */
 	uint32_t uid;		/* when the account is missing; its gid too */
-	uint64_t caps;		/* kept, as bits */
+	uint64_t caps;		/* kept in effect, as bits */
+	uint64_t spare;		/* kept, but not in effect */
 	bool listed;		/* system calls: those of roles.def only */
 };
 
-/* NULL for ROLE_NONE. */
+/* NULL where roles.def has no row. */
 const struct role_row *role_row(enum role);
 
 /* Enters the role for good.  uid and gid are looked at only when the row has an account.
  * 0, or -errno and in *step (if not NULL) the word for what failed. */
 must_use int role_enter(enum role, uid_t uid, gid_t gid, const char **step);
+/* A process forked for something takes what its role only keeps into effect, for good.  0 or -errno;
+ * what a container has not given is missing without a word. */
+must_use int role_raise(enum role);
 /* From now on this process can only open files beneath dir (several: dirs; none: no file at all).
  * 0 also where the kernel has no Landlock; -errno when it has and refuses. */
 must_use int role_landlock(const int *dirs, unsigned n);

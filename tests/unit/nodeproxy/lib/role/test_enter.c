@@ -88,6 +88,7 @@ static void compare_status(enum role role)
 	const struct role_row *row = role_row(role);
 	char got[128], want[128];
 	int a[2], b[2], st;
+	uint64_t have;
 	pid_t pid;
 
 	ck_assert_int_eq(pipe(a), 0);
@@ -113,11 +114,12 @@ static void compare_status(enum role role)
 		ck_assert_int_eq(atoi(got), 0);
 	}
 	status_of(getpid(), "CapPrm", got);	/* a container may have given us less */
-	snprintf(want, sizeof want, "%016llx",
-		 (unsigned long long)row->caps & strtoull(got, NULL, 16));
+	have = strtoull(got, NULL, 16);
 	for (size_t i = 0; i < 3; i++) {
-		static const char *const key[] = { "CapPrm", "CapEff", "CapBnd" };
+		static const char *const key[] = { "CapEff", "CapPrm", "CapBnd" };
 
+		snprintf(want, sizeof want, "%016llx",
+			 (unsigned long long)((row->caps | (i ? row->spare : 0)) & have));
 		status_of(pid, key[i], got);
 		ck_assert_msg(strcmp(got, want) == 0, "%s %s: %s, not %s", role_name(role), key[i],
 			      got, want);
@@ -144,6 +146,30 @@ START_TEST(proc_status_says_what_roles_def_says)
 	for (size_t i = 0; i < countof(children); i++)
 		compare_status(children[i]);
 	compare_status(ROLE_MASTER);
+}
+END_TEST
+
+static int raises(void *arg)
+{
+	char eff[128], prm[128];
+
+	if (role_raise(*(enum role *)arg) < 0)
+		return 1;
+	status_of(getpid(), "CapEff", eff);
+	status_of(getpid(), "CapPrm", prm);
+	return strcmp(eff, prm) == 0 ? 0 : 2;
+}
+
+START_TEST(what_is_spare_comes_into_effect_when_it_is_raised_and_not_before)
+{
+	enum role master = ROLE_MASTER;
+
+	if (not_root())
+		return;
+	ck_assert(role_row(ROLE_MASTER)->spare && !(role_row(ROLE_MASTER)->spare & role_row(ROLE_MASTER)->caps));
+	for (size_t i = 0; i < countof(children); i++)
+		ck_assert_uint_eq(role_row(children[i])->spare, 0);
+	ck_assert_int_eq(in_role(ROLE_MASTER, raises, &master), 0);
 }
 END_TEST
 
@@ -383,6 +409,7 @@ START_TEST(unknown_roles_have_no_row)
 END_TEST
 
 UNIT_TESTS("role/enter", proc_status_says_what_roles_def_says,
+	   what_is_spare_comes_into_effect_when_it_is_raised_and_not_before,
 	   exec_ptrace_mount_and_raw_sockets_kill, unknown_calls_are_refused_and_counted,
 	   worker_opens_only_tcp_sockets, worker_and_admind_open_no_file_and_map_no_code,
 	   syncd_writes_its_directory_and_opens_nothing_else, no_child_writes_a_core_file,
