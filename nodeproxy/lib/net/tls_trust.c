@@ -335,7 +335,7 @@ int tls_identity(struct slice der, char out[1024])
 {
 	const uint8_t *p = der.p;
 	X509 *x = d2i_X509(NULL, &p, (long)der.n);
-	int n = x ? identity_of(x, out) : -EINVAL;
+	int n = x && p == der.p + der.n ? identity_of(x, out) : -EINVAL;
 
 	static_must(SPIFFE_MAX == 1024);
 	X509_free(x);
