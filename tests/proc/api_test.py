@@ -60,6 +60,14 @@ spec:
   loadBalancer: {type: Maglev, hash: {type: SourceIP}}
 ---
 apiVersion: nodeproxy.io/v1alpha1
+kind: RateLimitPolicy
+metadata: {name: web, namespace: shop}
+spec:
+  targetRefs: [{group: "", kind: Service, name: web}]
+  identity: {requests: 100000}
+  total: {requests: 100000}
+---
+apiVersion: nodeproxy.io/v1alpha1
 kind: TrafficPolicy
 metadata: {name: dead, namespace: shop}
 spec:
