@@ -32,6 +32,7 @@ static void signed_here(struct keys *k, const struct msg_signed *m)
 	struct slice sig = slice_of(m->bytes, m->n <= sizeof m->bytes ? m->n : 0);
 
 	if (m->refusal) {
+		board_add(&k->path->mine->c[WC_signatures_refused], 1);
 		log_limited(LOG_WARN, "signature_refused", "refusal=%u", m->refusal);
 		sig.n = 0;
 	}

@@ -130,6 +130,30 @@ def curl_is_served_in_both_versions_of_http_with_each_kind_of_key():
             np.until("the lines", lambda: "path=\"/rsa\"" in open(host.access_log).read() or kind != "rsa")
 
 
+def a_slow_reader_gets_all_of_it():
+    with np.Host() as host:
+        ca = Authority(host.dir)
+        served(host, *ca.issue("web"))
+        body = host.backends[0].body = os.urandom(1 << 20) * 6
+        want = hashlib.sha256(body).hexdigest()
+        for alpn in ("http/1.1", None):
+            with socket.socket() as s:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                s.settimeout(20)
+                s.connect(("127.0.0.1", host.port))
+                c = context(ca.cert, alpn=[alpn] if alpn else None)
+                with c.wrap_socket(s, server_hostname="shop.example") as t:
+                    t.sendall(b"GET /x HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n")
+                    data = bytearray()
+                    while (more := t.recv(5000)):
+                        data += more
+            assert hashlib.sha256(data.split(b"\r\n\r\n", 1)[1]).hexdigest() == want, len(data)
+        for words in ((), ("--http1.1",)):
+            out = f"{host.dir}/out"
+            code, _, err = curl(host, ca.cert, "--limit-rate", "20M", "-o", out, *words)
+            assert code == 0 and hashlib.sha256(open(out, "rb").read()).hexdigest() == want, (words, code, err)
+
+
 def endpoints_hear_of_https_and_the_log_says_what_was_spoken():
     with np.Host() as host:
         ca = Authority(host.dir)
@@ -599,7 +623,7 @@ def the_key_process_is_locked_up():
 
 
 TESTS = [curl_is_served_in_both_versions_of_http_with_each_kind_of_key,
-         endpoints_hear_of_https_and_the_log_says_what_was_spoken,
+         a_slow_reader_gets_all_of_it, endpoints_hear_of_https_and_the_log_says_what_was_spoken,
          what_does_not_speak_tls_is_told_by_an_end_and_counted, a_version_is_spoken_when_it_is_wanted,
          callers_certificates_are_asked_for_and_judged, a_load_balancer_may_stand_in_front,
          nobody_is_cut_while_all_of_it_changes, connections_are_resumed_by_whatever_worker,

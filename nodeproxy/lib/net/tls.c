@@ -265,8 +265,8 @@ static void broke(struct tls *t, int ssl_error)
 		t->fault = TLS_FAULT_ALERT;
 }
 
-/* Ciphertext below, oldest first: 0: all of it; -EAGAIN; -errno.  Counts off what is owed. */
-static int flush(struct tls *t, size_t *delivered)
+/* Ciphertext below, oldest first: 0: all of it; -EAGAIN; -errno. */
+static int flush(struct tls *t)
 {
 	struct tls_stock *s = t->side->stock;
 
@@ -276,7 +276,6 @@ static int flush(struct tls *t, size_t *delivered)
 		uint32_t n = waiting ? t->out_n - t->out_at : t->scratch_n;
 		struct iovec v = { p, n };
 		ssize_t k;
-		unsigned done = 0;
 
 		if (n == 0)
 			return 0;
@@ -287,16 +286,6 @@ static int flush(struct tls *t, size_t *delivered)
 			return (int)k;
 		}
 		k = max_of(k, (ssize_t)0);
-		for (unsigned i = 0; i < t->owes; i++) {
-			if (t->owed[i].cipher <= (size_t)k) {
-				*delivered += t->owed[i].plain;
-				done++;
-			} else {
-				t->owed[i].cipher -= (uint32_t)k;
-			}
-		}
-		t->owes = (uint8_t)(t->owes - done);
-		memmove(t->owed, t->owed + done, t->owes * sizeof t->owed[0]);
 		if (waiting) {
 			t->out_at += (uint32_t)k;
 			if (t->out_at == t->out_n) {
@@ -385,8 +374,7 @@ static void name_peer(struct tls *t)
 
 static enum tls_went shake(struct tls *t)
 {
-	size_t none = 0;
-	int r, e, f = flush(t, &none);
+	int r, e, f = flush(t);
 
 	if (f < 0 && f != -EAGAIN) {
 		broke(t, SSL_ERROR_SYSCALL);
@@ -401,7 +389,7 @@ static enum tls_went shake(struct tls *t)
 	/* BoringSSL leaves the other side alone when it is we who cannot go on. */
 	if (t->fault == TLS_FAULT_NO_SIGNATURE || t->fault == TLS_FAULT_NO_MEMORY)
 		SSL_send_fatal_alert(t->ssl, SSL_AD_INTERNAL_ERROR);
-	f = flush(t, &none);
+	f = flush(t);
 	if (e != SSL_ERROR_NONE && e != SSL_ERROR_WANT_READ && e != SSL_ERROR_WANT_PRIVATE_KEY_OPERATION) {
 		broke(t, e);
 		return TLS_FAILED;
@@ -442,7 +430,7 @@ enum tls_went tls_handshake(struct stream *s)
 static ssize_t tls_read(struct stream *s, uint8_t *buf, size_t room)
 {
 	struct tls *t = s->tls;
-	size_t got = 0, none = 0;
+	size_t got = 0;
 	int64_t before;
 
 	if (t->state != TLS_OPEN)
@@ -467,7 +455,7 @@ static ssize_t tls_read(struct stream *s, uint8_t *buf, size_t room)
 		break;
 	}
 	if (t->scratch_n)	/* an alert, or an answer to a change of keys */
-		(void)flush(t, &none);
+		(void)flush(t);
 	end(t, before);
 	if (got)
 		return (ssize_t)got;
@@ -511,12 +499,12 @@ static size_t next_record(struct tls *t, const struct iovec *v, int n, size_t at
 	return k;
 }
 
-/* Makes records of what is behind the first at bytes. */
-static int encrypt(struct tls *t, const struct iovec *v, int n, size_t at)
+/* Makes records of what is behind the first *at bytes. */
+static int encrypt(struct tls *t, const struct iovec *v, int n, size_t *at)
 {
-	while (t->owes < TLS_BURST) {
+	for (unsigned i = 0; i < TLS_BURST; i++) {
 		const uint8_t *p;
-		size_t k = next_record(t, v, n, at, &p);
+		size_t k = next_record(t, v, n, *at, &p);
 		int r;
 
 		if (k == 0)
@@ -526,40 +514,44 @@ static int encrypt(struct tls *t, const struct iovec *v, int n, size_t at)
 			broke(t, SSL_get_error(t->ssl, r));
 			return errno_of(t);
 		}
-		t->owed[t->owes++] = (struct tls_owed){
-			.cipher = t->out_n - t->out_at + t->scratch_n, .plain = (uint32_t)k };
-		at += k;
+		*at += k;
 	}
 	return 0;
 }
 
+/* While ciphertext waits the last byte that it is of is not taken: so that the caller comes again when
+ * there is room, without bytes of its own in two places. */
 static ssize_t tls_write(struct stream *s, const struct iovec *v, int n)
 {
 	struct tls *t = s->tls;
-	size_t delivered = 0;
 	int64_t before;
+	size_t at;
 	int r;
 
 	if (t->state != TLS_OPEN || t->said_end)
 		return t->state == TLS_SHAKES ? -EAGAIN : t->said_end ? -EPIPE : errno_of(t);
 	before = begin(t, 0);
-	r = flush(t, &delivered);
+	r = flush(t);
 	if (r == 0) {
-		must(t->owes == 0);	/* all ciphertext is below */
-		r = encrypt(t, v, n, delivered);
+		at = t->owes;		/* that byte comes first, and is out */
+		t->owes = false;
+		r = encrypt(t, v, n, &at);
 		if (r == 0)
-			r = flush(t, &delivered);
+			r = flush(t);
+		if (r == -EAGAIN && at) {
+			t->owes = true;
+			at--;
+		}
+		if (at && (r == 0 || r == -EAGAIN))
+			r = (int)at;
 	}
 	end(t, before);
-	if (delivered)
-		return (ssize_t)delivered;
-	return r < 0 ? r : 0;
+	return r;
 }
 
 static int tls_finish(struct stream *s)
 {
 	struct tls *t = s->tls;
-	size_t none = 0;
 	int64_t before;
 	int r;
 
@@ -570,7 +562,7 @@ static int tls_finish(struct stream *s)
 		(void)SSL_shutdown(t->ssl);
 		t->said_end = true;
 	}
-	r = flush(t, &none);
+	r = flush(t);
 	end(t, before);
 	return r < 0 ? r : t->below.ops->finish(&t->below);
 }
@@ -600,12 +592,11 @@ static void tls_free(struct tls *t)
 static void tls_close(struct stream *s, bool abort)
 {
 	struct tls *t = s->tls;
-	size_t none = 0;
 
 	if (!abort && t->state == TLS_OPEN && !t->said_end) {
 		(void)begin(t, 0);
 		(void)SSL_shutdown(t->ssl);
-		(void)flush(t, &none);
+		(void)flush(t);
 	}
 	stream_close(&t->below, abort);
 	ERR_clear_error();

@@ -34,17 +34,12 @@ struct tls_side {
 
 enum tls_state { TLS_SHAKES, TLS_OPEN, TLS_BROKEN };
 
-/* Plaintext whose ciphertext ends there, of what the stream below has not taken. */
-struct tls_owed {
-	uint32_t cipher, plain;
-};
-
 /* A quiet one is all of this and its SSL. */
 struct tls {
 	uint32_t magic;
 	uint8_t state;			/* enum tls_state */
 	uint8_t fault;			/* enum tls_fault */
-	uint8_t owes;			/* of owed[] */
+	bool owes;			/* ciphertext waits: the last byte of what it is of was not taken */
 	uint8_t type;			/* of the record that it reads, or has read last */
 	bool ended;			/* close_notify has come */
 	bool cut;			/* the stream below has ended */
@@ -68,7 +63,6 @@ struct tls {
 	uint8_t *out;			/* ciphertext that waits for the stream below */
 	uint32_t out_at, out_n;
 	uint32_t scratch_n;		/* of stock->out, in this call */
-	struct tls_owed owed[TLS_BURST];
 };
 
 extern int64_t tls_heap_now;	/* bytes */
