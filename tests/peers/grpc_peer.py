@@ -62,10 +62,16 @@ def chat(requests, context):
 
 def hang(request, context):
     over = threading.Event()
-    context.add_callback(over.set)
+
+    def ended():
+        cancelled.release()
+        over.set()
+    # A call that ends while the message is sent is never resumed here.
+    if not context.add_callback(ended):
+        ended()
+        return
     yield b"begun"
     over.wait(60)
-    cancelled.release()
 
 
 def wait_cancelled(request, context):
