@@ -173,7 +173,7 @@ void gather_endpoint(const struct state *st, const struct vport *p, const struct
 		     struct endpoint_sums *ret)
 {
 	struct balancing balancing = gather_balancing(p);
-	struct ejection ejection;
+	struct ejection ejection = gather_ejection(p);
 	struct slot_gen at = of->slot;
 	struct mono now = { st->now_mono_ms * NS_PER_MS };
 	const struct board_endpoint *e;
@@ -182,13 +182,14 @@ void gather_endpoint(const struct state *st, const struct vport *p, const struct
 	*ret = (struct endpoint_sums){ .last_failure_ms = -1, .warmth = ENDPOINT_WARM };
 	if (st->workers == 0 || at.slot >= BOARD_ENDPOINTS)
 		return;
+	if (balancing.checked)
+		ret->check = check_state(st->board, at.slot, at.gen, now, &ret->check_s);
 	e = &st->board->endpoint[at.slot];
 	if (__atomic_load_n(&e->gen, __ATOMIC_RELAXED) != at.gen)
 		return;
 	ret->in_flight = endpoint_in_flight(e);
 	ret->waiting = endpoint_waiting(e);
 	ret->rtt_us = endpoint_rtt_us(e, now);
-	ejection = gather_ejection(p);
 	ret->out_ms = endpoint_out_ms(e, &ejection, now);
 	ret->probing = ret->out_ms == 0 && endpoint_is_out(e, &ejection, now);
 	ret->by_rate = endpoint_is_out_by_rate(e);

@@ -8,6 +8,7 @@
 
 #include "admin/state.h"
 #include "admin/text.h"
+#include "workers/obs/check.h"
 #include "workers/obs/endpoint.h"
 
 /* Of one worker at most OUTCOME_SLOTS; the same ones on all of them, but for a few. */
@@ -40,6 +41,8 @@ struct endpoint_sums {
 	bool by_rate;			/* out, or was, because of its success rate */
 	bool probing;			/* its time is over, and its one exchange is under way */
 	int64_t last_failure_ms;	/* ago; -1: never */
+	enum check_state check;		/* of health checks, and for how long */
+	uint32_t check_s;
 };
 
 /* In one step; ret is 5 KiB. */

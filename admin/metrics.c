@@ -522,6 +522,7 @@ static uint64_t endpoint_value(const struct endpoint_sums *n, enum metric m)
 	case M_ep_waiting: return n->waiting;
 	case M_ep_out: return n->out_ms > 0 || n->probing;
 	case M_ep_slow: return n->warmth < ENDPOINT_WARM;
+	case M_ep_unhealthy: return n->check == CHECK_UNHEALTHY;
 	}
 	return 0;
 }
@@ -569,7 +570,7 @@ static void endpoint_series(const struct state *st, struct text *t)
 	uint8_t *seen = malloc(BOARD_ENDPOINTS / 8);
 	uint32_t n = seen ? endpoint_lines(st, NULL, M_ep_in_flight, seen, t) : 0;
 
-	for (enum metric m = M_ep_in_flight; seen && n && m <= M_ep_slow; m++)
+	for (enum metric m = M_ep_in_flight; seen && n && m <= M_ep_unhealthy; m++)
 		endpoint_lines(st, begin(t, m), m, seen, t);
 	free(seen);
 	plain(t, M_ep_without, n > METRICS_ENDPOINTS ? n - METRICS_ENDPOINTS : 0);

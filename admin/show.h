@@ -53,7 +53,7 @@ void show_service_reasons(const struct service_sums *, struct text *);
 void show_hist(struct text *, const char *key, const struct hist *);
 /* The histograms of a tenant, into an open object. */
 void show_tenant_times(struct text *, const struct tenant_sums *);
-/* ready, ejected, probing, terminating or not-ready. */
+/* ready, unhealthy, ejected, probing, terminating or not-ready. */
 const char *show_endpoint_state(const struct vendpoint *, const struct endpoint_sums *);
 /* Endpoint i of a port with its live counters, as one object. */
 void show_endpoint(const struct state *, const struct vservice *, const struct vport *, uint32_t i,

@@ -189,6 +189,7 @@ static void policy(const struct state *st, const struct vport *p, struct text *t
 {
 	char name[400], words[400] = "";
 	struct vpolicy v;
+	struct vcheck c;
 
 	if (!vport_policy(p, &v)) {
 		step(t, "policy", "none", "no TrafficPolicy is about this port");
@@ -203,6 +204,8 @@ static void policy(const struct state *st, const struct vport *p, struct text *t
 	add_words(words, sizeof words, "pending", v.pending, " on each worker");
 	if (v.ejection.failures)
 		add_words(words, sizeof words, "ejection after", v.ejection.failures, " failures");
+	if (vport_check(p, &c))
+		add_words(words, sizeof words, "health check each", c.interval_ms, " ms");
 	step(t, "policy", name_of(vservice_ns(&p->service), v.name, 0, name), "%s%s%s", words,
 	     words[0] ? ", " : "", v.ejection.failures ? "the rest as in nodeproxy.yaml" :
 						       "no ejection, the rest as in nodeproxy.yaml");
@@ -262,12 +265,14 @@ struct candidates {
 		uint64_t *sorted;	/* loads of the eligible */
 		uint64_t weights;	/* of the eligible, together */
 		uint64_t slots;		/* likewise */
-		uint32_t eligible;
+		uint32_t eligible, sick;
 		uint64_t warm;		/* weight times warmth, likewise */
 	} level[VPORT_LEVELS];
 	bool warms;			/* somebody starts slowly */
+	bool last_resort;		/* all are passed over: any of the first level */
 	struct candidate {
 		uint64_t load;
+		enum standing standing;
 		bool takes, out;	/* out: passed over */
 		uint32_t warmth;	/* of 1,024 */
 		uint8_t level;
@@ -301,10 +306,26 @@ static void look(const struct state *st, const struct vendpoint *e, enum balance
 		return;
 	l = &st->board->endpoint[e->slot.slot];
 	if (__atomic_load_n(&l->gen, __ATOMIC_RELAXED) != e->slot.gen)
+		l = NULL;
+	k->standing = endpoint_standing(st->board, l, e->slot.slot, e->slot.gen, ej, b, now);
+	if (l == NULL)
 		return;
 	k->load = how == BALANCER_PEAK_EWMA ? endpoint_load(l, now) : endpoint_in_flight(l);
-	k->out = endpoint_is_out(l, ej, now);
 	k->warmth = endpoint_warmth(l, b, now);
+}
+
+/* All are passed over, and no policy's panic is near: those of the first level serve all the same. */
+static void last_resort(struct candidates *c, struct level *level)
+{
+	unsigned first = 0;
+
+	c->last_resort = true;
+	while (first + 1 < c->levels && level[first].ready == 0)
+		first++;
+	for (unsigned i = 0; i < c->levels; i++)
+		level[i].load = i == first ? 100 : 0;
+	for (uint32_t k = 0; k < c->n; k++)
+		c->all[k].out &= c->all[k].level != first;
 }
 
 /* Which of those that are out are passed over, and what each level gets. */
@@ -312,7 +333,7 @@ static void share_out(struct candidates *c, const struct vport *p)
 {
 	struct balancing balancing = gather_balancing(p);
 	struct ejection ejection = gather_ejection(p);
-	uint32_t may = levels_may_be_out(vport_ready(p), &ejection), passed = 0;
+	uint32_t may = levels_may_be_out(vport_ready(p), &ejection), passed = 0, left = 0;
 	struct level level[VPORT_LEVELS] = { 0 };
 
 	for (unsigned i = 0; i < c->levels; i++) {
@@ -321,18 +342,23 @@ static void share_out(struct candidates *c, const struct vport *p)
 		level[i] = (struct level){ .total = of->total, .ready = of->ready };
 		for (uint32_t k = of->first; k < of->first + of->ready && k < c->n; k++) {
 			c->all[k].level = (uint8_t)i;
-			level[i].out += c->all[k].out;
+			level[i].out += c->all[k].standing != STANDS_WELL;
+			c->level[i].sick += c->all[k].standing == STANDS_UNHEALTHY;
 		}
 	}
 	levels_share(level, c->levels, &ejection, &balancing);
-	/* Of more than are allowed only the first. */
+	/* Of more ejected ones than are allowed only the first. */
 	for (uint32_t k = 0; k < c->n; k++) {
-		const struct level *l = &level[c->all[k].level];
-		bool counts = c->all[k].out && c->all[k].takes && passed < may;
+		struct candidate *x = &c->all[k];
+		bool ejected = x->standing == STANDS_EJECTED && x->takes && passed < may;
 
-		passed += counts;
-		c->all[k].out = counts && !l->panics && !c->in_turn;
+		passed += ejected;
+		x->out = (ejected || (x->standing == STANDS_UNHEALTHY && x->takes)) &&
+			 !level[x->level].panics && !c->in_turn;
+		left += x->takes && !x->out;
 	}
+	if (left == 0)
+		last_resort(c, level);
 	for (unsigned i = 0; i < c->levels; i++)
 		c->level[i].share = level[i];
 }
@@ -437,6 +463,8 @@ static double chance_in_level(const struct candidates *c, const struct vport *p,
 
 	if (!k->takes || k->out || s->eligible == 0)
 		return 0;
+	if (c->last_resort)
+		return 1.0 / s->eligible;
 	if (how == BALANCER_MAGLEV && !c->in_turn)
 		return s->slots ? (double)k->slots / (double)s->slots : 0;
 	if (c->warms && !c->in_turn)
@@ -463,12 +491,14 @@ static void level_steps(const struct candidates *c, struct text *t)
 {
 	for (unsigned i = 0; i < c->levels && c->levels > 1; i++) {
 		const struct stratum *s = &c->level[i];
-		char name[64];
+		char name[64], sick[32] = "";
 
 		snprintf(name, sizeof name, "priority %u%s", s->of.priority,
 			 s->of.far ? ", other zones" : "");
-		step(t, "level", name, "%u%%: %u of %u endpoints are ready, %u of those are out%s",
-		     s->share.load, s->of.ready, s->of.total, s->share.out,
+		if (s->sick)
+			snprintf(sick, sizeof sick, " (%u unhealthy)", s->sick);
+		step(t, "level", name, "%u%%: %u of %u endpoints are ready, %u of those are out%s%s",
+		     s->share.load, s->of.ready, s->of.total, s->share.out, sick,
 		     s->share.panics ? ", so many that it counts for nothing" : "");
 	}
 }
@@ -497,6 +527,8 @@ static void endpoint_step(const struct state *st, const struct vport *p, uint32_
 	if (!k->takes)
 		snprintf(why, sizeof why, e.terminating ? "terminating: takes nothing new"
 							 : "not ready: takes nothing");
+	else if (k->out && k->standing == STANDS_UNHEALTHY)
+		snprintf(why, sizeof why, "%sunhealthy for %u s: health checks failed", weight, n.check_s);
 	else if (k->out && n.probing)
 		snprintf(why, sizeof why, "%sprobing: its time is over, and it has its one exchange",
 			 weight);
@@ -508,6 +540,7 @@ static void endpoint_step(const struct state *st, const struct vport *p, uint32_
 		snprintf(why, sizeof why, "%s%.3g%% now: %s%s, %llu in flight%s",
 			 p->weighted || k->warmth < ENDPOINT_WARM ? "about " : "", odds * 100, weight, times,
 			 (unsigned long long)n.in_flight,
+			 k->standing == STANDS_UNHEALTHY ? "; is unhealthy, as too many are" :
 			 n.out_ms ? "; is out, as too many are" : "");
 	step_open(t, "endpoint", addr_text(&e.addr, true, addr), why);
 	if (t->comma)

@@ -173,6 +173,8 @@ void show_services(struct state *st, const struct call *c, struct answer *ret)
 
 const char *show_endpoint_state(const struct vendpoint *e, const struct endpoint_sums *n)
 {
+	if (n->check == CHECK_UNHEALTHY)
+		return "unhealthy";
 	if (n->out_ms)
 		return "ejected";
 	if (n->probing)
@@ -210,6 +212,11 @@ void show_endpoint(const struct state *st, const struct vservice *s, const struc
 	js_u64(t, "waiting", n.waiting);
 	known(t, "response_time_ns", n.rtt_us * 1000ull);
 	js_u64(t, "ejected_for_ms", n.out_ms);
+	js_str(t, "health", n.check == CHECK_UNHEALTHY ? "unhealthy" : n.check == CHECK_HEALTHY ? "healthy" : "unknown");
+	if (n.check == CHECK_UNKNOWN)
+		js_null(t, "health_seconds");
+	else
+		js_u64(t, "health_seconds", n.check_s);
 	js_u64(t, "slow_start_percent", n.warmth * 100 / ENDPOINT_WARM);
 	js_u64(t, "exchanges", n.exchanges);
 	js_u64(t, "connects", n.connects);

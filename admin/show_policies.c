@@ -64,6 +64,24 @@ static void pace(const struct state *st, const char *key, const struct vpace *v,
 	js_close(t, '}');
 }
 
+static void health_check(const struct vport *p, struct text *t)
+{
+	struct vcheck c;
+
+	if (!vport_check(p, &c)) {
+		js_null(t, "health_check");
+		return;
+	}
+	js_open(t, "health_check", '{');
+	js_str(t, "type", c.type == CHECK_HTTP ? "HTTP" : "TCP");
+	js_slice(t, "path", c.path);
+	js_u64(t, "interval_ms", c.interval_ms);
+	js_u64(t, "timeout_ms", c.timeout_ms);
+	js_u64(t, "healthy_threshold", c.healthy);
+	js_u64(t, "unhealthy_threshold", c.unhealthy);
+	js_close(t, '}');
+}
+
 static void rate_limit(const struct state *st, const struct vport *p, struct text *t)
 {
 	const struct board_rate *r;
@@ -186,6 +204,7 @@ void show_policy(const struct state *st, const struct vport *p, struct text *t)
 	}
 	js_u64(t, "max_percent", ej.percent);
 	js_close(t, '}');
+	health_check(p, t);
 	rate_limit(st, p, t);
 	retries(p, t);
 }

@@ -219,6 +219,7 @@ void row_free(struct row **pr)
 	case ROW_BACKEND_POLICY:
 		targets_fini(r->policy.targets, r->policy.n_targets);
 		free(r->policy.hash_name);
+		free(r->policy.health.path);
 		break;
 	case ROW_RATE:
 		targets_fini(r->rate.targets, r->rate.n_targets);

@@ -193,6 +193,21 @@ struct row_target {
 enum row_balancer { ROW_BALANCER_NONE, ROW_PEAK_EWMA, ROW_LEAST_REQUEST, ROW_ROUND_ROBIN, ROW_MAGLEV };
 enum row_hash { ROW_HASH_NONE, ROW_HASH_HEADER, ROW_HASH_COOKIE, ROW_HASH_SOURCE };
 
+enum row_check { ROW_CHECK_NONE, ROW_CHECK_TCP, ROW_CHECK_HTTP };
+
+#define ROW_STATUSES 8
+
+struct row_health {			/* healthCheck of a TrafficPolicy; defaults are filled in */
+	enum row_check type;
+	char *path;			/* NULL: none was written */
+	uint32_t interval_ms, timeout_ms;
+	uint8_t healthy, unhealthy;	/* so many in a row */
+	uint8_t n_statuses;
+	struct {
+		uint16_t from, to;
+	} status[ROW_STATUSES];
+};
+
 struct row_budget {
 	bool is_set;
 	uint32_t percent, interval_ms;
@@ -215,6 +230,7 @@ struct row_policy {			/* TrafficPolicy; of an XBackendTrafficPolicy targets and 
 	struct row_times times;		/* of each attempt only */
 	struct retries retry;		/* on 0: none */
 	struct row_budget budget;
+	struct row_health health;
 };
 
 /* So many requests in an interval, and how many of them at once; requests 0: any number. */

@@ -35,6 +35,7 @@ void make_budget(const struct doc_node *budget, const struct doc_node *rate, str
 
 /* group and kind of a reference must name a Service, which absent ones do. */
 must_use int make_must_be_service(struct judge *, const struct doc_node *ref, const char *where);
+must_use int make_health(struct judge *, const struct doc_node *check, struct row_health *);
 /* spec.targetRefs of a policy: Services of its own namespace.  *ret_n counts what row_free must take,
  * also when it fails. */
 must_use int make_targets(struct judge *, const struct doc_node *spec, struct row_target **ret,

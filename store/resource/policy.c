@@ -144,6 +144,8 @@ int make_policy(struct judge *j, const struct doc_node *root, struct row *r)
 	if (make_policy_retries(j, spec, p) < 0)
 		return -EINVAL;
 	e = pending(j, limits, p);
+	if (e == 0)
+		e = make_health(j, doc_get(spec, "healthCheck"), &p->health);
 	return e < 0 ? e : ejection(j, doc_get(spec, "ejection"), &p->ejection);
 }
 

@@ -306,8 +306,22 @@ static const char *header_value_wrong(struct slice s)
 	return NULL;
 }
 
+bool schema_statuses(struct slice s, uint16_t *ret_from, uint16_t *ret_to)
+{
+	uint64_t from, to;
+
+	if ((s.n != 3 && (s.n != 7 || s.p[3] != '-')) || !slice_u64(slice_of(s.p, 3), 599, &from) ||
+	    !slice_u64(slice_of(s.p + s.n - 3, 3), 599, &to) || from < 100 || from > to)
+		return false;
+	*ret_from = (uint16_t)from;
+	*ret_to = (uint16_t)to;
+	return true;
+}
+
 static const char *form_wrong(enum schema_form f, struct slice s)
 {
+	uint16_t from, to;
+
 	switch (f) {
 	case FORM_DNS_LABEL:
 		return s.n == 0 || schema_is_dns_label(s) ?
@@ -359,6 +373,8 @@ static const char *form_wrong(enum schema_form f, struct slice s)
 		return origin_wrong(s);
 	case FORM_HEADER_VALUE:
 		return header_value_wrong(s);
+	case FORM_STATUSES:
+		return schema_statuses(s, &from, &to) ? NULL : "must be a status like \"200\", or several like \"200-299\"";
 	case FORM_ANNOTATIONS:
 		return NULL;
 	case FORM_ANY:

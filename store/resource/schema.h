@@ -38,7 +38,11 @@ enum schema_form {
 	FORM_METHOD,		/* those that routes know, or * */
 	FORM_ORIGIN,		/* scheme://host[:port] with a * at the start of host, or * */
 	FORM_HEADER_VALUE,	/* what a header may have as its value, without blanks around it */
+	FORM_STATUSES,		/* of HTTP: 200, or from 200-299 */
 };
+
+/* What FORM_STATUSES says. */
+bool schema_statuses(struct slice, uint16_t *ret_from, uint16_t *ret_to);
 
 enum schema_word { SCHEMA_SERVED, SCHEMA_INERT, SCHEMA_DROPPED, SCHEMA_REFUSED };
 

@@ -273,7 +273,7 @@ static int check_level(struct check *c, const struct unit_svc *s, const struct u
 static bool balancing_is_possible(const struct balancing *b)
 {
 	return b->overprovision_percent >= 100 && b->overprovision_percent <= OVERPROVISION_MAX &&
-	       b->panic_percent <= 100 && (b->zero | b->zero2) == 0 && b->slow_ms <= SLOW_MS_MAX &&
+	       b->panic_percent <= 100 && b->zero2 == 0 && b->slow_ms <= SLOW_MS_MAX &&
 	       b->slow_aggression_percent >= 10 && b->slow_aggression_percent <= SLOW_AGGRESSION_MAX &&
 	       b->slow_min_percent >= 1 && b->slow_min_percent <= 100;
 }
@@ -286,12 +286,29 @@ static bool ejection_is_possible(const struct ejection *e)
 	       e->rate_requests <= 1000000;
 }
 
+/* The health check of a policy. */
+static bool check_is_sane(const struct unit_svc *s, const struct unit_policy *p)
+{
+	static const uint32_t hour_ms = 3600 * 1000, minute_ms = 60 * 1000;
+
+	static_must(countof(p->check_status) == VCHECK_STATUSES);
+	if (p->balancing.checked != (p->check != 0))
+		return false;
+	if (p->check == 0)
+		return true;
+	return p->check <= CHECK_HTTP && p->check_path < s->head.n_texts && p->check_interval_ms >= 1 &&
+	       p->check_interval_ms <= hour_ms && p->check_timeout_ms >= 1 &&
+	       p->check_timeout_ms <= minute_ms && p->check_healthy >= 1 && p->check_healthy <= 60 &&
+	       p->check_unhealthy >= 1 && p->check_unhealthy <= 60 &&
+	       p->check_statuses <= countof(p->check_status);
+}
+
 static int check_policy(struct check *c, const struct unit_svc *s, const struct unit_policy *p)
 {
 	static const uint32_t week_ms = 7 * 24 * 3600 * 1000u;
 
 	if (p->name >= s->head.n_texts || p->balancer >= BALANCERS ||
-	    p->zero || p->prefer_zone > 1 ||
+	    !check_is_sane(s, p) || p->prefer_zone > 1 ||
 	    p->hash_by >= HASH_BYS || p->hash_name >= s->head.n_texts ||
 	    p->connect_ms > week_ms || p->response_ms > week_ms || p->stall_ms > week_ms ||
 	    p->tcp_idle_ms > week_ms || p->connections > 1000000 || p->requests > 1000000 ||

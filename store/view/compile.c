@@ -406,6 +406,21 @@ static enum hash_by hash_by_of(enum row_hash h)
 	return HASH_BY_NOTHING;
 }
 
+static void put_check(struct out *o, const struct row_health *h, struct unit_policy *u)
+{
+	static_must(countof(u->check_status) == ROW_STATUSES);
+	u->check = h->type == ROW_CHECK_HTTP ? CHECK_HTTP : CHECK_TCP;
+	u->balancing.checked = 1;
+	u->check_path = out_str(o, h->path);
+	u->check_interval_ms = h->interval_ms;
+	u->check_timeout_ms = h->timeout_ms;
+	u->check_healthy = h->healthy;
+	u->check_unhealthy = h->unhealthy;
+	u->check_statuses = h->n_statuses;
+	for (unsigned i = 0; i < h->n_statuses; i++)
+		u->check_status[i] = (struct unit_statuses){ h->status[i].from, h->status[i].to };
+}
+
 /* That of one port, if there is one, appended. */
 static void put_policy(struct out *o, const struct unit_service *in,
 		       const struct row_service_port *port, uint32_t unit_port_at,
@@ -441,6 +456,9 @@ static void put_policy(struct out *o, const struct unit_service *in,
 		.ejection = p->ejection,
 		.times = compile_times(o, times, &p->times, &p->retry),
 	};
+
+	if (p->health.type != ROW_CHECK_NONE)
+		put_check(o, &p->health, &u);
 
 	if (o->error)
 		return;

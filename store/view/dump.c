@@ -132,6 +132,7 @@ static void dump_policy(struct dump *d, const struct vport *p)
 {
 	struct strbuf s = line(d);
 	struct vpolicy v;
+	struct vcheck c;
 
 	if (!vport_policy(p, &v))
 		return;
@@ -160,6 +161,14 @@ static void dump_policy(struct dump *d, const struct vport *p)
 		strbuf_printf(&s, " rate=%u/%u/%u/%u", v.ejection.rate_interval_ms,
 			      v.ejection.rate_endpoints, v.ejection.rate_requests,
 			      v.ejection.rate_deviation);
+	if (vport_check(p, &c)) {
+		strbuf_printf(&s, " check=%s", c.type == CHECK_HTTP ? "HTTP" : "TCP");
+		add_name(&s, " path=", c.path);
+		strbuf_printf(&s, " interval=%u timeout=%u healthy=%u unhealthy=%u", c.interval_ms,
+			      c.timeout_ms, c.healthy, c.unhealthy);
+		for (unsigned i = 0; i < c.n_statuses && i < VCHECK_STATUSES; i++)
+			strbuf_printf(&s, " %u-%u", c.status[i].from, c.status[i].to);
+	}
 	end(d, &s);
 	dump_times(d, NULL, p);
 }

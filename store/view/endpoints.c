@@ -176,16 +176,42 @@ uint32_t vport_by_weight(const struct vport *p, uint32_t at)
 
 /* ---- policies ---- */
 
+static const struct unit_policy *policy_unit(const struct vport *p, struct slice unit)
+{
+	const struct unit_svc *s = vservice_svc(&p->service);
+	const struct unit_port *port = vport_unit(p);
+
+	if (port == NULL || port->policy == 0)
+		return NULL;
+	return unit_item(unit, s->policies, s->n_policies, sizeof(struct unit_policy), port->policy - 1);
+}
+
+bool vport_check(const struct vport *p, struct vcheck *ret)
+{
+	struct slice unit = vservice_unit(&p->service);
+	const struct unit_policy *u = policy_unit(p, unit);
+
+	if (u == NULL || u->check == 0)
+		return false;
+	*ret = (struct vcheck){
+		.type = (enum check_type)u->check,
+		.path = unit_text(unit, u->check_path),
+		.interval_ms = u->check_interval_ms,
+		.timeout_ms = u->check_timeout_ms,
+		.healthy = u->check_healthy,
+		.unhealthy = u->check_unhealthy,
+		.n_statuses = u->check_statuses,
+	};
+	for (unsigned i = 0; i < VCHECK_STATUSES; i++)
+		ret->status[i] = (struct vstatuses){ u->check_status[i].from, u->check_status[i].to };
+	return true;
+}
+
 bool vport_policy(const struct vport *p, struct vpolicy *ret)
 {
 	struct slice unit = vservice_unit(&p->service);
-	const struct unit_svc *s = vservice_svc(&p->service);
-	const struct unit_port *port = vport_unit(p);
-	const struct unit_policy *u;
+	const struct unit_policy *u = policy_unit(p, unit);
 
-	if (port == NULL || port->policy == 0)
-		return false;
-	u = unit_item(unit, s->policies, s->n_policies, sizeof *u, port->policy - 1);
 	if (u == NULL)
 		return false;
 	*ret = (struct vpolicy){

@@ -243,7 +243,7 @@ struct unit_policy {
 	uint8_t balancer; /* enum balancer */
 	uint8_t prefer_zone; /* 0 or 1 */
 	uint8_t hash_by; /* enum hash_by */
-	uint8_t zero;
+	uint8_t check; /* enum check_type; 0: none, and all of it below is 0 */
 	uint32_t hash_name;
 	uint32_t connect_ms, response_ms, stall_ms, tcp_idle_ms;
 	uint32_t connections, requests;
@@ -252,6 +252,11 @@ struct unit_policy {
 	struct balancing balancing;
 	struct ejection ejection;
 	uint32_t times; /* as that of a rule */
+	uint32_t check_path, check_interval_ms, check_timeout_ms;
+	uint8_t check_healthy, check_unhealthy, check_statuses, zero;
+	struct unit_statuses {
+		uint16_t from, to;
+	} check_status[8];
 };
 
 struct unit_pace {

@@ -306,6 +306,36 @@ bool view_service(const struct view *v, uint32_t id, struct vservice *ret)
 	return true;
 }
 
+/* The first entry of this layer with an id above that; UINT32_MAX: there is none. */
+static uint32_t id_after(const struct layer *l, uint32_t id)
+{
+	const struct view_head *h = layer_head(l);
+	const struct view_dir *d = (const struct view_dir *)(l->bytes.p + h->dir);
+	uint32_t lo = 0, hi = h->n_dir;
+
+	while (lo < hi) {
+		uint32_t mid = lo + (hi - lo) / 2;
+
+		if (d[mid].id <= id)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < h->n_dir ? d[lo].id : UINT32_MAX;
+}
+
+bool view_service_after(const struct view *v, uint32_t id, struct vservice *ret)
+{
+	do {
+		uint32_t base = id_after(v->base, id);
+
+		id = v->over ? min_of(base, id_after(v->over, id)) : base;
+		if (id == UINT32_MAX)
+			return false;
+	} while (!view_service(v, id, ret));
+	return true;
+}
+
 bool view_service_by_name(const struct view *v, struct slice ns, struct slice name,
 			  struct vservice *ret)
 {

@@ -78,6 +78,9 @@ bool authority_split(struct slice authority, struct slice *ret_host, uint16_t *r
 /* By clusterIP; addr->port is not looked at. */
 bool view_service_by_vip(const struct view *, const struct addr *, struct vservice *ret);
 
+/* The one with the lowest id that is above this one; false: there is none. */
+bool view_service_after(const struct view *, uint32_t id, struct vservice *ret);
+
 struct slice vservice_name(const struct vservice *);
 struct slice vservice_ns(const struct vservice *);
 struct slot_gen { uint32_t slot, gen; };	/* of the board */
@@ -168,8 +171,25 @@ struct vpolicy {			/* the TrafficPolicy of a port */
 	uint32_t times;			/* it says something for vtimes_of(); 0: it does not */
 };
 
+enum check_type { CHECK_TCP = 1, CHECK_HTTP };
+
+#define VCHECK_STATUSES 8
+
+struct vcheck {				/* how its endpoints are asked whether they are well */
+	enum check_type type;
+	struct slice path;
+	uint32_t interval_ms, timeout_ms;
+	uint8_t healthy, unhealthy;	/* so many in a row */
+	uint8_t n_statuses;
+	struct vstatuses {
+		uint16_t from, to;
+	} status[VCHECK_STATUSES];
+};
+
 /* false: none is about this port. */
 bool vport_policy(const struct vport *, struct vpolicy *ret);
+/* false: they are not asked. */
+bool vport_check(const struct vport *, struct vcheck *ret);
 const char *balancer_name(enum balancer);	/* as a TrafficPolicy has it */
 const char *hash_by_name(enum hash_by);		/* likewise */
 

@@ -455,6 +455,14 @@ static void say_policy(struct world *w, const char *line, char **word, int n)
 			p->balancing.overprovision_percent = (uint16_t)atoi(v);
 		} else if ((v = value(word[i], "panic"))) {
 			p->balancing.panic_percent = (uint8_t)atoi(v);
+		} else if ((v = value(word[i], "check"))) {
+			p->health = (struct row_health){ .type = *v == '/' ? ROW_CHECK_HTTP : ROW_CHECK_TCP,
+							 .path = copy_of(v, strlen(v)), .interval_ms = 100,
+							 .timeout_ms = 10000, .healthy = 1, .unhealthy = 2,
+							 .n_statuses = 1,
+							 .status = { { 200, 299 } } };
+		} else if ((v = value(word[i], "check_timeout"))) {
+			p->health.timeout_ms = (uint32_t)atoi(v);
 		} else if ((v = value(word[i], "balancer"))) {
 			for (size_t k = 1; k < countof(balancer); k++)
 				if (strcmp(v, balancer[k]) == 0)

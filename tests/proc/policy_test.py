@@ -228,6 +228,70 @@ def tenants_wait_in_turn_and_who_has_most_in_line_loses_its_newest():
         print("    3 of another tenant were served among the first 6 behind a line of 10")
 
 
+class Patient:
+    """An endpoint that says of itself whether it is well, and counts how often it was asked."""
+
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self.port = self.listener.getsockname()[1]
+        self.status, self.asked, self.served = 200, 0, 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=self._serve, args=(self.listener.accept()[0],), daemon=True).start()
+
+    def _serve(self, c):
+        with contextlib.suppress(OSError), c:
+            while head := c.recv(4096):
+                check = head.startswith(b"GET /well HTTP/1.1\r\nHost: web.shop\r\n")
+                self.asked += check
+                self.served += not check
+                c.sendall(b"HTTP/1.1 %d x\r\nContent-Length: 0\r\n\r\n" % (self.status if check else 200))
+
+
+def endpoints_are_asked_by_one_worker_whichever_dies():
+    with np.Host(workers=2) as host:
+        a, b = Patient(), Patient()
+        host.service("shop/web", 80, [a.port, b.port])
+        host.write("policy.yaml", policy("p", f"{TARGET}, healthCheck: {{type: HTTP, path: /well, interval: 100ms}}"))
+        host.start()
+
+        def states():
+            return {int(e["address"].rsplit(":", 1)[1]): e["state"] if e["health"] != "unknown" else "?"
+                    for e in host.ctl_json("get", "endpoints")["endpoints"]}
+
+        def checked():
+            return [host.metric("nodeproxy_worker_health_checked", worker=str(w)) for w in (0, 1)]
+        np.until("both to be healthy", lambda: states() == {a.port: "ready", b.port: "ready"})
+        np.until("one worker to do it", lambda: sorted(checked()) == [0, 2])
+        a.status = 503
+        np.until("one to be unhealthy", lambda: states() == {a.port: "unhealthy", b.port: "ready"})
+        assert host.metric("nodeproxy_endpoint_unhealthy") == 1
+        before = a.served
+        assert [host.get("/").status for _ in range(20)] == [200] * 20
+        assert a.served == before, "the unhealthy one was not passed over"
+        steps = [s for s in host.ctl_json("explain", "web.shop/")["steps"] if s["step"] == "endpoint"]
+        assert sorted(s["probability"] for s in steps) == [0, 1], steps
+        # Its worker dies; what it had found stays, and somebody goes on asking.
+        owner = checked().index(2)
+        victim = next(w for w in host.status()["workers"] if w["id"] == owner)["pid"]
+        os.kill(victim, signal.SIGKILL)
+        assert states()[a.port] == "unhealthy"
+        a.status, b.status = 200, 500
+        np.until("somebody to ask", lambda: states() == {a.port: "ready", b.port: "unhealthy"})
+        np.until("one worker again", lambda: sorted(checked()) == [0, 2])
+        # All are unhealthy: all serve.
+        a.status = 500
+        np.until("both to be unhealthy", lambda: states() == {a.port: "unhealthy", b.port: "unhealthy"})
+        assert [host.get("/").status for _ in range(20)] == [200] * 20
+        os.unlink(os.path.join(host.resources, "policy.yaml"))
+        np.until("nobody to ask any more", lambda: checked() == [0, 0] and states() == {a.port: "?", b.port: "?"})
+        with open(host.log) as f:
+            assert "event=endpoint_health service=shop/web" in f.read()
+
+
 def rate_policy(spec):
     return policy("rate", f"{TARGET}, {spec}").replace("TrafficPolicy", "RateLimitPolicy")
 
@@ -313,6 +377,7 @@ def the_operator_sees_which_policy_counts():
 
 
 TESTS = [requests_over_the_limit_are_refused_by_whatever_worker_they_reach, what_a_dead_worker_held_is_there_for_others,
+         endpoints_are_asked_by_one_worker_whichever_dies,
          connections_that_requests_share_count_too, tenants_wait_in_turn_and_who_has_most_in_line_loses_its_newest,
          a_rate_is_exact_over_workers_and_the_death_of_one, the_operator_sees_which_policy_counts]
 

@@ -451,7 +451,7 @@ unsigned board_bury(struct board *b, int fd, unsigned worker)
 {
 	static const enum worker_counter gauges[] = {
 		WC_conns_gauge, WC_backs_gauge, WC_pooled_gauge, WC_pipes_gauge, WC_fds_gauge,
-		WC_fds_limit_gauge, WC_memory_grade_gauge, WC_pending_gauge,
+		WC_fds_limit_gauge, WC_memory_grade_gauge, WC_pending_gauge, WC_checks_gauge,
 		WC_chunk_bytes_gauge, WC_view_rev_gauge, WC_view_step_ns_gauge, WC_beat_ms_gauge,
 	};
 	struct board_worker *w = &b->worker[worker];

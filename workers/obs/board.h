@@ -84,9 +84,10 @@ struct board_tenant {		/* per worker */
 };
 
 struct board_listener {		/* per worker; where it lies means nothing: it is found by its name */
-	char name[64];		/* empty: none; may lack its end */
+	_Alignas(128) char name[64];	/* empty: none; may lack its end */
 	uint64_t c[LCS];
 };
+static_must(sizeof(struct board_listener) == 128);	/* none lies in two pages, as with claims */
 
 /* Per worker; 2.4 KiB of a Service that the worker has served, nothing of others: their generations
  * stand apart, so that a reader need not touch the slot. */
@@ -177,6 +178,7 @@ struct board {
 	uint32_t used;		/* no worker from this one on has counted anything for a Service */
 	uint8_t secret[16];	/* of the keys of rate limits, so that nobody can aim at a place */
 	_Alignas(4096) struct board_endpoint endpoint[BOARD_ENDPOINTS];
+	_Alignas(4096) uint64_t check[BOARD_ENDPOINTS];	/* what health checks say: check.h */
 	_Alignas(4096) struct board_retries retries[BOARD_SERVICES];
 	_Alignas(4096) struct board_limit limit[BOARD_LIMITS];
 	_Alignas(4096) struct board_rate rate[BOARD_RATES];

@@ -25,7 +25,8 @@
 struct level {
 	uint32_t total;		/* all that do not terminate, ready or not */
 	uint32_t ready;
-	uint32_t out;		/* of the ready ones, also those that are too many to be passed over */
+	uint32_t out;		/* of the ready ones, ejected or unhealthy, also those that are too many to be
+				 * passed over */
 	uint8_t load;		/* set by levels_share(): percent of the requests */
 	bool panics;		/* set by it: nobody is passed over */
 };

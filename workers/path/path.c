@@ -56,7 +56,8 @@ static int init_memory(struct path *p, const struct knobs *k)
 		return r;
 	p->exchanges.raw = p->blocks.raw = true;
 	p->conns.packs = p->pool.backs.packs = true;
-	if ((r = path_trunks_init(p)) < 0 || (r = pending_init(&p->pendings)) < 0 || (r = secure_init(p)) < 0)
+	if ((r = path_trunks_init(p)) < 0 || (r = pending_init(&p->pendings)) < 0 ||
+	    (r = health_init(&p->health)) < 0 || (r = secure_init(p)) < 0)
 		return r;
 	/* 64 KiB of head written anew is 17 blocks; twice that. */
 	arena_init(&p->arena, &p->blocks, 34);
@@ -282,6 +283,7 @@ void path_fini(struct path *p)
 	path_reap(p);
 	if (p->gates.mem)
 		path_gates_fini(p);
+	health_fini(p);
 	tenants_fini(&p->tenants);
 	if (p->view)
 		view_unref(p->view);
@@ -323,6 +325,9 @@ bool path_event(struct path *p, uint64_t token, unsigned bits)
 	} else if (token >> TOKEN_SHIFT == TOKEN_TRUNK) {
 		trunk_ready(&p->trunks, ref, bits);
 		return true;
+	} else if (token >> TOKEN_SHIFT == TOKEN_CHECK) {
+		health_event(p, ref, bits);
+		return true;
 	} else if (token >> TOKEN_SHIFT == TOKEN_BACK) {
 		struct back *b = slab_at(&p->pool.backs, ref);
 
@@ -350,13 +355,15 @@ static void on_deadline(struct wheel_entry *e, void *arg)
 {
 	struct path *p = arg;
 
-	/* Deadlines of conns lie inside the slab of conns, of trunks in theirs, one is of those that wait for
-	 * limits; all others are of backs. */
+	/* Deadlines of conns lie inside the slab of conns, of trunks in theirs, of checks in theirs, one is of
+	 * those that wait for limits; all others are of backs. */
 	if ((uint8_t *)e >= p->conns.mem && (uint8_t *)e < p->conns.mem + p->conns.map_bytes) {
 		struct conn *c = container_of(e, struct conn, deadline);
 
 		c->expired = true;
 		conn_wake(c);
+	} else if (health_has_entry(p, e)) {
+		health_deadline(e);
 	} else if (e == &p->pendings.look) {
 		pending_look(p);
 	} else if (trunks_have_entry(&p->trunks, e)) {
@@ -470,6 +477,7 @@ void path_gauges(struct path *p)
 
 	pressure_tick(p);
 	give_back_full(p);
+	health_tick(p);
 
 	board_set(&c[WC_conns_gauge], p->conns.live - p->streams - p->mirrors);
 	board_set(&c[WC_sessions_gauge], p->h2.sessions.live - p->trunks.sessions);

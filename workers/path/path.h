@@ -26,6 +26,7 @@
 #include "workers/pool/pipes.h"
 #include "workers/pool/pool.h"
 #include "workers/pool/trunk.h"
+#include "workers/path/health.h"
 #include "workers/path/pending.h"
 #include "workers/sched/sched.h"
 
@@ -96,6 +97,7 @@ struct path {
 	struct pool pool;
 	struct trunks trunks;
 	struct pendings pendings;
+	struct health health;
 	struct balance balance;
 	struct pipes pipes;
 	struct accesslog log;
@@ -145,7 +147,7 @@ void path_fini(struct path *);
 
 /* Tokens of the poll set: three bits of kind, 29 of slot, 32 of generation. */
 #define TOKEN_SHIFT 61
-enum token_kind { TOKEN_CONN, TOKEN_BACK, TOKEN_TRUNK, TOKEN_LISTENER };
+enum token_kind { TOKEN_CONN, TOKEN_BACK, TOKEN_TRUNK, TOKEN_LISTENER, TOKEN_CHECK };
 static inline uint64_t path_token(enum token_kind k, struct slot_ref r)
 {
 	return (uint64_t)k << TOKEN_SHIFT | (uint64_t)r.slot << 32 | r.gen;
@@ -197,7 +199,8 @@ static inline uint32_t path_live(const struct path *p)
 static inline uint32_t path_fds_used(const struct path *p)
 {
 	return p->fds.fixed + p->fds.listeners + 2 * p->pipes.open + p->conns.live -
-	       p->streams - p->mirrors + p->pool.backs.live - p->fds.none + p->trunks.open - p->fds.gone;
+	       p->streams - p->mirrors + p->pool.backs.live - p->fds.none + p->trunks.open +
+	       p->health.running - p->fds.gone;
 }
 static inline uint32_t path_fds_free(const struct path *p)
 {

@@ -5,6 +5,7 @@
 #include "workers/pool/balance.h"
 
 #include "nodeproxy/lib/base/rand.h"
+#include "workers/obs/check.h"
 #include "workers/pool/outlier.h"
 
 #define DRAWS	  4		/* pairs, before all are looked at */
@@ -61,10 +62,17 @@ static bool nth_ready(const struct pick *k, uint32_t n, struct vendpoint *ret)
 	return vport_endpoint(k->port, vport_ready_at(k->port, n), ret);
 }
 
+static enum standing standing(const struct pick *k, const struct vendpoint *e,
+			      const struct board_endpoint *l)
+{
+	return endpoint_standing(k->b->board, l, e->slot.slot, e->slot.gen, k->wish->ejection,
+				 k->wish->balancing, clock_now());
+}
+
 /* Who goes out, who is out, and so what each level gets.  Counted at most ten times a second. */
 static void recount(const struct pick *k)
 {
-	uint32_t may = levels_may_be_out(k->all, k->wish->ejection), out = 0, until = 0;
+	uint32_t may = levels_may_be_out(k->all, k->wish->ejection), ejected = 0, until = 0;
 	struct level level[VPORT_LEVELS] = { 0 };
 	struct balance_port *m = k->mine;
 	struct mono now = clock_now();
@@ -82,14 +90,14 @@ static void recount(const struct pick *k)
 		level[l] = (struct level){ .total = v.total, .ready = v.ready };
 		for (uint32_t i = v.first; i < v.first + v.ready; i++) {
 			struct board_endpoint *e;
+			enum standing is;
 			struct vendpoint of;
 
 			e = nth_ready(k, i, &of) ? live(k, &of) : NULL;
-			if (e && !endpoint_is_well(e) && endpoint_is_out(e, k->wish->ejection, now)) {
-				level[l].out++;
-				out++;
-			}
-			if (out <= may)
+			is = e ? standing(k, &of, e) : STANDS_WELL;
+			level[l].out += is != STANDS_WELL;
+			ejected += is == STANDS_EJECTED;
+			if (ejected <= may)
 				until = i + 1;
 		}
 	}
@@ -114,11 +122,31 @@ static void recount(const struct pick *k)
 	m->counted_ns = now.ns;
 }
 
-/* The n-th ready one may be passed over when it is out.  Asked only when it is. */
-static bool is_passed(const struct pick *k, uint32_t n)
+/* Nobody in the level at hand is passed over.  Asked only when somebody would be. */
+static bool panics(const struct pick *k)
 {
 	recount(k);
-	return n < k->mine->passed && !(k->port->levels ? k->panics : k->mine->panics);
+	return k->port->levels ? k->panics : k->mine->panics;
+}
+
+/* The n-th ready one may be passed over when it is out. */
+static bool is_passed(const struct pick *k, uint32_t n)
+{
+	return !panics(k) && n < k->mine->passed;
+}
+
+static bool is_passed_over(const struct pick *k, uint32_t n, const struct vendpoint *e,
+			   const struct board_endpoint *l)
+{
+	switch (standing(k, e, l)) {
+	case STANDS_UNHEALTHY:
+		return !panics(k);
+	case STANDS_EJECTED:
+		return is_passed(k, n);
+	case STANDS_WELL:
+		break;
+	}
+	return false;
 }
 
 /* What taking an endpoint costs; all of it, or by weight its parts as well. */
@@ -174,7 +202,8 @@ static bool look(const struct pick *k, uint32_t n, bool also_out, struct seen *r
 	ret->ails = unlikely(!endpoint_is_well(l)) &&
 		    endpoint_breaker(l, k->wish->ejection) != BREAKER_CLOSED;
 	ret->may_be_out = also_out || (ret->ails && !is_passed(k, n));
-	if (ret->ails && !ret->may_be_out && endpoint_is_out(l, k->wish->ejection, clock_now()))
+	if (unlikely(ret->ails | k->wish->balancing->checked) && !also_out &&
+	    is_passed_over(k, n, ret->e, l))
 		return false;
 	if (unlikely(k->weights)) {
 		ret->load = weighed(k, n, l);

@@ -32,6 +32,9 @@
  * of two or more can be out whatever it says, the last one never; of more than it allows only the
  * first so many, in the order of the view, are passed over, until more than half are out too.
  *
+ * Endpoints whose health checks fail (obs/check.h), where the policy has a check, are passed over
+ * likewise, but however many they are: only panic, or nobody else, lets them serve.
+ *
  * Where endpoints are of different levels (obs/levels.h) a level is drawn first, by what each gets as
  * its health is, then one of its endpoints; when the level has none that may be taken, the others are
  * asked, best first.

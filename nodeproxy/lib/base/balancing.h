@@ -12,7 +12,7 @@ struct balancing {
 	uint32_t slow_ms;		/* so long after an endpoint became ready it gets less; 0: never */
 	uint16_t slow_aggression_percent;	/* the curve of it: 100 is a straight line */
 	uint8_t slow_min_percent;	/* of its part: where it begins */
-	uint8_t zero;
+	uint8_t checked;		/* 0 or 1: those whose health checks fail are passed over */
 	uint16_t overprovision_percent;	/* a level takes all while so much of what is healthy is
 					 * as much as all of it */
 	uint8_t panic_percent;		/* with less than so much healthy, health counts for nothing; 0: never */

@@ -12,6 +12,7 @@
 #include "nodeproxy/lib/base/rand.h"
 #include "tests/lib/admin_state.h"
 #include "tests/lib/view_from.h"
+#include "workers/obs/check.h"
 #include "workers/obs/endpoint.h"
 #include "workers/pool/balance.h"
 
@@ -113,6 +114,7 @@ static void draw(enum balancer how, double share[6])
 			     .ejection = &ejection_default };
 	struct tried none = { 0 };
 	struct vservice s;
+	struct vpolicy y;
 	struct vport p;
 
 	b = (struct balance){ .board = pages->board };
@@ -120,6 +122,8 @@ static void draw(enum balancer how, double share[6])
 		share[i] = 0;
 	ck_assert(view_service_by_name(st.view, SLICE("shop"), SLICE("web"), &s));
 	ck_assert(vservice_port(&s, 80, &p));
+	if (vport_policy(&p, &y))
+		wish.balancing = &y.balancing;
 	for (unsigned i = 0; i < PICKS; i++) {
 		struct vendpoint e;
 
@@ -208,6 +212,44 @@ START_TEST(levels_share_as_the_balancer_has_it)
 	}
 	same_chances();			/* all are out: numbers decide */
 	end();
+}
+END_TEST
+
+static void fails_its_checks(uint16_t port)
+{
+	ck_assert(check_note(pages->board, 100u + port, 7, false, 1, 1, (struct mono){ 1000 * NS_PER_S }));
+}
+
+START_TEST(the_unhealthy_count_in_their_level_and_are_told)
+{
+	static const char *const says[] = { " check=/well", " check=/well panic=0" };
+	struct mono now = { 1000 * NS_PER_S };
+	char text[1024];
+	json_t *o;
+
+	for (unsigned k = 0; k < countof(says); k++) {
+		begin();
+		view_unref(st.view);
+		snprintf(text, sizeof text, "%.*s%s\n", (int)strlen(levels) - 1, levels, says[k]);
+		st.view = view_from(text);
+		fails_its_checks(8081);
+		same_chances();			/* 70 of 100, and 30 for the next zone */
+		o = explain("url=web.shop/only&from=shop");
+		ck_assert_str_eq(jget_str(step(o, "level", 0), "why"),
+				 "70%: 2 of 2 endpoints are ready, 1 of those are out (1 unhealthy)");
+		ck_assert_str_eq(jget_str(step(o, "endpoint", 0), "why"),
+				 "unhealthy for 0 s: health checks failed");
+		json_decref(o);
+		for (unsigned i = 0; i < ejection_default.failures; i++)
+			endpoint_failed(of(8082), &ejection_default, now, now);
+		same_chances();			/* all from the next zone */
+		fails_its_checks(8082);
+		fails_its_checks(8083);
+		same_chances();			/* only the last one is left */
+		fails_its_checks(8084);
+		same_chances();			/* nobody is */
+		end();
+	}
 }
 END_TEST
 
@@ -342,6 +384,7 @@ START_TEST(headers_query_and_namespace_of_the_caller_count)
 END_TEST
 
 UNIT_TESTS("explain", a_redirect_is_the_end, chances_are_those_of_the_balancer,
-	   levels_share_as_the_balancer_has_it, who_asks_and_through_what_decides,
+	   levels_share_as_the_balancer_has_it, the_unhealthy_count_in_their_level_and_are_told,
+	   who_asks_and_through_what_decides,
 	   the_rule_that_won_stands_before_those_that_did_not,
 	   headers_query_and_namespace_of_the_caller_count)

@@ -175,6 +175,13 @@ START_TEST(every_refusal_names_line_field_and_reason)
 		{ POLICY TARGET "  loadBalancer:\n    type: Maglev\n    hash: {type: SourceIP, tableSize: 1000}\n", 8, "spec.loadBalancer.hash.tableSize", "must be a prime, not 1000" },
 		{ POLICY TARGET "  loadBalancer:\n    type: Random\n", 7, "spec.loadBalancer.type", "Random is not supported by this release: only PeakEWMA, LeastRequest, RoundRobin or Maglev" },
 		{ POLICY TARGET "  loadBalancer:\n    type: roundrobin\n", 7, "spec.loadBalancer.type", "must be PeakEWMA, LeastRequest, RoundRobin or Maglev, not \"roundrobin\"" },
+		{ POLICY TARGET "  healthCheck: {path: /}\n", 6, "spec.healthCheck.type", "is required: HTTP: a GET in HTTP/1.1 is answered with an expected status; TCP: a connection is accepted (for endpoints that speak nothing but HTTP/2, too)" },
+		{ POLICY TARGET "  healthCheck: {type: GRPC}\n", 6, "spec.healthCheck.type", "GRPC is not supported by this release: only HTTP or TCP" },
+		{ POLICY TARGET "  healthCheck: {type: TCP, path: /}\n", 6, "spec.healthCheck.path", "is for type HTTP only" },
+		{ POLICY TARGET "  healthCheck: {type: HTTP, expectedStatuses: [\"299-200\"]}\n", 6, "spec.healthCheck.expectedStatuses[0]", "must be a status like \"200\", or several like \"200-299\", not \"299-200\"" },
+		{ POLICY TARGET "  healthCheck: {type: HTTP, expectedStatuses: [\"99\"]}\n", 6, "spec.healthCheck.expectedStatuses[0]", "must be a status like \"200\", or several like \"200-299\", not \"99\"" },
+		{ POLICY TARGET "  healthCheck: {type: HTTP, interval: 50ms}\n", 6, "spec.healthCheck.interval", "must be from 100ms to 1h, not 50ms" },
+		{ POLICY TARGET "  healthCheck: {type: HTTP, unhealthyThreshold: 61}\n", 6, "spec.healthCheck.unhealthyThreshold", "must be from 1 to 60, not 61" },
 		{ POLICY TARGET "  limits:\n    pending: 5\n", 7, "spec.limits.pending", "there is nothing to wait for without connections or requests" },
 		{ POLICY TARGET "  limits:\n    requests: 5\n    pendingTime: 1s\n", 8, "spec.limits.pendingTime", "nobody waits without pending" },
 		{ POLICY TARGET "  timeouts:\n    connect: 2\n", 7, "spec.timeouts.connect", DURATION_RULE ", not 2" },
@@ -752,6 +759,24 @@ START_TEST(a_policy_becomes_a_row)
 	p = &accepted(POLICY TARGET "  loadBalancer: {type: Maglev, hash: {type: SourceIP, tableSize: 65537}}\n")->policy;
 	ck_assert_int_eq(p->hash, ROW_HASH_SOURCE);
 	ck_assert_uint_eq(p->table_size, 65537);
+	ck_assert_int_eq(p->health.type, ROW_CHECK_NONE);
+	p = &accepted(POLICY TARGET "  healthCheck: {type: HTTP, path: /well, expectedStatuses: [\"200\", \"204-206\"],\n"
+				    "    interval: 10s, timeout: 2s, healthyThreshold: 4, unhealthyThreshold: 5}\n")->policy;
+	ck_assert_int_eq(p->health.type, ROW_CHECK_HTTP);
+	ck_assert_str_eq(p->health.path, "/well");
+	ck_assert_uint_eq(p->health.interval_ms, 10000);
+	ck_assert_uint_eq(p->health.timeout_ms, 2000);
+	ck_assert_uint_eq(p->health.healthy, 4);
+	ck_assert_uint_eq(p->health.unhealthy, 5);
+	ck_assert_uint_eq(p->health.n_statuses, 2);
+	ck_assert_uint_eq(p->health.status[0].from | p->health.status[0].to, 200);
+	ck_assert_uint_eq(p->health.status[1].to, 206);
+	p = &accepted(POLICY TARGET "  healthCheck: {type: TCP}\n")->policy;
+	ck_assert_int_eq(p->health.type, ROW_CHECK_TCP);
+	ck_assert_uint_eq(p->health.interval_ms, 3000);
+	ck_assert_uint_eq(p->health.timeout_ms, 1000);
+	ck_assert_uint_eq(p->health.healthy, 1);
+	ck_assert_uint_eq(p->health.unhealthy, 3);
 	p = &accepted(POLICY TARGET "  ejection: {baseTime: 5m}\n")->policy;
 	ck_assert_uint_eq(p->ejection.max_ms, 300000);
 	done();

@@ -233,7 +233,7 @@ START_TEST(a_spoiled_policy_refuses_the_base)
 	uint8_t *p = base_bytes("service shop/web port=80\nendpoint shop/web 10.0.0.1:80\n"
 				"endpoint shop/web 10.0.0.2:80 weight=7\n"
 				"endpoint shop/web 10.0.0.3:80 priority=1\n"
-				"policy shop/p target=web connections=5 requests=6 pending=7 pending_ms=8\n", &n);
+				"policy shop/p target=web connections=5 requests=6 pending=7 pending_ms=8 check=/a\n", &n);
 	const struct view_head *h = (const struct view_head *)p;
 	const struct view_dir *d = (const struct view_dir *)(p + h->dir);
 	struct unit_svc *s = (struct unit_svc *)(p + d[0].at);
@@ -244,7 +244,8 @@ START_TEST(a_spoiled_policy_refuses_the_base)
 			     &y->ejection.rate_requests, &y->hash_name, &l->slot, &l->n_slots, &s->n_slots, &l->first, &l->n_ready, &l->n_total, &port->level, &port->n_levels,
 			     &s->levels, &s->n_levels, &y->name, &y->connect_ms, &y->response_ms, &y->stall_ms,
 			     &y->tcp_idle_ms, &y->connections, &y->requests, &y->ejection.base_ms,
-			     &y->ejection.max_ms, &y->pending, &y->pending_ms, &port->policy, &port->sum, &s->n_policies,
+			     &y->ejection.max_ms, &y->pending, &y->pending_ms, &y->check_path, &y->check_interval_ms,
+			     &y->check_timeout_ms, &port->policy, &port->sum, &s->n_policies,
 			     &s->n_sums, &s->policies, &s->sums };
 	struct view *v;
 
@@ -259,12 +260,12 @@ START_TEST(a_spoiled_policy_refuses_the_base)
 		view_unref(v);
 		*spot[i] = keep;
 	}
-	for (int i = 0; i < 14; i++) {
+	for (int i = 0; i < 20; i++) {
 		struct unit_policy keep = *y;
 
 		y->balancer = i == 0 ? BALANCERS : y->balancer;
 		y->ejection.percent = i == 1 ? 0 : i == 2 ? 101 : y->ejection.percent;
-		y->zero = i == 3;
+		y->check = i == 3 ? CHECK_HTTP + 1 : y->check;
 		y->balancing.slow_ms = i == 10 ? SLOW_MS_MAX + 1 : 0;
 		y->balancing.slow_aggression_percent = i == 11 ? 9 : 100;
 		y->balancing.slow_min_percent = i == 12 ? 0 : i == 13 ? 101 : 10;
@@ -273,6 +274,10 @@ START_TEST(a_spoiled_policy_refuses_the_base)
 		y->ejection.jitter_percent = i == 5 ? 101 : 50;
 		y->balancing.overprovision_percent = i == 6 ? 99 : i == 7 ? 1001 : 140;
 		y->balancing.panic_percent = i == 8 ? 101 : 50;
+		y->balancing.checked = i != 14;
+		y->check_healthy = i == 15 ? 0 : i == 16 ? 61 : 1;
+		y->check_unhealthy = i == 17 ? 0 : i == 18 ? 61 : 2;
+		y->check_statuses = i == 19 ? 9 : 1;
 		ck_assert_int_eq(open_bytes(p, n, 100, &v), 0);
 		ck_assert_msg(view_check_step(v, 1000000) == -EBADMSG, "byte %d", i);
 		view_unref(v);

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 
 #include "nodeproxy/lib/base/rand.h"
+#include "workers/obs/check.h"
 #include "workers/obs/endpoint.h"
 #include "workers/pool/balance.h"
 
@@ -525,6 +526,85 @@ START_TEST(a_level_that_was_tried_is_left_for_the_next)
 }
 END_TEST
 
+/* ---- health checks ---- */
+
+static const struct balancing checked = {
+	.checked = 1, .overprovision_percent = 140, .panic_percent = 50, .slow_min_percent = 10,
+	.slow_aggression_percent = 100,
+};
+
+static void fails_its_checks(unsigned i)
+{
+	ck_assert(check_note(b.board, 100 + 8000 + i, 7, false, 1, 1, clock_now()));
+}
+
+static void count_checked(const struct vport *p, const struct balancing *by, enum balancer how,
+			  unsigned n, unsigned seen[12])
+{
+	struct wish wish = { .how = how, .balancing = by, .ejection = &ejection_default };
+	struct tried none = { 0 };
+
+	memset(seen, 0, 12 * sizeof seen[0]);
+	for (unsigned i = 0; i < n; i++) {
+		struct vendpoint e;
+
+		wish.hash = i * 0x9e3779b97f4a7c15u;
+		ck_assert(balance_pick(&b, p, &wish, &none, &e));
+		seen[e.addr.ip[3]]++;
+	}
+}
+
+START_TEST(an_unhealthy_one_counts_like_one_that_is_out)
+{
+	struct view *v = view_from(ZONES);
+	struct vport p = port_of(v);
+	unsigned seen[12];
+
+	for (int how = BALANCER_PEAK_EWMA; how <= BALANCER_ROUND_ROBIN; how++) {
+		fresh(1);
+		fails_its_checks(1);
+		put_out(2);
+		count_checked(&p, &checked, (enum balancer)how, 8000, seen);
+		ck_assert_uint_eq(seen[1] + seen[2] + seen[9], 0);
+		ck_assert_int_lt(abs((int)sum_of(seen, 5, 8) - 2400), 250);
+		/* Without a check in the policy nobody asks. */
+		fresh(1);
+		fails_its_checks(1);
+		count_checked(&p, &balancing_default, (enum balancer)how, 8000, seen);
+		ck_assert_uint_eq(sum_of(seen, 1, 4), 8000);
+		ck_assert_uint_gt(seen[1], 0);
+	}
+	view_unref(v);
+}
+END_TEST
+
+START_TEST(however_many_are_unhealthy_they_are_passed_over_until_the_level_panics)
+{
+	static const struct { unsigned n, unhealthy, panic, served; } rows[] = {
+		{ 4, 1, 50, 3 }, { 4, 2, 50, 2 }, { 4, 3, 50, 4 },	/* too few are left */
+		{ 4, 3, 20, 1 }, { 4, 3, 0, 1 },
+		{ 4, 4, 50, 4 }, { 4, 4, 0, 4 }, { 1, 1, 0, 1 }, { 1, 1, 50, 1 },	/* nobody is left */
+	};
+
+	for (unsigned r = 0; r < countof(rows); r++) {
+		struct balancing by = checked;
+		struct view *v = of(rows[r].n);
+		struct vport p = port_of(v);
+		unsigned seen[12], served = 0;
+
+		fresh(1);
+		by.panic_percent = (uint8_t)rows[r].panic;
+		for (unsigned i = 1; i <= rows[r].unhealthy; i++)
+			fails_its_checks(i);
+		count_checked(&p, &by, BALANCER_LEAST_REQUEST, 400, seen);
+		for (unsigned k = 1; k <= rows[r].n; k++)
+			served += seen[k] > 0;
+		ck_assert_msg(served == rows[r].served, "row %u: %u", r, served);
+		view_unref(v);
+	}
+}
+END_TEST
+
 /* ---- keys ---- */
 
 static unsigned of_key(const struct vport *p, uint64_t hash, const struct tried *tried)
@@ -576,6 +656,24 @@ START_TEST(a_key_stays_where_it_is_and_moves_only_while_that_is_out)
 	/* Not all to one neighbour. */
 	for (unsigned i = 1; i <= 4; i++)
 		ck_assert(i == 2 || seen[i] > moved / 6);
+	view_unref(v);
+}
+END_TEST
+
+START_TEST(a_key_of_an_unhealthy_one_moves_on)
+{
+	struct view *v = by_key("");
+	struct vport p = port_of(v);
+	unsigned seen[12], was[12];
+
+	fresh(1);
+	count_checked(&p, &checked, BALANCER_MAGLEV, 1000, was);
+	fresh(1);
+	fails_its_checks(2);
+	count_checked(&p, &checked, BALANCER_MAGLEV, 1000, seen);
+	ck_assert_uint_eq(seen[2], 0);
+	for (unsigned i = 1; i <= 4; i++)
+		ck_assert(i == 2 || seen[i] >= was[i] + was[2] / 6);
 	view_unref(v);
 }
 END_TEST
@@ -888,6 +986,9 @@ UNIT_TESTS("balance", ready_endpoints_take_even_turns, what_was_tried_is_left_ou
 	   a_heavy_one_that_is_stuck_or_out_gets_nothing,
 	   the_own_zone_gets_everything_until_it_fails,
 	   a_level_that_was_tried_is_left_for_the_next,
+	   an_unhealthy_one_counts_like_one_that_is_out,
+	   however_many_are_unhealthy_they_are_passed_over_until_the_level_panics,
+	   a_key_of_an_unhealthy_one_moves_on,
 	   one_that_became_ready_gets_its_part_by_and_by,
 	   a_key_stays_where_it_is_and_moves_only_while_that_is_out,
 	   a_key_that_was_tried_goes_to_another_and_to_all_in_the_end, a_key_stays_in_its_zone,
