@@ -204,6 +204,10 @@ static void policy(const struct state *st, const struct vport *p, struct text *t
 	add_words(words, sizeof words, "pending", v.pending, " on each worker");
 	if (v.ejection.failures)
 		add_words(words, sizeof words, "ejection after", v.ejection.failures, " failures");
+	if (v.delay_ms)
+		add_words(words, sizeof words, "delays", v.delay_percent, "% of the requests");
+	if (v.abort_status)
+		add_words(words, sizeof words, "fails", v.abort_percent, "% of the requests");
 	if (vport_check(p, &c))
 		add_words(words, sizeof words, "health check each", c.interval_ms, " ms");
 	step(t, "policy", name_of(vservice_ns(&p->service), v.name, 0, name), "%s%s%s", words,

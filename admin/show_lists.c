@@ -118,6 +118,8 @@ void show_service_counters(const struct state *st, struct slot_gen at, struct te
 	show_service_reasons(&s, t);
 	js_u64(t, "limited_connections", s.c[SC_limited_connections]);
 	js_u64(t, "limited_requests", s.c[SC_limited_requests]);
+	js_u64(t, "faults_delayed", s.c[SC_faults_delayed]);
+	js_u64(t, "faults_aborted", s.c[SC_faults_aborted]);
 	js_u64(t, "pending", s.c[SC_pending]);
 	js_u64(t, "rate_limited_identity", s.c[SC_rate_limited_identity]);
 	js_u64(t, "rate_limited_total", s.c[SC_rate_limited_total]);

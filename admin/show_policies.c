@@ -64,6 +64,16 @@ static void pace(const struct state *st, const char *key, const struct vpace *v,
 	js_close(t, '}');
 }
 
+static void faults(const struct vpolicy *v, struct text *t)
+{
+	js_open(t, "faults", '{');
+	js_u64(t, "delay_ms", v->delay_ms);
+	js_u64(t, "delay_percent", v->delay_percent);
+	js_u64(t, "abort_status", v->abort_status);
+	js_u64(t, "abort_percent", v->abort_percent);
+	js_close(t, '}');
+}
+
 static void health_check(const struct vport *p, struct text *t)
 {
 	struct vcheck c;
@@ -204,6 +214,7 @@ void show_policy(const struct state *st, const struct vport *p, struct text *t)
 	}
 	js_u64(t, "max_percent", ej.percent);
 	js_close(t, '}');
+	faults(&v, t);
 	health_check(p, t);
 	rate_limit(st, p, t);
 	retries(p, t);

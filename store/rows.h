@@ -231,6 +231,10 @@ struct row_policy {			/* TrafficPolicy; of an XBackendTrafficPolicy targets and 
 	struct retries retry;		/* on 0: none */
 	struct row_budget budget;
 	struct row_health health;
+	uint32_t delay_ms;		/* faults that are injected; 0: none */
+	uint16_t abort_status;		/* likewise */
+	uint8_t abort_grpc;		/* 1 + status; 0: as of the HTTP status */
+	uint8_t delay_percent, abort_percent;
 };
 
 /* So many requests in an interval, and how many of them at once; requests 0: any number. */

@@ -37,6 +37,17 @@ static int pending(struct judge *j, const struct doc_node *limits, struct row_po
 	return 0;
 }
 
+static void faults(const struct doc_node *m, struct row_policy *p)
+{
+	const struct doc_node *delay = doc_get(m, "delay"), *abort = doc_get(m, "abort");
+
+	p->delay_ms = make_duration(delay, "fixed", 0);
+	p->delay_percent = (uint8_t)make_number(delay, "percent", delay ? 100 : 0);
+	p->abort_status = (uint16_t)make_number(abort, "status", 0);
+	p->abort_grpc = (uint8_t)(make_number(abort, "grpcStatus", -1) + 1);
+	p->abort_percent = (uint8_t)make_number(abort, "percent", abort ? 100 : 0);
+}
+
 static bool is_prime(uint32_t n)
 {
 	for (uint32_t i = 2; i * i <= n; i++)
@@ -143,6 +154,7 @@ int make_policy(struct judge *j, const struct doc_node *root, struct row *r)
 	p->requests = (uint32_t)make_number(limits, "requests", 0);
 	if (make_policy_retries(j, spec, p) < 0)
 		return -EINVAL;
+	faults(doc_get(spec, "faults"), p);
 	e = pending(j, limits, p);
 	if (e == 0)
 		e = make_health(j, doc_get(spec, "healthCheck"), &p->health);

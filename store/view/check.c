@@ -308,11 +308,13 @@ static int check_policy(struct check *c, const struct unit_svc *s, const struct 
 	static const uint32_t week_ms = 7 * 24 * 3600 * 1000u;
 
 	if (p->name >= s->head.n_texts || p->balancer >= BALANCERS ||
-	    !check_is_sane(s, p) || p->prefer_zone > 1 ||
+	    !check_is_sane(s, p) || p->zero || (p->zeros[0] | p->zeros[1] | p->zeros[2]) || p->prefer_zone > 1 ||
 	    p->hash_by >= HASH_BYS || p->hash_name >= s->head.n_texts ||
 	    p->connect_ms > week_ms || p->response_ms > week_ms || p->stall_ms > week_ms ||
 	    p->tcp_idle_ms > week_ms || p->connections > 1000000 || p->requests > 1000000 ||
 	    p->pending > 100000 || p->pending_ms > 600000 || !p->pending != !p->pending_ms ||
+	    p->delay_ms > 600000 || p->delay_percent > 100 || p->abort_percent > 100 || p->abort_grpc > 17 ||
+	    (p->abort_status && (p->abort_status < 400 || p->abort_status > 599)) ||
 	    p->times > s->n_times ||
 	    !balancing_is_possible(&p->balancing) || !ejection_is_possible(&p->ejection))
 		return bad(c, "policy with impossible values");

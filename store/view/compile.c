@@ -455,6 +455,11 @@ static void put_policy(struct out *o, const struct unit_service *in,
 		.balancing = p->balancing,
 		.ejection = p->ejection,
 		.times = compile_times(o, times, &p->times, &p->retry),
+		.delay_ms = p->delay_ms,
+		.delay_percent = p->delay_percent,
+		.abort_status = p->abort_status,
+		.abort_grpc = p->abort_grpc,
+		.abort_percent = p->abort_percent,
 	};
 
 	if (p->health.type != ROW_CHECK_NONE)

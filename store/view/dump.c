@@ -161,6 +161,10 @@ static void dump_policy(struct dump *d, const struct vport *p)
 		strbuf_printf(&s, " rate=%u/%u/%u/%u", v.ejection.rate_interval_ms,
 			      v.ejection.rate_endpoints, v.ejection.rate_requests,
 			      v.ejection.rate_deviation);
+	if (v.delay_ms)
+		strbuf_printf(&s, " delay=%u/%u%%", v.delay_ms, v.delay_percent);
+	if (v.abort_status)
+		strbuf_printf(&s, " abort=%u/%u%%", v.abort_status, v.abort_percent);
 	if (vport_check(p, &c)) {
 		strbuf_printf(&s, " check=%s", c.type == CHECK_HTTP ? "HTTP" : "TCP");
 		add_name(&s, " path=", c.path);

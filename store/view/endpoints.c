@@ -232,6 +232,11 @@ bool vport_policy(const struct vport *p, struct vpolicy *ret)
 		.balancing = u->balancing,
 		.ejection = u->ejection,
 		.times = u->times,
+		.delay_ms = u->delay_ms,
+		.abort_status = u->abort_status,
+		.abort_grpc = u->abort_grpc,
+		.delay_percent = u->delay_percent,
+		.abort_percent = u->abort_percent,
 	};
 	return true;
 }

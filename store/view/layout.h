@@ -252,6 +252,9 @@ struct unit_policy {
 	struct balancing balancing;
 	struct ejection ejection;
 	uint32_t times; /* as that of a rule */
+	uint32_t delay_ms;
+	uint16_t abort_status;
+	uint8_t abort_grpc, delay_percent, abort_percent, zeros[3];
 	uint32_t check_path, check_interval_ms, check_timeout_ms;
 	uint8_t check_healthy, check_unhealthy, check_statuses, zero;
 	struct unit_statuses {

@@ -169,6 +169,10 @@ struct vpolicy {			/* the TrafficPolicy of a port */
 	struct balancing balancing;
 	struct ejection ejection;
 	uint32_t times;			/* it says something for vtimes_of(); 0: it does not */
+	uint32_t delay_ms;		/* faults that are injected, and of how many requests; 0: none */
+	uint16_t abort_status;
+	uint8_t abort_grpc;		/* 1 + status; 0: as of the HTTP status */
+	uint8_t delay_percent, abort_percent;
 };
 
 enum check_type { CHECK_TCP = 1, CHECK_HTTP };

@@ -461,6 +461,20 @@ static void say_policy(struct world *w, const char *line, char **word, int n)
 							 .timeout_ms = 10000, .healthy = 1, .unhealthy = 2,
 							 .n_statuses = 1,
 							 .status = { { 200, 299 } } };
+		} else if ((v = value(word[i], "abort"))) {
+			unsigned status, grpc, percent;
+
+			if (sscanf(v, "%u/%u/%u", &status, &grpc, &percent) != 3)
+				wrong(line, "not STATUS/GRPC/PERCENT: %s", v);
+			p->abort_status = (uint16_t)status;
+			p->abort_grpc = (uint8_t)(grpc + 1);
+			p->abort_percent = (uint8_t)percent;
+		} else if ((v = value(word[i], "delay"))) {
+			unsigned percent;
+
+			if (sscanf(v, "%u/%u", &p->delay_ms, &percent) != 2)
+				wrong(line, "not MS/PERCENT: %s", v);
+			p->delay_percent = (uint8_t)percent;
 		} else if ((v = value(word[i], "check_timeout"))) {
 			p->health.timeout_ms = (uint32_t)atoi(v);
 		} else if ((v = value(word[i], "balancer"))) {

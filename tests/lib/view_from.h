@@ -22,7 +22,7 @@
  * [response=MS] [stall=MS] [tcp_idle=MS] [connections=N] [requests=N] [pending=N pending_ms=MS] [failures=N] [base=MS]
  * [max=MS] [percent=N] [slow=MS] [rate=MS] [hash=Header/NAME|Cookie/NAME|SourceIP] [slots=N] [prefer_zone] [overprovision=N] [panic=N]
  * [on=5xx,reset...] [retries=N] [codes=429,...] [try=MS] [backoff=BASE/MAX] [budget=PERCENT/INTERVAL_MS/COUNT]
- * [check=TCP|/path [check_timeout=MS]]: every 100 ms, one good or two failed
+ * [delay=MS/PERCENT] [abort=STATUS/GRPC/PERCENT] [check=TCP|/path [check_timeout=MS]]: every 100 ms, one good or two failed
  *   backendpolicy shop/b target=web... [created=1000] [budget=PERCENT/INTERVAL_MS/COUNT]
  *   host zone=Z      of the host that the view is made for
  *   rate shop/p target=web[#section]... [created=1000] [key=Tenant] [identity=N/MS/BURST]

@@ -95,6 +95,18 @@ static char *put_word(char *q, struct slice s, size_t max, bool json)
 	return q;
 }
 
+/* That of the reason, after that of a delay. */
+static char *put_flags(char *q, const struct access_line *l, const struct reason_row *why)
+{
+	if (unlikely(l->delayed)) {
+		q = PUT(q, "DI");
+		if (why->flag[0] == '-')
+			return q;
+		*q++ = ',';
+	}
+	return put(q, why->flag, strlen(why->flag));
+}
+
 size_t accesslog_who(const struct accesslog *a, struct slice tenant, struct slice ns,
 		     struct slice listener, char out[ACCESS_WHO_MAX])
 {
@@ -164,7 +176,7 @@ static char *put_text(char *q, struct accesslog *a, const struct access_line *l,
 	q = PUT(q, " reason=");
 	q = put(q, why->name, strlen(why->name));
 	q = PUT(q, " flag=");
-	q = put(q, why->flag, strlen(why->flag));
+	q = put_flags(q, l, why);
 	if (l->grpc) {
 		q = PUT(q, " grpc_status=");
 		q = put_u64(q, l->grpc - 1u);
@@ -223,7 +235,7 @@ static char *put_json(char *q, struct accesslog *a, const struct access_line *l,
 	q = PUT(q, ",\"reason\":\"");
 	q = put(q, why->name, strlen(why->name));
 	q = PUT(q, "\",\"flag\":\"");
-	q = put(q, why->flag, strlen(why->flag));
+	q = put_flags(q, l, why);
 	*q++ = '"';
 	if (l->grpc) {
 		q = PUT(q, ",\"grpc_status\":");

@@ -50,6 +50,7 @@ struct access_line {
 	uint8_t grpc;			/* 1 + grpc-status; 0: there was none */
 	unsigned attempts;		/* told when it is more than one */
 	enum reason reason;
+	bool delayed;			/* on purpose */
 	uint64_t bytes_in, bytes_out;
 	int64_t duration_us, connect_us, response_us;
 	uint64_t rev;

@@ -17,7 +17,13 @@ static bool may_keep(const struct exchange *ex)
 static void answer_locally(struct exchange *ex, const struct reason_row *row)
 {
 	const struct front_codec *front = ex->front_codec;
+	struct reason_row own = *row;
 	bool keep;
+
+	if (unlikely(ex->fault_status)) {
+		own.http = ex->fault_status;
+		row = &own;
+	}
 
 	/* A request without a body that never met a back was not "sent", but it is whole. */
 	if (!ex->sent_head)
@@ -201,6 +207,7 @@ enum step stage_account(struct exchange *ex)
 		.grpc = ex->grpc,
 		.reason = why,
 		.attempts = ex->resent + 1u,
+		.delayed = ex->delayed,
 		.bytes_in = ex->bytes_in,
 		.bytes_out = ex->bytes_out,
 		.duration_us = mono_diff_us(now, ex->began),

@@ -5,6 +5,7 @@
  * again.  Whom connect found no place for within the limits of the port comes back here to wait. */
 #include "workers/path/exchange.h"
 
+#include "nodeproxy/lib/base/rand.h"
 #include "nodeproxy/lib/base/strbuf.h"
 #include "workers/obs/rate.h"
 
@@ -52,6 +53,70 @@ static enum reason rate(struct exchange *ex)
 	return REASON_RATE_LIMITED;
 }
 
+/* What wakes an exchange that waits here, beside what it waits for: NONE, or why it ends. */
+static enum reason is_cut(const struct exchange *ex)
+{
+	const struct conn *c = ex->conn;
+
+	if (c->front.ready & READY_ERR && !c->expired)
+		return REASON_FRONT_CUT;
+	return c->expired && exchange_is_over(ex) ? (enum reason)ex->until_why : REASON_NONE;
+}
+
+/* Until something wakes it, at the latest after so long.  That may be long, and a view is not held for
+ * long. */
+static enum step wait_ms(struct exchange *ex, int64_t ms)
+{
+	if (exchange_keep_request(ex) == END)
+		return END;
+	exchange_leave_view(ex);
+	exchange_deadline_ms(ex, max_of(ms, (int64_t)0));
+	return WAIT;
+}
+
+/* ---- faults on purpose ---- */
+
+static enum step delay(struct exchange *ex, const struct vpolicy *v)
+{
+	board_add(&exchange_service(ex)->c[SC_faults_delayed], 1);
+	ex->delays = ex->delayed = true;
+	return wait_ms(ex, v->delay_ms);
+}
+
+/* Something has woken it while it is delayed: NEXT when that is over. */
+static enum step go_on_delayed(struct exchange *ex)
+{
+	struct conn *c = ex->conn;
+	enum reason why = is_cut(ex);
+
+	if (why != REASON_NONE)
+		return end(ex, why);
+	if (!c->expired)
+		return WAIT;
+	c->expired = false;
+	ex->delays = false;
+	return exchange_find_port_again(ex) ? NEXT : end(ex, REASON_NO_ENDPOINT);
+}
+
+static enum step faults(struct exchange *ex)
+{
+	struct vpolicy v;
+
+	/* A copy's caller has gone on long ago. */
+	if (!ex->is_http || ex->conn->is_mirror || !vport_policy(&ex->target, &v))
+		return NEXT;
+	if (!ex->delayed && v.delay_ms && rand_below(100) < v.delay_percent)
+		return delay(ex, &v);
+	if (v.abort_status == 0 || rand_below(100) >= v.abort_percent)
+		return NEXT;
+	board_add(&exchange_service(ex)->c[SC_faults_aborted], 1);
+	ex->fault_status = v.abort_status;
+	ex->fault_grpc = v.abort_grpc;
+	return end(ex, REASON_FAULT_INJECTED);
+}
+
+/* ---- waiting for a place ---- */
+
 /* It waits no longer, or never may. */
 static enum step refuse(struct exchange *ex)
 {
@@ -66,7 +131,6 @@ static enum step refuse(struct exchange *ex)
 static enum step begin_pending(struct exchange *ex)
 {
 	bool again = ex->pending == PENDING_CALLED;
-	enum step s;
 
 	if (ex->policy.pending == 0 || !pending_join(ex))
 		return refuse(ex);
@@ -74,24 +138,17 @@ static enum step begin_pending(struct exchange *ex)
 		board_add(&exchange_service(ex)->c[SC_pending], 1);
 		ex->pending_until = mono_after_ms(clock_now(), ex->policy.pending_ms);
 	}
-	s = exchange_keep_request(ex);
-	if (s == END)
-		return s;
-	/* It may be long, and a view is not held for long. */
-	exchange_leave_view(ex);
-	exchange_deadline_ms(ex, max_of(mono_diff_ms(ex->pending_until, clock_now()), (int64_t)0));
-	return WAIT;
+	return wait_ms(ex, mono_diff_ms(ex->pending_until, clock_now()));
 }
 
 /* Something has woken it in its line. */
 static enum step go_on_pending(struct exchange *ex)
 {
 	struct conn *c = ex->conn;
+	enum reason why = is_cut(ex);
 
-	if (c->front.ready & READY_ERR && !c->expired)
-		return end(ex, REASON_FRONT_CUT);
-	if (c->expired && exchange_is_over(ex))
-		return end(ex, REASON_CALLER_DEADLINE);
+	if (why != REASON_NONE)
+		return end(ex, why);
 	if (c->expired || ex->pending == PENDING_PUSHED) {
 		c->expired = false;
 		return refuse(ex);
@@ -108,6 +165,14 @@ enum step stage_admit(struct exchange *ex)
 
 	if (unlikely(ex->lacks))
 		return ex->view ? begin_pending(ex) : go_on_pending(ex);
+	if (unlikely(ex->policy.faults)) {
+		enum step s = ex->delays ? go_on_delayed(ex) : NEXT;
+
+		if (s == NEXT)
+			s = faults(ex);
+		if (s != NEXT)
+			return s;
+	}
 	if (unlikely(ex->target.has_rate)) {
 		why = rate(ex);
 		if (why != REASON_NONE)

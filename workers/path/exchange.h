@@ -56,6 +56,7 @@ struct policy {
 	uint32_t pending, pending_ms;	/* so many wait, so long; 0: none */
 	struct ejection ejection;
 	uint8_t balancer;		/* enum balancer */
+	bool faults;			/* some are injected */
 };
 
 struct exchange {
@@ -66,6 +67,9 @@ struct exchange {
 	uint8_t attempts;		/* connections tried */
 	uint8_t after;			/* enum conn_event: what account tells the conn */
 	uint8_t pending;		/* enum pending */
+	bool delays, delayed;		/* an injected delay is under way; or is over */
+	uint8_t fault_grpc;		/* 1 + status of an injected failure, to gRPC; 0: of fault_status */
+	uint16_t fault_status;		/* of an injected failure; 0: none */
 	uint8_t lacks;			/* enum reason: for what it waits, or waited in vain */
 	bool partial;			/* what waits at the back is part of a head */
 	bool is_http;

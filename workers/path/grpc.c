@@ -93,6 +93,8 @@ unsigned grpc_local(struct exchange *ex, const struct reason_row *row)
 	 * meant has a name. */
 	if (why == REASON_RATE_LIMITED)
 		status = 8;
+	else if (ex->fault_grpc)
+		status = ex->fault_grpc - 1u;
 	else if (why == REASON_CALLER_DEADLINE || why == REASON_REQUEST_TIMEOUT ||
 		 why == REASON_BACK_TRY_TIMEOUT)
 		status = 4;

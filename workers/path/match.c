@@ -79,6 +79,7 @@ static void take_policy(struct policy *to, const struct vport *target)
 	to->balancing = v.balancing;
 	to->ejection = v.ejection;
 	to->times = v.times;
+	to->faults = v.delay_ms || v.abort_status;
 	to->pending = v.pending;
 	to->pending_ms = v.pending_ms;
 	to->balancer = (uint8_t)v.balancer;

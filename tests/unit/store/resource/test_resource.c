@@ -182,6 +182,9 @@ START_TEST(every_refusal_names_line_field_and_reason)
 		{ POLICY TARGET "  healthCheck: {type: HTTP, expectedStatuses: [\"99\"]}\n", 6, "spec.healthCheck.expectedStatuses[0]", "must be a status like \"200\", or several like \"200-299\", not \"99\"" },
 		{ POLICY TARGET "  healthCheck: {type: HTTP, interval: 50ms}\n", 6, "spec.healthCheck.interval", "must be from 100ms to 1h, not 50ms" },
 		{ POLICY TARGET "  healthCheck: {type: HTTP, unhealthyThreshold: 61}\n", 6, "spec.healthCheck.unhealthyThreshold", "must be from 1 to 60, not 61" },
+		{ POLICY TARGET "  faults: {abort: {status: 204}}\n", 6, "spec.faults.abort.status", "must be from 400 to 599, not 204" },
+		{ POLICY TARGET "  faults: {abort: {status: 500, percent: 101}}\n", 6, "spec.faults.abort.percent", "must be from 0 to 100, not 101" },
+		{ POLICY TARGET "  faults: {delay: {percent: 5}}\n", 6, "spec.faults.delay.fixed", "is required: so long; access lines of such requests have the flag DI" },
 		{ POLICY TARGET "  limits:\n    pending: 5\n", 7, "spec.limits.pending", "there is nothing to wait for without connections or requests" },
 		{ POLICY TARGET "  limits:\n    requests: 5\n    pendingTime: 1s\n", 8, "spec.limits.pendingTime", "nobody waits without pending" },
 		{ POLICY TARGET "  timeouts:\n    connect: 2\n", 7, "spec.timeouts.connect", DURATION_RULE ", not 2" },
@@ -771,7 +774,14 @@ START_TEST(a_policy_becomes_a_row)
 	ck_assert_uint_eq(p->health.n_statuses, 2);
 	ck_assert_uint_eq(p->health.status[0].from | p->health.status[0].to, 200);
 	ck_assert_uint_eq(p->health.status[1].to, 206);
+	p = &accepted(POLICY TARGET "  faults: {delay: {fixed: 2s, percent: 7}, abort: {status: 418, grpcStatus: 9}}\n")->policy;
+	ck_assert_uint_eq(p->delay_ms, 2000);
+	ck_assert_uint_eq(p->delay_percent, 7);
+	ck_assert_uint_eq(p->abort_status, 418);
+	ck_assert_uint_eq(p->abort_grpc, 10);
+	ck_assert_uint_eq(p->abort_percent, 100);
 	p = &accepted(POLICY TARGET "  healthCheck: {type: TCP}\n")->policy;
+	ck_assert_uint_eq(p->delay_ms | p->delay_percent | p->abort_status | p->abort_grpc | p->abort_percent, 0u);
 	ck_assert_int_eq(p->health.type, ROW_CHECK_TCP);
 	ck_assert_uint_eq(p->health.interval_ms, 3000);
 	ck_assert_uint_eq(p->health.timeout_ms, 1000);

@@ -260,7 +260,7 @@ START_TEST(a_spoiled_policy_refuses_the_base)
 		view_unref(v);
 		*spot[i] = keep;
 	}
-	for (int i = 0; i < 20; i++) {
+	for (int i = 0; i < 28; i++) {
 		struct unit_policy keep = *y;
 
 		y->balancer = i == 0 ? BALANCERS : y->balancer;
@@ -278,6 +278,13 @@ START_TEST(a_spoiled_policy_refuses_the_base)
 		y->check_healthy = i == 15 ? 0 : i == 16 ? 61 : 1;
 		y->check_unhealthy = i == 17 ? 0 : i == 18 ? 61 : 2;
 		y->check_statuses = i == 19 ? 9 : 1;
+		y->delay_ms = i == 20 ? 600001 : 0;
+		y->delay_percent = i == 21 ? 101 : 0;
+		y->abort_percent = i == 22 ? 101 : 0;
+		y->abort_status = i == 23 ? 399 : i == 24 ? 600 : 0;
+		y->abort_grpc = i == 25 ? 18 : 0;
+		y->zero = i == 26;
+		y->zeros[2] = i == 27;
 		ck_assert_int_eq(open_bytes(p, n, 100, &v), 0);
 		ck_assert_msg(view_check_step(v, 1000000) == -EBADMSG, "byte %d", i);
 		view_unref(v);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* Whether an exchange may go on now: rate limits, and waiting for a place within limits. */
+/* Whether an exchange may go on now: rate limits, waiting for a place within limits,
+ * faults on purpose. */
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -276,8 +277,105 @@ START_TEST(the_service_may_go_while_somebody_waits)
 }
 END_TEST
 
+/* ---- faults on purpose ---- */
+
+START_TEST(a_failure_on_purpose_has_the_status_of_the_policy)
+{
+	struct rig *r = rig_new(ONE "policy t/p target=s abort=418/9/100\n", NULL);
+	int c = rig_dial(r), b = -1;
+	struct h2_stream *st;
+	struct h2_caller *h;
+	const char *head;
+	char body[256];
+
+	for (int i = 0; i < 2; i++) {
+		rig_say(r, c, GET);
+		head = rig_hear_head(r, c);
+		ck_assert_msg(strstr(head, "HTTP/1.1 418 ") && strstr(head, "FAULT_INJECTED"), "%s", head);
+		rig_log(r, "status=418 reason=FAULT_INJECTED flag=FI");
+		ck_assert_int_gt(recv(c, body, sizeof body, 0), 0);
+	}
+	h = h2_dial(r);
+	st = h2_ask(h, "POST", "/a.B/C", "content-type: application/grpc\nte: trailers\n", true);
+	h2_move(h);
+	h2_hear(h, st, 200, "");
+	rig_log(r, "status=418 grpc_status=9 reason=FAULT_INJECTED flag=FI");
+	h2_hang_up(&h);
+	ck_assert_uint_eq(counted(r, SC_faults_aborted), 3);
+	rig_view(r, "policy t/p target=s abort=418/9/0\n");
+	for (int i = 0; i < 10; i++)
+		served(r, c, &b);
+	ck_assert_uint_eq(counted(r, SC_faults_aborted), 3);
+	close(c);
+	rig_end(&r, -1, b);
+}
+END_TEST
+
+START_TEST(a_delay_on_purpose_holds_the_request_back)
+{
+	struct rig *r = rig_new(ONE "policy t/p target=s delay=30/100\n", NULL);
+	struct linger reset = { .l_onoff = 1 };
+	int c = rig_dial(r), d, b = -1;
+	int64_t began = clock_tick().ns;
+
+	served(r, c, &b);
+	ck_assert_int_ge(clock_tick().ns - began, 30 * NS_PER_MS);
+	served(r, c, &b);
+	ck_assert_ptr_nonnull(strstr(r->log, "flag=DI"));
+	ck_assert_uint_eq(counted(r, SC_faults_delayed), 2);
+	/* Both; and who is gone meanwhile. */
+	rig_view(r, "policy t/p target=s delay=1/100 abort=500/0/100\n");
+	rig_say(r, c, GET);
+	ck_assert_ptr_nonnull(strstr(rig_hear_head(r, c), "HTTP/1.1 500 "));
+	rig_log(r, "status=500 reason=FAULT_INJECTED flag=DI,FI");
+	rig_view(r, "policy t/p target=s delay=60000/100\n");
+	d = rig_dial(r);
+	rig_say(r, d, GET);
+	rig_until_quiet(r);
+	ck_assert_int_eq(setsockopt(d, SOL_SOCKET, SO_LINGER, &reset, sizeof reset), 0);
+	close(d);
+	rig_log(r, "reason=FRONT_CUT");
+	close(c);
+	rig_end(&r, -1, b);
+}
+END_TEST
+
+START_TEST(a_failure_on_purpose_is_no_attempt_and_is_not_followed_by_one)
+{
+	struct rig *r = rig_new(ONE "policy t/p target=s abort=503/0/100 on=5xx,retriable-status-codes codes=503 retries=3 "
+				"backoff=1/1\n", NULL);
+	int c = rig_dial(r);
+
+	rig_say(r, c, GET);
+	ck_assert_ptr_nonnull(strstr(rig_hear_head(r, c), "HTTP/1.1 503 "));
+	rig_log(r, "status=503 reason=FAULT_INJECTED flag=FI");
+	ck_assert(rig_nobody_calls(r, 1));
+	ck_assert_uint_eq(counted(r, SC_faults_aborted), 1);
+	ck_assert_uint_eq(counted(r, SC_retries) + counted(r, SC_retries_refused), 0);
+	close(c);
+	rig_end(&r, -1, -1);
+}
+END_TEST
+
+START_TEST(a_delay_on_purpose_ends_with_the_time_of_the_request)
+{
+	struct rig *r = rig_new(ONE "policy t/p target=s delay=60000/100\nroute t/r parent=t/s\n"
+				"rule backend=t/s:80 request=30\n", NULL);
+	int c = rig_dial(r);
+
+	rig_say(r, c, GET);
+	ck_assert_ptr_nonnull(strstr(rig_hear_head(r, c), "HTTP/1.1 504 "));
+	rig_log(r, "status=504 reason=REQUEST_TIMEOUT flag=DI,UT");
+	close(c);
+	rig_end(&r, -1, -1);
+}
+END_TEST
+
 UNIT_TESTS("admit", requests_over_a_rate_are_429_and_the_connection_lives,
 	   a_connection_without_http_counts_as_one, a_policy_of_the_service_that_serves_counts,
 	   grpc_is_told_that_a_resource_is_exhausted, who_is_over_a_limit_waits_until_a_place_is_free,
 	   who_waits_too_long_or_finds_the_line_full_is_refused, a_place_that_another_worker_gave_back_is_found,
-	   the_service_may_go_while_somebody_waits)
+	   the_service_may_go_while_somebody_waits, a_failure_on_purpose_has_the_status_of_the_policy,
+	   a_delay_on_purpose_holds_the_request_back,
+	   a_failure_on_purpose_is_no_attempt_and_is_not_followed_by_one,
+	   a_delay_on_purpose_ends_with_the_time_of_the_request)

@@ -69,6 +69,16 @@ START_TEST(a_copy_goes_where_the_filter_says_and_its_answer_nowhere)
 }
 END_TEST
 
+START_TEST(a_copy_has_no_faults)
+{
+	struct rig *r = rig_new(MIRRORED "policy t/p target=m delay=60000/100 abort=503/0/100\n", NULL);
+
+	copies(r, "GET /a HTTP/1.1\r\nHost: x\r\n\r\n", "", "",
+	       "GET /new HTTP/1.1\r\nHost: x\r\n" FOR PROTO "A: b\r\n\r\n");
+	rig_end(&r, -1, -1);
+}
+END_TEST
+
 START_TEST(a_body_that_is_too_large_is_not_copied)
 {
 	static char body[70001];
@@ -153,6 +163,7 @@ START_TEST(a_drain_does_not_wait_for_copies)
 }
 END_TEST
 
-UNIT_TESTS("mirror", a_copy_goes_where_the_filter_says_and_its_answer_nowhere, a_body_that_is_too_large_is_not_copied,
+UNIT_TESTS("mirror", a_copy_goes_where_the_filter_says_and_its_answer_nowhere,
+	   a_body_that_is_too_large_is_not_copied, a_copy_has_no_faults,
 	   a_copy_that_fails_is_counted_and_nothing_else, a_portion_of_requests_is_copied,
 	   a_drain_does_not_wait_for_copies)
