@@ -370,11 +370,12 @@ uint32_t board_limit_held(const struct board *b, uint32_t slot, uint32_t gen, en
 
 struct board_rate *board_rate(struct board *b, uint32_t slot, uint32_t gen)
 {
-	struct board_rate *r = &b->rate[slot];
+	struct board_rate *r;
 	uint32_t was;
 
 	if (slot == 0 || slot >= BOARD_RATES)
 		return NULL;
+	r = &b->rate[slot];
 	was = __atomic_load_n(&r->gen, __ATOMIC_ACQUIRE);
 	/* What another takes before all is cleared is forgotten: the policy has just come. */
 	if (unlikely(is_newer(gen, was)) &&

@@ -207,7 +207,7 @@ enum step stage_account(struct exchange *ex)
 		.grpc = ex->grpc,
 		.reason = why,
 		.attempts = ex->resent + 1u,
-		.delayed = ex->delayed,
+		.delayed = ex->delay != DELAY_NONE,
 		.bytes_in = ex->bytes_in,
 		.bytes_out = ex->bytes_out,
 		.duration_us = mono_diff_us(now, ex->began),

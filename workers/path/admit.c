@@ -45,7 +45,7 @@ static enum reason rate(struct exchange *ex)
 	taken = rate_take(r, ex->conn->gate->rate_key[v.key], &identity, &total, clock_now(), &wait_ns,
 			  &shared);
 	if (unlikely(shared))
-		board_add(&c[SC_rate_shared], 1);
+		board_add(&p->mine->c[WC_rate_shared], 1);
 	if (taken == RATE_TAKEN)
 		return REASON_NONE;
 	board_add(&c[taken == RATE_OVER_IDENTITY ? SC_rate_limited_identity : SC_rate_limited_total], 1);
@@ -79,7 +79,7 @@ static enum step wait_ms(struct exchange *ex, int64_t ms)
 static enum step delay(struct exchange *ex, const struct vpolicy *v)
 {
 	board_add(&exchange_service(ex)->c[SC_faults_delayed], 1);
-	ex->delays = ex->delayed = true;
+	ex->delay = DELAY_WAITS;
 	return wait_ms(ex, v->delay_ms);
 }
 
@@ -94,7 +94,7 @@ static enum step go_on_delayed(struct exchange *ex)
 	if (!c->expired)
 		return WAIT;
 	c->expired = false;
-	ex->delays = false;
+	ex->delay = DELAY_OVER;
 	return exchange_find_port_again(ex) ? NEXT : end(ex, REASON_NO_ENDPOINT);
 }
 
@@ -105,7 +105,7 @@ static enum step faults(struct exchange *ex)
 	/* A copy's caller has gone on long ago. */
 	if (!ex->is_http || ex->conn->is_mirror || !vport_policy(&ex->target, &v))
 		return NEXT;
-	if (!ex->delayed && v.delay_ms && rand_below(100) < v.delay_percent)
+	if (ex->delay == DELAY_NONE && v.delay_ms && rand_below(100) < v.delay_percent)
 		return delay(ex, &v);
 	if (v.abort_status == 0 || rand_below(100) >= v.abort_percent)
 		return NEXT;
@@ -163,10 +163,11 @@ enum step stage_admit(struct exchange *ex)
 {
 	enum reason why;
 
+	/* While it waits it holds no view. */
 	if (unlikely(ex->lacks))
 		return ex->view ? begin_pending(ex) : go_on_pending(ex);
 	if (unlikely(ex->policy.faults)) {
-		enum step s = ex->delays ? go_on_delayed(ex) : NEXT;
+		enum step s = ex->delay == DELAY_WAITS ? go_on_delayed(ex) : NEXT;
 
 		if (s == NEXT)
 			s = faults(ex);

@@ -33,6 +33,9 @@ enum answer {
 	ANSWER_DONE,		/* all of it was written */
 };
 
+/* A delay on purpose. */
+enum delay { DELAY_NONE, DELAY_WAITS, DELAY_OVER };
+
 /* One direction of a relay. */
 struct flow {
 	struct http1_body body;
@@ -67,7 +70,7 @@ struct exchange {
 	uint8_t attempts;		/* connections tried */
 	uint8_t after;			/* enum conn_event: what account tells the conn */
 	uint8_t pending;		/* enum pending */
-	bool delays, delayed;		/* an injected delay is under way; or is over */
+	uint8_t delay;			/* enum delay */
 	uint8_t fault_grpc;		/* 1 + status of an injected failure, to gRPC; 0: of fault_status */
 	uint16_t fault_status;		/* of an injected failure; 0: none */
 	uint8_t lacks;			/* enum reason: for what it waits, or waited in vain */

@@ -245,6 +245,20 @@ static void drop(struct check *k)
 	slab_give(&p->health.checks, k);
 }
 
+/* The namespace of its Service is another's now. */
+static void change_tenant(struct check *k, struct tenant *t)
+{
+	struct sched *s = &k->path->sched;
+	bool queued = sched_is_queued(&k->unit);
+
+	sched_forget(s, &k->unit);
+	tenant_ref(t);
+	tenant_give(&k->tenant);
+	k->tenant = k->unit.tenant = t;
+	if (queued)
+		sched_wake(s, &k->unit);
+}
+
 static void set_request(struct check *k, const struct vport *port)
 {
 	struct slice ns = vservice_ns(&port->service), name = vservice_name(&port->service);
@@ -294,6 +308,8 @@ static void want(struct path *p, const struct vport *port, const struct vcheck *
 		list_add_tail(bucket_of(h, e->slot.slot), &k->in_bucket);
 		rest(k, rand_below(min_of(what->interval_ms, (uint32_t)FIRST_MS)));
 	}
+	if (unlikely(k->tenant != t))
+		change_tenant(k, t);
 	k->pass = h->pass;
 	k->what = *what;
 	set_request(k, port);

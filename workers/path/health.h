@@ -37,7 +37,6 @@ struct health {
 	struct slab checks;
 	struct node bucket[HEALTH_BUCKETS];	/* by slot of the endpoint */
 	uint32_t running;		/* that have a socket */
-	uint32_t trim;
 	uint32_t pass;			/* the walk that runs, or ran last */
 	uint32_t at;			/* the Service it has come to */
 	bool walks;
