@@ -32,8 +32,6 @@ static enum reason reason_of(int error)
 		return REASON_BACK_CONNECT_TIMEOUT;
 	case -EPROTO:
 		return REASON_BACK_BAD_H2;
-	case -EDQUOT:
-		return REASON_OVER_SERVICE_CONNECTIONS;
 	default:
 		return REASON_BACK_REFUSED;
 	}
@@ -45,8 +43,6 @@ static enum step failed(struct exchange *ex, enum reason why)
 		__atomic_fetch_add(&exchange_endpoint(ex)->connect_failures, 1, __ATOMIC_RELAXED);
 		exchange_back_failed(ex);
 	}
-	if (why == REASON_OVER_SERVICE_CONNECTIONS)
-		board_add(&exchange_service(ex)->c[SC_limited_connections], 1);
 	return exchange_try_another(ex, why);
 }
 
@@ -104,12 +100,12 @@ static enum reason over_limit(struct exchange *ex)
 {
 	if (likely(ex->policy.limit.slot == 0))
 		return REASON_NONE;
-	/* Connections that requests share count when they are dialled. */
+	/* Connections that requests share count when they are dialled: until then it has no place. */
 	if (!ex->back->on && !take_limit(ex, LIMIT_CONNECTIONS, ex->policy.connections))
 		return REASON_OVER_SERVICE_CONNECTIONS;
 	if (ex->is_http && !take_limit(ex, LIMIT_REQUESTS, ex->policy.requests))
 		return REASON_OVER_SERVICE_REQUESTS;
-	if (unlikely(ex->pending))
+	if (unlikely(ex->pending) && !ex->back->on)
 		pending_leave(ex);
 	return REASON_NONE;
 }
@@ -172,6 +168,13 @@ static enum step take_place(struct exchange *ex)
 		if (r == 0)
 			r = trunk_take(&p->trunks, ex->back);
 	}
+	if (r == -EDQUOT) {
+		exchange_release_back(ex, false, false);
+		ex->attempts--;
+		return no_place(ex, REASON_OVER_SERVICE_CONNECTIONS);
+	}
+	if (unlikely(ex->pending))
+		pending_leave(ex);
 	if (r == 0) {
 		board_add(&p->mine->c[WC_pool_hits], 1);
 		/* Nobody waits for that one, and nobody is hurt when there is none. */

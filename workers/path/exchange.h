@@ -202,8 +202,7 @@ void exchange_release_back(struct exchange *, bool reusable, bool abort);
 /* A failure that is ours to mend, not the endpoint's: trying another one would not help. */
 static inline bool attempt_is_ours(enum reason why)
 {
-	return why == REASON_NO_DESCRIPTORS || why == REASON_NO_MEMORY ||
-	       why == REASON_OVER_SERVICE_CONNECTIONS;
+	return why == REASON_NO_DESCRIPTORS || why == REASON_NO_MEMORY;
 }
 /* What the rule (NULL: none) and the policy of the target say of its times and retries. */
 void attempt_begin(struct exchange *, const struct vrule *);

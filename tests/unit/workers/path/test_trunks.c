@@ -451,6 +451,38 @@ static uint32_t connections_held(struct rig *r)
 	return board_limit_held(r->board, 80, 9, LIMIT_CONNECTIONS);
 }
 
+/* With limits.pending they wait for a connection as for everything else, and are counted once. */
+START_TEST(who_finds_no_connection_left_may_wait_for_one)
+{
+	struct rig *r = start("service t/s port=80/main/h2 slot=3/1\nendpoint t/s:main $1\nendpoint t/s:main $2\n"
+			      "policy t/p target=s connections=1 pending=1 pending_ms=60000 balancer=RoundRobin\n", NULL);
+	uint64_t *n = board_service(r->board, 0, 3, 1)->c;
+	int a = rig_dial(r), b = rig_dial(r), c = rig_dial(r);
+	struct far *f;
+
+	rig_say(r, a, GET);
+	f = far_accept_of(r, 1, 2);
+	rig_say(r, b, GET);		/* the other endpoint's turn */
+	UNTIL(r, board_get(&n[SC_pending]) == 1);
+	rig_until_quiet(r);
+	ck_assert_uint_eq(connections_held(r), 1);
+	rig_say(r, c, GET);		/* the line is full */
+	ck_assert_ptr_nonnull(strstr(hear_head(r, c), "x-nodeproxy-reason: OVER_SERVICE_CONNECTIONS\r\n"));
+	rig_log(r, "status=503 reason=OVER_SERVICE_CONNECTIONS flag=UO");
+	close(c);
+	answer(asked(r, f), "", false);
+	ck_assert_ptr_nonnull(strstr(hear_head(r, a), "200 OK"));
+	answer(asked(r, f), "", false);	/* whose turn it is again */
+	ck_assert_ptr_nonnull(strstr(hear_head(r, b), "200 OK"));
+	ck_assert_uint_eq(connections_held(r), 1);
+	ck_assert_uint_eq(board_get(&n[SC_pending]), 1);
+	ck_assert_uint_eq(board_get(&n[SC_limited_connections]), 1);
+	ck_assert_uint_eq(r->path.pendings.n, 0);
+	close(b);
+	finish(&r, a);
+}
+END_TEST
+
 /* Those who find no connection left wait for room on those that are there, and are refused where there
  * is none.  An idle one makes room, whatever it speaks. */
 START_TEST(trunks_count_for_the_limit_of_connections)
@@ -791,6 +823,7 @@ UNIT_TESTS("trunks", a_body_and_its_trailers_are_sent_again_over_trunks, a_statu
 	   an_idle_trunk_that_the_endpoint_closed_costs_no_request,
 	   an_endpoint_of_http1_costs_no_request_and_says_why, many_callers_share_trunks_and_wait_for_room,
 	   a_slow_caller_holds_back_its_endpoint_and_nobody_else, trunks_count_for_the_limit_of_connections,
+	   who_finds_no_connection_left_may_wait_for_one,
 	   a_drain_lets_streams_finish_and_keeps_no_trunk,
 	   a_websocket_becomes_an_extended_connect_where_it_may,
 	   a_body_goes_on_while_its_trunk_breaks_and_the_caller_sees_the_cut)
