@@ -21,7 +21,7 @@ static const struct {
 	  "endpoint shop/web:http 10.0.0.2:80 weight=300\n"
 	  "endpoint shop/web:http [fd00::2]:80 notready\n"
 	  "policy shop/p target=web#http balancer=RoundRobin connect=10 requests=5 connections=7 "
-	  "percent=20 failures=3\n",
+	  "percent=20 failures=3 delay=5/10 abort=503/14/1 check=/well\n",
 	  "remove service shop/web\nnamespace shop weight=3\n" },
 	{ "routes",
 	  "service shop/web vip=10.96.0.1 port=80\n"
