@@ -80,6 +80,7 @@ static void supersede(struct tenants *ts, uint32_t slot)
 
 	ts->at[slot] = NULL;
 	t->board = &ts->nowhere;
+	t->shed = (struct shed){ 0 };	/* nobody looks at it any more */
 	if (t->refs == 0)
 		tenant_free(t);
 }

@@ -22,6 +22,7 @@
 #include "nodeproxy/lib/base/clock.h"
 #include "nodeproxy/lib/base/ratelimit.h"
 #include "workers/obs/board.h"
+#include "workers/sched/shed.h"
 
 #define TENANT_WEIGHT_MAX 1000u
 
@@ -48,6 +49,7 @@ struct tenant {
 	int64_t time_ns, bytes;		/* what it may still use; negative: owed */
 	struct mono slept;		/* since when it has had no work */
 	uint32_t listed;		/* its weight in the scheduler's sum; 0: not listed */
+	struct shed shed;		/* of its new exchanges, what is refused in an overload */
 
 	struct budget memory;		/* chunks are charged here */
 	uint32_t conns, conns_max;

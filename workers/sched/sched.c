@@ -155,6 +155,7 @@ static struct mono step(struct sched *s, struct tenant *t, struct sched_unit *u,
 	took = ended.ns - began.ns;
 	t->time_ns = max_of(t->time_ns - took, -DEBT_MAX_NS);
 	t->bytes = max_of(t->bytes - (int64_t)s->step_bytes, -DEBT_MAX_BYTES);
+	t->shed.used_ns += took;
 	board_add(&t->board->c[TC_busy_ns], (uint64_t)took);
 	board_set(&t->board->c[TC_memory_gauge], t->memory.used);
 	board_add(&s->c[WC_busy_ns], (uint64_t)took);
@@ -196,6 +197,25 @@ static struct mono run_fifo(struct sched *s, struct mono now)
 		now = step(s, u->tenant, u, now);
 	}
 	return now;
+}
+
+/* Within a tenant it is first come, first served: the first has waited longest. */
+static int64_t longest(const struct node *tenants, int64_t so_far)
+{
+	list_each (n, tenants) {
+		const struct tenant *t = container_of(n, struct tenant, on);
+		struct node *first = list_first(&t->runnable);
+
+		if (first)
+			so_far = max_of(so_far, clock_now().ns -
+						container_of(first, struct sched_unit, node)->woken.ns);
+	}
+	return so_far;
+}
+
+int64_t sched_delay_ns(const struct sched *s)
+{
+	return longest(&s->busy, longest(&s->fresh, 0));
 }
 
 bool sched_run(struct sched *s)

@@ -106,6 +106,9 @@ static inline bool sched_is_queued(const struct sched_unit *u)
 /* Deals turns for about one slice; false when nothing is left to do. */
 bool sched_run(struct sched *);
 
+/* Outside of steps: how long who has waited longest for its step has waited; 0: nobody waits. */
+int64_t sched_delay_ns(const struct sched *);
+
 /* Within a step: charges bytes moved (either way, each once) to the tenant. */
 static inline void sched_charge(struct sched *s, size_t bytes)
 {
