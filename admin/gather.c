@@ -122,7 +122,7 @@ void gather_tenant(const struct state *st, struct slot_gen at, struct tenant_sum
 		if (board_get(&t->gen) != at.gen)
 			continue;
 		for (unsigned i = 0; i < TCS; i++)
-			ret->c[i] = i == TC_memory_grade_gauge
+			ret->c[i] = i == TC_memory_grade_gauge || i == TC_shed_percent_gauge
 					    ? max_of(ret->c[i], board_get(&t->c[i]))
 					    : ret->c[i] + board_get(&t->c[i]);
 		for (unsigned i = 0; i < REASONS; i++)

@@ -277,6 +277,7 @@ static void check_limits(const struct state *st, struct findings *f)
 		const struct log_losses *l = &st->losses[id];
 		unsigned grade = (unsigned)min_of(gather_worker(st, id, WC_memory_grade_gauge),
 						  (uint64_t)GRADES);
+		uint64_t shed = gather_worker(st, id, WC_shed_tenants_gauge);
 		uint64_t unknown = gather_worker(st, id, WC_unknown_syscalls);
 		uint64_t bugs = gather_worker(st, id, WC_bugs);
 
@@ -296,6 +297,10 @@ static void check_limits(const struct state *st, struct findings *f)
 			found(f, grade >= GRADE_slow ? CHECK_memory_out : CHECK_memory_short, NULL,
 			      "worker %u is short of memory (%s): %s", id, grade_name(grade),
 			      grade_words(grade));
+		if (shed)
+			found(f, CHECK_overload, NULL,
+			      "worker %u is overloaded and refuses requests of tenants over their share; such tenants: %llu",
+			      id, (unsigned long long)shed);
 		if (l->ring)
 			found(f, CHECK_log_ring, NULL,
 			      "worker %u dropped %llu log records: its ring was full", id,

@@ -545,6 +545,8 @@ static void tenant_row(void *arg, const struct vnamespace *ten)
 	js_str(t, "memory_grade", grade_name((unsigned)min_of(n.c[TC_memory_grade_gauge], (uint64_t)GRADES)));
 	js_u64(t, "reads_stopped_total", n.c[TC_reads_stopped]);
 	js_u64(t, "refused_total", n.c[TC_refused]);
+	js_u64(t, "shed_total", n.c[TC_shed]);
+	js_u64(t, "shed_percent", min_of(n.c[TC_shed_percent_gauge], (uint64_t)100));
 	show_tenant_times(t, &n);
 	js_open(t, "namespaces", '[');
 	for (uint32_t i = 0; ten->tenant.n && view_namespace_nth(a->st->view, i, &ns); i++)

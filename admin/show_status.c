@@ -114,6 +114,8 @@ void show_worker(const struct state *st, uint32_t id, bool counters, struct text
 	js_u64(t, "memory_bytes", gather_worker(st, id, WC_chunk_bytes_gauge));
 	js_str(t, "memory_grade", grade_name((unsigned)min_of(
 		gather_worker(st, id, WC_memory_grade_gauge), (uint64_t)GRADES)));
+	js_u64(t, "run_delay_ns", gather_worker(st, id, WC_run_delay_ns_gauge));
+	js_u64(t, "shed_tenants", gather_worker(st, id, WC_shed_tenants_gauge));
 	js_u64(t, "descriptors", gather_worker(st, id, WC_fds_gauge));
 	js_u64(t, "descriptors_limit", gather_worker(st, id, WC_fds_limit_gauge));
 	js_u64(t, "log_dropped", l->ring + l->sink);

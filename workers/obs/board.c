@@ -427,6 +427,7 @@ static void bury_tenant(struct board_tenant *t)
 	board_set(&t->c[TC_requests_gauge], 0);
 	board_set(&t->c[TC_memory_gauge], 0);
 	board_set(&t->c[TC_memory_grade_gauge], 0);
+	board_set(&t->c[TC_shed_percent_gauge], 0);
 }
 
 /* The entries of an array in the file that a written piece of it reaches into. */
@@ -453,6 +454,7 @@ unsigned board_bury(struct board *b, int fd, unsigned worker)
 	static const enum worker_counter gauges[] = {
 		WC_conns_gauge, WC_backs_gauge, WC_pooled_gauge, WC_pipes_gauge, WC_fds_gauge,
 		WC_fds_limit_gauge, WC_memory_grade_gauge, WC_pending_gauge, WC_checks_gauge,
+		WC_run_delay_ns_gauge, WC_shed_tenants_gauge,
 		WC_chunk_bytes_gauge, WC_view_rev_gauge, WC_view_step_ns_gauge, WC_beat_ms_gauge,
 	};
 	struct board_worker *w = &b->worker[worker];

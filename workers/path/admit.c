@@ -8,6 +8,7 @@
 #include "nodeproxy/lib/base/rand.h"
 #include "nodeproxy/lib/base/strbuf.h"
 #include "workers/obs/rate.h"
+#include "workers/path/overload.h"
 
 static struct pace pace_of(const struct vpace *v)
 {
@@ -174,6 +175,8 @@ enum step stage_admit(struct exchange *ex)
 		if (s != NEXT)
 			return s;
 	}
+	if (overload_refuses(ex))
+		return end(ex, REASON_OVERLOAD);
 	if (unlikely(ex->target.has_rate)) {
 		why = rate(ex);
 		if (why != REASON_NONE)

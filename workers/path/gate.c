@@ -124,6 +124,14 @@ void path_gates_fini(struct path *p)
 	slab_fini(&p->gates);
 }
 
+const char *path_namespace_of(const struct path *p, const struct tenant *t)
+{
+	for (uint32_t i = 0; t && i < p->knobs->n_listeners; i++)
+		if (p->gate[i] && p->gate[i]->tenant == t)
+			return p->knobs->listener[i].ns;
+	return "-";
+}
+
 static void each_gone(struct path *p, void (*fn)(struct gate *))
 {
 	for (uint32_t i = 0; p->gates_gone && i < p->gates.fresh; i++) {

@@ -11,6 +11,7 @@
 
 #include "workers/path/exchange.h"
 #include "workers/path/mux.h"
+#include "workers/path/overload.h"
 #include "workers/path/pressure.h"
 #include "workers/path/secure.h"
 
@@ -476,6 +477,7 @@ void path_gauges(struct path *p)
 	uint64_t *c = p->mine->c;
 
 	pressure_tick(p);
+	overload_tick(p);
 	give_back_full(p);
 	health_tick(p);
 

@@ -115,6 +115,7 @@ struct path {
 		uint64_t weights;	/* of the tenants that hold memory */
 		const struct tenant *most;	/* furthest over its share; compared, never followed */
 	} shares;
+	struct shedding shedding;	/* overload.c */
 	bool draining;
 	bool past_deadline;		/* of the drain */
 
@@ -259,6 +260,10 @@ void path_certs(struct path *, const struct certs *);
 /* The answer to p->tls.ask: slot << 32 | generation, and the signature; empty: there is none. */
 void path_signed(struct path *, uint64_t cookie, struct slice signature);
 void path_each_conn(struct path *, void (*fn)(struct conn *));
+/* The namespace of a listener that leads to this tenant, for the log: a tenant has no name of its own
+ * here. */
+const char *path_namespace_of(const struct path *, const struct tenant *);
+
 /* Brings g up to date with the current view. */
 void gate_resolve(struct gate *);
 static inline void gate_now(struct gate *g)

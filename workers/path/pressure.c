@@ -14,15 +14,6 @@
 /* Shares are reckoned anew after this. */
 #define SHARES_NS  NS_PER_MS
 
-/* The namespace of a listener that leads to it; a tenant has no name of its own here. */
-static const char *name_of(const struct path *p, const struct tenant *t)
-{
-	for (uint32_t i = 0; t && i < p->knobs->n_listeners; i++)
-		if (p->gate[i] && p->gate[i]->tenant == t)
-			return p->knobs->listener[i].ns;
-	return "-";
-}
-
 static bool changed(struct path *p, uint8_t *grade, const struct budget *b, const struct tenant *t)
 {
 	enum grade was = (enum grade)*grade, now = grade_next(was, b->used, b->limit);
@@ -33,7 +24,7 @@ static bool changed(struct path *p, uint8_t *grade, const struct budget *b, cons
 	board_add(&p->mine->c[WC_memory_grade_changes], 1);
 	log_limited(now > was ? LOG_WARN : LOG_INFO, "memory_grade",
 		    "of=%s namespace=%s slot=%u from=%s to=%s used=%zu limit=%zu",
-		    t ? "tenant" : "worker", name_of(p, t), t ? t->slot : 0, grade_name(was),
+		    t ? "tenant" : "worker", path_namespace_of(p, t), t ? t->slot : 0, grade_name(was),
 		    grade_name(now), b->used, b->limit);
 	return true;
 }

@@ -285,8 +285,16 @@ START_TEST(lists_come_from_the_view_and_count_only_its_generation)
 	ck_assert_json_str(item(o, "endpoints", 1), "state", "not-ready");
 	json_decref(o);
 
+	for (unsigned w = 0; w < 2; w++) {
+		uint64_t *c = pages->board->worker[w].tenant[3].c;
+
+		board_set(&c[TC_shed], 5);
+		board_set(&c[TC_shed_percent_gauge], w ? 7 : 32);
+	}
 	o = get("/v1/tenants", 200);
 	s = item(o, "tenants", 0);
+	ck_assert_json_u64(s, "shed_total", 10);
+	ck_assert_json_u64(s, "shed_percent", 32);	/* where it is most */
 	ck_assert_json_str(s, "name", "acme");
 	ck_assert_json_u64(s, "connections", 4);
 	ck_assert_json_u64(json_object_get(s, "reasons"), "BACK_CUT", 2);
@@ -568,6 +576,7 @@ START_TEST(a_finding_comes_with_its_number_and_goes_with_it)
 	COMES_AND_GOES(bugs, c[WC_bugs], 1, 0);
 	COMES_AND_GOES(syscalls, c[WC_unknown_syscalls], 1, 0);
 	COMES_AND_GOES(memory_short, c[WC_memory_grade_gauge], GRADE_slow - 1, GRADE_calm);
+	COMES_AND_GOES(overload, c[WC_shed_tenants_gauge], 1, 0);
 	COMES_AND_GOES(memory_out, c[WC_memory_grade_gauge], GRADE_slow, GRADE_calm);
 	ck_assert(!has_check("endpoints_out"));
 	for (unsigned i = 0; i < ejection_default.failures; i++)
