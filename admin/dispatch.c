@@ -196,6 +196,43 @@ static bool debug_order(const struct state *st, const struct call *c, struct msg
 }
 #endif
 
+static bool take_word(const struct call *c, const char *arg, char *to, size_t room)
+{
+	const char *from = call_text(c, arg);
+
+	if (!from)
+		return true;
+	return snprintf(to, room, "%s", from) < (int)room;
+}
+
+/* Who the pod is and where; with only_name no more than who. */
+static bool pod_order(const struct call *c, bool only_name, struct msg_order *o, struct answer *error)
+{
+	struct pod_words *w = &o->pod;
+	const char *problem = "a name, path or label is too long";
+	uint64_t pid;
+	bool fits = take_word(c, "name", w->name, sizeof w->name) &&
+		    take_word(c, "namespace", w->ns, sizeof w->ns);
+
+	if (fits && !only_name) {
+		snprintf(w->account, sizeof w->account, "default");
+		fits = take_word(c, "service_account", w->account, sizeof w->account) &&
+		       take_word(c, "netns", w->netns, sizeof w->netns) &&
+		       take_word(c, "label", w->labels, sizeof w->labels);
+		if (call_number(c, "pid", &pid) && w->netns[0]) {
+			answer_error(error, 400, "--netns and --pid say the same thing twice", NULL, NULL);
+			return false;
+		}
+		if (call_number(c, "pid", &pid))
+			snprintf(w->netns, sizeof w->netns, "/proc/%u/ns/net", (unsigned)pid);
+	}
+	if (fits)
+		problem = pod_problem(w, only_name);
+	if (problem)
+		answer_error(error, 400, problem, NULL, "see `nodeproxyctl pod add --help`");
+	return !problem;
+}
+
 static bool make_order(const struct state *st, const struct call *c, struct msg_order *o,
 		       struct answer *error)
 {
@@ -218,6 +255,9 @@ static bool make_order(const struct state *st, const struct call *c, struct msg_
 			}
 		}
 		return true;
+	case ORDER_POD_ADD:
+	case ORDER_POD_REMOVE:
+		return pod_order(c, o->order == ORDER_POD_REMOVE, o, error);
 	case ORDER_UPGRADE:
 		o->number = st->knobs->drain_ms;
 		if (call_number(c, "deadline", &n))

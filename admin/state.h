@@ -12,6 +12,7 @@
 
 #include "admin/report.h"
 #include "nodeproxy/lib/base/log.h"
+#include "nodeproxy/lib/ipc/pods.h"
 #include "nodeproxy/lib/ipc/procs.h"
 #include "nodeproxy/lib/knobs/knobs.h"
 #include "nodeproxy/lib/net/certs.h"
@@ -41,6 +42,7 @@ struct state {
 	const struct view *view;		/* NULL: none checked yet */
 	struct report report;
 	const struct certs *certs;		/* of listeners, checked; NULL: none yet */
+	struct slice pods_bytes;		/* mapped: pods_page(); empty: none has come */
 	struct log_losses losses[BOARD_WORKERS];
 	uint64_t log_lines;			/* written to the access log */
 	int log_error;				/* errno of the last failed write of the access log, 0 */
@@ -61,5 +63,7 @@ static inline unsigned state_wanted(const struct state *st)
 
 /* A consistent copy of the procs page and the time, before an answer. */
 void state_refresh(struct state *);
+/* Another list of pods has come; borrows the descriptor. */
+void state_pods(struct state *, struct fd);
 
 #endif

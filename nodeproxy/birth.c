@@ -232,6 +232,7 @@ static void tell_admind(struct master *m, struct child *c)
 	(void)files_send_log(m, c);
 	tell_rings(m, c);
 	sources_send(m, c);
+	pods_send(m, c);
 }
 
 void child_tell_again(struct child *c, uint32_t type)
@@ -260,7 +261,9 @@ void child_tell_again(struct child *c, uint32_t type)
 	if (child_is_worker(c)) {
 		if (type == MSG_LISTEN)
 			listeners_tell_again(m, c->id);
-		else
+		else if (type == MSG_POD_HERE)
+			pods_tell_again(m, c->id);
+		else if (type != MSG_BANK_HERE)	/* of those it asks for more */
 			views_send(m, c);
 		return;
 	}
@@ -272,6 +275,9 @@ void child_tell_again(struct child *c, uint32_t type)
 		break;
 	case MSG_SOURCES_SEEN:
 		sources_send(m, c);
+		break;
+	case MSG_PODS_SEEN:
+		pods_send(m, c);
 		break;
 	case MSG_LOG_RING:
 		tell_rings(m, c);

@@ -134,6 +134,7 @@ static void died(void *arg, unsigned events)
 	if (child_is_worker(c)) {
 		returned = board_bury(m->board.p, m->board.fd.v, c->id);
 		listeners_forget(m, c->id);
+		pods_forget(m, c->id);
 		log_debug("buried", "worker=%u claims=%u", c->id, returned);
 	}
 	c->rev = 0;

@@ -84,6 +84,7 @@ void master_leave(struct master *m, int64_t deadline_ms)
 		m->phase = PHASE_LEAVING;
 		log_info("stopping", "deadline_ms=%lld", (long long)deadline_ms);
 		service_stopping(m, deadline_ms + 2 * LEAVE_MS);
+		pods_close(m);
 	}
 	drain_all(m, deadline_ms);
 }
@@ -93,6 +94,7 @@ void master_retire(struct master *m, int64_t deadline_ms)
 	reload_cancel(m, "other binaries took over");
 	m->phase = PHASE_RETIRING;
 	log_info("retiring", "deadline_ms=%lld", (long long)deadline_ms);
+	pods_retire(m);
 	service_close(m);		/* the new one speaks for the instance */
 	drain_all(m, deadline_ms);
 }

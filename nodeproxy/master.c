@@ -286,6 +286,9 @@ void master_message(struct master *m, struct child *c, const struct msg *msg)
 	case MSG_STORE_COPIED:
 		upgrade_copied(m, msg->p);
 		break;
+	case MSG_BANK_WANT:
+		pods_bank_want(m, c, msg->p);
+		break;
 	case MSG_ORDER:
 		order(m, c, msg->p);
 		break;
@@ -317,6 +320,7 @@ static void on_signal(void *arg, int signo)
 void master_settle(struct master *m)
 {
 	listeners_settle(m);
+	pods_settle(m);
 	replace_settle(m);
 	keys_settle(m);
 	procs_write(m);
@@ -332,6 +336,7 @@ static void tick(void *arg)
 	service_tick(arg);
 	listeners_tick(arg);
 	keys_tick(arg);
+	pods_tick(arg);
 	survey(arg);
 }
 
@@ -389,6 +394,7 @@ static int open_all(struct master *m, const char *file)
 	account_of(ROLE_SYNCD, &uid, &gid);
 	if (files_open(m, uid, gid) < 0 || doors_open(m) < 0 || listeners_open(m) < 0)
 		return 1;
+	pods_open(m);
 	return 0;
 }
 

@@ -16,7 +16,8 @@
  *
  * One struct, in master.c; the files beside it own a part each: children.c (processes; birth.c,
  * death.c, beat.c and replace.c their ways), programs.c (binaries and accounts), listeners.c (host
- * listeners and who holds them), keys.c (what the key process needs), files.c (directories, sockets, logs), views.c (the newest view and
+ * listeners and who holds them), pods.c (captured pods; errand.c and netns.c what is done inside), keys.c (what
+ * the key process needs), files.c (directories, sockets, logs), views.c (the newest view and
  * who serves it), orders.c (what operators want), upgrade.c (another build), leave.c (the end). */
 #ifndef NODEPROXY_MASTER_H
 #define NODEPROXY_MASTER_H
@@ -29,6 +30,7 @@
 #include "nodeproxy/lib/ipc/procs.h"
 #include "nodeproxy/lib/knobs/knobs.h"
 #include "nodeproxy/listeners.h"
+#include "nodeproxy/pods.h"
 #include "nodeproxy/reload.h"
 #include "nodeproxy/service.h"
 #include "nodeproxy/upgrade.h"
@@ -61,6 +63,7 @@ struct master {
 	struct shared board, procs, archive;
 	struct child child[CHILDREN];
 	struct listeners listeners;
+	struct pods pods;
 	struct files files;
 	struct doors doors;
 	struct keys keys;

@@ -127,6 +127,12 @@ void order(struct master *m, struct child *c, const struct msg_order *o)
 	case ORDER_LOG_REOPEN:
 		done.error = files_send_log(m, &m->child[CHILD_ADMIND]);
 		break;
+	case ORDER_POD_ADD:
+		done.error = pods_add(m, c, o, text, sizeof text);
+		break;
+	case ORDER_POD_REMOVE:
+		done.error = pods_remove(m, o, text, sizeof text);
+		break;
 	case ORDER_UPGRADE:
 		done.error = upgrade_order(m, o, text, sizeof text);
 		break;

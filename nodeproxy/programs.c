@@ -93,7 +93,7 @@ int programs_open(struct master *m)
 {
 	bool all = true;
 
-	for (enum role role = ROLE_WORKER; role < ROLES; role++) {
+	for (enum role role = ROLE_WORKER; role <= ROLE_KEYD; role++) {
 		int r = find_program(m, role);
 
 		if (r < 0)

@@ -65,7 +65,7 @@ static bool programs_differ(void)
 	char self[64];
 	bool differ = is_replaced("/proc/self/exe");
 
-	for (enum role r = ROLE_WORKER; r < ROLES && !differ; r++) {
+	for (enum role r = ROLE_WORKER; r <= ROLE_KEYD && !differ; r++) {
 		snprintf(self, sizeof self, "/proc/self/fd/%d", program_of(r).v);
 		differ = is_replaced(self);
 	}

@@ -97,15 +97,12 @@ static uint64_t token_of(const struct listeners *ls, const struct listener *l)
 	return path_token(TOKEN_LISTENER, (struct slot_ref){ (uint32_t)(l - ls->at), 1 });
 }
 
-int listeners_add(struct listeners *ls, struct fd *fd, uint32_t index, uint32_t group)
+static int add(struct listeners *ls, struct fd *fd, struct gate *g, uint32_t index, uint32_t group)
 {
 	struct path *p = ls->path;
 	struct listener *l = NULL;
 	int r;
 
-	if (index >= p->knobs->n_listeners)
-		return -EINVAL;
-	listeners_drop(ls, index, group);	/* sent again: the newer one */
 	for (unsigned i = 0; i < LISTENERS_MAX && l == NULL; i++)
 		if (!fd_is_open(ls->at[i].fd))
 			l = &ls->at[i];
@@ -116,7 +113,7 @@ int listeners_add(struct listeners *ls, struct fd *fd, uint32_t index, uint32_t 
 		r = poll_add_listener(&p->poll, fd->v, token_of(ls, l));
 	if (r < 0)
 		return r;
-	*l = (struct listener){ .fd = fd_take(fd), .gate = p->gate[index], .index = index,
+	*l = (struct listener){ .fd = fd_take(fd), .gate = g, .index = index,
 				.group = group, .burst = 1, .home = ls };
 	gate_ref(l->gate);
 	gate_now(l->gate);
@@ -126,6 +123,19 @@ int listeners_add(struct listeners *ls, struct fd *fd, uint32_t index, uint32_t 
 	ls->n++;
 	p->fds.listeners++;
 	return 0;
+}
+
+int listeners_add(struct listeners *ls, struct fd *fd, uint32_t index, uint32_t group)
+{
+	if (index >= ls->path->knobs->n_listeners)
+		return -EINVAL;
+	listeners_drop(ls, index, group);	/* sent again: the newer one */
+	return add(ls, fd, ls->path->gate[index], index, group);
+}
+
+int listeners_add_pod(struct listeners *ls, struct fd *fd, struct gate *g)
+{
+	return add(ls, fd, g, LISTENER_OF_POD, g->pod);
 }
 
 static void drop(struct listeners *ls, struct listener *l)
@@ -173,7 +183,7 @@ void listeners_use(struct listeners *ls, const struct knobs *was)
 		struct listener *l = &ls->at[i];
 		int now;
 
-		if (!fd_is_open(l->fd) || l->closing)
+		if (!fd_is_open(l->fd) || l->closing || l->index == LISTENER_OF_POD)
 			continue;
 		now = knobs_find_socket(p->knobs, &was->listener[l->index]);
 		if (now < 0) {

@@ -8,7 +8,8 @@
 
 #include "workers/path/path.h"
 
-#define LISTENERS_MAX 1024	/* own ones, and those lent while a sibling is being replaced */
+#define LISTENERS_MAX 3072	/* own ones, those lent while a sibling is being replaced; of pods */
+#define LISTENER_OF_POD UINT32_MAX	/* instead of an index; group: ref of the pod */
 
 struct listener {
 	struct fd fd;			/* -1: this place is free */
@@ -34,6 +35,8 @@ struct listeners {
 void listeners_init(struct listeners *, struct path *, int spare);
 /* Takes the descriptor.  0, -EINVAL (no such listener in the settings), -ENOSPC, or -errno. */
 must_use int listeners_add(struct listeners *, struct fd *, uint32_t index, uint32_t group);
+/* The same of a pod. */
+must_use int listeners_add_pod(struct listeners *, struct fd *, struct gate *);
 void listeners_drop(struct listeners *, uint32_t index, uint32_t group);
 /* All but those that are closing: others hold the same sockets, or soon will. */
 void listeners_drain(struct listeners *);

@@ -26,7 +26,7 @@
 #include "nodeproxy/lib/role/enter.h"
 #include "workers/keys.h"
 #include "workers/listen.h"
-#include "workers/path/path.h"
+#include "workers/path/pods.h"
 #include "workers/reload.h"
 
 #define PASS_BATCHES	8
@@ -62,13 +62,12 @@ static struct worker {
 	struct reload reload;
 	struct keys keys;
 	bool draining, drained, orphan;
-	uint64_t lacks;			/* bits of message types to be asked for again */
+	uint64_t lacks[MSGS / 64 + 1];	/* bits of message types to be asked for again */
 	struct path path;
 #ifdef NP_DEBUG_COMMANDS
 	uint32_t refuses;		/* so many views */
 #endif
 } the;
-static_must(MSGS <= 64);
 
 static void say_rev(enum msg_type t, uint64_t rev)
 {
@@ -155,18 +154,18 @@ static bool pass(bool more)
 
 static void lack(enum msg_type t)
 {
-	the.lacks |= 1ull << t;
+	the.lacks[t / 64] |= 1ull << t % 64;
 }
 
 /* Not at once: whatever we were short of is short now. */
 static void ask_again(void)
 {
-	while (the.lacks) {
-		struct msg_lost l = { .type = (uint32_t)__builtin_ctzll(the.lacks) };
+	for (unsigned i = 0; i < countof(the.lacks); i++)
+		for (uint64_t *bits = &the.lacks[i]; *bits; *bits &= *bits - 1) {
+			struct msg_lost l = { .type = i * 64 + (uint32_t)__builtin_ctzll(*bits) };
 
-		the.lacks &= the.lacks - 1;
-		chan_say(&the.born.chan, MSG_LOST, &l);
-	}
+			chan_say(&the.born.chan, MSG_LOST, &l);
+		}
 }
 
 /* ---- views ---- */
@@ -410,6 +409,46 @@ static void listen_here(const struct msg_listen *m, struct fd *fd)
 	}
 }
 
+/* ---- pods ---- */
+
+static void pod_drop(uint32_t ref)
+{
+	listeners_drop(&the.listeners, LISTENER_OF_POD, ref);
+}
+
+/* Also again: what was there is replaced. */
+static void pod_here(const struct msg_pod_here *m, struct fd fd[CHAN_MAX_FDS], unsigned n)
+{
+	struct gate *g[GATE_DIRECTIONS];
+	int r;
+
+	if (the.draining || !msg_text(m->ns, sizeof m->ns) || !msg_text(m->name, sizeof m->name))
+		return;
+	pod_drop(m->ref);
+	r = path_pod_here(&the.path, m->ref, m->ns, m->name, n > 2, g);
+	for (unsigned i = 0; i < n && r == 0; i++)
+		r = listeners_add_pod(&the.listeners, &fd[i], g[i % 2 ? GATE_IN : GATE_OUT]);
+	if (r < 0) {
+		pod_drop(m->ref);
+		lack(MSG_POD_HERE);
+		log_error("pod_refused", "pod=%s/%s error=%d", m->ns, m->name, -r);
+	}
+}
+
+static void pod_gone(uint32_t ref)
+{
+	pod_drop(ref);
+	path_pod_gone(&the.path, ref);
+	path_reap(&the.path);
+}
+
+static void bank_want(uint32_t ref, const uint16_t n[2])
+{
+	struct msg_bank_want w = { .ref = ref, .n = { n[0], n[1] } };
+
+	chan_say(&the.born.chan, MSG_BANK_WANT, &w);
+}
+
 static void knobs_use(const struct msg_knobs *m, struct fd fd)
 {
 	int r = reload_use(&the.reload, &the.born.chan, m, fd);
@@ -450,7 +489,23 @@ static void misbehave(const struct msg_debug *d)
 static void handle(const struct msg *m)
 {
 	struct msg *mine = (struct msg *)(uintptr_t)m;	/* to take its descriptors */
-	struct fd fd = m->nfds ? fd_take(&mine->fd[0]) : FD_NONE;
+	struct fd fd = FD_NONE;
+
+	switch (m->type) {	/* those with more than one descriptor; who keeps none leaves them to the channel */
+	case MSG_POD_HERE:
+		pod_here(m->p, mine->fd, m->nfds);
+		return;
+	case MSG_BANK_HERE: {
+		const struct msg_bank *b = m->p;
+
+		path_pod_bank(&the.path, b->ref, b->family, mine->fd, m->nfds);
+		return;
+	}
+	default:
+		break;
+	}
+	if (m->nfds)
+		fd = fd_take(&mine->fd[0]);
 
 	switch (m->type) {
 	case MSG_LISTEN:
@@ -462,6 +517,12 @@ static void handle(const struct msg *m)
 		listeners_drop(&the.listeners, l->listener, l->group);
 		break;
 	}
+	case MSG_POD_DROP:
+		pod_drop(((const struct msg_pod *)m->p)->ref);
+		break;
+	case MSG_POD_GONE:
+		pod_gone(((const struct msg_pod *)m->p)->ref);
+		break;
 	case MSG_VIEW_HERE: {
 		int64_t began = clock_cpu_ns();
 
@@ -623,6 +684,7 @@ int main(int argc, char **argv)
 		die("loop", r);
 	if ((r = path_init(&the.path, k, board, the.born.start.id, access_ring)) < 0)
 		die("memory", r);
+	the.path.banks.want = bank_want;
 	listeners_init(&the.listeners, &the.path, the.born.chan.fd.v);
 	keys_init(&the.keys, &the.path, &the.loop);
 	the.reload = (struct reload){ .knobs = the.born.knobs, .path = &the.path,

@@ -177,6 +177,8 @@ class Host:
                 self.process.wait()
         if failed and os.path.exists(self.log):
             sys.stdout.write("---- nodeproxy.log\n" + open(self.log, errors="replace").read()[-8000:])
+            if os.path.exists(self.access_log):
+                sys.stdout.write("---- access.log\n" + open(self.access_log, errors="replace").read()[-4000:])
         for b in self.backends:
             b.stop()
         shutil.rmtree(self.dir, ignore_errors=True)

@@ -209,6 +209,20 @@ def answers(host):
             compare("top_rates", host.ctl_json("top", by, "--once", "--interval", "1"), f"nodeproxyctl top {by}")
 
 
+def pods(host):
+    pod = subprocess.Popen(["unshare", "--net", "sleep", "1000"])
+    try:
+        np.until("another network namespace",
+                 lambda: os.readlink(f"/proc/{pod.pid}/ns/net") != os.readlink("/proc/self/ns/net"))
+        ask(host, "pod_add", f"/v1/pod-add?name=a&namespace=shop&pid={pod.pid}&label=app%3Da", "POST")
+        np.until("its workers", lambda: all(p["workers"] for p in host.api("pods")["pods"]))
+        ask(host, "pods", "/v1/pods")
+        ask(host, "pod_remove", "/v1/pod-remove?name=a&namespace=shop", "POST")
+    finally:
+        pod.kill()
+        pod.wait()
+
+
 def orders(host):
     ask(host, "log_level", "/v1/log-level?level=info", "POST")
     ask(host, "log_reopen", "/v1/log-reopen", "POST")
@@ -243,7 +257,7 @@ def a_panic(host):
 
 with np.Host(workers=2) as host, socket.socket() as closed:
     world(host, closed)
-    for step in (answers, a_panic, orders):
+    for step in (answers, a_panic, pods, orders):
         step(host)
     ask(host, "upgrade", "/v1/upgrade?deadline=1", "POST")
     assert host.stop() == 0

@@ -26,7 +26,7 @@
 #define BOARD_WORKERS	64
 #define BOARD_TENANTS	1024		/* slot 0: everybody without a slot of their own */
 #define BOARD_SERVICES	16384		/* slot 0 likewise */
-#define BOARD_LISTENERS 512		/* of the settings, and those whose last connections go on */
+#define BOARD_LISTENERS 1536	/* of the settings and of pods, and those whose last connections go on */
 #define BOARD_ENDPOINTS 131072		/* slot 0 likewise */
 #define BOARD_LIMITS	16384		/* Service ports with limits; slot 0: none */
 #define BOARD_RATES	4096		/* Service ports with rate limits; slot 0: none */

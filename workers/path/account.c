@@ -94,7 +94,7 @@ static void count_endpoint(struct exchange *ex, const struct reason_row *row, st
 	bool answered = ex->answer != ANSWER_NONE;
 	struct board_endpoint *e = exchange_endpoint(ex);
 
-	if (ex->endpoint_text.n == 0)
+	if (ex->endpoint_text.n == 0 || unlikely(ex->passes))
 		return;
 	__atomic_fetch_add(&e->exchanges, 1, __ATOMIC_RELAXED);
 	if (row->fault == FAULT_BACK || (answered && ex->status >= 500)) {

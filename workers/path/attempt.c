@@ -177,7 +177,7 @@ enum step exchange_try_another(struct exchange *ex, enum reason why)
 
 	exchange_release_back(ex, false, false);
 	ex->sent_head = false;
-	if (attempt_is_ours(why) || ex->conn->is_mirror || !exchange_find_port_again(ex))
+	if (attempt_is_ours(why) || ex->passes || ex->conn->is_mirror || !exchange_find_port_again(ex))
 		return end(ex, why);
 	if (!asked && (ex->attempts >= ex->conn->path->knobs->connect_attempts ||
 		       ex->tried.n == BALANCE_TRIED))

@@ -14,6 +14,7 @@
 #include "workers/codec/proxyproto.h"
 #include "workers/path/exchange.h"
 #include "workers/path/mux.h"
+#include "workers/path/pods.h"
 #include "workers/path/pressure.h"
 #include "workers/path/secure.h"
 
@@ -200,10 +201,12 @@ static enum app_protocol protocol_of(struct conn *c)
 		if (c->dialled.family == 0 &&
 		    (c->secure || tcp_world->dialled(&c->front.s, &c->dialled) < 0))
 			return APP_AUTO;
+		if (unlikely(g->pod && g->direction == GATE_IN))
+			return APP_TCP;		/* whoever sent it has looked at it */
 		if (c->path->view && view_service_by_vip(c->path->view, &c->dialled, &s) &&
 		    vservice_port(&s, c->dialled.port, &port))
 			return port.protocol;
-		return APP_AUTO;
+		return g->pod ? APP_TCP : APP_AUTO;
 	}
 	return APP_AUTO;
 }
@@ -235,6 +238,10 @@ static void begin(struct conn *c, bool http)
 {
 	enum app_protocol what = protocol_of(c);
 
+	if (unlikely(c->gate->pod) && pod_is_own_port(c->gate, &c->dialled)) {
+		conn_end(c, REASON_OWN_PORT, CONN_EV_CUT);
+		return;
+	}
 	if (what != APP_TCP && http)
 		what = APP_HTTP;
 	switch (what) {

@@ -37,9 +37,18 @@ static enum reason reason_of(int error)
 	}
 }
 
+/* It says something of the endpoint, and to everybody on this host.  That a pod has no way there does
+ * not. */
+static bool is_endpoints(const struct exchange *ex, enum reason why)
+{
+	if (attempt_is_ours(why) || unlikely(ex->passes))
+		return false;
+	return ex->conn->gate->pod == 0 || why != REASON_BACK_UNREACHABLE;
+}
+
 static enum step failed(struct exchange *ex, enum reason why)
 {
-	if (!attempt_is_ours(why)) {
+	if (is_endpoints(ex, why)) {
 		__atomic_fetch_add(&exchange_endpoint(ex)->connect_failures, 1, __ATOMIC_RELAXED);
 		exchange_back_failed(ex);
 	}
@@ -237,15 +246,33 @@ static enum step go_on_in_line(struct exchange *ex)
 
 /* ---- */
 
+/* Also again, when the bank of its pod was empty. */
+static enum step dial(struct exchange *ex)
+{
+	struct conn *c = ex->conn;
+	struct path *p = c->path;
+	int r = bank_dial(&p->banks, &ex->back->key, &ex->back->leg.s);
+
+	if (r == -EAGAIN)
+		return exchange_keep_request(ex);
+	if (r < 0 && r != -EINPROGRESS)
+		return failed(ex, reason_of(r));
+	board_add(&p->mine->c[WC_connects], 1);
+	ex->back->leg.want = READY_OUT;
+	if (tcp_world->watch(&p->poll, &ex->back->leg.s,
+			     path_token(TOKEN_BACK, slab_ref(&p->pool.backs, ex->back))) < 0)
+		return failed(ex, REASON_NO_MEMORY);
+	return exchange_keep_request(ex);
+}
+
 static enum step begin(struct exchange *ex)
 {
 	struct conn *c = ex->conn;
 	struct path *p = c->path;
 	struct back_key key = { .addr = ex->endpoint, .tenant = (uint16_t)ex->tenant->slot,
-				.tenant_gen = ex->tenant->gen,
+				.tenant_gen = ex->tenant->gen, .pod = c->gate->pod,
 				.limit = (uint16_t)ex->policy.limit.slot };
 	enum reason why;
-	int r;
 
 	ex->connect_began = clock_now();
 	if (ex->back_codec->trunks)
@@ -278,17 +305,9 @@ static enum step begin(struct exchange *ex)
 		return no_place(ex, why);
 	}
 	claim(ex);
-	r = tcp_world->connect(&ex->endpoint, &ex->back->leg.s);
-	if (r < 0 && r != -EINPROGRESS)
-		return failed(ex, reason_of(r));
-	board_add(&p->mine->c[WC_connects], 1);
 	ex->back->user = c;
-	ex->back->leg.want = READY_OUT;
-	if (tcp_world->watch(&p->poll, &ex->back->leg.s,
-			     path_token(TOKEN_BACK, slab_ref(&p->pool.backs, ex->back))) < 0)
-		return failed(ex, REASON_NO_MEMORY);
 	exchange_deadline_ms(ex, connect_ms(ex));
-	return exchange_keep_request(ex);
+	return dial(ex);
 }
 
 enum step stage_connect(struct exchange *ex)
@@ -304,6 +323,12 @@ enum step stage_connect(struct exchange *ex)
 		return end(ex, (enum reason)ex->until_why);
 	if (ex->back->on)
 		return go_on_in_line(ex);
+	if (unlikely(!stream_is_open(&ex->back->leg.s))) {
+		if (!c->expired)
+			return dial(ex);
+		c->expired = false;
+		return failed(ex, REASON_NO_POD_SOCKET);
+	}
 	if (ex->back->leg.ready & READY_ERR) {
 		int error = ex->back->leg.s.ops->error(&ex->back->leg.s);
 
@@ -317,6 +342,8 @@ enum step stage_connect(struct exchange *ex)
 		ex->back->leg.want = READY_OUT;
 		return WAIT;
 	}
+	if (unlikely(ex->passes))
+		return connected(ex);
 	e = exchange_endpoint(ex);
 	__atomic_fetch_add(&e->connects, 1, __ATOMIC_RELAXED);
 	if (!ex->is_http)

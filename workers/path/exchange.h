@@ -88,6 +88,7 @@ struct exchange {
 	bool sent_head;			/* the request head was given to the back */
 	bool back_deaf;			/* it takes no more of the request body */
 	bool fresh_only;		/* after a stale back: no pooled one again */
+	bool passes;			/* from or to a pod, as it was dialled: no Service is asked for */
 	bool has_hash;
 	bool has_trying;		/* somebody has limited its times or wants retries: trying is set */
 	uint8_t retries;		/* attempts after the first that a rule or policy wanted */
@@ -202,7 +203,7 @@ void exchange_release_back(struct exchange *, bool reusable, bool abort);
 /* A failure that is ours to mend, not the endpoint's: trying another one would not help. */
 static inline bool attempt_is_ours(enum reason why)
 {
-	return why == REASON_NO_DESCRIPTORS || why == REASON_NO_MEMORY;
+	return why == REASON_NO_DESCRIPTORS || why == REASON_NO_MEMORY || why == REASON_NO_POD_SOCKET;
 }
 /* What the rule (NULL: none) and the policy of the target say of its times and retries. */
 void attempt_begin(struct exchange *, const struct vrule *);

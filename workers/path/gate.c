@@ -16,8 +16,7 @@
 
 #include "workers/obs/rate.h"
 
-/* Current ones, and those of three reloads whose conns have not ended yet. */
-#define GATES_MAX (4 * KNOBS_LISTENERS)
+#define GATES_MAX (GATES_OF_LISTENERS + GATE_DIRECTIONS * BANKS)
 static_must(GATES_MAX <= BOARD_LISTENERS);
 
 /* ---- one gate ---- */
@@ -61,7 +60,7 @@ void gate_resolve(struct gate *g)
 	g->seen = p->view;
 }
 
-static struct gate *gate_new(struct path *p, const struct knobs_listener *k)
+struct gate *gate_new(struct path *p, const struct knobs_listener *k)
 {
 	struct slot_ref ref;
 	struct gate *g = slab_take(&p->gates, &ref);
@@ -94,6 +93,7 @@ void gate_unref(struct gate **gp)
 	if (--g->refs)
 		return;
 	g->path->gates_gone -= g->gone;
+	g->path->gates_of_pods -= g->pod != 0;
 	tenant_give(&g->tenant);
 	if (g->side)
 		tls_side_unref(&g->side);
@@ -121,6 +121,10 @@ void path_gates_fini(struct path *p)
 	for (uint32_t i = 0; i < KNOBS_LISTENERS; i++)
 		if (p->gate[i])
 			gate_unref(&p->gate[i]);
+	for (uint32_t i = 0; i < BANKS; i++)
+		for (unsigned d = 0; d < GATE_DIRECTIONS; d++)
+			if (p->pod[i][d])
+				gate_unref(&p->pod[i][d]);
 	slab_fini(&p->gates);
 }
 
@@ -152,7 +156,7 @@ static void expire(struct gate *g)
 		struct conn *c = slab_at(&p->conns, (struct slot_ref){ i, p->conns.gen[i] });
 
 		if (c && c->magic == CONN_MAGIC && c->state != CONN_CLOSED && c->gate == g)
-			conn_end(c, REASON_LISTENER_GONE, CONN_EV_DRAIN_END);
+			conn_end(c, g->pod ? REASON_POD_GONE : REASON_LISTENER_GONE, CONN_EV_DRAIN_END);
 	}
 }
 
@@ -171,6 +175,10 @@ void path_gates_gauges(struct path *p)
 {
 	for (uint32_t i = 0; i < p->knobs->n_listeners; i++)
 		gauges(p->gate[i]);
+	for (uint32_t i = 0; i < BANKS; i++)
+		for (unsigned d = 0; d < GATE_DIRECTIONS; d++)
+			if (p->pod[i][d])
+				gauges(p->pod[i][d]);
 	each_gone(p, gauges);
 }
 
@@ -197,10 +205,10 @@ int path_try(const struct path *p, const struct knobs *now)
 
 	for (uint32_t i = 0; i < now->n_listeners; i++)
 		fresh += gate_before(p, &now->listener[i]) < 0;
-	return p->gates.live + fresh > p->gates.count ? -EAGAIN : 0;
+	return p->gates.live - p->gates_of_pods + fresh > GATES_OF_LISTENERS ? -EAGAIN : 0;
 }
 
-static void retire(struct path *p, struct gate **gp, int64_t drain_ms)
+void gate_retire(struct path *p, struct gate **gp, int64_t drain_ms)
 {
 	(*gp)->gone = true;
 	(*gp)->gone_at = mono_after_ms(clock_now(), drain_ms);
@@ -230,7 +238,7 @@ static void use_gates(struct path *p, const struct knobs *now)
 	}
 	for (uint32_t i = 0; i < KNOBS_LISTENERS; i++)
 		if (was[i])
-			retire(p, &was[i], now->drain_ms);
+			gate_retire(p, &was[i], now->drain_ms);
 	path_wake_sessions(p);
 }
 

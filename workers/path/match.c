@@ -130,6 +130,14 @@ static enum match_result match(struct exchange *ex, const struct vport *port, st
 	return vport_match(port, slice_str(ex->conn->gate->knobs.ns), &q, ret);
 }
 
+/* Captured, and not for a Service: it goes where it was dialled. */
+static bool passes(const struct exchange *ex, enum reason why)
+{
+	const struct gate *g = ex->conn->gate;
+
+	return g->pod && (g->direction == GATE_IN || why == REASON_NO_SERVICE);
+}
+
 enum step stage_match(struct exchange *ex)
 {
 	struct path *p = ex->conn->path;
@@ -140,6 +148,10 @@ enum step stage_match(struct exchange *ex)
 	struct vbackend b;
 	enum reason why = find_port(ex, &port);
 
+	if (unlikely(passes(ex, why))) {
+		ex->passes = true;
+		return NEXT;
+	}
 	if (why != REASON_NONE)
 		return end(ex, why);
 	ex->service = vservice_slot(&port.service);

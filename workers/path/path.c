@@ -105,7 +105,7 @@ int path_init(struct path *p, const struct knobs *k, struct board *b, unsigned w
 	    (r = tenants_init(&p->tenants, b, worker, &p->memory, (uint64_t)k->tenant_memory,
 			      (uint32_t)k->tenant_conns, (uint32_t)k->tenant_requests)) < 0)
 		goto fail;
-	if ((r = path_gates_init(p)) < 0)
+	if ((r = banks_init(&p->banks)) < 0 || (r = path_gates_init(p)) < 0)
 		goto fail;
 	return 0;
 fail:
@@ -138,7 +138,7 @@ static void bury_back(struct path *p, struct back *b)
 	p->fds.gone++;
 }
 
-static void close_back(struct path *p, struct back *b)
+void path_close_back(struct path *p, struct back *b)
 {
 	pool_remove(&p->pool, b);
 	wheel_clear(&p->wheel, &b->deadline);
@@ -215,7 +215,7 @@ bool path_give_back_limited(struct path *p, uint16_t limit)
 		struct back *b = sweep(p);
 
 		if (b && b->idle_at && b->key.limit == limit) {
-			close_back(p, b);
+			path_close_back(p, b);
 			board_add(&p->mine->c[WC_given_back], 1);
 			return true;
 		}
@@ -246,7 +246,7 @@ uint32_t path_give_back(struct path *p, const struct tenant *of, uint32_t n)
 
 		if (b && b->idle_at && (of == NULL || (b->key.tenant == of->slot &&
 						       b->key.tenant_gen == of->gen))) {
-			close_back(p, b);
+			path_close_back(p, b);
 			closed++;
 		}
 	}
@@ -276,7 +276,7 @@ void path_fini(struct path *p)
 	if (p->conns.mem)
 		path_each_conn(p, cut_now);
 	if (p->pool.backs.mem) {
-		close_pool(p, close_back);
+		close_pool(p, path_close_back);
 		close_spent_now(p);
 	}
 	if (p->trunks.trunks.mem)
@@ -285,6 +285,7 @@ void path_fini(struct path *p)
 	if (p->gates.mem)
 		path_gates_fini(p);
 	health_fini(p);
+	banks_fini(&p->banks);
 	tenants_fini(&p->tenants);
 	if (p->view)
 		view_unref(p->view);
@@ -478,6 +479,7 @@ void path_gauges(struct path *p)
 
 	pressure_tick(p);
 	overload_tick(p);
+	banks_tick(&p->banks);
 	give_back_full(p);
 	health_tick(p);
 

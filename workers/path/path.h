@@ -23,6 +23,7 @@
 #include "workers/obs/board.h"
 #include "workers/obs/grade.h"
 #include "workers/pool/balance.h"
+#include "workers/pool/bank.h"
 #include "workers/pool/pipes.h"
 #include "workers/pool/pool.h"
 #include "workers/pool/trunk.h"
@@ -40,7 +41,13 @@ struct conn;
 struct exchange;
 struct path;
 
-/* A gate: one listener of the settings as the path sees it.  What the view says of it is looked up
+/* Current ones, and those of three reloads whose conns have not ended yet; pods have others. */
+#define GATES_OF_LISTENERS (4 * KNOBS_LISTENERS)
+
+/* Which connections of a pod. */
+enum gate_direction { GATE_OUT, GATE_IN, GATE_DIRECTIONS };
+
+/* A gate: one listener of the settings, or one direction of a pod (pods.h), as the path sees it.  What the view says of it is looked up
  * once per view.  It lives on without its listener while conns do that came in by it. */
 struct gate {
 	struct path *path;
@@ -48,6 +55,8 @@ struct gate {
 	uint32_t refs;			/* of the path while current, of sockets and conns */
 	uint32_t conns, requests;	/* that came in by it and have not ended */
 	bool gone;			/* no listener of the settings any more */
+	uint8_t direction;		/* enum gate_direction, of a pod */
+	uint32_t pod;			/* ref; 0: it is a listener's */
 	struct mono gone_at;		/* when conns that came in by it are cut, if gone */
 	struct board_listener *board;	/* its counters */
 	struct tls_side *side;		/* NULL: no TLS, or no certificate yet */
@@ -104,8 +113,11 @@ struct path {
 	struct http1_limits limits;
 	const struct view *view;	/* current; NULL before the first */
 	struct gate *gate[KNOBS_LISTENERS];	/* per listener of the settings */
+	struct gate *pod[BANKS][GATE_DIRECTIONS];	/* per slot of a pod; NULL: none */
+	struct banks banks;
 	struct slab gates;
 	uint32_t gates_gone;		/* that wait for the last of their conns */
+	uint32_t gates_of_pods;
 	struct fds fds;
 	uint32_t sweep;			/* where path_give_back() goes on in the slab of backs */
 	uint32_t trim[PATH_SLABS];	/* where pressure_tick() goes on in each slab */
@@ -199,7 +211,7 @@ static inline uint32_t path_live(const struct path *p)
 }
 static inline uint32_t path_fds_used(const struct path *p)
 {
-	return p->fds.fixed + p->fds.listeners + 2 * p->pipes.open + p->conns.live -
+	return p->fds.fixed + p->fds.listeners + p->banks.held + 2 * p->pipes.open + p->conns.live -
 	       p->streams - p->mirrors + p->pool.backs.live - p->fds.none + p->trunks.open +
 	       p->health.running - p->fds.gone;
 }
@@ -212,6 +224,8 @@ static inline uint32_t path_fds_free(const struct path *p)
 /* Closes some idle backs (of this tenant; NULL: of any), at most n, looking at a bounded number; how
  * many it closed. */
 uint32_t path_give_back(struct path *, const struct tenant *, uint32_t n);
+/* Closes this idle one. */
+void path_close_back(struct path *, struct back *);
 /* Closes an idle back or trunk that counts for these limits, of whatever tenant and endpoint; false: none was
  * found among a bounded number. */
 bool path_give_back_limited(struct path *, uint16_t limit);
@@ -252,6 +266,10 @@ void path_gates_expire(struct path *);
 void path_gates_gauges(struct path *);
 must_use int path_gates_init(struct path *);
 void path_gates_fini(struct path *);
+/* One that is current; NULL: no memory. */
+struct gate *gate_new(struct path *, const struct knobs_listener *);
+/* It is current no more: what came in by it is cut after drain_ms.  Its reference is the caller's. */
+void gate_retire(struct path *, struct gate **, int64_t drain_ms);
 void gate_ref(struct gate *);
 void gate_unref(struct gate **);
 

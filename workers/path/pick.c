@@ -96,6 +96,10 @@ enum step stage_pick(struct exchange *ex)
 {
 	struct vendpoint e;
 
+	if (unlikely(ex->passes)) {
+		ex->endpoint = ex->conn->dialled;
+		return NEXT;
+	}
 	if (unlikely(ex->wait_until.ns)) {
 		enum step s = attempt_wait(ex);
 

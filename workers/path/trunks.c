@@ -112,7 +112,7 @@ int path_trunks_init(struct path *p)
 	p->h2.sessions.packs = p->h2.streams.packs = true;
 	p->trunks = (struct trunks){
 		.limits = h2_limits_default,
-		.stock = &p->h2, .pool = &p->pool, .sched = &p->sched, .wheel = &p->wheel, .poll = &p->poll,
+		.stock = &p->h2, .pool = &p->pool, .banks = &p->banks, .sched = &p->sched, .wheel = &p->wheel, .poll = &p->poll,
 		.calls = &calls, .c = p->mine->c, .token = path_token(TOKEN_TRUNK, SLOT_NONE),
 		.scratch = p->scratch, .scratch_room = PATH_SCRATCH,
 	};

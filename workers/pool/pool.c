@@ -14,7 +14,7 @@ struct pool_entry {
 	uint32_t n;
 };
 
-static_must(sizeof(struct back_key) == 28);	/* no padding: hashed and compared as bytes */
+static_must(sizeof(struct back_key) == 32);	/* no padding: hashed and compared as bytes */
 
 /* at start */
 int pool_init(struct pool *p, uint32_t backs, uint32_t keep)

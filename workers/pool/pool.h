@@ -28,6 +28,7 @@ struct back_key {
 	uint16_t tenant;		/* slot of the view */
 	uint16_t limit;			/* slot of the limits that it counts for; 0: none */
 	uint32_t tenant_gen;
+	uint32_t pod;			/* ref, where the socket is inside one; 0: the host */
 };
 
 struct pool_entry;

@@ -2,6 +2,7 @@
  * Copyright the nodeproxy authors */
 
 /* See trunk.h: the life of a trunk, and what its step does. */
+#include "workers/pool/bank.h"
 #include "workers/pool/trunk_inner.h"
 
 #include <errno.h>
@@ -450,11 +451,14 @@ int trunk_dial(struct trunks *ts, const struct back *b, struct tenant *tenant, i
 		return -ENOMEM;
 	if (b->key.limit && !ts->calls->admits(ts, ref.slot, b))
 		return refuse(ts, b, u, t, -EDQUOT);
-	r = tcp_world->connect(&b->key.addr, &t->s);
+	r = bank_dial(ts->banks, &b->key, &t->s);
 	if (r < 0 && r != -EINPROGRESS) {
 		if (b->key.limit)
 			ts->calls->closed(ts, ref.slot);
-		return refuse(ts, b, u, t, r);
+		if (r != -EAGAIN)
+			return refuse(ts, b, u, t, r);
+		slab_give(&ts->trunks, t);	/* b is woken when there are sockets in its pod */
+		return r;
 	}
 	t->magic = TRUNK_MAGIC;
 	t->state = TRUNK_DIALLING;

@@ -114,6 +114,8 @@ struct trunk_times {
 	int64_t age_ms;			/* 0: any */
 };
 
+struct banks;
+
 struct trunks {
 	struct slab trunks, bundles;
 	struct node *bucket;
@@ -128,6 +130,7 @@ struct trunks {
 	/* borrowed */
 	struct h2_stock *stock;
 	struct pool *pool;
+	struct banks *banks;
 	struct sched *sched;
 	struct wheel *wheel;
 	struct poll *poll;
@@ -152,7 +155,7 @@ bool trunk_wants_another(const struct trunks *, const struct back *);
 bool trunk_is_full(const struct trunks *, const struct back *);
 /* Dials another trunk for the bundle that b waits in, or has a place in, which has so many ms to open.
  * 0 or -errno; -EDQUOT: limits allow none; -EAGAIN: nor now, and b goes on waiting for those that are
- * there. */
+ * there, or for a socket in its pod (bank.h). */
 must_use int trunk_dial(struct trunks *, const struct back *, struct tenant *, int64_t ms);
 /* Ends the wait, or gives the place back; its leg was closed by then. */
 void trunk_give(struct trunks *, struct back *);

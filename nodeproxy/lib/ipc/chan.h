@@ -20,7 +20,7 @@
 #include "nodeproxy/lib/ipc/messages.h"
 
 enum role { ROLE_NONE, ROLE_KEEPER, ROLE_MASTER, ROLE_WORKER, ROLE_SYNCD, ROLE_ADMIND,
-	    ROLE_KEYD, ROLES };
+	    ROLE_KEYD, ROLE_ERRAND /* of the master: forked from it, and soon gone */, ROLES };
 
 enum msg_type {
 	MSG_NONE,

@@ -156,9 +156,52 @@ struct msg_ticket_keys {
 	uint8_t now[64], before[64];	/* struct tls_ticket_key; before all 0: none */
 };
 
+/* ---- local pods ---- */
+
+#define PODS_MAX 512	/* of a host */
+
+/* Who a pod is and where, as the operator says it; pod_problem() of pods.h checks it. */
+struct pod_words {
+	char name[64], ns[64], account[64];
+	char netns[192];		/* path of its network namespace */
+	char labels[256];		/* k=v,k=v */
+};
+
+/* A pod is named by its ref: a number that no other pod of the instance had before, and in its lowest
+ * bits the slot that it has among those of the host. */
+#define POD_SLOT(ref) ((ref) % PODS_MAX)
+
+struct msg_pod {
+	uint32_t ref;
+};
+
+/* Descriptors: listeners for what leaves the pod and what comes to it, of IPv4, then (unless the pod
+ * has none) of IPv6. */
+struct msg_pod_here {
+	uint32_t ref;
+	char name[64], ns[64];
+};
+
+/* Descriptors: the network namespace, the netlink socket that owns the rules, then as POD_HERE. */
+struct msg_pod_entered {
+	int32_t error;			/* 0, or -errno + text */
+	uint32_t zero;
+	uint64_t inode;			/* of the namespace */
+};
+
+struct msg_bank {
+	uint32_t ref;
+	uint32_t family;		/* 4 or 6, of all descriptors that come with it */
+};
+
+struct msg_bank_want {
+	uint32_t ref;
+	uint16_t n[2];			/* sockets of IPv4, of IPv6 */
+};
+
 /* What admind may order; each is checked again by the master. */
 enum order { ORDER_DRAIN = 1, ORDER_LOG_LEVEL, ORDER_LOG_REOPEN, ORDER_DEBUG, ORDER_UPGRADE,
-	     ORDER_RELOAD };
+	     ORDER_RELOAD, ORDER_POD_ADD, ORDER_POD_REMOVE };
 
 struct msg_order {
 	uint64_t serial;
@@ -169,6 +212,7 @@ struct msg_order {
 	char who[64];			/* "uid=0 pid=7", for the log */
 	uint32_t process;		/* DEBUG: enum role; worker says which of them */
 	uint32_t slot;			/* DEBUG: of a tenant */
+	struct pod_words pod;		/* POD_ADD; POD_REMOVE: name and ns */
 };
 
 struct msg_debug {

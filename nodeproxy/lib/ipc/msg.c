@@ -13,6 +13,7 @@
 #define SYNCD  (1u << ROLE_SYNCD)
 #define ADMIND (1u << ROLE_ADMIND)
 #define KEYD   (1u << ROLE_KEYD)
+#define ERRAND (1u << ROLE_ERRAND)
 #define CHILD  (WORKER | SYNCD | ADMIND | KEYD)
 
 static const struct msg_rule rules[MSGS] = {
@@ -43,7 +44,7 @@ static_must(MSG_REAPED == 12 && sizeof(struct msg_reaped) == 8);
 static_must(ROLE_KEEPER == 1 && ROLE_MASTER == 2);
 
 static const char *const roles[ROLES] = { "none",   "keeper", "master",
-					  "worker", "syncd",  "admind", "keyd" };
+					  "worker", "syncd",  "admind", "keyd", "errand" };
 
 const char *role_name(enum role r)
 {

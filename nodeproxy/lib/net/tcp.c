@@ -126,24 +126,43 @@ static int kernel_accept(int listener, struct stream *ret, struct addr *peer)
 	return 0;
 }
 
+static int start(struct fd *fd, const struct sockaddr_storage *ss, socklen_t n, struct stream *ret)
+{
+	if (connect(fd->v, (const struct sockaddr *)ss, n) < 0 && errno != EINPROGRESS) {
+		int r = -errno;
+
+		fd_close(fd);
+		return r;
+	}
+	/* On an established socket connect() said 0, else EINPROGRESS; both are told by READY_OUT. */
+	*ret = (struct stream){ .ops = &tcp_ops, .fd = fd_take(fd) };
+	return -EINPROGRESS;
+}
+
 static int kernel_connect(const struct addr *a, struct stream *ret)
 {
 	struct sockaddr_storage ss;
 	socklen_t n = addr_to_sockaddr(a, &ss);
-	int one = 1, r = 0;
+	int one = 1;
 	struct fd fd = { socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0) };
 
 	if (fd.v < 0)
 		return -errno;
-	if (setsockopt(fd.v, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) < 0 ||
-	    (connect(fd.v, (struct sockaddr *)&ss, n) < 0 && errno != EINPROGRESS)) {
-		r = -errno;
+	if (setsockopt(fd.v, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) < 0) {
+		int r = -errno;
+
 		fd_close(&fd);
 		return r;
 	}
-	/* On an established socket connect() said 0, else EINPROGRESS; both are told by READY_OUT. */
-	*ret = (struct stream){ .ops = &tcp_ops, .fd = fd };
-	return -EINPROGRESS;
+	return start(&fd, &ss, n, ret);
+}
+
+static int kernel_connect_by(struct fd *fd, const struct addr *a, struct stream *ret)
+{
+	struct sockaddr_storage ss;
+	socklen_t n = addr_to_sockaddr(a, &ss);
+
+	return start(fd, &ss, n, ret);
 }
 
 static int kernel_dialled(const struct stream *s, struct addr *ret)
@@ -168,8 +187,8 @@ static int kernel_watch(struct poll *p, const struct stream *s, uint64_t token)
 }
 
 const struct tcp_world tcp_kernel = {
-	.accept = kernel_accept, .connect = kernel_connect, .dialled = kernel_dialled,
-	.watch = kernel_watch,
+	.accept = kernel_accept, .connect = kernel_connect, .connect_by = kernel_connect_by,
+	.dialled = kernel_dialled, .watch = kernel_watch,
 };
 const struct tcp_world *tcp_world = &tcp_kernel;
 

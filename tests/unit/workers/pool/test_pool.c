@@ -36,10 +36,12 @@ START_TEST(nobody_gets_the_connection_of_another_tenant_or_endpoint)
 {
 	struct pool p;
 	struct back_key mine = key(1, 1, 80);
-	struct back_key others[] = { key(2, 1, 80), key(1, 2, 80), key(1, 1, 81), key(1, 1, 80) };
+	struct back_key others[] = { key(2, 1, 80), key(1, 2, 80), key(1, 1, 81), key(1, 1, 80),
+				     key(1, 1, 80) };
 	struct back *b;
 
 	others[3].tenant_gen = 2;	/* the slot is another tenant's now */
+	others[4].pod = 512;		/* whose socket is in that one's network namespace */
 	ck_assert_int_eq(pool_init(&p, 8, 4), 0);
 	b = back_new(&p, &mine);
 	ck_assert(pool_put(&p, b));

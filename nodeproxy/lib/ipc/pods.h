@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* The list of pods: a sealed memory file that the master makes whenever it changes, for admind to show
+ * and, in the keeper's table, for the next master to go on with. */
+#ifndef NODEPROXY_LIB_IPC_PODS_H
+#define NODEPROXY_LIB_IPC_PODS_H
+
+#include "nodeproxy/lib/base/slice.h"
+#include "nodeproxy/lib/ipc/messages.h"
+
+#define PODS_MAGIC 0x4e504c50u	/* "NPLP" */
+
+struct pod_told {
+	struct pod_words words;
+	uint64_t inode;			/* of its network namespace */
+	uint64_t since_unix_ms;		/* captured */
+	uint32_t ref;
+	uint32_t has_ipv6;
+	uint64_t workers;		/* bits of slots: who accepts its connections */
+};
+
+struct pods_page {
+	uint32_t magic, n;
+	struct pod_told pod[];
+};
+
+#define PODS_PAGE_BYTES(n) (sizeof(struct pods_page) + (n) * sizeof(struct pod_told))
+
+/* What is wrong with these words, for the operator; NULL: nothing.  With only_name the others are not
+ * looked at. */
+const char *pod_problem(const struct pod_words *, bool only_name);
+/* The page in these bytes; NULL: they are none. */
+const struct pods_page *pods_page(struct slice);
+
+#endif

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See netns.h. */
+#include "nodeproxy/netns.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+
+#include "nodeproxy/lib/base/log.h"
+#include "nodeproxy/lib/net/addr.h"
+#include "nodeproxy/lib/role/enter.h"
+#include "nodeproxy/listeners.h"
+#include "nodeproxy/master.h"
+#include "nodeproxy/nft.h"
+#include "nodeproxy/pods.h"
+
+/* What is in the way may be what was there before, and is being closed just now. */
+#define AGAIN_TRIES 200
+#define AGAIN_MS    5
+
+#define SAID 384	/* words of an error */
+
+/* ---- the channel ---- */
+
+/* Nobody watches it here: it waits until the master has room. */
+static void say(struct chan *ch, enum msg_type t, const void *payload, const char *text,
+		const struct fd *fd, unsigned n)
+{
+	struct pollfd p = { .fd = ch->fd.v, .events = POLLOUT };
+	int fds[CHAN_MAX_FDS];
+
+	for (unsigned i = 0; i < n; i++)
+		fds[i] = fd[i].v;
+	if (chan_send(ch, t, payload, slice_str(text), fds, n) < 0)
+		_exit(1);
+	while (ch->queued) {
+		(void)poll(&p, 1, -1);
+		if (chan_flush(ch) == -EPIPE)
+			_exit(1);
+	}
+}
+
+/* ---- namespaces ---- */
+
+static int inode_of(int fd, uint64_t *ret)
+{
+	struct statfs fs;
+	struct stat st;
+
+	if (fstatfs(fd, &fs) < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if (fs.f_type != NSFS_MAGIC)
+		return -EINVAL;
+	*ret = st.st_ino;
+	return 0;
+}
+
+/* O_PATH first would not do: the kernel follows the link of /proc only for who may. */
+static int open_netns(const char *path, struct fd *ret, uint64_t *inode)
+{
+	struct fd f = { open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY) };
+	int r = f.v < 0 ? -errno : inode_of(f.v, inode);
+
+	if (r < 0)
+		fd_close(&f);
+	else
+		*ret = f;
+	return r;
+}
+
+static int own_inode(uint64_t *ret)
+{
+	struct fd f;
+	int r = open_netns("/proc/self/ns/net", &f, ret);
+
+	if (r == 0)
+		fd_close(&f);
+	return r;
+}
+
+/* ---- enter ---- */
+
+static int open_listener(uint8_t family, bool loopback, uint16_t port, struct fd *ret)
+{
+	struct addr a = { .family = family, .port = port };
+	int one = 1, r;
+
+	if (loopback && family == 4)
+		memcpy(a.ip, (const uint8_t[]){ 127, 0, 0, 1 }, 4);
+	else if (loopback)
+		a.ip[15] = 1;
+	/* Without SO_REUSEPORT: nobody in the pod can join the group. */
+	r = listener_bind(&a, false, ret);
+	if (r == 0)
+		r = listener_listen(*ret);
+	if (r == 0 && setsockopt(ret->v, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) < 0)
+		r = -errno;
+	return r;
+}
+
+/* Both of a family; what went wrong with which is in words. */
+static int open_listeners(uint8_t family, struct fd ret[2], char words[SAID])
+{
+	for (unsigned i = 0; i < 2; i++) {
+		uint16_t port = i ? POD_IN : POD_OUT;
+		int r = open_listener(family, i == 0, port, &ret[i]);
+
+		if (r == 0)
+			continue;
+		snprintf(words, SAID, "cannot listen on port %u of IPv%u in it: %s", port, family,
+			 strerror(-r));
+		return r;
+	}
+	return 0;
+}
+
+static int capture(struct fd *ret, char words[SAID])
+{
+	int r = nft_capture(ret);
+
+	if (r == -EEXIST)
+		snprintf(words, SAID, "it has a table inet nodeproxy of somebody else");
+	else if (r < 0)
+		snprintf(words, SAID, "cannot put the rules of nftables: %s", strerror(-r));
+	return r;
+}
+
+static int find(struct master *m, const struct errand_job *job, struct fd *ret, uint64_t *inode,
+		char words[SAID])
+{
+	const struct pod *p;
+	uint64_t own;
+	int r = open_netns(job->netns, ret, inode);
+
+	if (r == -EINVAL)
+		snprintf(words, SAID, "%s is not a namespace", job->netns);
+	else if (r < 0)
+		snprintf(words, SAID, "%s: %s", job->netns, strerror(-r));
+	if (r == 0)
+		r = own_inode(&own);
+	if (r < 0)
+		return r;
+	if (*inode == own) {
+		snprintf(words, SAID, "%s is the network namespace of nodeproxy itself", job->netns);
+		return -EINVAL;
+	}
+	/* What the master knew when it forked us. */
+	p = pods_by_inode(m, *inode);
+	if (!p)
+		return 0;
+	snprintf(words, SAID, "%s is captured already, as pod %s/%s", job->netns, p->words.ns,
+		 p->words.name);
+	return -EALREADY;
+}
+
+/* The socket that owns the rules, then the listeners. */
+static int open_all(struct fd ret[1 + POD_LISTENERS], char words[SAID])
+{
+	char none[SAID];
+	int r = open_listeners(4, &ret[1], words);
+
+	if (r < 0)
+		return r;
+	r = open_listeners(6, &ret[3], none);
+	if (r == -EADDRNOTAVAIL || r == -EAFNOSUPPORT) {
+		/* A pod without IPv6 has no ::1. */
+	} else if (r < 0) {
+		memcpy(words, none, SAID);
+		return r;
+	}
+	return capture(&ret[0], words);
+}
+
+static void enter(struct master *m, const struct errand_job *job, struct chan *ch)
+{
+	struct msg_pod_entered e = { .error = 0 };
+	struct fd fd[2 + POD_LISTENERS] = { FD_NONE, FD_NONE, FD_NONE, FD_NONE, FD_NONE, FD_NONE };
+	char words[SAID] = "";
+	int r;
+
+	r = find(m, job, &fd[0], &e.inode, words);
+	if (r == 0 && setns(fd[0].v, CLONE_NEWNET) < 0) {
+		r = -errno;
+		snprintf(words, sizeof words, "cannot enter %s: %s", job->netns, strerror(-r));
+	}
+	for (int i = 0; r == 0; i++) {
+		r = open_all(&fd[1], words);
+		if ((r != -EADDRINUSE && r != -EEXIST && r != -EPERM) || i == AGAIN_TRIES)
+			break;
+		for (unsigned k = 1; k < countof(fd); k++)
+			fd_close(&fd[k]);
+		(void)poll(NULL, 0, AGAIN_MS);
+		r = 0;
+	}
+	e.error = r;
+	say(ch, MSG_POD_ENTERED, &e, r < 0 ? words : "", fd, r < 0 ? 0 : fd_is_open(fd[4]) ? 6 : 4);
+}
+
+/* ---- bank ---- */
+
+static int open_socket(uint8_t family, struct fd *ret)
+{
+	struct fd f = { socket(family == 4 ? AF_INET : AF_INET6,
+			       SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0) };
+	int mark = POD_MARK, one = 1;
+
+	if (f.v < 0)
+		return -errno;
+	if (setsockopt(f.v, SOL_SOCKET, SO_MARK, &mark, sizeof mark) < 0 ||
+	    setsockopt(f.v, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) < 0) {
+		fd_close(&f);
+		return -errno;
+	}
+	*ret = f;
+	return 0;
+}
+
+static void fill(const struct errand_job *job, struct chan *ch)
+{
+	if (setns(job->fd.v, CLONE_NEWNET) < 0)
+		_exit(1);
+	for (unsigned k = 0; k < 2; k++) {
+		struct msg_bank b = { .ref = job->ref, .family = k ? 6 : 4 };
+		unsigned left = min_of(job->n[k], (uint16_t)BANK_ERRAND);
+
+		while (left) {
+			struct fd fd[CHAN_MAX_FDS];
+			unsigned n = 0;
+
+			while (n < CHAN_MAX_FDS && n < left &&
+			       open_socket((uint8_t)b.family, &fd[n]) == 0)
+				n++;
+			if (n == 0)
+				_exit(1);
+			say(ch, MSG_BANK_OPENED, &b, "", fd, n);
+			left -= n;
+			/* A copy here would keep the socket open when its user closes it. */
+			for (unsigned i = 0; i < n; i++)
+				fd_close(&fd[i]);
+		}
+	}
+}
+
+/* ---- look ---- */
+
+static void look(struct master *m, struct chan *ch)
+{
+	for (unsigned i = 0; i < PODS_MAX; i++) {
+		const struct pod *p = &m->pods.at[i];
+		struct msg_pod gone = { .ref = p->ref };
+		struct stat st;
+
+		if (p->state != POD_CAPTURED)
+			continue;
+		if (stat(p->words.netns, &st) == 0 ? st.st_ino != p->inode
+						   : errno == ENOENT || errno == ESRCH)
+			say(ch, MSG_POD_LEFT, &gone, "", NULL, 0);
+	}
+}
+
+/* ---- all ---- */
+
+_Noreturn void errand_run(struct master *m, const struct errand_job *job, struct fd fd)
+{
+	static const int signals[] = { SIGTERM, SIGINT, SIGHUP, SIGALRM, SIGCHLD };
+	struct chan ch;
+	sigset_t none;
+
+	for (size_t i = 0; i < countof(signals); i++)
+		signal(signals[i], SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	alarm(ERRAND_S);
+	prctl(PR_SET_NAME, "nodeproxy-errand");
+	chan_init(&ch, &fd, ROLE_ERRAND, ROLE_MASTER);
+	if (role_raise(ROLE_MASTER) < 0)
+		_exit(1);
+	switch (job->kind) {
+	case ERRAND_ENTER:
+		enter(m, job, &ch);
+		break;
+	case ERRAND_BANK:
+		fill(job, &ch);
+		break;
+	case ERRAND_FREE:
+		if (nft_free(job->fd) < 0)
+			_exit(1);
+		break;
+	case ERRAND_LOOK:
+		look(m, &ch);
+		break;
+	}
+	_exit(0);
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* Errands: what is done inside pods' network namespaces, each by a process of its own that is forked
+ * from the master, does that one thing, hands over what it opened and ends.
+ *
+ * Only such a process ever enters a namespace, and none comes back from there: so the master cannot be
+ * left in one.  Nor does the master wait for it: what it has to say comes over a channel, and one that
+ * takes too long is ended by its own alarm. */
+#ifndef NODEPROXY_NETNS_H
+#define NODEPROXY_NETNS_H
+
+#include "nodeproxy/lib/ipc/chan.h"
+
+struct master;
+
+#define ERRAND_S 5		/* it ends itself after that */
+#define BANK_ERRAND 64		/* sockets of a family that one opens at most */
+
+enum errand_kind {
+	ERRAND_ENTER,		/* finds the namespace by its path; opens listeners there, puts the rules */
+	ERRAND_BANK,		/* opens sockets for connections that leave the pod, or go to it from us */
+	ERRAND_FREE,		/* makes the rules of a pod match nothing any more */
+	ERRAND_LOOK,		/* whether the namespaces of all pods are still where they were */
+};
+
+struct errand_job {
+	enum errand_kind kind;
+	uint32_t ref;		/* of the pod */
+	char netns[192];	/* ENTER */
+	struct fd fd;		/* BANK: the namespace; FREE: the socket that owns the rules; borrowed */
+	uint16_t n[2];		/* BANK: how many, of IPv4 and IPv6 */
+};
+
+/* In the forked process, with nothing open but the channel (and job->fd).  Does not return. */
+_Noreturn void errand_run(struct master *, const struct errand_job *, struct fd chan);
+
+#endif

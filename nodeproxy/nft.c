@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See nft.h. */
+#include "nodeproxy/nft.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define TABLE	  "nodeproxy"
+#define ROOM	  4096		/* of the transaction; it takes some 2,500 bytes */
+#define ANSWER_MS 2000
+#define NAT_PRIORITY (-100)
+#define LO	  1u		/* index of lo, in every namespace */
+#define TABLE_OWNER 2u		/* NFT_TABLE_F_OWNER, younger than the headers of Debian 12 may be */
+
+/* A transaction as it grows.  Nests are closed by the offset that opening them returned. */
+struct batch {
+	_Alignas(8) uint8_t at[ROOM];
+	size_t n, msg;
+	uint32_t seq;
+};
+
+static void *room(struct batch *b, size_t n)
+{
+	void *p = b->at + b->n;
+
+	must(b->n + NLMSG_ALIGN(n) <= ROOM);
+	memset(p, 0, NLMSG_ALIGN(n));
+	b->n += NLMSG_ALIGN(n);
+	return p;
+}
+
+static void msg_end(struct batch *b)
+{
+	struct nlmsghdr *h = (struct nlmsghdr *)(void *)(b->at + b->msg);
+
+	h->nlmsg_len = (uint32_t)(b->n - b->msg);
+}
+
+static void msg_begin(struct batch *b, uint16_t type, uint16_t flags, uint8_t family, uint16_t res)
+{
+	struct nlmsghdr *h;
+	struct nfgenmsg *g;
+
+	b->msg = b->n;
+	h = room(b, sizeof *h);
+	h->nlmsg_type = type;
+	h->nlmsg_flags = NLM_F_REQUEST | flags;
+	h->nlmsg_seq = ++b->seq;
+	g = room(b, sizeof *g);
+	g->nfgen_family = family;
+	g->version = NFNETLINK_V0;
+	g->res_id = htons(res);
+}
+
+static void attr(struct batch *b, uint16_t type, const void *p, size_t n)
+{
+	struct nlattr *a = room(b, NLA_HDRLEN + n);
+
+	a->nla_type = type;
+	a->nla_len = (uint16_t)(NLA_HDRLEN + n);
+	memcpy(a + 1, p, n);
+}
+
+static void attr_str(struct batch *b, uint16_t type, const char *s)
+{
+	attr(b, type, s, strlen(s) + 1);
+}
+
+static void attr_u32(struct batch *b, uint16_t type, uint32_t v)
+{
+	v = htonl(v);
+	attr(b, type, &v, sizeof v);
+}
+
+static size_t nest(struct batch *b, uint16_t type)
+{
+	size_t at = b->n;
+	struct nlattr *a = room(b, NLA_HDRLEN);
+
+	a->nla_type = type | NLA_F_NESTED;
+	return at;
+}
+
+static void nest_end(struct batch *b, size_t at)
+{
+	struct nlattr *a = (struct nlattr *)(void *)(b->at + at);
+
+	a->nla_len = (uint16_t)(b->n - at);
+}
+
+/* ---- tables, chains, rules ---- */
+
+static void of_table(struct batch *b, uint16_t type, uint16_t flags)
+{
+	msg_begin(b, (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | type), NLM_F_ACK | flags, NFPROTO_INET, 0);
+}
+
+static void table(struct batch *b)
+{
+	of_table(b, NFT_MSG_NEWTABLE, NLM_F_CREATE | NLM_F_EXCL);
+	attr_str(b, NFTA_TABLE_NAME, TABLE);
+	attr_u32(b, NFTA_TABLE_FLAGS, TABLE_OWNER);
+	msg_end(b);
+}
+
+static void chain(struct batch *b, const char *name, uint32_t hook)
+{
+	size_t at;
+
+	of_table(b, NFT_MSG_NEWCHAIN, NLM_F_CREATE);
+	attr_str(b, NFTA_CHAIN_TABLE, TABLE);
+	attr_str(b, NFTA_CHAIN_NAME, name);
+	at = nest(b, NFTA_CHAIN_HOOK);
+	attr_u32(b, NFTA_HOOK_HOOKNUM, hook);
+	attr_u32(b, NFTA_HOOK_PRIORITY, (uint32_t)NAT_PRIORITY);
+	nest_end(b, at);
+	attr_u32(b, NFTA_CHAIN_POLICY, NF_ACCEPT);
+	attr_str(b, NFTA_CHAIN_TYPE, "nat");
+	msg_end(b);
+}
+
+static size_t rule(struct batch *b, const char *chain_name)
+{
+	of_table(b, NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND);
+	attr_str(b, NFTA_RULE_TABLE, TABLE);
+	attr_str(b, NFTA_RULE_CHAIN, chain_name);
+	return nest(b, NFTA_RULE_EXPRESSIONS);
+}
+
+static void rule_end(struct batch *b, size_t at)
+{
+	nest_end(b, at);
+	msg_end(b);
+}
+
+/* ---- expressions: each loads register 1, or looks at it, or decides ---- */
+
+struct expr {
+	size_t elem, data;
+};
+
+static struct expr expr(struct batch *b, const char *name)
+{
+	struct expr e = { .elem = nest(b, NFTA_LIST_ELEM) };
+
+	attr_str(b, NFTA_EXPR_NAME, name);
+	e.data = nest(b, NFTA_EXPR_DATA);
+	return e;
+}
+
+static void expr_end(struct batch *b, struct expr e)
+{
+	nest_end(b, e.data);
+	nest_end(b, e.elem);
+}
+
+static void value(struct batch *b, uint16_t type, const void *p, size_t n)
+{
+	size_t at = nest(b, type);
+
+	attr(b, NFTA_DATA_VALUE, p, n);
+	nest_end(b, at);
+}
+
+static void load_meta(struct batch *b, uint32_t key)
+{
+	struct expr e = expr(b, "meta");
+
+	attr_u32(b, NFTA_META_KEY, key);
+	attr_u32(b, NFTA_META_DREG, NFT_REG_1);
+	expr_end(b, e);
+}
+
+static void load_payload(struct batch *b, uint32_t base, uint32_t offset, uint32_t n)
+{
+	struct expr e = expr(b, "payload");
+
+	attr_u32(b, NFTA_PAYLOAD_DREG, NFT_REG_1);
+	attr_u32(b, NFTA_PAYLOAD_BASE, base);
+	attr_u32(b, NFTA_PAYLOAD_OFFSET, offset);
+	attr_u32(b, NFTA_PAYLOAD_LEN, n);
+	expr_end(b, e);
+}
+
+/* Of the destination, as the kernel routes it: RTN_LOCAL, ... */
+static void load_address_type(struct batch *b)
+{
+	struct expr e = expr(b, "fib");
+
+	attr_u32(b, NFTA_FIB_DREG, NFT_REG_1);
+	attr_u32(b, NFTA_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE);
+	attr_u32(b, NFTA_FIB_FLAGS, NFTA_FIB_F_DADDR);
+	expr_end(b, e);
+}
+
+static void mask(struct batch *b, const void *bits, uint32_t n)
+{
+	static const uint8_t none[4];
+	struct expr e = expr(b, "bitwise");
+
+	attr_u32(b, NFTA_BITWISE_SREG, NFT_REG_1);
+	attr_u32(b, NFTA_BITWISE_DREG, NFT_REG_1);
+	attr_u32(b, NFTA_BITWISE_LEN, n);
+	value(b, NFTA_BITWISE_MASK, bits, n);
+	value(b, NFTA_BITWISE_XOR, none, n);
+	expr_end(b, e);
+}
+
+static void compare(struct batch *b, uint32_t op, const void *p, size_t n)
+{
+	struct expr e = expr(b, "cmp");
+
+	attr_u32(b, NFTA_CMP_SREG, NFT_REG_1);
+	attr_u32(b, NFTA_CMP_OP, op);
+	value(b, NFTA_CMP_DATA, p, n);
+	expr_end(b, e);
+}
+
+static void compare_u32(struct batch *b, uint32_t op, uint32_t v)
+{
+	compare(b, op, &v, sizeof v);
+}
+
+static void accept_it(struct batch *b)
+{
+	struct expr e = expr(b, "immediate");
+	size_t data, verdict;
+
+	attr_u32(b, NFTA_IMMEDIATE_DREG, NFT_REG_VERDICT);
+	data = nest(b, NFTA_IMMEDIATE_DATA);
+	verdict = nest(b, NFTA_DATA_VERDICT);
+	attr_u32(b, NFTA_VERDICT_CODE, NF_ACCEPT);
+	nest_end(b, verdict);
+	nest_end(b, data);
+	expr_end(b, e);
+}
+
+static void redirect(struct batch *b, uint16_t port)
+{
+	struct expr e = expr(b, "immediate");
+
+	port = htons(port);
+	attr_u32(b, NFTA_IMMEDIATE_DREG, NFT_REG_1);
+	value(b, NFTA_IMMEDIATE_DATA, &port, sizeof port);
+	expr_end(b, e);
+	e = expr(b, "redir");
+	attr_u32(b, NFTA_REDIR_REG_PROTO_MIN, NFT_REG_1);
+	expr_end(b, e);
+}
+
+/* ---- what we say ---- */
+
+/* meta l4proto tcp, and of the flags SYN alone */
+static void is_first_segment(struct batch *b)
+{
+	const uint8_t tcp = IPPROTO_TCP, fin_syn_rst_ack = 0x17, syn = 0x02;
+
+	load_meta(b, NFT_META_L4PROTO);
+	compare(b, NFT_CMP_EQ, &tcp, 1);
+	load_payload(b, NFT_PAYLOAD_TRANSPORT_HEADER, 13, 1);
+	mask(b, &fin_syn_rst_ack, 1);
+	compare(b, NFT_CMP_EQ, &syn, 1);
+}
+
+/* ip6 daddr fe80::/10 accept */
+static void link_local(struct batch *b, const char *name)
+{
+	const uint8_t ipv6 = NFPROTO_IPV6, ten_bits[2] = { 0xff, 0xc0 }, fe80[2] = { 0xfe, 0x80 };
+	size_t at = rule(b, name);
+
+	load_meta(b, NFT_META_NFPROTO);
+	compare(b, NFT_CMP_EQ, &ipv6, 1);
+	load_payload(b, NFT_PAYLOAD_NETWORK_HEADER, 24, 2);
+	mask(b, ten_bits, 2);
+	compare(b, NFT_CMP_EQ, fe80, 2);
+	accept_it(b);
+	rule_end(b, at);
+}
+
+static void outbound(struct batch *b)
+{
+	const uint32_t twelve_bits = 0xfff;
+	size_t at;
+
+	chain(b, "outbound", NF_INET_LOCAL_OUT);
+	link_local(b, "outbound");
+	at = rule(b, "outbound");
+	load_meta(b, NFT_META_OIF);
+	compare_u32(b, NFT_CMP_NEQ, LO);
+	load_meta(b, NFT_META_MARK);
+	mask(b, &twelve_bits, sizeof twelve_bits);
+	compare_u32(b, NFT_CMP_NEQ, POD_MARK);
+	is_first_segment(b);
+	redirect(b, POD_OUT);
+	rule_end(b, at);
+}
+
+static void inbound(struct batch *b)
+{
+	size_t at;
+
+	chain(b, "inbound", NF_INET_PRE_ROUTING);
+	link_local(b, "inbound");
+	at = rule(b, "inbound");
+	load_meta(b, NFT_META_IIF);
+	compare_u32(b, NFT_CMP_NEQ, LO);
+	load_address_type(b);
+	compare_u32(b, NFT_CMP_EQ, RTN_LOCAL);
+	is_first_segment(b);
+	redirect(b, POD_IN);
+	rule_end(b, at);
+}
+
+/* All rules of a chain go, but for one that needs what they needed, and matches nothing. */
+static void hollow(struct batch *b, const char *name, uint16_t port)
+{
+	const uint8_t no_protocol = 255;
+	size_t at;
+
+	of_table(b, NFT_MSG_DELRULE, 0);
+	attr_str(b, NFTA_RULE_TABLE, TABLE);
+	attr_str(b, NFTA_RULE_CHAIN, name);
+	msg_end(b);
+	at = rule(b, name);
+	load_meta(b, NFT_META_L4PROTO);
+	compare(b, NFT_CMP_EQ, &no_protocol, 1);
+	redirect(b, port);
+	rule_end(b, at);
+}
+
+/* ---- the socket ---- */
+
+/* Every message of the transaction is answered; the first error is why all of it was refused. */
+static int hear(struct fd s, uint32_t first, uint32_t last)
+{
+	_Alignas(8) uint8_t in[8192];
+
+	for (uint32_t done = first; done <= last; ) {
+		ssize_t n = recv(s.v, in, sizeof in, 0);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		for (struct nlmsghdr *h = (void *)in; NLMSG_OK(h, (size_t)n); h = NLMSG_NEXT(h, n)) {
+			const struct nlmsgerr *e = NLMSG_DATA(h);
+
+			if (h->nlmsg_type != NLMSG_ERROR)
+				continue;
+			if (e->error)
+				return e->error;
+			done++;
+		}
+	}
+	return 0;
+}
+
+static void mark(struct batch *b, uint16_t type)
+{
+	msg_begin(b, type, 0, NFPROTO_UNSPEC, NFNL_SUBSYS_NFTABLES);
+	msg_end(b);
+}
+
+/* All of it or nothing. */
+static int commit(struct fd s, struct batch *b)
+{
+	struct sockaddr_nl to = { .nl_family = AF_NETLINK };
+	uint32_t last = b->seq;
+
+	mark(b, NFNL_MSG_BATCH_END);
+	if (sendto(s.v, b->at, b->n, 0, (struct sockaddr *)&to, sizeof to) < 0)
+		return -errno;
+	return hear(s, 2, last);	/* the first begins the transaction */
+}
+
+int nft_free(struct fd s)
+{
+	struct batch b = { .n = 0 };
+
+	mark(&b, NFNL_MSG_BATCH_BEGIN);
+	hollow(&b, "outbound", POD_OUT);
+	hollow(&b, "inbound", POD_IN);
+	return commit(s, &b);
+}
+
+int nft_capture(struct fd *ret)
+{
+	struct sockaddr_nl to = { .nl_family = AF_NETLINK };
+	const struct timeval patience = { .tv_sec = ANSWER_MS / 1000 };
+	struct batch b = { .n = 0 };
+	struct fd s;
+	int r = 0;
+
+	mark(&b, NFNL_MSG_BATCH_BEGIN);
+	table(&b);
+	outbound(&b);
+	inbound(&b);
+	s.v = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_NETFILTER);
+	if (s.v < 0)
+		return -errno;
+	if (setsockopt(s.v, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) < 0 ||
+	    bind(s.v, (struct sockaddr *)&to, sizeof to) < 0)
+		r = -errno;
+	if (r == 0)
+		r = commit(s, &b);
+	if (r < 0)
+		fd_close(&s);
+	else
+		*ret = s;
+	return r;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* The rules that capture a pod: one nftables table, "inet nodeproxy", put there in one transaction by
+ * netlink, in the network namespace of whoever calls.
+ *
+ *   outbound   TCP that leaves the pod, but for what carries our mark (sockets that we opened there)
+ *              and for what never leaves it (by lo), is redirected to POD_OUT on loopback
+ *   inbound    TCP that comes to an address of the pod by any other interface is redirected to POD_IN
+ *
+ * Only a first segment (SYN) is redirected: connections that exist are untouched, although conntrack
+ * takes them for new ones.  IPv6 addresses of one link (fe80::) cannot be dialled by what the
+ * redirection leaves of them: they pass.  UDP and all else are not looked at.
+ *
+ * The table belongs to the netlink socket that made it: nobody else changes it, and when the last copy
+ * of that socket is closed the kernel removes it.  So whatever becomes of us, a pod is never left with
+ * rules that lead to nobody.
+ *
+ * With the last rule that needs connection tracking go the translations of connections that were
+ * redirected, and what their ends say to each other, an end among it, does not arrive any more.  So
+ * a pod is set free in two steps: rules that match nothing take the place of those that capture, and
+ * when the connections have ended the table goes. */
+#ifndef NODEPROXY_NFT_H
+#define NODEPROXY_NFT_H
+
+#include "nodeproxy/lib/base/fd.h"
+
+#define POD_OUT	 15001
+#define POD_IN	 15006
+#define POD_MARK 0x539		/* of 0xfff: as in Istio, whose rules let it pass as well */
+
+/* 0 and the socket; -EEXIST, -EPERM: there is such a table already; else -errno. */
+must_use int nft_capture(struct fd *ret);
+/* From now on nothing is redirected that was not before.  In any namespace, by the socket.  0 or -errno. */
+must_use int nft_free(struct fd);
+
+#endif

@@ -1,0 +1,539 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See pods.h. */
+#include "nodeproxy/pods.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "nodeproxy/death.h"
+#include "nodeproxy/lib/base/log.h"
+#include "nodeproxy/lib/base/memfd.h"
+#include "nodeproxy/lib/ipc/pods.h"
+#include "nodeproxy/master.h"
+
+#define FD_NAME	   "pod/%u/%u"
+#define LOOK_TICKS 2	/* seconds between two looks whether pods are still there */
+
+/* ---- the list ---- */
+
+static unsigned slot_of(const struct pods *ps, const struct pod *p)
+{
+	return (unsigned)(p - ps->at);
+}
+
+static struct pod *find(struct master *m, const char *ns, const char *name, enum pod_state state)
+{
+	for (unsigned i = 0; i < PODS_MAX; i++) {
+		struct pod *p = &m->pods.at[i];
+
+		if (p->state == state && strcmp(p->words.name, name) == 0 &&
+		    strcmp(p->words.ns, ns) == 0)
+			return p;
+	}
+	return NULL;
+}
+
+static struct pod *by_ref(struct master *m, uint32_t ref, enum pod_state state)
+{
+	struct pod *p = &m->pods.at[POD_SLOT(ref)];
+
+	return p->state == state && p->ref == ref ? p : NULL;
+}
+
+const struct pod *pods_by_inode(const struct master *m, uint64_t inode)
+{
+	for (unsigned i = 0; i < PODS_MAX; i++)
+		if (m->pods.at[i].state == POD_CAPTURED && m->pods.at[i].inode == inode)
+			return &m->pods.at[i];
+	return NULL;
+}
+
+static struct pod_told tell_of(const struct pod *p)
+{
+	return (struct pod_told){ .words = p->words,
+				  .inode = p->inode,
+				  .since_unix_ms = p->since_unix_ms,
+				  .ref = p->ref,
+				  .has_ipv6 = fd_is_open(p->fd[POD_OUT6]),
+				  .workers = p->told };
+}
+
+/* The list as it is now: to the keeper and to admind.  Without memory the next change makes up for it. */
+static void write_page(struct master *m)
+{
+	struct pods *ps = &m->pods;
+	struct pods_page *page = calloc(1, PODS_PAGE_BYTES(ps->captured));
+	struct fd f;
+	int r = page ? 0 : -ENOMEM;
+
+	if (r == 0) {
+		page->magic = PODS_MAGIC;
+		for (unsigned i = 0; i < PODS_MAX; i++)
+			if (ps->at[i].state == POD_CAPTURED)
+				page->pod[page->n++] = tell_of(&ps->at[i]);
+		r = memfd_sealed("nodeproxy-pods", slice_of(page, PODS_PAGE_BYTES(page->n)), &f);
+	}
+	free(page);
+	if (r < 0) {
+		log_error("pods_not_told", "error=\"%s\"", strerror(-r));
+		return;
+	}
+	fd_close(&ps->page);
+	ps->page = f;
+	keep_share(&m->kept, f, ps->refs, "pods");
+	pods_send(m, &m->child[CHILD_ADMIND]);
+}
+
+void pods_send(struct master *m, struct child *c)
+{
+	struct msg_rev rev = { .rev = m->pods.refs };
+
+	if (c->has_chan && c->told && fd_is_open(m->pods.page))
+		chan_offer(&c->chan, MSG_PODS_SEEN, &rev, (struct slice){ 0 }, &m->pods.page.v, 1);
+}
+
+/* ---- workers ---- */
+
+static void say_here(struct child *c, const struct pod *p)
+{
+	struct msg_pod_here here = { .ref = p->ref };
+	int fds[POD_LISTENERS];
+	unsigned n = fd_is_open(p->fd[POD_OUT6]) ? 4 : 2;
+
+	memcpy(here.name, p->words.name, sizeof here.name);
+	memcpy(here.ns, p->words.ns, sizeof here.ns);
+	for (unsigned i = 0; i < n; i++)
+		fds[i] = p->fd[POD_OUT4 + i].v;
+	if (chan_send(&c->chan, MSG_POD_HERE, &here, (struct slice){ 0 }, fds, n) == -ENOBUFS)
+		child_kill(c, "channel full");
+}
+
+static void say_to(struct master *m, uint64_t slots, enum msg_type t, uint32_t ref)
+{
+	struct msg_pod pod = { .ref = ref };
+
+	for (unsigned s = 0; s < BOARD_WORKERS; s++) {
+		struct child *c = &m->child[s];
+
+		if (slots & 1ull << s && child_is_alive(c) && c->has_chan && c->told &&
+		    chan_say(&c->chan, t, &pod) == -ENOBUFS)
+			child_kill(c, "channel full");
+	}
+}
+
+/* Who holds the groups that the pod is at home with. */
+static uint64_t who_should(const struct master *m, unsigned slot)
+{
+	uint64_t bits = 0;
+
+	for (unsigned k = 0; k < min_of(m->n_workers, (unsigned)POD_HOMES); k++) {
+		int holder = m->listeners.holder[(slot + k) % m->n_workers];
+
+		if (holder >= 0)
+			bits |= 1ull << holder;
+	}
+	return bits;
+}
+
+static bool settle_one(struct master *m, struct pod *p)
+{
+	uint64_t should = who_should(m, slot_of(&m->pods, p)), was = p->told;
+
+	if (should == was)
+		return false;
+	/* A new master does not know what its predecessor's words did. */
+	if (m->kept.birth == BIRTH_AGAIN && !p->cleared)
+		say_to(m, ~0ull, MSG_POD_DROP, p->ref);
+	p->cleared = true;
+	for (unsigned s = 0; s < BOARD_WORKERS; s++)
+		if (should & ~was & 1ull << s)
+			say_here(&m->child[s], p);
+	p->told = should;
+	say_to(m, was & ~should, MSG_POD_DROP, p->ref);
+	return true;
+}
+
+static void free_some(struct master *m);
+
+void pods_settle(struct master *m)
+{
+	bool changed = false;
+
+	if (m->pods.leaving && m->phase != PHASE_TRIAL)
+		free_some(m);
+	if (m->pods.closed || m->phase == PHASE_TRIAL || m->pods.captured == 0)
+		return;
+	for (unsigned i = 0; i < PODS_MAX; i++)
+		if (m->pods.at[i].state == POD_CAPTURED)
+			changed |= settle_one(m, &m->pods.at[i]);
+	if (changed)
+		write_page(m);
+}
+
+void pods_forget(struct master *m, unsigned slot)
+{
+	for (unsigned i = 0; i < PODS_MAX; i++)
+		m->pods.at[i].told &= ~(1ull << slot);
+}
+
+void pods_tell_again(struct master *m, unsigned slot)
+{
+	pods_forget(m, slot);
+	pods_settle(m);
+}
+
+void pods_bank_want(struct master *m, struct child *c, const struct msg_bank_want *w)
+{
+	const struct pod *p = by_ref(m, w->ref, POD_CAPTURED);
+	struct errand_job job = { .kind = ERRAND_BANK, .ref = w->ref, .n = { w->n[0], w->n[1] } };
+	int r;
+
+	if (w->n[0] > BANK_ERRAND || w->n[1] > BANK_ERRAND || w->n[0] + w->n[1] == 0) {
+		child_broke(c, "asked for more sockets than anybody may");
+		return;
+	}
+	if (!p)
+		return;		/* it has left, and the worker will hear of it */
+	job.fd = p->fd[POD_NETNS];
+	r = errand_start(m, &job, c);
+	if (r < 0 && r != -EAGAIN)	/* it asks again */
+		log_limited(LOG_WARN, "errand_failed", "pod=%s/%s error=\"%s\"", p->words.ns,
+			    p->words.name, strerror(-r));
+}
+
+void pods_bank(struct master *m, const struct errand *e, const struct msg_bank *b, const struct fd *fd,
+	       unsigned n)
+{
+	struct child *c = &m->child[e->worker];
+	int fds[CHAN_MAX_FDS];
+
+	if (!child_is_alive(c) || c->generation != e->generation || !c->has_chan ||
+	    e->job.kind != ERRAND_BANK)
+		return;
+	for (unsigned i = 0; i < n; i++)
+		fds[i] = fd[i].v;
+	chan_offer(&c->chan, MSG_BANK_HERE, b, (struct slice){ 0 }, fds, n);
+}
+
+/* ---- coming and going ---- */
+
+static void keep(struct master *m, const struct pod *p)
+{
+	unsigned slot = slot_of(&m->pods, p);
+
+	for (unsigned i = 0; i < POD_FDS; i++)
+		if (fd_is_open(p->fd[i]))
+			keep_share(&m->kept, p->fd[i], p->inode, FD_NAME, slot, i);
+}
+
+static void close_pod(struct pod *p)
+{
+	for (unsigned i = 0; i < POD_FDS; i++)
+		fd_close(&p->fd[i]);
+}
+
+/* Nothing of it is left, but the keeper's copies for a moment. */
+static void release(struct master *m, struct pod *p)
+{
+	unsigned slot = slot_of(&m->pods, p);
+
+	for (unsigned i = 0; i < POD_FDS; i++)
+		if (fd_is_open(p->fd[i]))
+			keep_drop(&m->kept, FD_NAME, slot, i);
+	close_pod(p);
+	m->pods.leaving--;
+	p->state = POD_NONE;
+}
+
+static void cut_cb(void *arg)
+{
+	struct master *m = arg;
+	bool more = false;
+
+	clock_tick();
+	for (unsigned i = 0; i < PODS_MAX; i++) {
+		struct pod *p = &m->pods.at[i];
+
+		if (p->state != POD_CUT)
+			continue;
+		if (mono_diff_ms(p->until, clock_now()) <= 0)
+			release(m, p);
+		else
+			more = true;
+	}
+	if (!more)
+		loop_timer_stop(&m->loop, &m->pods.cut);
+}
+
+static void cut(struct master *m, struct pod *p)
+{
+	say_to(m, ~0ull, MSG_POD_GONE, p->ref);
+	p->state = POD_CUT;
+	p->until = mono_after_ms(clock_now(), POD_CUT_MS);
+	if (!loop_timer_is_running(&m->pods.cut))
+		loop_timer_start(&m->loop, &m->pods.cut, POD_CUT_MS * NS_PER_MS, POD_CUT_MS / 2, cut_cb, m);
+}
+
+static void leave(struct master *m, struct pod *p, const char *why)
+{
+	log_info("pod_left", "pod=%s/%s why=\"%s\"", p->words.ns, p->words.name, why);
+	p->state = POD_LEAVING;
+	p->told = 0;
+	m->pods.captured--;
+	m->pods.leaving++;
+}
+
+/* Whoever waits for an errand, as long as one can be started. */
+static void free_some(struct master *m)
+{
+	for (unsigned i = 0; i < PODS_MAX && m->pods.leaving; i++) {
+		struct pod *p = &m->pods.at[i];
+		struct errand_job job = { .kind = ERRAND_FREE, .ref = p->ref, .fd = p->fd[POD_TABLE] };
+		int r;
+
+		if (p->state != POD_LEAVING)
+			continue;
+		r = errand_start(m, &job, NULL);
+		if (r == -EAGAIN)
+			return;		/* one that ends looks here again */
+		if (r == 0)
+			p->state = POD_FREEING;
+		else
+			cut(m, p);
+	}
+}
+
+void pods_freed(struct master *m, uint32_t ref)
+{
+	struct pod *p = by_ref(m, ref, POD_FREEING);
+
+	if (p && !m->pods.closed)
+		cut(m, p);
+}
+
+static void answer(struct master *m, const struct pod *p, int error, const char *text)
+{
+	struct child *admind = &m->child[CHILD_ADMIND];
+	struct msg_order_done done = { .serial = p->order, .error = error };
+
+	if (admind->has_chan && admind->generation == p->asker)
+		chan_offer(&admind->chan, MSG_ORDER_DONE, &done, slice_str(text), NULL, 0);
+}
+
+/* The same pod once more: what is said of it now counts. */
+static void say_again(struct master *m, const struct pod *p, struct pod *have)
+{
+	char text[256];
+
+	have->words = p->words;
+	snprintf(text, sizeof text, "pod %s/%s is captured already", p->words.ns, p->words.name);
+	write_page(m);
+	answer(m, p, 0, text);
+}
+
+void pods_entered(struct master *m, uint32_t ref, const struct msg_pod_entered *e, struct slice words,
+		  struct fd *fd, unsigned n)
+{
+	struct pod *p = by_ref(m, ref, POD_ENTERING), *old;
+	char text[512];
+
+	if (!p)
+		return;
+	p->state = POD_NONE;
+	old = find(m, p->words.ns, p->words.name, POD_CAPTURED);
+	if (e->error < 0 || m->pods.closed || n < 4) {
+		snprintf(text, sizeof text, "%.*s", (int)words.n, (const char *)words.p);
+		if (e->error == -EALREADY && old && old->inode == e->inode)
+			say_again(m, p, old);
+		else
+			answer(m, p, e->error < 0 ? e->error : -ECANCELED, text);
+		return;
+	}
+	if (old)
+		leave(m, old, "another network namespace has its name");
+	for (unsigned i = 0; i < n && i < POD_FDS; i++)
+		p->fd[i] = fd_take(&fd[i]);
+	p->state = POD_CAPTURED;
+	p->inode = e->inode;
+	p->since_unix_ms = (uint64_t)clock_unix_ms();
+	p->cleared = true;
+	p->told = 0;
+	m->pods.captured++;
+	keep(m, p);
+	log_info("pod_captured", "pod=%s/%s inode=%llu ipv6=%d", p->words.ns, p->words.name,
+		 (unsigned long long)p->inode, fd_is_open(p->fd[POD_OUT6]));
+	(void)settle_one(m, p);
+	write_page(m);
+	free_some(m);
+	snprintf(text, sizeof text, "pod %s/%s is captured", p->words.ns, p->words.name);
+	answer(m, p, 0, text);
+}
+
+void pods_left(struct master *m, uint32_t ref)
+{
+	struct pod *p = by_ref(m, ref, POD_CAPTURED);
+
+	/* While another build takes over it would have the pod still. */
+	if (!p || m->upgrade.state != UPGRADE_NONE || m->phase != PHASE_SERVING)
+		return;
+	leave(m, p, "its network namespace is not there any more");
+	cut(m, p);
+	write_page(m);
+}
+
+/* Whether pods may come and go now; words why not. */
+static int may_change(const struct master *m, char *text, size_t n)
+{
+	if (m->phase == PHASE_SERVING && m->upgrade.state == UPGRADE_NONE)
+		return 0;
+	snprintf(text, n, "an upgrade or the end is under way");
+	return -EBUSY;
+}
+
+int pods_add(struct master *m, struct child *from, const struct msg_order *o, char *text, size_t n)
+{
+	struct errand_job job = { .kind = ERRAND_ENTER, .fd = FD_NONE };
+	const char *problem = pod_problem(&o->pod, false);
+	struct pod *p = NULL;
+	int r = may_change(m, text, n);
+
+	if (r < 0)
+		return r;
+	if (problem) {
+		snprintf(text, n, "%s", problem);
+		return -EINVAL;
+	}
+	if (find(m, o->pod.ns, o->pod.name, POD_ENTERING)) {
+		snprintf(text, n, "pod %s/%s is being added", o->pod.ns, o->pod.name);
+		return -EBUSY;
+	}
+	for (unsigned i = 0; i < PODS_MAX && !p; i++)
+		if (m->pods.at[i].state == POD_NONE)
+			p = &m->pods.at[i];
+	if (!p) {
+		snprintf(text, n, "there are %d pods already", PODS_MAX);
+		return -EBUSY;
+	}
+	*p = (struct pod){ .words = o->pod, .order = o->serial, .asker = from->generation };
+	for (unsigned i = 0; i < POD_FDS; i++)
+		p->fd[i] = FD_NONE;
+	p->ref = ++m->pods.refs * PODS_MAX + slot_of(&m->pods, p);
+	job.ref = p->ref;
+	memcpy(job.netns, o->pod.netns, sizeof job.netns);
+	r = errand_start(m, &job, NULL);
+	if (r < 0) {
+		snprintf(text, n, "%s", r == -EAGAIN ? "too many pods come at once: try again" : strerror(-r));
+		return r;
+	}
+	p->state = POD_ENTERING;
+	return -EINPROGRESS;
+}
+
+int pods_remove(struct master *m, const struct msg_order *o, char *text, size_t n)
+{
+	const char *problem = pod_problem(&o->pod, true);
+	struct pod *p;
+	int r = may_change(m, text, n);
+
+	if (r < 0)
+		return r;
+	if (problem) {
+		snprintf(text, n, "%s", problem);
+		return -EINVAL;
+	}
+	if (find(m, o->pod.ns, o->pod.name, POD_ENTERING)) {
+		snprintf(text, n, "pod %s/%s is being added", o->pod.ns, o->pod.name);
+		return -EBUSY;
+	}
+	p = find(m, o->pod.ns, o->pod.name, POD_CAPTURED);
+	if (!p) {
+		snprintf(text, n, "there is no pod %s/%s", o->pod.ns, o->pod.name);
+		return -ENOENT;
+	}
+	leave(m, p, "removed");
+	free_some(m);
+	write_page(m);
+	snprintf(text, n, "pod %s/%s is free", o->pod.ns, o->pod.name);
+	return 0;
+}
+
+void pods_tick(struct master *m)
+{
+	struct errand_job job = { .kind = ERRAND_LOOK, .fd = FD_NONE };
+
+	if (m->pods.captured == 0 || m->phase != PHASE_SERVING || ++m->pods.ticks % LOOK_TICKS)
+		return;
+	if (errand_start(m, &job, NULL) < 0)
+		log_limited(LOG_WARN, "pods_not_looked_at", "pods=%u", m->pods.captured);
+}
+
+/* ---- masters that come and go ---- */
+
+static void take_over(struct master *m, const struct pod_told *t)
+{
+	struct pod *p = &m->pods.at[POD_SLOT(t->ref)];
+	bool whole;
+
+	p->words = t->words;
+	p->ref = t->ref;
+	p->inode = t->inode;
+	p->since_unix_ms = t->since_unix_ms;
+	for (unsigned i = 0; i < POD_FDS; i++)
+		(void)kept_take(&m->kept, &p->fd[i], NULL, FD_NAME, POD_SLOT(t->ref), i);
+	whole = fd_is_open(p->fd[POD_NETNS]) && fd_is_open(p->fd[POD_TABLE]) &&
+		fd_is_open(p->fd[POD_OUT4]) && fd_is_open(p->fd[POD_IN4]);
+	if (!whole) {		/* it left when our predecessor died; what is left of it goes, too */
+		for (unsigned i = 0; i < POD_FDS; i++)
+			if (fd_is_open(p->fd[i]))
+				keep_drop(&m->kept, FD_NAME, POD_SLOT(t->ref), i);
+		close_pod(p);
+		return;
+	}
+	p->state = POD_CAPTURED;
+	m->pods.captured++;
+}
+
+void pods_open(struct master *m)
+{
+	struct pods *ps = &m->pods;
+	const struct pods_page *page;
+	struct slice bytes;
+	uint64_t refs = 0;
+
+	for (unsigned i = 0; i < PODS_MAX; i++)
+		for (unsigned k = 0; k < POD_FDS; k++)
+			ps->at[i].fd[k] = FD_NONE;
+	ps->page = FD_NONE;
+	ps->closed = m->listeners.closed;
+	if (ps->closed || !kept_take(&m->kept, &ps->page, &refs, "pods"))
+		return;
+	ps->refs = (uint32_t)refs;
+	if (memfd_map_sealed(ps->page, PODS_PAGE_BYTES(PODS_MAX), &bytes) < 0)
+		return;
+	page = pods_page(bytes);
+	for (uint32_t i = 0; page && i < page->n; i++)
+		take_over(m, &page->pod[i]);
+	memfd_unmap(&bytes);
+	if (ps->captured)
+		log_info("pods_adopted", "pods=%u", ps->captured);
+}
+
+void pods_close(struct master *m)
+{
+	m->pods.closed = true;
+	for (unsigned i = 0; i < PODS_MAX; i++)
+		if (m->pods.at[i].state == POD_CAPTURED)
+			leave(m, &m->pods.at[i], "nodeproxy stops");
+	free_some(m);
+}
+
+void pods_retire(struct master *m)
+{
+	m->pods.closed = true;
+	for (unsigned i = 0; i < PODS_MAX; i++)
+		for (unsigned k = POD_TABLE; k < POD_FDS; k++)
+			fd_close(&m->pods.at[i].fd[k]);
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* The pods of this host whose traffic is captured in their own network namespaces.
+ *
+ *   state      what is there                                        ends with
+ *   ENTERING   an errand (netns.h) opens listeners, puts the rules  its answer
+ *   CAPTURED   netns, rules and listeners, here and in the keeper   pod remove, another namespace of
+ *                                                                   that name, the namespace's end, stop
+ *   LEAVING    the same; waits for an errand that can be started    it
+ *   FREEING    an errand makes the rules match nothing              its end
+ *   CUT        workers cut what runs through them                   POD_CUT_MS
+ *
+ * A pod's connections are accepted by its home workers (two, unless there is only one), all from the
+ * same sockets; which pod it is follows from the socket and from nothing else.  Homes go by groups, as
+ * those of host listeners do: who holds a group of listeners holds its pods.  Workers get sockets
+ * inside the pod (their bank) in batches, ahead of need.
+ *
+ * With the last copy of the socket that owns its rules (ours goes first, the keeper's follows) the
+ * rules of a pod are gone; they are made harmless before, so that both ends of the connections that
+ * are cut learn it (nft.h).  At the full stop nothing is cut: workers drain meanwhile.  Namespaces are
+ * looked after: one that is not where it was, by its inode, has left.
+ *
+ * In the keeper's table: "pods" (pods.h of lib/ipc; its number: refs given out), "pod/SLOT/WHICH". */
+#ifndef NODEPROXY_PODS_H
+#define NODEPROXY_PODS_H
+
+#include "nodeproxy/errand.h"
+#include "nodeproxy/lib/ipc/messages.h"
+
+#define POD_HOMES     2
+#define POD_LISTENERS 4
+
+#define POD_CUT_MS    100
+
+enum pod_state { POD_NONE, POD_ENTERING, POD_CAPTURED, POD_LEAVING, POD_FREEING, POD_CUT };
+enum pod_fd { POD_NETNS, POD_TABLE, POD_OUT4, POD_IN4, POD_OUT6, POD_IN6, POD_FDS };
+
+struct pod {
+	enum pod_state state;
+	struct pod_words words;
+	uint32_t ref;
+	uint64_t inode;			/* of its namespace */
+	uint64_t since_unix_ms;
+	struct fd fd[POD_FDS];
+	uint64_t told;			/* bits of worker slots that have its listeners */
+	bool cleared;			/* what a former master said was taken back */
+	struct mono until;		/* CUT */
+	uint64_t order;			/* ENTERING: whom to answer, */
+	uint32_t asker;			/* generation of the admind that passed it on */
+};
+
+struct pods {
+	struct pod at[PODS_MAX];
+	struct errand errand[ERRANDS];
+	uint32_t refs;			/* given out so far */
+	unsigned captured, leaving;
+	unsigned ticks;
+	struct loop_timer cut;
+	struct fd page;
+	bool closed;
+};
+
+/* Takes over what a former master, or an older build's, had. */
+void pods_open(struct master *);
+/* ORDER_POD_ADD (-EINPROGRESS: the answer comes later), ORDER_POD_REMOVE. */
+int pods_add(struct master *, struct child *from, const struct msg_order *, char *text, size_t n);
+int pods_remove(struct master *, const struct msg_order *, char *text, size_t n);
+/* A captured pod whose namespace has this inode; NULL: none. */
+const struct pod *pods_by_inode(const struct master *, uint64_t inode);
+
+/* What errands say. */
+void pods_entered(struct master *, uint32_t ref, const struct msg_pod_entered *, struct slice words,
+		  struct fd *fd, unsigned n);
+void pods_bank(struct master *, const struct errand *, const struct msg_bank *, const struct fd *fd,
+	       unsigned n);
+void pods_left(struct master *, uint32_t ref);
+/* The errand that frees it is over. */
+void pods_freed(struct master *, uint32_t ref);
+
+/* A worker asks for sockets. */
+void pods_bank_want(struct master *, struct child *, const struct msg_bank_want *);
+/* Makes true what should be: each pod's listeners with its home workers. */
+void pods_settle(struct master *);
+/* That slot has none of them: its process is dead or another one. */
+void pods_forget(struct master *, unsigned slot);
+/* A worker lacks some of its sockets: all of them are said once more. */
+void pods_tell_again(struct master *, unsigned slot);
+/* Once a second. */
+void pods_tick(struct master *);
+/* The list to admind. */
+void pods_send(struct master *, struct child *);
+/* The full stop: nothing new is captured. */
+void pods_close(struct master *);
+/* Another build's master has them; workers that drain may still need sockets. */
+void pods_retire(struct master *);
+
+#endif

@@ -1,0 +1,397 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+# Copyright the nodeproxy authors
+"""Pods whose traffic is captured in their own network namespaces, on hosts that form a mesh."""
+import os
+import re
+import socket
+import struct
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import lab  # noqa: E402
+import np   # noqa: E402
+
+CYCLES_S = 10
+
+
+def counted(pod, way):
+    """Connections that were captured so far, out of the pod or in to it."""
+    pods = pod.host.np.api("pods")["pods"]
+    return next(p[way]["connections_total"] for p in pods if p["name"] == pod.name)
+
+
+def captured(pod, way, n):
+    np.until(f"{n} connections {way} of {pod.name}", lambda: counted(pod, way) >= n)
+    assert counted(pod, way) == n, (pod.name, way, counted(pod, way))
+
+
+def reset(s):
+    """The connection ends by a reset, or at once, without a byte."""
+    try:
+        return s.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+def refused(pod, address, port):
+    """Nobody is there, or one who hangs up without a word."""
+    try:
+        s = pod.dial(address, port)
+    except (ConnectionRefusedError, ConnectionResetError):
+        return True
+    with s:
+        return reset(s)
+
+
+def captured_to_captured_on_one_host_and_on_two():
+    with lab.Lab(hosts=2, pods=2) as mesh:
+        client, near = mesh.hosts[0].pods
+        far = mesh.hosts[1].pods[0]
+        mesh.service("shop/near", 80, [near])
+        mesh.service("shop/far", 80, [far])
+        mesh.start()
+        for pod in (client, near, far):
+            pod.add()
+            assert pod.rules()
+        with near.serve(8080), far.serve(8080):
+            for family in ("", "/6"):
+                assert client.ask(mesh.vip["shop/near" + family], 80) == b"pod01 hello\n"
+                assert client.ask(mesh.vip["shop/far" + family], 80) == b"pod10 hello\n"
+            assert client.ask(far.ip4, 8080) == b"pod10 hello\n"      # a pod's own address
+            assert client.ask(far.ip6, 8080) == b"pod10 hello\n"
+        captured(client, "out", 6)
+        captured(near, "in", 2)
+        captured(far, "in", 4)
+        np.until("the lines of two connections", lambda: 2 == len(re.findall(
+            "listener=out:pod00 service=shop/near:80 .* reason=DONE ", open(mesh.hosts[0].np.access_log).read())))
+
+
+def only_one_side_captured_and_the_host_probes():
+    with lab.Lab(hosts=2, pods=1) as mesh:
+        (one,), (other,) = mesh.hosts[0].pods, mesh.hosts[1].pods
+        mesh.service("shop/other", 80, [other])
+        mesh.start()
+        one.add()
+        with one.serve(8080), other.serve(8080) as server:
+            assert one.ask(mesh.vip["shop/other"], 80) == b"pod10 hello\n"
+            assert server.seen == [one.ip4]
+            for a in one.addresses:
+                assert other.ask(a, 8080) == b"pod00 hello\n"       # nobody captured the caller
+            assert one.ask(one.ip4, 8080) == b"pod00 hello\n"       # it calls itself: not captured
+            probe = lab.inside(one.host.ns, lambda: socket.create_connection((one.ip4, 8080), lab.SYNC))
+            with probe:
+                probe.sendall(b"ready?\n")
+                assert lab.read_line(probe) == b"pod00 ready?\n"
+        captured(one, "out", 1)
+        captured(one, "in", 3)
+
+
+def pods_of_one_family():
+    for only, family in (("ipv6", "/6"), ("ipv4", "")):
+        with lab.Lab(hosts=2, pods=1, **{f: f == only for f in ("ipv4", "ipv6")}) as mesh:
+            (client,), (server,) = mesh.hosts[0].pods, mesh.hosts[1].pods
+            mesh.service("shop/web", 80, [server])
+            # its other addresses cannot be reached from there, and nobody tries
+            for h in mesh.hosts:
+                text = open(os.path.join(h.np.resources, "shop-web.yaml")).read()
+                other, kind = ("10.9.9.9", "IPv4") if only == "ipv6" else ("fd09::9", "IPv6")
+                h.np.write("shop-web.yaml", text + f"""---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: web-other, namespace: shop, labels: {{kubernetes.io/service-name: web}}}}
+addressType: {kind}
+ports: [{{name: main, port: 8080, protocol: TCP}}]
+endpoints: [{{addresses: ['{other}']}}]
+""")
+            mesh.start()
+            client.add(), server.add()
+            with server.serve(8080):
+                for _ in range(8):
+                    assert client.ask(mesh.vip["shop/web" + family], 80) == b"pod10 hello\n"
+            captured(client, "out", 8)
+            captured(server, "in", 8)
+
+
+def the_server_speaks_first_and_silent_clients():
+    with lab.Lab(pods=2) as mesh:
+        client, server = mesh.pods
+        mesh.service("shop/mail", 25, [server], target=2525)
+        mesh.service("shop/auto", 26, [server], target=2525, app="")
+        mesh.start()
+        client.add(), server.add()
+        with server.serve(2525, hello=b"220 ready\n"):
+            for address, port in ((mesh.vip["shop/mail"], 25), (mesh.vip["shop/auto"], 26), (server.ip6, 2525)):
+                with client.dial(address, port) as s:
+                    assert lab.read_line(s) == b"220 ready\n"
+                    s.sendall(b"quit\n")
+                    assert lab.read_line(s) == b"pod01 quit\n"
+
+
+def half_close_works_both_ways():
+    def total(c):
+        n = 0
+        while more := c.recv(65536):
+            n += len(more)
+        c.sendall(b"%d\n" % n)      # after its end, before ours
+
+    with lab.Lab(hosts=2, pods=1) as mesh:
+        (client,), (server,) = mesh.hosts[0].pods, mesh.hosts[1].pods
+        mesh.start()
+        client.add(), server.add()
+        with server.serve(8080, fn=total), client.dial(server.ip4, 8080) as s:
+            for _ in range(64):
+                s.sendall(bytes(65536))
+            s.shutdown(socket.SHUT_WR)
+            assert lab.read_line(s) == b"%d\n" % (64 * 65536)
+            assert s.recv(1) == b""
+
+
+def connections_that_exist_stay_and_those_of_a_pod_that_leaves_end():
+    with lab.Lab(hosts=2, pods=1) as mesh:
+        (client,), (server,) = mesh.hosts[0].pods, mesh.hosts[1].pods
+        mesh.start()
+        with server.serve(8080) as at:
+            old = client.dial(server.ip4, 8080)
+            old.sendall(b"before\n")
+            assert lab.read_line(old) == b"pod10 before\n"
+            client.add(), server.add()
+            new = client.dial(server.ip4, 8080)
+            for s in (old, new):
+                s.sendall(b"after\n")
+                assert lab.read_line(s) == b"pod10 after\n"
+            captured(client, "out", 1)
+            client.remove()
+            assert reset(new), "the client's end"
+            np.until("the server's end", lambda: at.open[-1].fileno() == -1)
+            np.until("no rules in it", lambda: not client.rules())
+            old.sendall(b"still\n")
+            assert lab.read_line(old) == b"pod10 still\n"
+            assert client.ask(server.ip4, 8080) == b"pod10 hello\n"
+            assert [p["name"] for p in client.host.np.api("pods")["pods"]] == []
+
+
+def a_pod_that_is_deleted_in_mid_transfer_ends_on_both_sides():
+    with lab.Lab(hosts=2, pods=1) as mesh:
+        (client,), (server,) = mesh.hosts[0].pods, mesh.hosts[1].pods
+        mesh.start()
+        client.add(), server.add()
+
+        def pour(c):
+            while True:
+                c.sendall(bytes(65536))
+        with server.serve(8080, fn=pour), client.dial(server.ip4, 8080) as s:
+            assert s.recv(1000)
+            # as a container runtime does it: DEL, then the namespace goes; nobody is left to say goodbye
+            server.remove()
+            server.delete()
+
+            def ended():
+                try:
+                    return s.recv(1 << 20) == b""
+                except ConnectionResetError:
+                    return True
+            np.until("the client to learn it", ended)
+        # without a word to us: it is found out
+        client.delete()
+        np.until("the pod to be missed", lambda: client.host.np.api("pods")["pods"] == [])
+
+
+def a_name_moves_to_another_namespace():
+    with lab.Lab(pods=2) as mesh:
+        first, second = mesh.pods
+        mesh.start()
+        first.add("--label", "a=1")
+        first.add("--label", "a=2")                 # the same again: what is said now counts
+        pods = first.host.np.api("pods")["pods"]
+        assert [p["labels"] for p in pods] == ["a=2"], pods
+        r = first.host.np.ctl("pod", "add", "other", "--namespace", "shop", "--netns", first.netns)
+        assert r.returncode == 1 and "captured already, as pod shop/pod00" in r.stderr, r.stderr
+        r = first.host.np.ctl("pod", "add", first.name, "--namespace", "shop", "--netns", second.netns)
+        assert r.returncode == 0, r.stderr
+        assert second.rules()
+        np.until("the first to be free", lambda: not first.rules())
+        for netns, words in (("/proc/self/ns/net", "network namespace of nodeproxy itself"), ("/dev/null", "not a namespace"),
+                             ("/nowhere", "No such file"), ("here", "absolute path")):
+            r = first.host.np.ctl("pod", "add", "bad", "--namespace", "shop", "--netns", netns)
+            assert r.returncode in (1, 2) and words in r.stderr, (netns, r.returncode, r.stderr)
+        r = first.host.np.ctl("pod", "remove", "nobody", "--namespace", "shop")
+        assert r.returncode == 1 and "no pod shop/nobody" in r.stderr, r.stderr
+
+
+def a_process_names_the_namespace():
+    with lab.Lab(pods=1) as mesh:
+        pod, host = mesh.pods[0], mesh.hosts[0].np
+        mesh.start()
+        import subprocess
+        # another user's, as those of pods are
+        process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "nsenter", f"--net={pod.netns}",
+                                    "setpriv", "--reuid", "64999", "--clear-groups", "sleep", "1000"])
+        try:
+            np.until("sleep", lambda: open(f"/proc/{process.pid}/comm").read() == "sleep\n")
+            r = host.ctl("pod", "add", "by-pid", "--namespace", "shop", "--pid", str(process.pid))
+            assert r.returncode == 0, r.stderr
+            assert pod.rules()
+        finally:
+            process.kill()
+            process.wait()
+        np.until("the pod to be missed", lambda: host.api("pods")["pods"] == [] and not pod.rules())
+
+
+def hostile_pods_reach_nobody_through_our_ports():
+    with lab.Lab(hosts=2, pods=2) as mesh:
+        inside, neighbour = mesh.hosts[0].pods
+        stranger = mesh.hosts[1].pods[0]
+        mesh.start()
+        inside.add(), neighbour.add()
+        for port in (15001, 15006, 15008, 15053):
+            for address in ("127.0.0.1", "::1", inside.ip4, inside.ip6):
+                assert refused(inside, address, port), (address, port)
+            for address in (inside.ip4, inside.ip6):
+                for caller in (neighbour, stranger):
+                    assert refused(caller, address, port), (caller.name, address, port)
+        reasons = {r["reason"]: r["count"] for r in inside.host.np.api("reasons")["reasons"]}
+        assert reasons["OWN_PORT"] >= 20, reasons
+
+        # Nobody takes our ports, or joins their groups.
+        def bind(address, port):
+            s = socket.socket(lab.family(address))
+            with s:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                s.bind((address, port))
+                s.listen(1)
+        for address, port in (("127.0.0.1", 15001), ("0.0.0.0", 15001), ("::1", 15001), (inside.ip4, 15006), ("0.0.0.0", 15006)):
+            try:
+                lab.inside(inside.ns, lambda a=address, p=port: bind(a, p))
+                raise AssertionError(f"{address} {port} was taken")
+            except OSError as e:
+                assert e.errno == 98, (address, port, e)
+        # The rules are not for it to change.
+        import subprocess
+        r = subprocess.run(["nsenter", f"--net={inside.netns}", "nft", "flush ruleset; delete table inet nodeproxy"], capture_output=True)
+        assert r.returncode != 0 and inside.rules()
+
+        # A mark is no key: what must hold is enforced where it goes.
+        with neighbour.serve(8080):
+            def marked():
+                s = socket.socket()
+                s.settimeout(lab.SYNC)
+                s.setsockopt(socket.SOL_SOCKET, 36, struct.pack("i", 0x539))    # SO_MARK
+                s.connect((neighbour.ip4, 8080))
+                return s
+            with lab.inside(inside.ns, marked) as s:
+                s.sendall(b"x\n")
+                assert lab.read_line(s) == b"pod01 x\n"
+            captured(inside, "out", sum(p["out"]["connections_total"] for p in inside.host.np.api("pods")["pods"] if p["name"] == inside.name))
+            assert counted(neighbour, "in") >= 1
+
+
+def processes(host):
+    return sorted(c for c in host.pids().values())
+
+
+def descriptors(host):
+    return {c: len(os.listdir(f"/proc/{p}/fd")) for p, c in host.pids().items() if c.startswith("nodeproxy")}
+
+
+def pods_come_and_go_and_nothing_is_left():
+    with lab.Lab(pods=2) as mesh:
+        pod, other = mesh.pods
+        host = mesh.hosts[0].np
+        mesh.start()
+
+        def cycle():
+            pod.add()
+            assert other.ask(pod.ip4, 8080) == b"pod00 hello\n"
+            pod.remove()
+        with pod.serve(8080):
+            for _ in range(3):
+                cycle()
+            np.until("no rules in it", lambda: not pod.rules())
+            np.until("errands to be over", lambda: "nodeproxy-errand"[:15] not in host.pids().values())
+            was_fds, was = descriptors(host), processes(host)
+            end, n = time.monotonic() + CYCLES_S, 0
+            while time.monotonic() < end:
+                cycle()
+                n += 1
+        np.until("no rules in it", lambda: not pod.rules())
+        np.until(f"processes as before {was}", lambda: processes(host) == was)
+        np.until(f"descriptors as before {was_fds}", lambda: all(v <= was_fds[k] + 1 for k, v in descriptors(host).items()))
+        print(f"pods_come_and_go: {n} cycles")
+        assert n >= 3
+
+
+def pods_outlive_masters_and_workers():
+    with lab.Lab(pods=2) as mesh:
+        client, server = mesh.pods
+        host = mesh.hosts[0].np
+        mesh.service("shop/web", 80, [server])
+        mesh.start()
+        client.add(), server.add()
+        with server.serve(8080):
+            held = client.dial(server.ip4, 8080)
+
+            def works():
+                assert client.ask(mesh.vip["shop/web"], 80) == b"pod01 hello\n"
+                assert len(host.api("pods")["pods"]) == 2
+                return True
+
+            def pid(comm):
+                return next((p for p, c in host.pids().items() if c == comm), None)
+            works()
+            was = pid("nodeproxy-mastr")
+            os.kill(was, 9)
+            np.until("another master", lambda: pid("nodeproxy-mastr") not in (None, was))
+            np.until("ready", lambda: host.status()["ready"])
+            works()
+            held.sendall(b"held\n")
+            assert lab.read_line(held) == b"pod01 held\n", "the connection outlived the master"
+            for w in host.status()["workers"]:
+                os.kill(w["pid"], 9)
+            np.until("other workers", lambda: np.until("works", works))
+            r = host.ctl("drain")
+            assert r.returncode == 0, r.stderr
+            np.until("drained", lambda: works() and host.status()["ready"])
+            r = host.ctl("upgrade")
+            assert r.returncode == 0, r.stderr
+            works()
+            client.remove()
+            np.until("no rules in it", lambda: not client.rules())
+            client.add()
+            works()
+        host.stop()
+        np.until("no rules in them", lambda: not client.rules() and not server.rules())
+
+
+def a_keeper_that_is_killed_leaves_pods_free():
+    with lab.Lab(pods=2) as mesh:
+        client, server = mesh.pods
+        mesh.start()
+        client.add(), server.add()
+        with server.serve(8080):
+            assert client.ask(server.ip4, 8080) == b"pod01 hello\n"
+            os.kill(mesh.hosts[0].np.keeper(), 9)
+            mesh.hosts[0].np.process.wait(np.DEADLINE)
+            np.until("no rules in them", lambda: not client.rules() and not server.rules())
+            assert client.ask(server.ip4, 8080) == b"pod01 hello\n"
+
+
+TESTS = [captured_to_captured_on_one_host_and_on_two, only_one_side_captured_and_the_host_probes, pods_of_one_family,
+         the_server_speaks_first_and_silent_clients, half_close_works_both_ways,
+         connections_that_exist_stay_and_those_of_a_pod_that_leaves_end,
+         a_pod_that_is_deleted_in_mid_transfer_ends_on_both_sides, a_name_moves_to_another_namespace,
+         a_process_names_the_namespace, hostile_pods_reach_nobody_through_our_ports,
+         pods_outlive_masters_and_workers, a_keeper_that_is_killed_leaves_pods_free,
+         pods_come_and_go_and_nothing_is_left]
+
+if __name__ == "__main__":
+    np.need_root()
+    np.only_in_tiers("process")
+    for test in TESTS:
+        if len(sys.argv) > 1 and test.__name__ not in sys.argv[1:]:
+            continue
+        began = time.monotonic()
+        test()
+        print(f"ok {test.__name__} {time.monotonic() - began:.1f} s", flush=True)

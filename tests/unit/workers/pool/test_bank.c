@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* Banks: when sockets are asked for, how many wait, who gets them. */
+#include "tests/unit/test.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+
+#include "workers/pool/bank.h"
+
+#define REF (3 * BANKS + 7)
+
+static struct banks bs;
+static unsigned asks, asked[2];
+static struct fd listener;
+
+static void want(uint32_t ref, const uint16_t n[2])
+{
+	ck_assert_uint_eq(ref, REF);
+	asks++;
+	asked[0] += n[0];
+	asked[1] += n[1];
+}
+
+static void begin(bool has_ipv6)
+{
+	bs = (struct banks){ .want = want };
+	asks = asked[0] = asked[1] = 0;
+	clock_tick();
+	ck_assert_int_eq(banks_init(&bs), 0);
+	bank_open(&bs, REF, has_ipv6);
+	listener.v = socket(AF_INET, SOCK_STREAM, 0);
+	ck_assert_int_eq(listen(listener.v, 128), 0);
+}
+
+static void end(void)
+{
+	banks_fini(&bs);
+	ck_assert_uint_eq(bs.held, 0);
+	fd_close(&listener);
+}
+
+static bool put(unsigned n)
+{
+	struct fd fd[BANK_MOST + 1];
+	bool waited;
+
+	for (unsigned i = 0; i < n; i++)
+		fd[i].v = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	waited = bank_put(&bs, REF, 4, fd, n);
+	for (unsigned i = 0; i < n; i++)
+		fd_close(&fd[i]);
+	return waited;
+}
+
+static int dial(uint32_t ref)
+{
+	struct sockaddr_storage ss;
+	socklen_t n = sizeof ss;
+	struct back_key k = { .pod = ref };
+	struct stream s = { 0 };
+	int r;
+
+	ck_assert_int_eq(getsockname(listener.v, (struct sockaddr *)&ss, &n), 0);
+	addr_from_sockaddr(&ss, &k.addr);
+	k.addr.ip[0] = 127;
+	k.addr.ip[3] = 1;
+	r = bank_dial(&bs, &k, &s);
+	stream_close(&s, true);
+	return r;
+}
+
+START_TEST(a_quiet_pod_keeps_few_of_the_families_it_has)
+{
+	begin(false);
+	ck_assert_uint_eq(asks, 1);
+	ck_assert_uint_eq(asked[0], BANK_LEAST);
+	ck_assert_uint_eq(asked[1], 0);
+	end();
+	begin(true);
+	ck_assert_uint_eq(asked[1], BANK_LEAST);
+	bank_open(&bs, REF, true);	/* said again */
+	ck_assert_uint_eq(asks, 1);
+	end();
+}
+END_TEST
+
+START_TEST(a_socket_is_used_once_and_more_are_asked_for)
+{
+	begin(false);
+	ck_assert(!put(BANK_LEAST));
+	ck_assert_uint_eq(bs.held, BANK_LEAST);
+	ck_assert_int_eq(dial(REF), -EINPROGRESS);
+	ck_assert_uint_eq(bs.held, BANK_LEAST - 1);
+	ck_assert_uint_eq(asks, 2);
+	end();
+}
+END_TEST
+
+START_TEST(an_empty_bank_says_so_and_tells_when_it_is_not)
+{
+	begin(false);
+	ck_assert_int_eq(dial(REF), -EAGAIN);
+	ck_assert_int_eq(dial(REF), -EAGAIN);
+	ck_assert_uint_gt(asked[0], BANK_LEAST);
+	ck_assert(put(asked[0]));
+	ck_assert(!put(0));
+	ck_assert_int_eq(dial(REF), -EINPROGRESS);
+	end();
+}
+END_TEST
+
+START_TEST(who_asks_often_gets_more_but_never_more_than_the_most)
+{
+	begin(false);
+	for (int i = 0; i < 1000; i++) {
+		unsigned before = asked[0];
+
+		if (dial(REF) == -EAGAIN || asked[0] > before)
+			put(asked[0] - before);
+		ck_assert_uint_le(bs.held, BANK_MOST);
+	}
+	ck_assert_uint_lt(asks, 1000 / (BANK_MOST / 4));
+	put(BANK_MOST + 1);
+	ck_assert_uint_eq(bs.held, BANK_MOST);
+	end();
+}
+END_TEST
+
+START_TEST(a_pod_that_has_left_gives_nothing)
+{
+	begin(false);
+	put(2);
+	ck_assert_int_eq(dial(REF + BANKS), -ENETDOWN);	/* another one in its slot */
+	bank_close(&bs, REF);
+	ck_assert_uint_eq(bs.held, 0);
+	ck_assert_int_eq(dial(REF), -ENETDOWN);
+	ck_assert(!put(2));				/* they come too late */
+	ck_assert_uint_eq(bs.held, 0);
+	ck_assert_int_eq(dial(0), -EINPROGRESS);	/* the host has sockets of its own */
+	end();
+}
+END_TEST
+
+START_TEST(a_family_that_the_pod_lacks_cannot_be_reached)
+{
+	struct back_key k = { .pod = REF, .addr = { .family = 6, .port = 1 } };
+	struct stream s = { 0 };
+
+	begin(false);
+	ck_assert_int_eq(bank_dial(&bs, &k, &s), -ENETUNREACH);
+	end();
+}
+END_TEST
+
+UNIT_TESTS("pool/bank", a_quiet_pod_keeps_few_of_the_families_it_has,
+	   a_socket_is_used_once_and_more_are_asked_for, an_empty_bank_says_so_and_tells_when_it_is_not,
+	   who_asks_often_gets_more_but_never_more_than_the_most, a_pod_that_has_left_gives_nothing,
+	   a_family_that_the_pod_lacks_cannot_be_reached)

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See pods.h. */
+#include "workers/path/pods.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "nodeproxy/lib/base/strbuf.h"
+#include "workers/path/exchange.h"
+
+#define POD_NAME_TOLD 55	/* of a name of at most 63, behind "out:" */
+
+static struct gate *make_gate(struct path *p, uint32_t ref, enum gate_direction d, const char *ns,
+			      const char *name)
+{
+	struct knobs_listener k = { .route = LISTEN_ORIGINAL };
+	struct strbuf logged = strbuf_on(k.name, sizeof k.name);
+	struct strbuf its_ns = strbuf_on(k.ns, sizeof k.ns);
+	struct gate *g;
+
+	/* A name that is cut is still this pod's for people. */
+	strbuf_adds(&logged, d == GATE_OUT ? "out:" : "in:");
+	strbuf_add(&logged, slice_of(name, strnlen(name, POD_NAME_TOLD)));
+	strbuf_adds(&its_ns, ns);
+	g = gate_new(p, &k);
+	if (g) {
+		g->pod = ref;
+		p->gates_of_pods++;
+		g->direction = d;
+	}
+	return g;
+}
+
+int path_pod_here(struct path *p, uint32_t ref, const char *ns, const char *name, bool has_ipv6,
+		  struct gate *ret[GATE_DIRECTIONS])
+{
+	struct gate **of = p->pod[ref % BANKS];
+
+	if (of[GATE_OUT] && of[GATE_OUT]->pod != ref)
+		path_pod_gone(p, of[GATE_OUT]->pod);	/* its end was not heard */
+	for (unsigned d = 0; d < GATE_DIRECTIONS; d++) {
+		if (of[d] == NULL)
+			of[d] = make_gate(p, ref, (enum gate_direction)d, ns, name);
+		if (of[d] == NULL) {
+			path_pod_gone(p, ref);
+			return -ENOMEM;
+		}
+		ret[d] = of[d];
+	}
+	bank_open(&p->banks, ref, has_ipv6);
+	return 0;
+}
+
+static void close_backs(struct path *p, uint32_t ref)
+{
+	for (uint32_t i = 0; i < p->pool.backs.fresh; i++) {
+		struct back *b = slab_at(&p->pool.backs, (struct slot_ref){ i, p->pool.backs.gen[i] });
+
+		if (b && b->idle_at && b->key.pod == ref)
+			path_close_back(p, b);
+	}
+}
+
+void path_pod_gone(struct path *p, uint32_t ref)
+{
+	struct gate **of = p->pod[ref % BANKS];
+
+	for (unsigned d = 0; d < GATE_DIRECTIONS; d++)
+		if (of[d] && of[d]->pod == ref)
+			gate_retire(p, &of[d], 0);
+	path_gates_expire(p);
+	close_backs(p, ref);
+	bank_close(&p->banks, ref);
+}
+
+static bool waits_for(const struct conn *c, uint32_t ref)
+{
+	const struct exchange *ex = c->ex;
+
+	return c->state == CONN_BUSY && ex && ex->at == STAGE_connect && ex->back &&
+	       ex->back->key.pod == ref && !stream_is_open(&ex->back->leg.s);
+}
+
+void path_pod_bank(struct path *p, uint32_t ref, unsigned family, struct fd *fd, unsigned n)
+{
+	if (!bank_put(&p->banks, ref, family, fd, n))
+		return;
+	/* Somebody found it empty, which is rare: who it was is looked for now. */
+	for (uint32_t i = 0; i < p->conns.fresh; i++) {
+		struct conn *c = slab_at(&p->conns, (struct slot_ref){ i, p->conns.gen[i] });
+
+		if (c && c->magic == CONN_MAGIC && waits_for(c, ref))
+			conn_wake(c);
+	}
+}
+
+static bool is_loopback(const struct addr *a)
+{
+	static const uint8_t one[16] = { [15] = 1 };
+
+	return a->family == 4 ? a->ip[0] == 127 : memcmp(a->ip, one, sizeof one) == 0;
+}
+
+bool pod_is_own_port(const struct gate *g, const struct addr *dialled)
+{
+	/* What goes to loopback is never redirected: it was dialled. */
+	if (g->direction == GATE_OUT)
+		return is_loopback(dialled);
+	return dialled->port == POD_PORT_OUT || dialled->port == POD_PORT_IN ||
+	       dialled->port == POD_PORT_TUNNEL || dialled->port == POD_PORT_NAMES;
+}

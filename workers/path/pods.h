@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* Captured pods on the data path: two gates each, for what leaves the pod and for what comes to it,
+ * which fix whose connections these are by the socket they came in on.
+ *
+ *   phase   who       how
+ *   here    worker.c  path_pod_here(): gates, bank; the caller adds the listening sockets to the gates
+ *   drop    worker.c  only the sockets go: what runs goes on, with the bank
+ *   gone    worker.c  path_pod_gone(): what runs is cut */
+#ifndef WORKERS_PATH_PODS_H
+#define WORKERS_PATH_PODS_H
+
+#include "workers/path/path.h"
+
+/* Ports of ours inside pods: whoever dials them gets nowhere, least of all to us again. */
+enum { POD_PORT_OUT = 15001, POD_PORT_IN = 15006, POD_PORT_TUNNEL = 15008, POD_PORT_NAMES = 15053 };
+
+/* 0, or -ENOMEM.  Again: the same gates. */
+must_use int path_pod_here(struct path *, uint32_t ref, const char *ns, const char *name,
+			   bool has_ipv6, struct gate *ret[GATE_DIRECTIONS]);
+void path_pod_gone(struct path *, uint32_t ref);
+/* Sockets inside it have come. */
+void path_pod_bank(struct path *, uint32_t ref, unsigned family, struct fd *fd, unsigned n);
+/* Who dialled one of our own ports. */
+bool pod_is_own_port(const struct gate *, const struct addr *dialled);
+
+#endif

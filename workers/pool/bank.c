@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See bank.h. */
+#include "workers/pool/bank.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "nodeproxy/lib/net/tcp.h"
+
+/* at start */
+int banks_init(struct banks *bs)
+{
+	bs->at = calloc(BANKS, sizeof *bs->at);
+	return bs->at ? 0 : -ENOMEM;
+}
+
+static struct bank *find(const struct banks *bs, uint32_t ref)
+{
+	struct bank *b = &bs->at[ref % BANKS];
+
+	return ref && b->ref == ref ? b : NULL;
+}
+
+static void drop(struct banks *bs, struct bank_family *f, unsigned keep)
+{
+	while (f->n > keep) {
+		close(f->fd[--f->n]);
+		bs->held--;
+	}
+}
+
+void banks_fini(struct banks *bs)
+{
+	for (unsigned i = 0; bs->at && i < BANKS; i++)
+		if (bs->at[i].ref)
+			bank_close(bs, bs->at[i].ref);
+	free(bs->at);
+	bs->at = NULL;
+}
+
+static void ask(struct banks *bs, struct bank *b)
+{
+	uint16_t n[2] = { 0, 0 };
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct bank_family *f = &b->of[i];
+
+		if (!f->has || f->n + f->asked > f->target / 2)
+			continue;
+		if (mono_diff_ms(clock_now(), f->asked_at) < BANK_BUSY_MS)
+			f->target = (uint8_t)min_of(f->target * 2, BANK_MOST);
+		n[i] = (uint16_t)(f->target - f->n - f->asked);
+		f->asked = (uint8_t)(f->asked + n[i]);
+		f->asked_at = clock_now();
+	}
+	if (n[0] + n[1] && bs->want)
+		bs->want(b->ref, n);
+}
+
+void bank_open(struct banks *bs, uint32_t ref, bool has_ipv6)
+{
+	struct bank *b = &bs->at[ref % BANKS];
+
+	if (ref == 0 || b->ref == ref)
+		return;
+	if (b->ref)
+		bank_close(bs, b->ref);		/* its end was not heard */
+	*b = (struct bank){ .ref = ref };
+	for (unsigned i = 0; i < 2; i++) {
+		b->of[i].has = i == 0 || has_ipv6;
+		b->of[i].target = BANK_LEAST;
+		b->of[i].used_at = clock_now();
+	}
+	ask(bs, b);
+}
+
+void bank_close(struct banks *bs, uint32_t ref)
+{
+	struct bank *b = find(bs, ref);
+
+	if (b == NULL)
+		return;
+	drop(bs, &b->of[0], 0);
+	drop(bs, &b->of[1], 0);
+	b->ref = 0;
+}
+
+bool bank_put(struct banks *bs, uint32_t ref, unsigned family, struct fd *fd, unsigned n)
+{
+	struct bank *b = find(bs, ref);
+	struct bank_family *f;
+	bool waited;
+
+	if (b == NULL || (family != 4 && family != 6))
+		return false;
+	f = &b->of[family == 6];
+	f->asked = (uint8_t)(f->asked - min_of((unsigned)f->asked, n));
+	for (unsigned i = 0; i < n && f->n < BANK_MOST; i++) {
+		f->fd[f->n++] = fd_take(&fd[i]).v;
+		bs->held++;
+	}
+	waited = f->waited;
+	f->waited = false;
+	return waited;
+}
+
+void banks_tick(struct banks *bs)
+{
+	struct mono now = clock_now();
+
+	for (unsigned i = 0; i < BANKS; i++) {
+		struct bank *b = &bs->at[i];
+
+		if (b->ref == 0)
+			continue;
+		for (unsigned k = 0; k < 2; k++) {
+			struct bank_family *f = &b->of[k];
+
+			if (f->asked && mono_diff_ms(now, f->asked_at) > BANK_ASK_MS)
+				f->asked = 0;
+			if (f->target > BANK_LEAST && mono_diff_ms(now, f->used_at) > BANK_REST_MS) {
+				f->target = max_of(f->target / 2, BANK_LEAST);
+				f->used_at = now;
+				drop(bs, f, f->target);
+			}
+		}
+		ask(bs, b);
+	}
+}
+
+int bank_dial(struct banks *bs, const struct back_key *key, struct stream *ret)
+{
+	struct bank_family *f;
+	struct bank *b;
+	struct fd fd;
+
+	if (likely(key->pod == 0))
+		return tcp_world->connect(&key->addr, ret);
+	b = find(bs, key->pod);
+	if (b == NULL)
+		return -ENETDOWN;	/* the pod has left */
+	f = &b->of[key->addr.family == 6];
+	if (!f->has)
+		return -ENETUNREACH;
+	f->used_at = clock_now();
+	if (f->n == 0) {
+		if (!f->waited)
+			f->target = (uint8_t)min_of(f->target * 4, BANK_MOST);
+		f->waited = true;
+		ask(bs, b);
+		return -EAGAIN;
+	}
+	fd.v = f->fd[--f->n];
+	bs->held--;
+	ask(bs, b);
+	return tcp_world->connect_by(&fd, &key->addr, ret);
+}
