@@ -151,6 +151,10 @@ static int find(struct master *m, const struct errand_job *job, struct fd *ret, 
 		r = own_inode(&own);
 	if (r < 0)
 		return r;
+	if (job->inode && job->inode != *inode) {
+		snprintf(words, SAID, "%s is another namespace now", job->netns);
+		return -ESTALE;
+	}
 	if (*inode == own) {
 		snprintf(words, SAID, "%s is the network namespace of nodeproxy itself", job->netns);
 		return -EINVAL;

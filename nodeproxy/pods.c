@@ -13,6 +13,7 @@
 #include "nodeproxy/lib/base/memfd.h"
 #include "nodeproxy/lib/ipc/pods.h"
 #include "nodeproxy/master.h"
+#include "nodeproxy/podlist.h"
 
 #define FD_NAME	   "pod/%u/%u"
 #define LOOK_TICKS 2	/* seconds between two looks whether pods are still there */
@@ -61,21 +62,35 @@ static struct pod_told tell_of(const struct pod *p)
 				  .workers = p->told };
 }
 
+static bool is_coming_back(const struct pod *p)
+{
+	return p->state == POD_RETURNING || (p->state == POD_ENTERING && p->asker == 0);
+}
+
+/* Those that are captured, or with all also those that were and are to be again.  NULL: no memory. */
+static struct pods_page *make_page(const struct pods *ps, bool all)
+{
+	struct pods_page *page = calloc(1, PODS_PAGE_BYTES(all ? PODS_MAX : ps->captured));
+
+	if (!page)
+		return NULL;
+	page->magic = PODS_MAGIC;
+	for (unsigned i = 0; i < PODS_MAX; i++)
+		if (ps->at[i].state == POD_CAPTURED || (all && is_coming_back(&ps->at[i])))
+			page->pod[page->n++] = tell_of(&ps->at[i]);
+	return page;
+}
+
 /* The list as it is now: to the keeper and to admind.  Without memory the next change makes up for it. */
-static void write_page(struct master *m)
+static void tell(struct master *m)
 {
 	struct pods *ps = &m->pods;
-	struct pods_page *page = calloc(1, PODS_PAGE_BYTES(ps->captured));
+	struct pods_page *page = make_page(ps, false);
+	int r = -ENOMEM;
 	struct fd f;
-	int r = page ? 0 : -ENOMEM;
 
-	if (r == 0) {
-		page->magic = PODS_MAGIC;
-		for (unsigned i = 0; i < PODS_MAX; i++)
-			if (ps->at[i].state == POD_CAPTURED)
-				page->pod[page->n++] = tell_of(&ps->at[i]);
+	if (page)
 		r = memfd_sealed("nodeproxy-pods", slice_of(page, PODS_PAGE_BYTES(page->n)), &f);
-	}
 	free(page);
 	if (r < 0) {
 		log_error("pods_not_told", "error=\"%s\"", strerror(-r));
@@ -85,6 +100,21 @@ static void write_page(struct master *m)
 	ps->page = f;
 	keep_share(&m->kept, f, ps->refs, "pods");
 	pods_send(m, &m->child[CHILD_ADMIND]);
+}
+
+/* Pods came, went or are called something else. */
+static void changed(struct master *m)
+{
+	struct pods_page *page = make_page(&m->pods, true);
+	int r = -ENOMEM;
+
+	if (page)
+		r = podlist_write(m->knobs.run_dir, slice_of(page, PODS_PAGE_BYTES(page->n)));
+	free(page);
+	if (r < 0)
+		log_limited(LOG_WARN, "pods_not_written", "dir=%s error=\"%s\"", m->knobs.run_dir,
+			    strerror(-r));
+	tell(m);
 }
 
 void pods_send(struct master *m, struct child *c)
@@ -157,20 +187,23 @@ static bool settle_one(struct master *m, struct pod *p)
 }
 
 static void free_some(struct master *m);
+static void return_some(struct master *m);
 
 void pods_settle(struct master *m)
 {
-	bool changed = false;
+	bool other = false;
 
 	if (m->pods.leaving && m->phase != PHASE_TRIAL)
 		free_some(m);
+	if (m->pods.returning && m->phase == PHASE_SERVING)
+		return_some(m);
 	if (m->pods.closed || m->phase == PHASE_TRIAL || m->pods.captured == 0)
 		return;
 	for (unsigned i = 0; i < PODS_MAX; i++)
 		if (m->pods.at[i].state == POD_CAPTURED)
-			changed |= settle_one(m, &m->pods.at[i]);
-	if (changed)
-		write_page(m);
+			other |= settle_one(m, &m->pods.at[i]);
+	if (other)
+		tell(m);
 }
 
 void pods_forget(struct master *m, unsigned slot)
@@ -306,6 +339,30 @@ static void free_some(struct master *m)
 	}
 }
 
+static void forget_returning(struct master *m, struct pod *p)
+{
+	p->state = POD_NONE;
+	m->pods.returning--;
+}
+
+/* Likewise, once there is somebody to accept. */
+static void return_some(struct master *m)
+{
+	for (unsigned i = 0; i < PODS_MAX && m->pods.returning; i++) {
+		struct pod *p = &m->pods.at[i];
+		struct errand_job job = { .kind = ERRAND_ENTER, .ref = p->ref, .inode = p->inode,
+					  .fd = FD_NONE };
+
+		if (p->state != POD_RETURNING || !who_should(m, i))
+			continue;
+		memcpy(job.netns, p->words.netns, sizeof job.netns);
+		if (errand_start(m, &job, NULL) < 0)
+			return;
+		m->pods.returning--;
+		p->state = POD_ENTERING;
+	}
+}
+
 void pods_freed(struct master *m, uint32_t ref)
 {
 	struct pod *p = by_ref(m, ref, POD_FREEING);
@@ -330,7 +387,7 @@ static void say_again(struct master *m, const struct pod *p, struct pod *have)
 
 	have->words = p->words;
 	snprintf(text, sizeof text, "pod %s/%s is captured already", p->words.ns, p->words.name);
-	write_page(m);
+	changed(m);
 	answer(m, p, 0, text);
 }
 
@@ -346,6 +403,11 @@ void pods_entered(struct master *m, uint32_t ref, const struct msg_pod_entered *
 	old = find(m, p->words.ns, p->words.name, POD_CAPTURED);
 	if (e->error < 0 || m->pods.closed || n < 4) {
 		snprintf(text, sizeof text, "%.*s", (int)words.n, (const char *)words.p);
+		if (p->asker == 0) {
+			log_info("pod_not_back", "pod=%s/%s why=\"%s\"", p->words.ns, p->words.name, text);
+			changed(m);
+			return;
+		}
 		if (e->error == -EALREADY && old && old->inode == e->inode)
 			say_again(m, p, old);
 		else
@@ -366,7 +428,7 @@ void pods_entered(struct master *m, uint32_t ref, const struct msg_pod_entered *
 	log_info("pod_captured", "pod=%s/%s inode=%llu ipv6=%d", p->words.ns, p->words.name,
 		 (unsigned long long)p->inode, fd_is_open(p->fd[POD_OUT6]));
 	(void)settle_one(m, p);
-	write_page(m);
+	changed(m);
 	free_some(m);
 	snprintf(text, sizeof text, "pod %s/%s is captured", p->words.ns, p->words.name);
 	answer(m, p, 0, text);
@@ -381,7 +443,7 @@ void pods_left(struct master *m, uint32_t ref)
 		return;
 	leave(m, p, "its network namespace is not there any more");
 	cut(m, p);
-	write_page(m);
+	changed(m);
 }
 
 /* Whether pods may come and go now; words why not. */
@@ -435,7 +497,7 @@ int pods_add(struct master *m, struct child *from, const struct msg_order *o, ch
 int pods_remove(struct master *m, const struct msg_order *o, char *text, size_t n)
 {
 	const char *problem = pod_problem(&o->pod, true);
-	struct pod *p;
+	struct pod *p, *old;
 	int r = may_change(m, text, n);
 
 	if (r < 0)
@@ -448,14 +510,18 @@ int pods_remove(struct master *m, const struct msg_order *o, char *text, size_t 
 		snprintf(text, n, "pod %s/%s is being added", o->pod.ns, o->pod.name);
 		return -EBUSY;
 	}
+	old = find(m, o->pod.ns, o->pod.name, POD_RETURNING);
+	if (old)
+		forget_returning(m, old);
 	p = find(m, o->pod.ns, o->pod.name, POD_CAPTURED);
-	if (!p) {
+	if (!p && !old) {
 		snprintf(text, n, "there is no pod %s/%s", o->pod.ns, o->pod.name);
 		return -ENOENT;
 	}
-	leave(m, p, "removed");
+	if (p)
+		leave(m, p, "removed");
 	free_some(m);
-	write_page(m);
+	changed(m);
 	snprintf(text, n, "pod %s/%s is free", o->pod.ns, o->pod.name);
 	return 0;
 }
@@ -496,6 +562,32 @@ static void take_over(struct master *m, const struct pod_told *t)
 	m->pods.captured++;
 }
 
+/* Those that an instance before this one had. */
+static void come_back(struct master *m)
+{
+	struct pods *ps = &m->pods;
+	const struct pods_page *page;
+	struct slice bytes;
+	int r = podlist_read(m->knobs.run_dir, &bytes);
+
+	if (r < 0) {
+		if (r != -ENOENT)
+			log_warn("pods_not_read", "dir=%s error=\"%s\"", m->knobs.run_dir, strerror(-r));
+		return;
+	}
+	page = pods_page(bytes);
+	for (uint32_t i = 0; page && i < page->n; i++) {
+		struct pod *p = &ps->at[i];
+
+		p->state = POD_RETURNING;
+		p->words = page->pod[i].words;
+		p->inode = page->pod[i].inode;
+		p->ref = ++ps->refs * PODS_MAX + i;
+		ps->returning++;
+	}
+	free((void *)(uintptr_t)bytes.p);
+}
+
 void pods_open(struct master *m)
 {
 	struct pods *ps = &m->pods;
@@ -508,6 +600,8 @@ void pods_open(struct master *m)
 			ps->at[i].fd[k] = FD_NONE;
 	ps->page = FD_NONE;
 	ps->closed = m->listeners.closed;
+	if (m->kept.birth == BIRTH_FIRST)
+		come_back(m);
 	if (ps->closed || !kept_take(&m->kept, &ps->page, &refs, "pods"))
 		return;
 	ps->refs = (uint32_t)refs;

@@ -4,6 +4,7 @@
 /* The pods of this host whose traffic is captured in their own network namespaces.
  *
  *   state      what is there                                        ends with
+ *   RETURNING  it was captured before a stop (podlist.h)            an errand that can be started
  *   ENTERING   an errand (netns.h) opens listeners, puts the rules  its answer
  *   CAPTURED   netns, rules and listeners, here and in the keeper   pod remove, another namespace of
  *                                                                   that name, the namespace's end, stop
@@ -21,6 +22,9 @@
  * are cut learn it (nft.h).  At the full stop nothing is cut: workers drain meanwhile.  Namespaces are
  * looked after: one that is not where it was, by its inode, has left.
  *
+ * The list is also in run_dir: pods that are still there after a stop are captured again at the next
+ * start.
+ *
  * In the keeper's table: "pods" (pods.h of lib/ipc; its number: refs given out), "pod/SLOT/WHICH". */
 #ifndef NODEPROXY_PODS_H
 #define NODEPROXY_PODS_H
@@ -33,7 +37,7 @@
 
 #define POD_CUT_MS    100
 
-enum pod_state { POD_NONE, POD_ENTERING, POD_CAPTURED, POD_LEAVING, POD_FREEING, POD_CUT };
+enum pod_state { POD_NONE, POD_RETURNING, POD_ENTERING, POD_CAPTURED, POD_LEAVING, POD_FREEING, POD_CUT };
 enum pod_fd { POD_NETNS, POD_TABLE, POD_OUT4, POD_IN4, POD_OUT6, POD_IN6, POD_FDS };
 
 struct pod {
@@ -47,14 +51,14 @@ struct pod {
 	bool cleared;			/* what a former master said was taken back */
 	struct mono until;		/* CUT */
 	uint64_t order;			/* ENTERING: whom to answer, */
-	uint32_t asker;			/* generation of the admind that passed it on */
+	uint32_t asker;			/* generation of the admind that passed it on; 0: it returns */
 };
 
 struct pods {
 	struct pod at[PODS_MAX];
 	struct errand errand[ERRANDS];
 	uint32_t refs;			/* given out so far */
-	unsigned captured, leaving;
+	unsigned captured, leaving, returning;
 	unsigned ticks;
 	struct loop_timer cut;
 	struct fd page;

@@ -70,6 +70,21 @@ def inside(ns, fn):
     return out["value"]
 
 
+def sysctl(ns, **values):
+    """net/NAME = value, with / written as __, in the namespace."""
+    def write():
+        for name, value in values.items():
+            with open(f"/proc/sys/net/{name.replace('__', '/')}", "w") as f:
+                f.write(str(value))
+    inside(ns, write)
+
+
+def new_netns(ns):
+    """Without the seconds in which IPv6 looks for who else has its addresses, and speaks to nobody."""
+    ip(f"netns add {ns}")
+    sysctl(ns, ipv6__conf__default__accept_dad=0, ipv6__conf__all__accept_dad=0)
+
+
 def family(address):
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
@@ -144,7 +159,7 @@ class Pod:
 
     def build(self):
         h, n, veth = self.host.number, self.number, f"p{self.number}"
-        ip(f"netns add {self.ns}")
+        new_netns(self.ns)
         ip(f"link add {veth} type veth peer name eth0 netns {self.ns}", f"link set {veth} up",
            f"addr add 10.{100 + h}.{n}.1/24 dev {veth}", f"addr add fd10:{h}:{n}::1/64 dev {veth} nodad", ns=self.host.ns)
         lines = ["link set lo up", "link set eth0 up"]
@@ -153,6 +168,11 @@ class Pod:
         if self.ip6:
             lines += [f"addr add {self.ip6}/64 dev eth0 nodad", f"route add default via fd10:{h}:{n}::1"]
         ip(*lines, ns=self.ns)
+
+    def build_again(self):
+        """In another namespace of the same name."""
+        subprocess.run(["ip", "-n", self.host.ns, "link", "del", f"p{self.number}"], capture_output=True)
+        self.build()
 
     def delete(self):
         subprocess.run(["ip", "netns", "del", self.ns], capture_output=True)
@@ -202,18 +222,13 @@ class LabHost:
 
     def build(self):
         n, others = self.number, [k for k in range(self.lab.count) if k != self.number]
-        ip(f"netns add {self.ns}")
+        new_netns(self.ns)
         ip(f"link add h{n} type veth peer name wire netns {self.ns}", f"link set h{n} master br0 up", ns=self.lab.wire)
         ip("link set lo up", "link set wire up", f"addr add 10.99.0.{n + 1}/24 dev wire",
            f"addr add fd99::{n + 1}/64 dev wire nodad",
            *[f"route add 10.{100 + k}.0.0/16 via 10.99.0.{k + 1}" for k in others],
            *[f"route add fd10:{k}::/32 via fd99::{k + 1}" for k in others], ns=self.ns)
-
-        def forward():
-            for name in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
-                with open(f"/proc/sys/net/{name}", "w") as f:
-                    f.write("1")
-        inside(self.ns, forward)
+        sysctl(self.ns, ipv4__ip_forward=1, ipv6__conf__all__forwarding=1)
         for p in self.pods:
             p.build()
 
@@ -239,7 +254,7 @@ class Lab:
         self.stack.callback(self._delete)
         try:
             try:
-                ip(f"netns add {self.wire}")
+                new_netns(self.wire)
             except AssertionError as e:
                 np.skip(f"no network namespaces here: {e}")
             ip("link add br0 type bridge", "link set br0 up", ns=self.wire)

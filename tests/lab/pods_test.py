@@ -296,6 +296,55 @@ def descriptors(host):
     return {c: len(os.listdir(f"/proc/{p}/fd")) for p, c in host.pids().items() if c.startswith("nodeproxy")}
 
 
+def a_burst_is_served_by_sockets_that_come_in_time():
+    with lab.Lab(pods=2) as mesh:
+        client, server = mesh.pods
+        mesh.service("shop/web", 80, [server])
+        mesh.start()
+        client.add(), server.add()
+        with server.serve(8080):
+            held = [client.dial(mesh.vip["shop/web"], 80) for _ in range(200)]
+            for s in held:
+                s.sendall(b"hello\n")
+            for s in held:
+                assert lab.read_line(s) == b"pod01 hello\n"
+                s.close()
+        captured(client, "out", 200)
+        captured(server, "in", 200)
+        reasons = {r["reason"]: r["count"] for r in client.host.np.api("reasons")["reasons"]}
+        assert "NO_POD_SOCKET" not in reasons, reasons
+
+
+def requests_are_handled_as_those_of_a_listener():
+    def http(c):
+        f = c.makefile("rb")
+        while line := f.readline():
+            headers = b""
+            while (h := f.readline()) not in (b"\r\n", b""):
+                headers += h
+            body = line + headers
+            c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+    with lab.Lab(pods=3) as mesh:
+        client, other, server = mesh.pods
+        mesh.service("shop/web", 80, [server], app="http")
+        mesh.start()
+        client.add(), other.add()
+        with server.serve(8080, fn=http) as at:
+            for pod in (client, other):
+                with pod.dial(mesh.vip["shop/web"], 80) as s:
+                    for path in (b"/one", b"/two"):
+                        s.sendall(b"GET %s HTTP/1.1\r\nHost: web\r\n\r\n" % path)
+                        got = b""
+                        while b"X-Forwarded-For" not in got or not got.endswith(b"\r\n"):
+                            got += s.recv(4096)
+                        assert b"HTTP/1.1 200 " in got and b"X-Forwarded-For: %s\r\n" % pod.ip4.encode() in got, got
+            # one connection for both requests, and none for two pods
+            assert sorted(at.seen) == sorted([client.ip4, other.ip4]), at.seen
+        np.until("the lines of its requests", lambda: 2 == len(re.findall(
+            "listener=out:pod00 service=shop/web:80 route=- method=GET .* status=200 ", open(client.host.np.access_log).read())))
+
+
 def pods_come_and_go_and_nothing_is_left():
     with lab.Lab(pods=2) as mesh:
         pod, other = mesh.pods
@@ -363,6 +412,18 @@ def pods_outlive_masters_and_workers():
             works()
         host.stop()
         np.until("no rules in them", lambda: not client.rules() and not server.rules())
+        server.delete()         # meanwhile its name goes to another namespace
+        server.build_again()
+        host.start()
+        np.until("the one that is still there", lambda: [p["name"] for p in host.api("pods")["pods"]] == [client.name])
+        assert client.rules() and not server.rules()
+        with server.serve(8080):
+            works_alone = client.ask(mesh.vip["shop/web"], 80)
+            assert works_alone == b"pod01 hello\n"
+        host.ctl("pod", "remove", client.name, "--namespace", "shop")
+        host.stop()
+        host.start()
+        assert host.api("pods")["pods"] == []
 
 
 def a_keeper_that_is_killed_leaves_pods_free():
@@ -383,6 +444,7 @@ TESTS = [captured_to_captured_on_one_host_and_on_two, only_one_side_captured_and
          connections_that_exist_stay_and_those_of_a_pod_that_leaves_end,
          a_pod_that_is_deleted_in_mid_transfer_ends_on_both_sides, a_name_moves_to_another_namespace,
          a_process_names_the_namespace, hostile_pods_reach_nobody_through_our_ports,
+         requests_are_handled_as_those_of_a_listener, a_burst_is_served_by_sockets_that_come_in_time,
          pods_outlive_masters_and_workers, a_keeper_that_is_killed_leaves_pods_free,
          pods_come_and_go_and_nothing_is_left]
 
