@@ -186,55 +186,51 @@ static bool settle_one(struct master *m, struct pod *p)
 	return true;
 }
 
-static void free_some(struct master *m);
-static void return_some(struct master *m);
-
-void pods_settle(struct master *m)
-{
-	bool other = false;
-
-	if (m->pods.leaving && m->phase != PHASE_TRIAL)
-		free_some(m);
-	if (m->pods.returning && m->phase == PHASE_SERVING)
-		return_some(m);
-	if (m->pods.closed || m->phase == PHASE_TRIAL || m->pods.captured == 0)
-		return;
-	for (unsigned i = 0; i < PODS_MAX; i++)
-		if (m->pods.at[i].state == POD_CAPTURED)
-			other |= settle_one(m, &m->pods.at[i]);
-	if (other)
-		tell(m);
-}
-
 void pods_forget(struct master *m, unsigned slot)
 {
 	for (unsigned i = 0; i < PODS_MAX; i++)
 		m->pods.at[i].told &= ~(1ull << slot);
 }
 
-void pods_tell_again(struct master *m, unsigned slot)
+/* 0, -EAGAIN, or -errno; who or what is gone by now wants nothing. */
+static int open_wanted(struct master *m, const struct pod_want *w)
 {
-	pods_forget(m, slot);
-	pods_settle(m);
+	const struct pod *p = by_ref(m, w->ref, POD_CAPTURED);
+	const struct child *c = &m->child[w->worker];
+	struct errand_job job = { .kind = ERRAND_BANK, .ref = w->ref, .n = { w->n[0], w->n[1] } };
+
+	if (!p || !child_is_alive(c) || c->generation != w->generation)
+		return 0;
+	job.fd = p->fd[POD_NETNS];
+	return errand_start(m, &job, c);
+}
+
+static void open_all_wanted(struct master *m)
+{
+	struct pods *ps = &m->pods;
+	unsigned n = 0;
+
+	while (n < ps->n_wants && open_wanted(m, &ps->want[n]) != -EAGAIN)
+		n++;
+	ps->n_wants -= n;
+	memmove(ps->want, ps->want + n, ps->n_wants * sizeof ps->want[0]);
 }
 
 void pods_bank_want(struct master *m, struct child *c, const struct msg_bank_want *w)
 {
-	const struct pod *p = by_ref(m, w->ref, POD_CAPTURED);
-	struct errand_job job = { .kind = ERRAND_BANK, .ref = w->ref, .n = { w->n[0], w->n[1] } };
+	struct pod_want want = { .ref = w->ref, .worker = c->id, .generation = c->generation,
+				 .n = { w->n[0], w->n[1] } };
 	int r;
 
 	if (w->n[0] > BANK_ERRAND || w->n[1] > BANK_ERRAND || w->n[0] + w->n[1] == 0) {
 		child_broke(c, "asked for more sockets than anybody may");
 		return;
 	}
-	if (!p)
-		return;		/* it has left, and the worker will hear of it */
-	job.fd = p->fd[POD_NETNS];
-	r = errand_start(m, &job, c);
-	if (r < 0 && r != -EAGAIN)	/* it asks again */
-		log_limited(LOG_WARN, "errand_failed", "pod=%s/%s error=\"%s\"", p->words.ns,
-			    p->words.name, strerror(-r));
+	r = m->pods.n_wants ? -EAGAIN : open_wanted(m, &want);
+	if (r == -EAGAIN && m->pods.n_wants < POD_WANTS)
+		m->pods.want[m->pods.n_wants++] = want;
+	else if (r < 0)		/* it asks again */
+		log_limited(LOG_WARN, "bank_not_filled", "worker=%u error=\"%s\"", c->id, strerror(-r));
 }
 
 void pods_bank(struct master *m, const struct errand *e, const struct msg_bank *b, const struct fd *fd,
@@ -434,6 +430,33 @@ void pods_entered(struct master *m, uint32_t ref, const struct msg_pod_entered *
 	answer(m, p, 0, text);
 }
 
+/* ---- what should be ---- */
+
+void pods_settle(struct master *m)
+{
+	bool other = false;
+
+	if (m->pods.leaving && m->phase != PHASE_TRIAL)
+		free_some(m);
+	if (m->pods.n_wants)
+		open_all_wanted(m);
+	if (m->pods.returning && m->phase == PHASE_SERVING)
+		return_some(m);
+	if (m->pods.closed || m->phase == PHASE_TRIAL || m->pods.captured == 0)
+		return;
+	for (unsigned i = 0; i < PODS_MAX; i++)
+		if (m->pods.at[i].state == POD_CAPTURED)
+			other |= settle_one(m, &m->pods.at[i]);
+	if (other)
+		tell(m);
+}
+
+void pods_tell_again(struct master *m, unsigned slot)
+{
+	pods_forget(m, slot);
+	pods_settle(m);
+}
+
 void pods_left(struct master *m, uint32_t ref)
 {
 	struct pod *p = by_ref(m, ref, POD_CAPTURED);
@@ -445,6 +468,8 @@ void pods_left(struct master *m, uint32_t ref)
 	cut(m, p);
 	changed(m);
 }
+
+/* ---- orders ---- */
 
 /* Whether pods may come and go now; words why not. */
 static int may_change(const struct master *m, char *text, size_t n)

@@ -54,9 +54,20 @@ struct pod {
 	uint32_t asker;			/* generation of the admind that passed it on; 0: it returns */
 };
 
+/* What a worker asked for while all errands were under way. */
+#define POD_WANTS 64
+
+struct pod_want {
+	uint32_t ref;
+	uint32_t worker, generation;
+	uint16_t n[2];
+};
+
 struct pods {
 	struct pod at[PODS_MAX];
 	struct errand errand[ERRANDS];
+	struct pod_want want[POD_WANTS];	/* the first n_wants, in the order they came */
+	unsigned n_wants;
 	uint32_t refs;			/* given out so far */
 	unsigned captured, leaving, returning;
 	unsigned ticks;
