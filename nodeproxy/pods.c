@@ -64,7 +64,7 @@ static struct pod_told tell_of(const struct pod *p)
 
 static bool is_coming_back(const struct pod *p)
 {
-	return p->state == POD_RETURNING || (p->state == POD_ENTERING && p->asker == 0);
+	return (p->state == POD_WAITING || p->state == POD_ENTERING) && p->asker == 0;
 }
 
 /* Those that are captured, or with all also those that were and are to be again.  NULL: no memory. */
@@ -335,26 +335,20 @@ static void free_some(struct master *m)
 	}
 }
 
-static void forget_returning(struct master *m, struct pod *p)
+/* Likewise; who comes back waits for somebody to accept, too. */
+static void enter_some(struct master *m)
 {
-	p->state = POD_NONE;
-	m->pods.returning--;
-}
-
-/* Likewise, once there is somebody to accept. */
-static void return_some(struct master *m)
-{
-	for (unsigned i = 0; i < PODS_MAX && m->pods.returning; i++) {
+	for (unsigned i = 0; i < PODS_MAX && m->pods.waiting; i++) {
 		struct pod *p = &m->pods.at[i];
 		struct errand_job job = { .kind = ERRAND_ENTER, .ref = p->ref, .inode = p->inode,
 					  .fd = FD_NONE };
 
-		if (p->state != POD_RETURNING || !who_should(m, i))
+		if (p->state != POD_WAITING || (p->asker == 0 && !who_should(m, i)))
 			continue;
 		memcpy(job.netns, p->words.netns, sizeof job.netns);
 		if (errand_start(m, &job, NULL) < 0)
 			return;
-		m->pods.returning--;
+		m->pods.waiting--;
 		p->state = POD_ENTERING;
 	}
 }
@@ -440,8 +434,8 @@ void pods_settle(struct master *m)
 		free_some(m);
 	if (m->pods.n_wants)
 		open_all_wanted(m);
-	if (m->pods.returning && m->phase == PHASE_SERVING)
-		return_some(m);
+	if (m->pods.waiting && m->phase == PHASE_SERVING)
+		enter_some(m);
 	if (m->pods.closed || m->phase == PHASE_TRIAL || m->pods.captured == 0)
 		return;
 	for (unsigned i = 0; i < PODS_MAX; i++)
@@ -480,9 +474,25 @@ static int may_change(const struct master *m, char *text, size_t n)
 	return -EBUSY;
 }
 
+/* What is said now counts instead of what was to be captured again and is not yet: 1, or 0 when there is
+ * none such; -EBUSY: an order for that name is under way. */
+static int forget_waiting(struct master *m, const struct pod_words *w, char *text, size_t n)
+{
+	struct pod *p = find(m, w->ns, w->name, POD_WAITING);
+
+	if (p && p->asker == 0) {
+		p->state = POD_NONE;
+		m->pods.waiting--;
+		return 1;
+	}
+	if (!p && !find(m, w->ns, w->name, POD_ENTERING))
+		return 0;
+	snprintf(text, n, "pod %s/%s is being added", w->ns, w->name);
+	return -EBUSY;
+}
+
 int pods_add(struct master *m, struct child *from, const struct msg_order *o, char *text, size_t n)
 {
-	struct errand_job job = { .kind = ERRAND_ENTER, .fd = FD_NONE };
 	const char *problem = pod_problem(&o->pod, false);
 	struct pod *p = NULL;
 	int r = may_change(m, text, n);
@@ -493,10 +503,9 @@ int pods_add(struct master *m, struct child *from, const struct msg_order *o, ch
 		snprintf(text, n, "%s", problem);
 		return -EINVAL;
 	}
-	if (find(m, o->pod.ns, o->pod.name, POD_ENTERING)) {
-		snprintf(text, n, "pod %s/%s is being added", o->pod.ns, o->pod.name);
-		return -EBUSY;
-	}
+	r = forget_waiting(m, &o->pod, text, n);
+	if (r < 0)
+		return r;
 	for (unsigned i = 0; i < PODS_MAX && !p; i++)
 		if (m->pods.at[i].state == POD_NONE)
 			p = &m->pods.at[i];
@@ -508,21 +517,16 @@ int pods_add(struct master *m, struct child *from, const struct msg_order *o, ch
 	for (unsigned i = 0; i < POD_FDS; i++)
 		p->fd[i] = FD_NONE;
 	p->ref = ++m->pods.refs * PODS_MAX + slot_of(&m->pods, p);
-	job.ref = p->ref;
-	memcpy(job.netns, o->pod.netns, sizeof job.netns);
-	r = errand_start(m, &job, NULL);
-	if (r < 0) {
-		snprintf(text, n, "%s", r == -EAGAIN ? "too many pods come at once: try again" : strerror(-r));
-		return r;
-	}
-	p->state = POD_ENTERING;
+	p->state = POD_WAITING;
+	m->pods.waiting++;
+	enter_some(m);
 	return -EINPROGRESS;
 }
 
 int pods_remove(struct master *m, const struct msg_order *o, char *text, size_t n)
 {
 	const char *problem = pod_problem(&o->pod, true);
-	struct pod *p, *old;
+	struct pod *p;
 	int r = may_change(m, text, n);
 
 	if (r < 0)
@@ -531,15 +535,11 @@ int pods_remove(struct master *m, const struct msg_order *o, char *text, size_t 
 		snprintf(text, n, "%s", problem);
 		return -EINVAL;
 	}
-	if (find(m, o->pod.ns, o->pod.name, POD_ENTERING)) {
-		snprintf(text, n, "pod %s/%s is being added", o->pod.ns, o->pod.name);
-		return -EBUSY;
-	}
-	old = find(m, o->pod.ns, o->pod.name, POD_RETURNING);
-	if (old)
-		forget_returning(m, old);
+	r = forget_waiting(m, &o->pod, text, n);
+	if (r < 0)
+		return r;
 	p = find(m, o->pod.ns, o->pod.name, POD_CAPTURED);
-	if (!p && !old) {
+	if (!p && r == 0) {
 		snprintf(text, n, "there is no pod %s/%s", o->pod.ns, o->pod.name);
 		return -ENOENT;
 	}
@@ -555,6 +555,8 @@ void pods_tick(struct master *m)
 {
 	struct errand_job job = { .kind = ERRAND_LOOK, .fd = FD_NONE };
 
+	if (m->pods.waiting || m->pods.leaving || m->pods.n_wants)
+		pods_settle(m);		/* should an errand not have been forked for want of memory */
 	if (m->pods.captured == 0 || m->phase != PHASE_SERVING || ++m->pods.ticks % LOOK_TICKS)
 		return;
 	if (errand_start(m, &job, NULL) < 0)
@@ -604,11 +606,11 @@ static void come_back(struct master *m)
 	for (uint32_t i = 0; page && i < page->n; i++) {
 		struct pod *p = &ps->at[i];
 
-		p->state = POD_RETURNING;
+		p->state = POD_WAITING;
 		p->words = page->pod[i].words;
 		p->inode = page->pod[i].inode;
 		p->ref = ++ps->refs * PODS_MAX + i;
-		ps->returning++;
+		ps->waiting++;
 	}
 	free((void *)(uintptr_t)bytes.p);
 }

@@ -4,7 +4,8 @@
 /* The pods of this host whose traffic is captured in their own network namespaces.
  *
  *   state      what is there                                        ends with
- *   RETURNING  it was captured before a stop (podlist.h)            an errand that can be started
+ *   WAITING    it is to be captured: for the first time, or because an errand that can be started;
+ *              it was before a stop (podlist.h)                     who was before: a worker, too
  *   ENTERING   an errand (netns.h) opens listeners, puts the rules  its answer
  *   CAPTURED   netns, rules and listeners, here and in the keeper   pod remove, another namespace of
  *                                                                   that name, the namespace's end, stop
@@ -37,7 +38,7 @@
 
 #define POD_CUT_MS    100
 
-enum pod_state { POD_NONE, POD_RETURNING, POD_ENTERING, POD_CAPTURED, POD_LEAVING, POD_FREEING, POD_CUT };
+enum pod_state { POD_NONE, POD_WAITING, POD_ENTERING, POD_CAPTURED, POD_LEAVING, POD_FREEING, POD_CUT };
 enum pod_fd { POD_NETNS, POD_TABLE, POD_OUT4, POD_IN4, POD_OUT6, POD_IN6, POD_FDS };
 
 struct pod {
@@ -50,7 +51,7 @@ struct pod {
 	uint64_t told;			/* bits of worker slots that have its listeners */
 	bool cleared;			/* what a former master said was taken back */
 	struct mono until;		/* CUT */
-	uint64_t order;			/* ENTERING: whom to answer, */
+	uint64_t order;			/* WAITING, ENTERING: whom to answer, */
 	uint32_t asker;			/* generation of the admind that passed it on; 0: it returns */
 };
 
@@ -69,7 +70,7 @@ struct pods {
 	struct pod_want want[POD_WANTS];	/* the first n_wants, in the order they came */
 	unsigned n_wants;
 	uint32_t refs;			/* given out so far */
-	unsigned captured, leaving, returning;
+	unsigned captured, leaving, waiting;
 	unsigned ticks;
 	struct loop_timer cut;
 	struct fd page;

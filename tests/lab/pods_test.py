@@ -7,6 +7,7 @@ import re
 import socket
 import struct
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -315,6 +316,22 @@ def a_burst_is_served_by_sockets_that_come_in_time():
         assert "NO_POD_SOCKET" not in reasons, reasons
 
 
+def many_come_at_once():
+    with lab.Lab(pods=24) as mesh:
+        mesh.start()
+        threads = [threading.Thread(target=p.add) for p in mesh.pods]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        host = mesh.hosts[0].np
+        assert len(host.api("pods")["pods"]) == 24
+        assert all(p.rules() for p in mesh.pods)
+        with mesh.pods[7].serve(8080):
+            for p in mesh.pods[:7]:
+                assert p.ask(mesh.pods[7].ip4, 8080) == b"pod07 hello\n"
+
+
 def requests_are_handled_as_those_of_a_listener():
     def http(c):
         f = c.makefile("rb")
@@ -444,7 +461,7 @@ TESTS = [captured_to_captured_on_one_host_and_on_two, only_one_side_captured_and
          connections_that_exist_stay_and_those_of_a_pod_that_leaves_end,
          a_pod_that_is_deleted_in_mid_transfer_ends_on_both_sides, a_name_moves_to_another_namespace,
          a_process_names_the_namespace, hostile_pods_reach_nobody_through_our_ports,
-         requests_are_handled_as_those_of_a_listener, a_burst_is_served_by_sockets_that_come_in_time,
+         many_come_at_once, requests_are_handled_as_those_of_a_listener, a_burst_is_served_by_sockets_that_come_in_time,
          pods_outlive_masters_and_workers, a_keeper_that_is_killed_leaves_pods_free,
          pods_come_and_go_and_nothing_is_left]
 
