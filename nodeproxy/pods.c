@@ -264,15 +264,19 @@ static void close_pod(struct pod *p)
 		fd_close(&p->fd[i]);
 }
 
-/* Nothing of it is left, but the keeper's copies for a moment. */
+/* Nothing of it is left, but the keeper's copies for a moment.  Ours go before it hears of that: who
+ * closes the last one of the socket that owns the rules waits for the kernel to be done with them, some
+ * 15 ms, and the keeper has the time. */
 static void release(struct master *m, struct pod *p)
 {
-	unsigned slot = slot_of(&m->pods, p);
+	unsigned slot = slot_of(&m->pods, p), had = 0;
 
 	for (unsigned i = 0; i < POD_FDS; i++)
-		if (fd_is_open(p->fd[i]))
-			keep_drop(&m->kept, FD_NAME, slot, i);
+		had |= (unsigned)fd_is_open(p->fd[i]) << i;
 	close_pod(p);
+	for (unsigned i = 0; i < POD_FDS; i++)
+		if (had & 1u << i)
+			keep_drop(&m->kept, FD_NAME, slot, i);
 	m->pods.leaving--;
 	p->state = POD_NONE;
 }
