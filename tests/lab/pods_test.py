@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -225,7 +226,6 @@ def a_process_names_the_namespace():
     with lab.Lab(pods=1) as mesh:
         pod, host = mesh.pods[0], mesh.hosts[0].np
         mesh.start()
-        import subprocess
         # another user's, as those of pods are
         process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "nsenter", f"--net={pod.netns}",
                                     "setpriv", "--reuid", "64999", "--clear-groups", "sleep", "1000"])
@@ -269,8 +269,16 @@ def hostile_pods_reach_nobody_through_our_ports():
                 raise AssertionError(f"{address} {port} was taken")
             except OSError as e:
                 assert e.errno == 98, (address, port, e)
+        # Who had them before is not captured, and it is said why; likewise where our table is.
+        with stranger.serve(15006):
+            r = stranger.host.np.ctl("pod", "add", "late", "--namespace", "shop", "--netns", stranger.netns)
+            assert r.returncode == 1 and "cannot listen on port 15006" in r.stderr and not stranger.rules(), r.stderr
+        for command, added in (("add table inet nodeproxy", False), ("delete table inet nodeproxy", True)):
+            subprocess.run(["nsenter", f"--net={stranger.netns}", "nft", command], check=True)
+            r = stranger.host.np.ctl("pod", "add", "late", "--namespace", "shop", "--netns", stranger.netns)
+            assert (r.returncode == 0) == added and (added or "a table inet nodeproxy of somebody else" in r.stderr), r.stderr
+
         # The rules are not for it to change.
-        import subprocess
         r = subprocess.run(["nsenter", f"--net={inside.netns}", "nft", "flush ruleset; delete table inet nodeproxy"], capture_output=True)
         assert r.returncode != 0 and inside.rules()
 

@@ -57,7 +57,7 @@ static enum step failed(struct exchange *ex, enum reason why)
 
 void exchange_leave_view(struct exchange *ex)
 {
-	if (ex->view == NULL)	/* another connection to the same endpoint was needed */
+	if (ex->view == NULL)	/* of what passes, or another connection to the endpoint was needed */
 		return;
 	ex->again.id = ex->target.service.id;
 	ex->again.slot = vservice_slot(&ex->target.service);

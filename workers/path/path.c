@@ -479,7 +479,7 @@ void path_gauges(struct path *p)
 
 	pressure_tick(p);
 	overload_tick(p);
-	banks_tick(&p->banks);
+	banks_tick(&p->banks, path_fds_free(p) < 2 * p->fds.reserve);
 	give_back_full(p);
 	health_tick(p);
 

@@ -106,7 +106,7 @@ bool bank_put(struct banks *bs, uint32_t ref, unsigned family, struct fd *fd, un
 	return waited;
 }
 
-void banks_tick(struct banks *bs)
+void banks_tick(struct banks *bs, bool scarce)
 {
 	struct mono now = clock_now();
 
@@ -118,9 +118,11 @@ void banks_tick(struct banks *bs)
 		for (unsigned k = 0; k < 2; k++) {
 			struct bank_family *f = &b->of[k];
 
+			bool rests = mono_diff_ms(now, f->used_at) > BANK_REST_MS;
+
 			if (f->asked && mono_diff_ms(now, f->asked_at) > BANK_ASK_MS)
 				f->asked = 0;
-			if (f->target > BANK_LEAST && mono_diff_ms(now, f->used_at) > BANK_REST_MS) {
+			if (f->target > BANK_LEAST && (rests || scarce)) {
 				f->target = max_of(f->target / 2, BANK_LEAST);
 				f->used_at = now;
 				drop(bs, f, f->target);

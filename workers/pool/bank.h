@@ -50,8 +50,8 @@ void bank_open(struct banks *, uint32_t ref, bool has_ipv6);
 void bank_close(struct banks *, uint32_t ref);
 /* Takes the descriptors (those there is no room for are closed); true: somebody has waited for them. */
 bool bank_put(struct banks *, uint32_t ref, unsigned family, struct fd *fd, unsigned n);
-/* Now and then. */
-void banks_tick(struct banks *);
+/* Now and then.  scarce: descriptors are, so that no bank keeps many. */
+void banks_tick(struct banks *, bool scarce);
 
 /* Connects to key->addr: by a socket of the host, or where key->pod names one, of that pod.  As
  * tcp_world->connect; -EAGAIN: the bank is empty, bank_put() will tell. */

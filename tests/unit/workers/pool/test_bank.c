@@ -128,6 +128,25 @@ START_TEST(who_asks_often_gets_more_but_never_more_than_the_most)
 }
 END_TEST
 
+START_TEST(banks_shrink_while_descriptors_are_scarce)
+{
+	begin(false);
+	for (int i = 0; i < 100; i++) {
+		unsigned before = asked[0];
+
+		if (dial(REF) == -EAGAIN || asked[0] > before)
+			put(asked[0] - before);
+	}
+	put(BANK_MOST);
+	banks_tick(&bs, false);
+	ck_assert_uint_eq(bs.held, BANK_MOST);	/* it was used a moment ago */
+	for (int i = 0; i < 10; i++)
+		banks_tick(&bs, true);
+	ck_assert_uint_eq(bs.held, BANK_LEAST);
+	end();
+}
+END_TEST
+
 START_TEST(a_pod_that_has_left_gives_nothing)
 {
 	begin(false);
@@ -156,5 +175,6 @@ END_TEST
 
 UNIT_TESTS("pool/bank", a_quiet_pod_keeps_few_of_the_families_it_has,
 	   a_socket_is_used_once_and_more_are_asked_for, an_empty_bank_says_so_and_tells_when_it_is_not,
-	   who_asks_often_gets_more_but_never_more_than_the_most, a_pod_that_has_left_gives_nothing,
+	   who_asks_often_gets_more_but_never_more_than_the_most, banks_shrink_while_descriptors_are_scarce,
+	   a_pod_that_has_left_gives_nothing,
 	   a_family_that_the_pod_lacks_cannot_be_reached)
