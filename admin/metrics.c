@@ -630,7 +630,7 @@ static void master_series(const struct state *st, struct text *t)
 	plain(t, M_config_generation, p->config_generation);
 	plain(t, M_reload_ok, p->reload.at_unix_ms == 0 || p->reload.ok);
 	plain(t, M_reload_at, p->reload.at_unix_ms / 1000);
-	plain(t, M_pods, st->pods_bytes.n ? pods_page(st->pods_bytes)->n : 0);
+	plain(t, M_pods, st->pods_bytes.n ? pods_captured(pods_page(st->pods_bytes)) : 0);
 	plain(t, M_stalls, p->stalls);
 	plain(t, M_bad_messages, p->bad_messages);
 }

@@ -70,7 +70,7 @@ void show_pods(struct state *st, const struct call *c, struct answer *ret)
 	t = &ret->body;
 	js_open(t, "pods", '[');
 	for (uint32_t i = 0; page && i < page->n; i++)
-		if (!only || strcmp(only, page->pod[i].words.ns) == 0)
+		if (!page->pod[i].leaves && (!only || strcmp(only, page->pod[i].words.ns) == 0))
 			pod(st, &page->pod[i], t);
 	js_close(t, ']');
 	show_end(ret);

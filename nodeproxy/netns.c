@@ -29,6 +29,10 @@
 #define AGAIN_TRIES 200
 #define AGAIN_MS    5
 
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71	/* of Linux 5.14 */
+#endif
+
 #define SAID 384	/* words of an error */
 
 /* ---- the channel ---- */
@@ -151,10 +155,6 @@ static int find(struct master *m, const struct errand_job *job, struct fd *ret, 
 		r = own_inode(&own);
 	if (r < 0)
 		return r;
-	if (job->inode && job->inode != *inode) {
-		snprintf(words, SAID, "%s is another namespace now", job->netns);
-		return -ESTALE;
-	}
 	if (*inode == own) {
 		snprintf(words, SAID, "%s is the network namespace of nodeproxy itself", job->netns);
 		return -EINVAL;
@@ -186,6 +186,22 @@ static int open_all(struct fd ret[1 + POD_LISTENERS], char words[SAID])
 	return capture(&ret[0], words);
 }
 
+/* Inside: whether it is the one that it was. */
+static int same(const struct errand_job *job, uint64_t *ret_cookie, char words[SAID])
+{
+	struct fd s = { socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0) };
+	socklen_t n = sizeof *ret_cookie;
+
+	*ret_cookie = 0;
+	if (s.v >= 0)
+		(void)getsockopt(s.v, SOL_SOCKET, SO_NETNS_COOKIE, ret_cookie, &n);
+	fd_close(&s);
+	if (!job->cookie || job->cookie == *ret_cookie)
+		return 0;
+	snprintf(words, SAID, "%s is another namespace now", job->netns);
+	return -ESTALE;
+}
+
 static void enter(struct master *m, const struct errand_job *job, struct chan *ch)
 {
 	struct msg_pod_entered e = { .error = 0 };
@@ -198,6 +214,8 @@ static void enter(struct master *m, const struct errand_job *job, struct chan *c
 		r = -errno;
 		snprintf(words, sizeof words, "cannot enter %s: %s", job->netns, strerror(-r));
 	}
+	if (r == 0)
+		r = same(job, &e.cookie, words);
 	for (int i = 0; r == 0; i++) {
 		r = open_all(&fd[1], words);
 		if ((r != -EADDRINUSE && r != -EEXIST && r != -EPERM) || i == AGAIN_TRIES)

@@ -28,7 +28,7 @@ struct errand_job {
 	enum errand_kind kind;
 	uint32_t ref;		/* of the pod */
 	char netns[192];	/* ENTER */
-	uint64_t inode;		/* ENTER: it must still be this one; 0: any */
+	uint64_t cookie;	/* ENTER: it must still be this one (an inode may be used again); 0: any */
 	struct fd fd;		/* BANK: the namespace; FREE: the socket that owns the rules; borrowed */
 	uint16_t n[2];		/* BANK: how many, of IPv4 and IPv6 */
 };

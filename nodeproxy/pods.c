@@ -52,14 +52,21 @@ const struct pod *pods_by_inode(const struct master *m, uint64_t inode)
 	return NULL;
 }
 
+static bool is_leaving(const struct pod *p)
+{
+	return p->state == POD_LEAVING || p->state == POD_FREEING || p->state == POD_CUT;
+}
+
 static struct pod_told tell_of(const struct pod *p)
 {
 	return (struct pod_told){ .words = p->words,
 				  .inode = p->inode,
+				  .cookie = p->cookie,
 				  .since_unix_ms = p->since_unix_ms,
 				  .ref = p->ref,
 				  .has_ipv6 = fd_is_open(p->fd[POD_OUT6]),
-				  .workers = p->told };
+				  .workers = p->told,
+				  .leaves = is_leaving(p) };
 }
 
 static bool is_coming_back(const struct pod *p)
@@ -67,16 +74,18 @@ static bool is_coming_back(const struct pod *p)
 	return (p->state == POD_WAITING || p->state == POD_ENTERING) && p->asker == 0;
 }
 
-/* Those that are captured, or with all also those that were and are to be again.  NULL: no memory. */
-static struct pods_page *make_page(const struct pods *ps, bool all)
+/* Those that are captured, and (after) those that were before a stop and are to be again, or those that
+ * leave.  NULL: no memory. */
+static struct pods_page *make_page(const struct pods *ps, bool after)
 {
-	struct pods_page *page = calloc(1, PODS_PAGE_BYTES(all ? PODS_MAX : ps->captured));
+	struct pods_page *page = calloc(1, PODS_PAGE_BYTES(PODS_MAX));
 
 	if (!page)
 		return NULL;
 	page->magic = PODS_MAGIC;
 	for (unsigned i = 0; i < PODS_MAX; i++)
-		if (ps->at[i].state == POD_CAPTURED || (all && is_coming_back(&ps->at[i])))
+		if (ps->at[i].state == POD_CAPTURED ||
+		    (after ? is_coming_back(&ps->at[i]) : is_leaving(&ps->at[i])))
 			page->pod[page->n++] = tell_of(&ps->at[i]);
 	return page;
 }
@@ -249,6 +258,15 @@ void pods_bank(struct master *m, const struct errand *e, const struct msg_bank *
 
 /* ---- coming and going ---- */
 
+/* Whether pods may come and go now; words why not. */
+static int may_change(const struct master *m, char *text, size_t n)
+{
+	if (m->phase == PHASE_SERVING && m->upgrade.state == UPGRADE_NONE)
+		return 0;
+	snprintf(text, n, "an upgrade or the end is under way");
+	return -EBUSY;
+}
+
 static void keep(struct master *m, const struct pod *p)
 {
 	unsigned slot = slot_of(&m->pods, p);
@@ -284,7 +302,7 @@ static void release(struct master *m, struct pod *p)
 static void cut_cb(void *arg)
 {
 	struct master *m = arg;
-	bool more = false;
+	bool more = false, gone = false;
 
 	clock_tick();
 	for (unsigned i = 0; i < PODS_MAX; i++) {
@@ -292,11 +310,15 @@ static void cut_cb(void *arg)
 
 		if (p->state != POD_CUT)
 			continue;
-		if (mono_diff_ms(p->until, clock_now()) <= 0)
-			release(m, p);
-		else
+		if (mono_diff_ms(p->until, clock_now()) > 0) {
 			more = true;
+			continue;
+		}
+		release(m, p);
+		gone = true;
 	}
+	if (gone)
+		tell(m);
 	if (!more)
 		loop_timer_stop(&m->loop, &m->pods.cut);
 }
@@ -344,7 +366,7 @@ static void enter_some(struct master *m)
 {
 	for (unsigned i = 0; i < PODS_MAX && m->pods.waiting; i++) {
 		struct pod *p = &m->pods.at[i];
-		struct errand_job job = { .kind = ERRAND_ENTER, .ref = p->ref, .inode = p->inode,
+		struct errand_job job = { .kind = ERRAND_ENTER, .ref = p->ref, .cookie = p->cookie,
 					  .fd = FD_NONE };
 
 		if (p->state != POD_WAITING || (p->asker == 0 && !who_should(m, i)))
@@ -389,14 +411,21 @@ void pods_entered(struct master *m, uint32_t ref, const struct msg_pod_entered *
 		  struct fd *fd, unsigned n)
 {
 	struct pod *p = by_ref(m, ref, POD_ENTERING), *old;
-	char text[512];
+	char text[512] = "";
 
 	if (!p)
 		return;
 	p->state = POD_NONE;
 	old = find(m, p->words.ns, p->words.name, POD_CAPTURED);
-	if (e->error < 0 || m->pods.closed || n < 4) {
-		snprintf(text, sizeof text, "%.*s", (int)words.n, (const char *)words.p);
+	/* Another build's master, if one is tried just now, would not know of it. */
+	if (e->error < 0 || may_change(m, text, sizeof text) < 0 || n < 4) {
+		if (e->error < 0)
+			snprintf(text, sizeof text, "%.*s", (int)words.n, (const char *)words.p);
+		if (p->asker == 0 && e->error == 0) {
+			p->state = POD_WAITING;		/* later, or for that one to do */
+			m->pods.waiting++;
+			return;
+		}
 		if (p->asker == 0) {
 			log_info("pod_not_back", "pod=%s/%s why=\"%s\"", p->words.ns, p->words.name, text);
 			changed(m);
@@ -414,6 +443,7 @@ void pods_entered(struct master *m, uint32_t ref, const struct msg_pod_entered *
 		p->fd[i] = fd_take(&fd[i]);
 	p->state = POD_CAPTURED;
 	p->inode = e->inode;
+	p->cookie = e->cookie;
 	p->since_unix_ms = (uint64_t)clock_unix_ms();
 	p->cleared = true;
 	p->told = 0;
@@ -463,20 +493,11 @@ void pods_left(struct master *m, uint32_t ref)
 	if (!p || m->upgrade.state != UPGRADE_NONE || m->phase != PHASE_SERVING)
 		return;
 	leave(m, p, "its network namespace is not there any more");
-	cut(m, p);
+	free_some(m);
 	changed(m);
 }
 
 /* ---- orders ---- */
-
-/* Whether pods may come and go now; words why not. */
-static int may_change(const struct master *m, char *text, size_t n)
-{
-	if (m->phase == PHASE_SERVING && m->upgrade.state == UPGRADE_NONE)
-		return 0;
-	snprintf(text, n, "an upgrade or the end is under way");
-	return -EBUSY;
-}
 
 /* What is said now counts instead of what was to be captured again and is not yet: 1, or 0 when there is
  * none such; -EBUSY: an order for that name is under way. */
@@ -577,6 +598,7 @@ static void take_over(struct master *m, const struct pod_told *t)
 	p->words = t->words;
 	p->ref = t->ref;
 	p->inode = t->inode;
+	p->cookie = t->cookie;
 	p->since_unix_ms = t->since_unix_ms;
 	for (unsigned i = 0; i < POD_FDS; i++)
 		(void)kept_take(&m->kept, &p->fd[i], NULL, FD_NAME, POD_SLOT(t->ref), i);
@@ -589,8 +611,9 @@ static void take_over(struct master *m, const struct pod_told *t)
 		close_pod(p);
 		return;
 	}
-	p->state = POD_CAPTURED;
-	m->pods.captured++;
+	p->state = t->leaves ? POD_LEAVING : POD_CAPTURED;
+	m->pods.captured += !t->leaves;
+	m->pods.leaving += t->leaves != 0;
 }
 
 /* Those that an instance before this one had. */
@@ -612,7 +635,7 @@ static void come_back(struct master *m)
 
 		p->state = POD_WAITING;
 		p->words = page->pod[i].words;
-		p->inode = page->pod[i].inode;
+		p->cookie = page->pod[i].cookie;
 		p->ref = ++ps->refs * PODS_MAX + i;
 		ps->waiting++;
 	}

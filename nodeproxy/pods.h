@@ -45,7 +45,7 @@ struct pod {
 	enum pod_state state;
 	struct pod_words words;
 	uint32_t ref;
-	uint64_t inode;			/* of its namespace */
+	uint64_t inode, cookie;		/* of its namespace */
 	uint64_t since_unix_ms;
 	struct fd fd[POD_FDS];
 	uint64_t told;			/* bits of worker slots that have its listeners */

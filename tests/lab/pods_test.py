@@ -432,7 +432,10 @@ def pods_outlive_masters_and_workers():
             assert r.returncode == 0, r.stderr
             works()
             client.remove()
+            was = pid("nodeproxy-mastr")
+            os.kill(was, 9)         # in the middle of it
             np.until("no rules in it", lambda: not client.rules())
+            np.until("another master", lambda: pid("nodeproxy-mastr") not in (None, was) and host.status()["ready"])
             client.add()
             works()
         host.stop()

@@ -187,6 +187,7 @@ struct msg_pod_entered {
 	int32_t error;			/* 0, or -errno + text */
 	uint32_t zero;
 	uint64_t inode;			/* of the namespace */
+	uint64_t cookie;		/* the same, of which no other has it until the host is booted */
 };
 
 struct msg_bank {

@@ -79,3 +79,12 @@ const struct pods_page *pods_page(struct slice bytes)
 			return NULL;
 	return p;
 }
+
+uint32_t pods_captured(const struct pods_page *p)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < p->n; i++)
+		n += !p->pod[i].leaves;
+	return n;
+}

@@ -13,11 +13,13 @@
 
 struct pod_told {
 	struct pod_words words;
-	uint64_t inode;			/* of its network namespace */
+	uint64_t inode, cookie;		/* of its network namespace */
 	uint64_t since_unix_ms;		/* captured */
 	uint32_t ref;
 	uint32_t has_ipv6;
 	uint64_t workers;		/* bits of slots: who accepts its connections */
+	uint32_t leaves;		/* it is being set free: for the next master, nobody else */
+	uint32_t zero;
 };
 
 struct pods_page {
@@ -32,5 +34,7 @@ struct pods_page {
 const char *pod_problem(const struct pod_words *, bool only_name);
 /* The page in these bytes; NULL: they are none. */
 const struct pods_page *pods_page(struct slice);
+/* Those that do not leave. */
+uint32_t pods_captured(const struct pods_page *);
 
 #endif
