@@ -478,23 +478,30 @@ static bool step_head(struct conn *c)
 	return r;
 }
 
-/* The head of a stream, which waits there as a whole. */
+/* The head of a stream, which waits there as a whole.  It is taken out first: what waits behind it is
+ * the trailers of the same request, which may go on in this step. */
 static bool step_stream(struct conn *c)
 {
 	struct path *p = c->path;
 	struct h2_stream *st = mux_stream(c);
+	struct h2_block *b = h2_block(st);
+	struct chunk *held = h2_block_lift(st);
 	enum reason why = REASON_BAD_REQUEST;
+	int r;
 
 	p->head_of = NULL;
-	if (http2_request(h2_block(st), &p->limits, &p->arena, &p->head, &why) < 0)
-		return refuse(c, why, &p->head);
-	if (pressure_refuses(p, c->tenant) || (c->ex = exchange_new(c, &p->head)) == NULL)
-		return refuse(c, REASON_OVER_BUDGET, &p->head);
-	conn_event(c, CONN_EV_REQUEST);
-	exchange_run(c->ex);
-	if (c->state == CONN_BUSY)
-		h2_block_take(st);
-	return false;
+	r = http2_request(b, &p->limits, &p->arena, &p->head, &why);
+	if (r == 0 && (pressure_refuses(p, c->tenant) || (c->ex = exchange_new(c, &p->head)) == NULL)) {
+		why = REASON_OVER_BUDGET;
+		r = -1;
+	}
+	if (r == 0) {
+		conn_event(c, CONN_EV_REQUEST);
+		exchange_run(c->ex);
+	}
+	r = r < 0 && refuse(c, why, &p->head);
+	chunk_give(&p->chunks, &held);
+	return r;
 }
 
 static bool step_linger(struct conn *c)

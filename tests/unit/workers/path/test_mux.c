@@ -284,6 +284,34 @@ START_TEST(trailers_pass_both_ways)
 }
 END_TEST
 
+/* Seen by tests/byteexact: they were lost when the request was whole before it began, and its endpoint
+ * had a connection. */
+START_TEST(trailers_that_come_with_their_head_pass)
+{
+	static const struct h2_field f = { (const uint8_t *)"x-sum", (const uint8_t *)"1", 5, 1, 0 };
+	struct rig *r = rig_new(ONE_HTTP, NULL);
+	struct h2_caller *c = h2_dial(r);
+	struct h2_stream *st = h2_get(c, "/");
+	struct iovec v = { (void *)(uintptr_t)"abc", 3 };
+	int b;
+
+	h2_move(c);
+	b = rig_accept(r, 1);
+	rig_hear_head(r, b);
+	rig_say(r, b, OK2);
+	h2_hear(c, st, 200, "hi");
+	st = h2_ask(c, "POST", "/", "te: trailers\n", false);
+	ck_assert_int_eq(st->s.ops->write(&st->s, &v, 1), 3);
+	ck_assert_int_eq(h2_trailers(st, &f, 1), 0);
+	h2_move(c);
+	rig_hear(r, b, "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: TE\r\n"
+		       "TE: trailers\r\n" ADDED "\r\n3\r\nabc\r\n0\r\nx-sum: 1\r\n\r\n");
+	rig_say(r, b, OK2);
+	h2_hear(c, st, 200, "hi");
+	finish(&r, &c, b);
+}
+END_TEST
+
 START_TEST(interim_answers_and_expect_pass)
 {
 	struct rig *r = rig_new(ONE_HTTP, NULL);
@@ -835,6 +863,7 @@ UNIT_TESTS("mux", a_request_is_carried_and_logged_once, an_open_port_detects_htt
 	   a_preface_may_come_byte_by_byte, many_streams_are_answered_in_any_order,
 	   bodies_go_both_ways_whatever_their_framing, big_bodies_arrive_whole_both_ways,
 	   a_stream_that_is_not_read_stops_its_endpoint_and_no_other, trailers_pass_both_ways,
+	   trailers_that_come_with_their_head_pass,
 	   interim_answers_and_expect_pass, answers_without_a_body_end_with_their_head,
 	   an_early_answer_ends_the_request_with_no_error, what_is_not_whole_is_reset,
 	   a_caller_that_cancels_cuts_the_request, a_session_that_goes_away_ends_its_requests,
