@@ -314,12 +314,15 @@ static int packed(nghttp2_session *ng, const nghttp2_frame *f, void *user)
 	return 0;
 }
 
+/* A head of ours that cannot go out ends its stream.  nghttp2 does that by itself where the head was to
+ * begin it (a request that was taken back, say): the peer knows nothing of such a stream. */
 static int not_packed(nghttp2_session *ng, const nghttp2_frame *f, int error, void *user)
 {
 	struct h2 *h = user;
 
 	(void)error;
-	if (f->hd.type != NGHTTP2_HEADERS || stream_at(h, f->hd.stream_id) == NULL)
+	if (f->hd.type != NGHTTP2_HEADERS || f->headers.cat == NGHTTP2_HCAT_REQUEST ||
+	    stream_at(h, f->hd.stream_id) == NULL)
 		return 0;
 	if (nghttp2_submit_rst_stream(ng, NGHTTP2_FLAG_NONE, f->hd.stream_id, H2_INTERNAL_ERROR) ==
 	    NGHTTP2_ERR_NOMEM)

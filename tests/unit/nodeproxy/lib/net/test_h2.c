@@ -517,6 +517,37 @@ START_TEST(a_request_that_was_taken_back_is_never_seen)
 }
 END_TEST
 
+/* A reset of a stream that its peer has never seen is an error of the connection to it (RFC 9113
+ * section 5.1), which others share. */
+START_TEST(a_request_that_never_left_is_not_reset)
+{
+	struct h2_stream *c[2];
+	struct rig_frame f;
+	unsigned requests = 0;
+
+	rig_init(&rig);
+	rig_start(&rig, RIG_CLIENT);
+	rig_frame(&rig, RIG_CLIENT, 4, 0, 0, NULL, 0);
+	rig_run(&rig);
+	c[0] = ask(get, countof(get), true);
+	c[1] = ask(get, countof(get), false);
+	stream_close(&c[1]->s, true);
+	stream_close(&c[0]->s, true);
+	c[0] = ask(get, countof(get), true);
+	rig_run(&rig);
+	rig.line[RIG_SERVER].at += sizeof "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" - 1;
+	while (rig_next_frame(&rig, RIG_SERVER, &f)) {
+		ck_assert_uint_ne(f.type, 3);
+		requests += f.type == 1;
+	}
+	ck_assert_uint_eq(requests, 1);
+	stream_close(&c[0]->s, true);
+	rig_run(&rig);
+	ck_assert(h2_is_idle(rig.h[RIG_CLIENT]));
+	rig_fini(&rig);
+}
+END_TEST
+
 START_TEST(a_drain_loses_no_request_that_was_on_its_way)
 {
 	struct h2_stream *c, *s, *none;
@@ -1018,7 +1049,8 @@ UNIT_TESTS("h2", an_idle_session_touches_three_pages, a_request_and_its_answer_t
 	   much_leaves_in_few_writes, one_who_does_not_read_stops_nobody_else,
 	   two_who_have_much_to_say_both_read_on, room_is_news_only_to_who_asked_for_it,
 	   a_reset_carries_its_code_and_ends_one_stream, a_reset_takes_back_data_that_waited_for_room, a_stream_its_user_has_closed_still_sends_what_was_written,
-	   a_request_that_was_taken_back_is_never_seen, a_drain_loses_no_request_that_was_on_its_way,
+	   a_request_that_was_taken_back_is_never_seen,
+	   a_request_that_never_left_is_not_reset, a_drain_loses_no_request_that_was_on_its_way,
 	   a_drain_goes_on_without_an_answer_when_it_takes_too_long,
 	   requests_past_the_last_stream_may_be_sent_again,
 	   a_client_takes_no_offence_at_frames_of_streams_that_have_ended,
