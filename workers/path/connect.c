@@ -238,8 +238,9 @@ static enum step go_on_in_line(struct exchange *ex)
 		return failed(ex, reason_of(b->trunk_error));
 	if (c->expired) {
 		c->expired = false;
-		return failed(ex, trunk_is_full(&p->trunks, b) ? REASON_BACK_FULL
-							       : REASON_BACK_CONNECT_TIMEOUT);
+		return failed(ex, trunk_is_full(&p->trunks, b)	    ? REASON_BACK_FULL :
+				  trunk_lacks_socket(&p->trunks, b) ? REASON_NO_POD_SOCKET :
+								      REASON_BACK_CONNECT_TIMEOUT);
 	}
 	return take_place(ex);
 }

@@ -209,6 +209,12 @@ static inline uint32_t path_live(const struct path *p)
 {
 	return p->conns.live;
 }
+static inline bool path_has_pod(const struct path *p, uint32_t ref)
+{
+	const struct gate *g = p->pod[ref % BANKS][GATE_OUT];
+
+	return g && g->pod == ref;
+}
 static inline uint32_t path_fds_used(const struct path *p)
 {
 	return p->fds.fixed + p->fds.listeners + p->banks.held + 2 * p->pipes.open + p->conns.live -

@@ -61,6 +61,7 @@ static void close_backs(struct path *p, uint32_t ref)
 		if (b && b->idle_at && b->key.pod == ref)
 			path_close_back(p, b);
 	}
+	trunks_close_pod(&p->trunks, ref);
 }
 
 void path_pod_gone(struct path *p, uint32_t ref)

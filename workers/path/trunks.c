@@ -32,7 +32,8 @@ static bool keeps(struct trunks *ts, const struct trunk *t)
 	struct path *p = path_of(ts);
 
 	return p->pool.keep && path_keeps_idle(p, t->tenant) &&
-	       (likely(t->limit == 0) || !path_limit_is_full(p, t->limit));
+	       (likely(t->limit == 0) || !path_limit_is_full(p, t->limit)) &&
+	       (likely(t->pod == 0) || path_has_pod(p, t->pod));
 }
 
 /* Claims behind those of backs. */

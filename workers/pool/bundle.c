@@ -196,6 +196,12 @@ bool trunk_is_full(const struct trunks *ts, const struct back *b)
 	return b->waits_at && b->waits_at->n_trunks > b->waits_at->n_coming;
 }
 
+bool trunk_lacks_socket(const struct trunks *ts, const struct back *b)
+{
+	(void)ts;
+	return b->waits_at && b->waits_at->n_trunks == 0;
+}
+
 bool trunk_wants_another(const struct trunks *ts, const struct back *b)
 {
 	const struct trunk *t = trunk_of(ts, b);

@@ -464,6 +464,7 @@ int trunk_dial(struct trunks *ts, const struct back *b, struct tenant *tenant, i
 	t->state = TRUNK_DIALLING;
 	t->home = ts;
 	t->limit = b->key.limit;
+	t->pod = b->key.pod;
 	t->tenant = tenant;
 	tenant_ref(tenant);
 	t->born = clock_now();

@@ -77,7 +77,8 @@ struct trunk {
 	uint32_t magic;
 	uint8_t state;			/* enum trunk_state; assigned by trunk_event() only */
 	uint8_t ready;			/* READY_ bits */
-	uint16_t limit;			/* as in its bundle's key */
+	uint16_t limit;			/* as in its bundle's key, like pod */
+	uint32_t pod;
 	bool expired;			/* its deadline has passed; the next step looks at it */
 	int error;			/* why it did not open, -errno */
 	struct sched_unit unit;
@@ -153,6 +154,8 @@ must_use int trunk_take(struct trunks *, struct back *);
 bool trunk_wants_another(const struct trunks *, const struct back *);
 /* Whether b waits for room on trunks that are there, and not for one that comes. */
 bool trunk_is_full(const struct trunks *, const struct back *);
+/* Whether b waits with none dialled, because there is no socket in its pod. */
+bool trunk_lacks_socket(const struct trunks *, const struct back *);
 /* Dials another trunk for the bundle that b waits in, or has a place in, which has so many ms to open.
  * 0 or -errno; -EDQUOT: limits allow none; -EAGAIN: nor now, and b goes on waiting for those that are
  * there, or for a socket in its pod (bank.h). */
@@ -181,8 +184,10 @@ void trunks_feed(struct trunks *);
 /* Closes idle ones that which() says, at most n, looking at a bounded number; how many. */
 uint32_t trunks_give_back(struct trunks *, bool (*which)(struct trunks *, const struct trunk *, const void *),
 			  const void *arg, uint32_t n);
-/* Idle ones are closed now, others when their last stream ends (calls->keeps says no by then). */
+/* Idle ones are closed now, others when their last stream ends (calls->keeps says no by then): all, or
+ * those of a pod that has left. */
 void trunks_drain(struct trunks *);
+void trunks_close_pod(struct trunks *, uint32_t pod);
 void trunks_close(struct trunks *);	/* all of them, at once */
 void trunks_reap(struct trunks *);
 static inline bool trunks_have_dead(const struct trunks *ts)

@@ -55,6 +55,16 @@ static void close_idle(struct trunk *t)
 		trunk_event(t, TRUNK_EV_IDLE);
 }
 
+void trunks_close_pod(struct trunks *ts, uint32_t pod)
+{
+	for (uint32_t i = 0; i < ts->trunks.fresh; i++) {
+		struct trunk *t = slab_at(&ts->trunks, (struct slot_ref){ i, ts->trunks.gen[i] });
+
+		if (t && t->pod == pod)
+			close_idle(t);
+	}
+}
+
 void trunks_drain(struct trunks *ts)
 {
 	each(ts, close_idle);
