@@ -24,7 +24,7 @@ CONFIG = "timeouts: {drain: 2000}\nrespawn: {min: 1, max: 50}"
 ELSEWHERE = dict.fromkeys("pidfd memfd seccomp close_range reuseport landlock somaxconn tw_reuse syncookies ports files_host nr_open "
                           "clock fds_settings capabilities admin_away state_full".split(), "tests/unit/admin/test_finding.c")
 ELSEWHERE.update(dict.fromkeys("not_ready waiting view_behind bad_messages accounts conns_many bugs syscalls refused memory_short "
-                               "memory_out tenant_memory fds_many fds_out log_ring log_sink log_nonsense slots store_aside "
+                               "memory_out overload tenant_memory fds_many fds_out log_ring log_sink log_nonsense slots store_aside "
                                "certificate_missing certificate_expired certificate_expires "
                                "source_away crash_loop no_report report_broken not_durable".split(), "tests/unit/admin/test_dispatch.c"))
 seen = set()

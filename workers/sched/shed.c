@@ -22,9 +22,9 @@ bool shed_look(struct shedding *s, struct mono now, int64_t delay_ns, int64_t ta
 	s->late = target_ns && delay_ns > target_ns ? s->late + 1 : 0;
 	if (target_ns == 0)
 		s->move = SHED_NONE;
-	else if (s->late >= 2 && delay_ns > before - before / 8)
+	else if (s->late >= 2 && delay_ns > before - before / 32)
 		s->move = SHED_MORE;
-	else if (delay_ns < target_ns / 2)
+	else if (delay_ns < target_ns / 2 && delay_ns <= before)
 		s->move = SHED_LESS;
 	return true;
 }

@@ -14,10 +14,13 @@
  *   from one look to the next   then
  *   still over the target       the furthest, and those within an eighth of it, are refused a
  *                               sixteenth more, at most fifteen of them; not while the line gets
- *                               shorter as it is
- *   under it, over half         as it was: what is refused shall not flap
- *   under half                  all are refused a thirty-second less
+ *                               shorter by a thirty-second per look as it is
+ *   under it, over half         as it was
+ *   under half                  all are refused a thirty-second less; not while the line grows
  *   whatever it is              who is within its share is refused nothing
+ *
+ * That waiting for what the last change comes to is what keeps the portion from swinging: a line is the
+ * sum of all that was too much, so it tells of a change late.
  *
  * Pure functions of numbers.  Once per look, after shed_look() has said true: shed_weigh() for each
  * tenant, then shed_next() for each. */
