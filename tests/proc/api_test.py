@@ -74,6 +74,7 @@ spec:
   targetRefs: [{group: "", kind: Service, name: dead}]
   loadBalancer: {slowStart: {window: 10s}}
   ejection: {successRate: {}}
+  healthCheck: {type: TCP, interval: 1h, unhealthyThreshold: 1}
 ---
 apiVersion: v1
 kind: Namespace
@@ -174,6 +175,8 @@ def world(host, nobody):
         web = next(s for s in host.ctl_json("get", "services")["services"] if s["name"] == "web")
         return [web["requests"][k] for k in ("2xx", "4xx", "5xx")] == [1, 1, 1]
     np.until("the requests to be counted", counted)
+    np.until("a check of its health", lambda: any(e["state"] == "unhealthy"
+                                                  for e in host.ctl_json("get", "endpoints")["endpoints"]))
     np.until("what the processes cost", lambda: all(p["cpu_ns"] is not None for p in host.status()["processes"]))
 
 
