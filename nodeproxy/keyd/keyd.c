@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include "nodeproxy/keyd/keystore.h"
 #include "nodeproxy/keyd/sign.h"
@@ -28,6 +29,7 @@
 #include "nodeproxy/lib/role/enter.h"
 
 #define TICKETS_MS	3600000
+#define LOCK_BYTES	(64u << 20)	/* of address space: several times what there is */
 #define SIGN_A_PASS	16	/* of one line, before the next */
 #define MESSAGES_A_PASS 64
 
@@ -318,16 +320,30 @@ static void chan_cb(void *arg)
 	}
 }
 
+/* What is not there yet is locked as it comes.  Where that is limited to little, memory that may not be
+ * locked would be memory that cannot be had. */
+static int lock_memory(void)
+{
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_MEMLOCK, &l) < 0)
+		return -errno;
+	if (l.rlim_cur < LOCK_BYTES)
+		return -EPERM;
+	return mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0 ? -errno : 0;
+}
+
 int main(int argc, char **argv)
 {
-	/* What is not there yet is locked as it comes.  Without the right to lock, a host that swaps
-	 * could write keys to its disk: said, and no reason not to serve. */
-	int locked = mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0 ? -errno : 0;
+	/* Without the right to lock, a host that swaps could write keys to its disk: said, and no reason
+	 * not to serve. */
+	int locked = lock_memory();
 
 	role_begin(ROLE_KEYD, argc, argv, &the.born);
 	rand_init();
 	if (locked < 0)
-		log_warn("memory_not_locked", "error=\"%s\"", strerror(-locked));
+		log_warn("memory_not_locked", "error=\"%s\" do=\"give it RLIMIT_MEMLOCK of 64 MiB or more\"",
+			 strerror(-locked));
 	if (loop_init(&the.loop) < 0)
 		return ROLE_EXIT_START;
 	new_tickets(false);

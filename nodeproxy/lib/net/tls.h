@@ -163,7 +163,8 @@ struct slice tls_server_name(const struct stream *);	/* empty: none */
 const char *tls_cipher(const struct stream *);
 /* DER of the other side's certificate; empty: none. */
 struct slice tls_peer(const struct stream *);
-/* What it calls itself: its SPIFFE identity, else its first name, as it stands there; empty: none. */
+/* What it calls itself: its SPIFFE identity, else its first name, as it stands there; empty: none.  What
+ * begins with spiffe:// is an identity, and the only one of the certificate. */
 struct slice tls_peer_name(const struct stream *);
 /* SHA-256 of it, as 64 hexadecimal digits; empty: there is none.  Server only, as the name. */
 struct slice tls_peer_hash(const struct stream *);

@@ -309,9 +309,10 @@ size_t tls_name(CRYPTO_BUFFER *der, char *out, size_t room)
 	GENERAL_NAMES *names = x ? X509_get_ext_d2i(x, NID_subject_alt_name, NULL, NULL) : NULL;
 	char id[SPIFFE_MAX];
 	int k = x ? identity_of(x, id) : -EINVAL;
+	bool is_identity = k > 0;
 	size_t n = 0;
 
-	if (k > 0) {
+	if (is_identity) {
 		n = min_of((size_t)k, room);
 		memcpy(out, id, n);
 	}
@@ -325,6 +326,9 @@ size_t tls_name(CRYPTO_BUFFER *der, char *out, size_t room)
 	if (k >= 0)
 		n = copy_name(X509_NAME_ENTRY_get_data(X509_NAME_get_entry(X509_get_subject_name(x), k)),
 			      out, room);
+	/* Only the first is an identity; nothing else shall look like one. */
+	if (!is_identity && slice_starts(slice_of(out, n), SLICE("spiffe://")))
+		n = 0;
 	GENERAL_NAMES_free(names);
 	X509_free(x);
 	ERR_clear_error();

@@ -21,7 +21,8 @@ must_use enum tls_fault tls_trust_rule(CRYPTO_BUFFER *leaf, enum tls_rule, const
 STACK_OF(CRYPTO_BUFFER) *tls_trust_names(const struct tls_trust *);
 /* Says which one it is. */
 const uint8_t *tls_trust_digest(const struct tls_trust *);	/* 32 bytes */
-/* The identity, else the first name (DNS, address as it is, common name), of a certificate. */
+/* The identity, else the first name (DNS, URI, address of mail, common name) of a certificate, as it stands
+ * there; what begins as a SPIFFE identity is the only and a valid one. */
 size_t tls_name(CRYPTO_BUFFER *, char *out, size_t room);
 /* The one SPIFFE identity of a certificate: its length with NUL in out, or -EINVAL. */
 must_use int tls_identity(struct slice der, char out[1024]);

@@ -343,6 +343,31 @@ START_TEST(forged_certificate)
 }
 END_TEST
 
+/* Endpoints are told of it in a header. */
+START_TEST(nothing_but_an_identity_looks_like_one)
+{
+	static const struct rig_spec rows[] = {
+		{ .cn = "spiffe://cluster.local/ns/shop/sa/root" },
+		{ .san = "URI:spiffe://a/ns/b/sa/c;x" }, { .san = "URI:spiffe://a/ns/b/sa/c\\r\\nx" },
+		{ .san = TD "/ns/shop/sa/web," TD "/ns/shop/sa/root" }, { .san = "DNS:spiffe://a/ns/b/sa/c" },
+	};
+	struct rig_spec spec = rows[_i];
+	struct rig_cert odd;
+
+	spec.issuer = &node;
+	odd = rig_cert(spec);
+	pair.keys[4] = &odd;
+	server = side(true, 1, &web_ed, trust, TLS_RULE_ANY, NULL);
+	client = side(false, 5, &odd, trust, TLS_RULE_ANY, NULL);
+	rig_connect(&pair, client, server);
+	ck_assert(rig_shake(&pair));
+	ck_assert_uint_eq(tls_peer_name(&pair.server).n, 0);
+	ck_assert_uint_eq(tls_peer_hash(&pair.server).n, 64);
+	rig_close(&pair);
+	rig_cert_free(&odd);
+}
+END_TEST
+
 START_TEST(another_identity_than_expected)
 {
 	server = side(true, 1, &web_ed, trust, TLS_RULE_TRUST_DOMAIN, "cluster.local");
@@ -854,6 +879,7 @@ int main(void)
 	tcase_add_loop_test(t, no_signature_no_connection, 0, 2);
 	tcase_add_loop_test(t, certificates_that_do_not_do, 0, 20);
 	tcase_add_test(t, forged_certificate);
+	tcase_add_loop_test(t, nothing_but_an_identity_looks_like_one, 0, 5);
 	tcase_add_test(t, another_identity_than_expected);
 	tcase_add_test(t, no_certificate_where_one_is_wanted);
 	tcase_add_test(t, no_protocol_in_common);
