@@ -71,6 +71,7 @@ struct http1_body {
 	bool keeps_trailers;	/* does not, but trailers are wanted: see trailers_at */
 	uint8_t trailers_at;	/* the iovec of the last call where trailers begin, as complete lines
 				 * but for the last; 255: none came */
+	bool ends_apart;	/* of a known length, and yet in_end says its end: trailers may come first */
 	bool pass_line;		/* the trailer at hand is passed on */
 	uint8_t sub;		/* where in a chunk-size line or trailer; private */
 	uint16_t line;		/* bytes of the chunk-size line or trailers seen, bounded */

@@ -370,6 +370,8 @@ static int pass_raw(struct http1_body *b, struct slice in, bool in_end, struct a
 
 	if (b->kind == BODY_LENGTH) {
 		n = (size_t)min_of(b->left, (uint64_t)n);
+		if (b->ends_apart && n < in.n)
+			return bad(b);
 	} else if (unlikely(b->most && n > b->most - b->passed)) {
 		b->state = BODY_OVER;
 		return -1;
@@ -379,7 +381,7 @@ static int pass_raw(struct http1_body *b, struct slice in, bool in_end, struct a
 	if (!out_close_chunk(o, a))
 		return bad(b);
 	http1_body_moved(b, n);
-	if (in_end && n == in.n && b->kind != BODY_LENGTH)
+	if (in_end && n == in.n && (b->kind != BODY_LENGTH || (b->ends_apart && b->left == 0)))
 		b->state = BODY_DONE;
 	if (b->encode && b->state == BODY_DONE) {
 		bool fits = b->trailers.n ? out_add(o, ZERO_AT, 3) &&
@@ -431,7 +433,7 @@ void http1_body_moved(struct http1_body *b, uint64_t n)
 		if (never(n > b->left))
 			n = b->left;
 		b->left -= n;
-		if (b->left == 0)
+		if (b->left == 0 && !b->ends_apart)
 			b->state = BODY_DONE;
 	}
 	b->passed += n;

@@ -83,6 +83,7 @@ static inline void codec_body(struct http1_body *b, const struct head *h, bool r
 		b->kind = BODY_UNTIL_CLOSE;
 		b->state = BODY_DATA;
 	}
+	b->ends_apart = raw && b->kind == BODY_LENGTH;
 }
 
 #endif

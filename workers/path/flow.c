@@ -166,7 +166,7 @@ static bool take_trailers(struct exchange *ex, struct flow *f)
 	int (*take)(struct exchange *, struct flow *) =
 		f == &ex->up ? ex->front_codec->trailers : ex->back_codec->trailers;
 
-	if (take == NULL || f->body.kind != BODY_UNTIL_CLOSE)
+	if (take == NULL || (f->body.kind != BODY_UNTIL_CLOSE && !f->body.ends_apart))
 		return true;
 	if (take(ex, f) < 0)
 		return false;

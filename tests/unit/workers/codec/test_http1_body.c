@@ -321,6 +321,27 @@ START_TEST(a_length_ends_exactly_there)
 }
 END_TEST
 
+START_TEST(a_length_in_a_stream_ends_with_the_stream)
+{
+	struct http1_body b = body(BODY_LENGTH, 5, false);
+
+	setup();
+	b.ends_apart = true;
+	ck_assert_int_eq(feed(&b, SLICE("hello"), 100, 8, false), 5);
+	ck_assert(!http1_body_is_done(&b));
+	ck_assert_uint_eq(http1_body_blind(&b), 0);
+	ck_assert_int_eq(feed(&b, SLICE(""), 100, 8, true), 0);
+	ck_assert(http1_body_is_done(&b));
+	ck_assert_uint_eq(b.passed, 5);
+	b = body(BODY_LENGTH, 5, false);
+	b.ends_apart = true;
+	ck_assert_int_eq(feed(&b, SLICE("hell"), 100, 8, true), 4);
+	ck_assert(!http1_body_is_done(&b));	/* a cut */
+	ck_assert_int_eq(feed(&b, SLICE("oh"), 100, 8, false), -1);
+	arena_fini(&arena);
+}
+END_TEST
+
 START_TEST(until_close_ends_when_its_sender_does)
 {
 	struct http1_body b = body(BODY_UNTIL_CLOSE, 0, false);
@@ -367,4 +388,5 @@ UNIT_TESTS("http1_body", every_chunk_vector_is_refused_however_it_is_split,
 	   legal_chunks_decode_to_the_same_bytes_however_they_are_split,
 	   what_goes_out_chunked_decodes_to_the_same_bytes_and_trailers, many_chunks_leave_as_one,
 	   lines_of_a_chunked_body_are_bounded, a_length_ends_exactly_there,
+	   a_length_in_a_stream_ends_with_the_stream,
 	   until_close_ends_when_its_sender_does, sizes_are_written_as_they_are)

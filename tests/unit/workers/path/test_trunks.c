@@ -266,6 +266,32 @@ START_TEST(bodies_and_trailers_go_both_ways)
 }
 END_TEST
 
+/* Seen by tests/byteexact: the stream was cancelled where its length ended. */
+START_TEST(an_answer_is_over_when_its_stream_is_not_when_its_length_is)
+{
+	static const struct h2_field head[] = { F(":status", "200"), F("content-length", "2") };
+	struct rig *r = start(ONE_H2, NULL);
+	int c = rig_dial(r);
+	struct iovec v = { (void *)(uintptr_t)"hi", 2 };
+	struct h2_stream *st;
+
+	rig_say(r, c, GET);
+	st = asked(r, far_accept(r, 1));
+	ck_assert_int_eq(h2_respond(st, head, countof(head), false), 0);
+	ck_assert_int_eq(st->s.ops->write(&st->s, &v, 1), 2);
+	ck_assert_str_eq(hear_head(r, c), "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n");
+	hear(r, c, "hi");
+	for (int i = 0; i < 20; i++)
+		turn(r);
+	ck_assert(!st->was_reset);
+	ck_assert_int_eq(h2_trailers(st, trailers, countof(trailers)), 0);
+	UNTIL(r, st->held != H2_HELD_BY_BOTH);
+	ck_assert(!st->was_reset);
+	stream_close(&st->s, false);
+	finish(&r, c);
+}
+END_TEST
+
 START_TEST(a_caller_that_goes_away_cancels_its_stream_alone)
 {
 	struct rig *r = start(ONE_H2, NULL);
@@ -815,6 +841,7 @@ END_TEST
 
 UNIT_TESTS("trunks", a_body_and_its_trailers_are_sent_again_over_trunks, a_status_of_grpc_alone_is_tried_again,
 	   pushback_says_when_and_whether, a_call_that_takes_too_long_is_told_as_grpc_has_it, a_request_goes_over_a_trunk_and_is_logged_once, bodies_and_trailers_go_both_ways,
+	   an_answer_is_over_when_its_stream_is_not_when_its_length_is,
 	   a_caller_that_goes_away_cancels_its_stream_alone,
 	   an_early_answer_does_not_end_the_request_as_if_it_were_whole,
 	   a_reset_stream_is_an_answer_of_ours,
