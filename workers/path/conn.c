@@ -324,6 +324,10 @@ static bool step_detect(struct conn *c)
 	enum detected d = DETECT_MORE;
 	ssize_t n;
 
+	if (c->expired && protocol_of(c) == APP_H2) {	/* callers of HTTP speak first, when they like */
+		conn_event(c, CONN_EV_HTTP);
+		return true;
+	}
 	if (c->expired)		/* the endpoint may be the one who speaks first */
 		return start_opaque(c);
 	n = flow_head_bytes(c, &c->front, c->partial, CHUNK_SMALL_BYTES, &bytes, &held);

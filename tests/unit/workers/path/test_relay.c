@@ -579,6 +579,23 @@ START_TEST(a_silent_caller_of_an_open_port_reaches_a_server_that_speaks_first)
 }
 END_TEST
 
+/* Nor is one passed through unread who calls a port of HTTP/2 and takes his time. */
+START_TEST(a_silent_caller_of_a_port_of_http2_is_waited_for)
+{
+	struct rig *r = rig_new("service t/s port=80/main/h2\n", quick_detect);
+	struct mono until;
+	int c = rig_dial(r);
+
+	rig_pass(r);
+	for (until = mono_after_ms(clock_now(), 200); clock_now().ns < until.ns; clock_tick())
+		rig_pass(r);
+	rig_say(r, c, GET);
+	ck_assert_ptr_nonnull(strstr(rig_hear_head(r, c), "x-nodeproxy-reason: NO_ENDPOINT\r\n"));
+	rig_log(r, "method=GET");
+	rig_end(&r, c, -1);
+}
+END_TEST
+
 static void impatient(struct knobs *k)
 {
 	k->head_ms = k->response_ms = k->stall_ms = k->idle_ms = 1;
@@ -808,6 +825,7 @@ UNIT_TESTS("relay", a_request_is_carried_and_logged_once, keep_alive_reuses_both
 	   routes_choose_services_by_path_and_weight, endpoints_take_turns,
 	   opaque_flows_carry_both_ways_and_half_close, an_open_port_detects_http_and_anything_else,
 	   a_silent_caller_of_an_open_port_reaches_a_server_that_speaks_first,
+	   a_silent_caller_of_a_port_of_http2_is_waited_for,
 	   time_runs_out_with_a_reason,
 	   a_bad_response_is_a_502_and_its_connection_is_not_used_again,
 	   bytes_after_a_response_spoil_the_connection, a_caller_that_goes_away_cuts_the_request,
