@@ -75,20 +75,11 @@ static void match_fini(struct row_match *m)
 	pairs_fini(m->params, m->n_params);
 }
 
-static void lines_free(struct row_line *l, uint32_t n)
-{
-	for (uint32_t i = 0; l && i < n; i++) {
-		free(l[i].name);
-		free(l[i].value);
-	}
-	free(l);
-}
-
 static void filters_free(struct row_filter *f, uint32_t n)
 {
 	for (uint32_t i = 0; f && i < n; i++) {
-		lines_free(f[i].set, f[i].n_set);
-		lines_free(f[i].add, f[i].n_add);
+		pairs_fini(f[i].set, f[i].n_set);
+		pairs_fini(f[i].add, f[i].n_add);
 		texts_free(f[i].remove, f[i].n_remove);
 		texts_free(f[i].origins, f[i].n_origins);
 		texts_free(f[i].methods, f[i].n_methods);

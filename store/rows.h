@@ -86,7 +86,7 @@ struct row_slice {
 
 enum row_path { ROW_PATH_PREFIX, ROW_PATH_EXACT };
 
-/* A header or a parameter of the query that must have this value; names of headers in lower case. */
+/* A header or a parameter of the query; names of headers that are asked for in lower case. */
 struct row_pair {
 	char *name, *value;
 };
@@ -106,16 +106,12 @@ enum row_filter_type { ROW_REQUEST_HEADERS, ROW_RESPONSE_HEADERS, ROW_REDIRECT, 
 		       ROW_MIRROR };
 enum row_new_path { ROW_PATH_KEPT, ROW_PATH_WHOLE, ROW_PATH_OTHER_PREFIX };
 
-struct row_line {
-	char *name, *value;		/* of a header */
-};
-
 /* What is done with a request before it goes on, or with its response; each type has its fields. */
 struct row_filter {
 	enum row_filter_type type;
 	/* ROW_REQUEST_HEADERS, ROW_RESPONSE_HEADERS: no name is in two of them */
 	uint32_t n_set, n_add, n_remove;
-	struct row_line *set, *add;
+	struct row_pair *set, *add;
 	char **remove;
 	/* ROW_REDIRECT, ROW_REWRITE */
 	char *hostname, *path;		/* NULL: as it is */

@@ -81,7 +81,7 @@ static int take_name(const struct at *at, const char *where, const struct doc_no
 }
 
 static int lines(const struct at *at, const char *of, const char *list, const struct doc_node *l,
-		 struct names *all, struct row_line **ret, uint32_t *ret_n)
+		 struct names *all, struct row_pair **ret, uint32_t *ret_n)
 {
 	if (l == NULL)
 		return 0;
@@ -89,7 +89,7 @@ static int lines(const struct at *at, const char *of, const char *list, const st
 		return -ENOMEM;
 	for (const struct doc_node *m = l->first; m; m = m->next) {
 		const struct doc_node *name = doc_get(m, "name");
-		struct row_line *line = &(*ret)[*ret_n];
+		struct row_pair *line = &(*ret)[*ret_n];
 		char where[96];
 		int e;
 

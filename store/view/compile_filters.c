@@ -37,7 +37,7 @@ static void add_name(struct names *all, const char *name)
 		all->name[all->n++] = s;
 }
 
-static size_t lines_room(const struct row_line *l, uint32_t n)
+static size_t lines_room(const struct row_pair *l, uint32_t n)
 {
 	size_t room = 0;
 
@@ -53,7 +53,7 @@ static uint8_t *put(uint8_t *q, const void *p, size_t n)
 	return q + n;
 }
 
-static void put_lines(const struct row_line *l, uint32_t n, uint8_t **index, uint8_t **text)
+static void put_lines(const struct row_pair *l, uint32_t n, uint8_t **index, uint8_t **text)
 {
 	for (uint32_t i = 0; i < n; i++) {
 		struct slice name = slice_str(l[i].name), value = slice_str(l[i].value);
@@ -210,7 +210,7 @@ static void put_cors(struct out *o, const struct row_filter *f, struct unit_filt
 	char *methods = join(o, f->methods, f->n_methods), *headers = join(o, f->headers, f->n_headers);
 	char *expose = join(o, f->expose, f->n_expose);
 	bool any = is_any(f->origins, f->n_origins), named = !any || f->credentials;
-	struct row_line vary = { LENT("Vary"), LENT("Origin") }, set[3];
+	struct row_pair vary = { LENT("Vary"), LENT("Origin") }, set[3];
 	struct row_filter edit = { .add = &vary, .n_add = named, .set = set };
 
 	ret->cors = (uint8_t)((any ? CORS_ANY_ORIGIN : 0) | (named ? CORS_ECHO_ORIGIN : 0) |
@@ -224,12 +224,12 @@ static void put_cors(struct out *o, const struct row_filter *f, struct unit_filt
 		edit.n_remove = countof(theirs);
 		put_edit(o, &edit, &ret->miss, &ret->n_miss);
 		if (!named)
-			set[edit.n_set++] = (struct row_line){ theirs[0], LENT("*") };
+			set[edit.n_set++] = (struct row_pair){ theirs[0], LENT("*") };
 		if (f->credentials)
-			set[edit.n_set++] = (struct row_line){ theirs[1], LENT("true") };
+			set[edit.n_set++] = (struct row_pair){ theirs[1], LENT("true") };
 		/* With credentials * is a name like any other to a browser. */
 		if (expose[0] && !(f->credentials && is_any(f->expose, f->n_expose)))
-			set[edit.n_set++] = (struct row_line){ theirs[2], expose };
+			set[edit.n_set++] = (struct row_pair){ theirs[2], expose };
 		put_edit(o, &edit, &ret->edit, &ret->n_edit);
 	}
 	free(methods);

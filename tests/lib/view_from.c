@@ -567,17 +567,6 @@ static struct row_filter *filter_of(struct row_filter **all, uint32_t *n, enum r
 	return &(*all)[(*n)++];
 }
 
-static void add_line(const char *line, struct row_line **to, uint32_t *n, const char *v)
-{
-	size_t name = strcspn(v, ":");
-
-	if (v[name] == 0)
-		wrong(line, "no value in %s", v);
-	*to = more(*to, *n, sizeof **to);
-	(*to)[*n].name = copy_of(v, name);
-	(*to)[(*n)++].value = copy_of(v + name + 1, strlen(v + name + 1));
-}
-
 static void say_address(const char *line, const char *words, struct row_filter *f)
 {
 	char *all = copy_of(words, strlen(words)), *save = NULL;
@@ -674,9 +663,9 @@ static bool say_filter(const char *line, const char *word, struct row_filter **a
 	f = filter_of(all, n, request ? ROW_REQUEST_HEADERS : ROW_RESPONSE_HEADERS);
 	word += request ? 8 : 9;
 	if ((v = value(word, "set"))) {
-		add_line(line, &f->set, &f->n_set, v);
+		add_pair(line, v, &f->set, &f->n_set);
 	} else if ((v = value(word, "add"))) {
-		add_line(line, &f->add, &f->n_add, v);
+		add_pair(line, v, &f->add, &f->n_add);
 	} else if ((v = value(word, "remove"))) {
 		f->remove = more(f->remove, f->n_remove, sizeof *f->remove);
 		f->remove[f->n_remove++] = copy_of(v, strlen(v));
