@@ -33,6 +33,7 @@ class Holder:
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.port = self.listener.getsockname()[1]
         self.lock, self.held, self.most, self.go = threading.Lock(), 0, 0, threading.Event()
+        self.paths = []         # in the order in which they were asked for
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self):
@@ -42,8 +43,9 @@ class Holder:
 
     def _serve(self, c):
         with contextlib.suppress(OSError), c:
-            while c.recv(4096):
+            while head := c.recv(4096):
                 with self.lock:
+                    self.paths.append(head.split(b" ", 2)[1].decode())
                     self.held += 1
                     self.most = max(self.most, self.held)
                 self.go.wait(np.DEADLINE)
@@ -96,7 +98,7 @@ def requests_over_the_limit_are_refused_by_whatever_worker_they_reach():
         def all_served():
             return [host.get("/").status for _ in range(24)] == [200] * 24
         np.until("every worker to get a connection", all_served)
-        assert limit_held(host, "requests") == 0
+        np.until("all to be given back", lambda: limit_held(host, "requests") == 0)
         assert limit_held(host, "connections") <= 5
         print(f"    20 callers, limit 5: {end.most} at most at the endpoint")
 
@@ -195,7 +197,7 @@ def tenants_wait_in_turn_and_who_has_most_in_line_loses_its_newest():
 
         def call(ns):
             c = http.client.HTTPConnection("127.0.0.1", ports[ns], timeout=np.DEADLINE)
-            c.request("GET", "/")
+            c.request("GET", f"/{ns}")
             status = c.getresponse().status
             with lock:
                 served.append((ns, status))
@@ -222,7 +224,7 @@ def tenants_wait_in_turn_and_who_has_most_in_line_loses_its_newest():
             t.join(np.DEADLINE)
         assert [s for _, s in served] == [200] * 11, served
         # One that was under way, then both in turn until the one with less has no more.
-        assert [ns for ns, _ in served[1:7]].count("bank") == 3, served
+        assert end.paths[:1] + end.paths[7:] == ["/shop"] * 5 and end.paths[1:7].count("/bank") == 3, end.paths
         assert end.most == 1, end.most
         np.until("nobody to wait", lambda: pending() == 0)
         print("    3 of another tenant were served among the first 6 behind a line of 10")
