@@ -7,7 +7,7 @@ processes: what arrives is compared byte by byte with what was sent, at both end
     byteexact.py [--pairs N] [--seed S] [--direct] [--way h1-h1|h2-h1|h1-h2|h2-h2]
 
 Callers and endpoints speak HTTP/1 or HTTP/2, each with each.  `make check` runs 1,000 pairs of h1-h1 and a
-fifth as many of h2-h1 (of all other ways with NP_FULL=1), with a seed of its own, which it prints; --pairs 10000 is the measure, and
+fifth as many of each other way, with a seed of its own, which it prints; --pairs 10000 is the measure, and
 what NP_FULL=1 does.  --direct takes nodeproxy out, and with it all that it would put right: a test of this
 file.  A wrong pair is printed with its plan and can be repeated with --seed S --way WAY --only PAIR, with
 the others of its connection."""
@@ -553,8 +553,6 @@ def main():
     args = a.parse_args()
     ways = {way: args.pairs if way == (args.way or "h1-h1") else args.pairs // 5 for way in WAYS
             if way == (args.way or way) and not (args.direct and len(set(WAYS[way])) > 1)}
-    if not (full or args.way or args.direct):
-        ways = {way: n for way, n in ways.items() if WAYS[way][1] == 1}
     if http2.h2 is None:
         print("not tried: HTTP/2, python3-h2 is not installed")
         ways = {way: n for way, n in ways.items() if way == "h1-h1"}
