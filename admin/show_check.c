@@ -69,7 +69,7 @@ static void check_processes(const struct state *st, struct findings *f)
 		      (unsigned long long)st->procs.master_starts);
 	if (st->has_procs && st->procs.stalls)
 		found(f, CHECK_stalls, NULL,
-		      "workers stood still for two seconds and more; times: %llu",
+		      "workers stood still for a second and more; times: %llu",
 		      (unsigned long long)st->procs.stalls);
 	if (st->has_procs && st->procs.bad_messages)
 		found(f, CHECK_bad_messages, NULL,

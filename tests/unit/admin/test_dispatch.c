@@ -478,7 +478,7 @@ START_TEST(check_finds_what_is_wrong_and_says_what_to_do)
 	board_set(&pages->board->worker[1].tenant[3].c[TC_memory_grade_gauge], GRADE_lean);
 	ck_assert(has_finding("warning", "tenant acme is short of memory (lean)"));
 	pages->procs.stalls = 2;
-	ck_assert(has_finding("warning", "stood still for two seconds and more; times: 2"));
+	ck_assert(has_finding("warning", "stood still for a second and more; times: 2"));
 	admin_state_report(&st, "{\"sources\":[],\"durable\":false}");
 	ck_assert(has_finding("error", "not durable"));
 	admin_state_report(&st, "{\"sources\":7,\"refused\":{},\"resources\":\"x\",\"rev\":\"y\"}");
