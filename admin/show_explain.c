@@ -21,6 +21,7 @@ struct asked {
 	struct slice headers;			/* lines of "name: value" */
 	struct slice ns;
 	const struct knobs_listener *listener;	/* the caller's; NULL: one that goes by host */
+	const struct pod_told *pod;		/* the caller, captured: it dials addresses */
 	bool given;				/* who asks was said */
 };
 
@@ -65,7 +66,19 @@ static const char *name_of(struct slice ns, struct slice name, unsigned port, ch
 	return out;
 }
 
-/* NAMESPACE, NAMESPACE/LISTENER, or nothing: the first listener. */
+/* The captured pod of this name; NULL: there is none. */
+static const struct pod_told *pod_of(const struct state *st, struct slice ns, const char *name)
+{
+	const struct pods_page *page = st->pods_bytes.n ? pods_page(st->pods_bytes) : NULL;
+
+	for (uint32_t i = 0; page && i < page->n; i++)
+		if (!page->pod[i].leaves && strcmp(page->pod[i].words.name, name) == 0 &&
+		    slice_eq(slice_str(page->pod[i].words.ns), ns))
+			return &page->pod[i];
+	return NULL;
+}
+
+/* NAMESPACE, NAMESPACE/POD, NAMESPACE/LISTENER, or nothing: the first listener. */
 static bool who(const struct state *st, const char *from, struct asked *a, struct answer *error)
 {
 	const char *slash = from ? strchr(from, '/') : NULL;
@@ -79,14 +92,15 @@ static bool who(const struct state *st, const char *from, struct asked *a, struc
 	a->ns = slice_of(from, slash ? (size_t)(slash - from) : strlen(from));
 	if (!slash)
 		return true;
-	for (uint32_t i = 0; i < st->knobs->n_listeners && !a->listener; i++)
+	a->pod = pod_of(st, a->ns, slash + 1);
+	for (uint32_t i = 0; i < st->knobs->n_listeners && !a->listener && !a->pod; i++)
 		if (strcmp(st->knobs->listener[i].name, slash + 1) == 0 &&
 		    slice_eq(slice_str(st->knobs->listener[i].ns), a->ns))
 			a->listener = &st->knobs->listener[i];
-	if (!a->listener)
-		answer_error(error, 404, "no listener of that namespace has this name", from,
-			     "list them with `nodeproxyctl get config`");
-	return a->listener != NULL;
+	if (!a->listener && !a->pod)
+		answer_error(error, 404, "no pod and no listener of that namespace has this name", from,
+			     "list them with `nodeproxyctl get pods` and `nodeproxyctl get listeners`");
+	return a->listener || a->pod;
 }
 
 static bool next_line(struct slice *rest, struct slice *ret_name, struct slice *ret_value)
@@ -735,8 +749,9 @@ static void caller(const struct state *st, const struct asked *a, struct text *t
 	view_namespace(st->view, a->ns, &tenant);
 	snprintf(name, sizeof name, "%.*s", (int)min_of(a->ns.n, (size_t)63), (const char *)a->ns.p);
 	step(t, "caller", name, "%s%s%s; pays as tenant %.*s of weight %u",
-	     l ? "through listener " : a->given ? "as asked, by host" : "there is no listener: by host",
-	     l ? l->name : "", l && l->route < countof(routes) ? routes[l->route] : "",
+	     l ? "through listener " : a->pod ? "pod " : a->given ? "as asked, by host" :
+								   "there is no listener: by host",
+	     l ? l->name : a->pod ? a->pod->words.name : "", l && l->route < countof(routes) ? routes[l->route] : "",
 	     (int)min_of(tenant.tenant.n, (size_t)253), (const char *)tenant.tenant.p, tenant.weight);
 }
 
@@ -815,9 +830,10 @@ static bool from_caller(const struct state *st, const struct asked *a, struct te
 	caller(st, a, t);
 	if (l && l->route == LISTEN_SERVICE)
 		found = of_listener(st, l, &p, t);
-	else if (l && l->route == LISTEN_ORIGINAL)
+	else if ((l && l->route == LISTEN_ORIGINAL) ||
+		 (a->pod && addr_parse(a->authority, &(struct addr){ 0 }) == 0))
 		found = of_address(st, a, &p, t);
-	else
+	else	/* a pod's names are those of addresses */
 		found = of_host(st, a, &p, t);
 	return found && from_port(st, a, &p, t);
 }

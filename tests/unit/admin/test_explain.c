@@ -383,7 +383,39 @@ START_TEST(headers_query_and_namespace_of_the_caller_count)
 }
 END_TEST
 
-UNIT_TESTS("explain", a_redirect_is_the_end, chances_are_those_of_the_balancer,
+START_TEST(a_captured_pod_asks_by_address_or_name)
+{
+	static union {
+		struct pods_page page;
+		uint8_t bytes[PODS_PAGE_BYTES(1)];
+	} pods;
+	int status;
+	json_t *o;
+
+	begin();
+	pods.page = (struct pods_page){ .magic = PODS_MAGIC, .n = 1 };
+	strcpy(pods.page.pod[0].words.name, "cart-1");
+	strcpy(pods.page.pod[0].words.ns, "shop");
+	strcpy(pods.page.pod[0].words.account, "cart");
+	strcpy(pods.page.pod[0].words.netns, "/run/netns/cart-1");
+	st.pods_bytes = slice_of(pods.bytes, sizeof pods.bytes);
+	o = explain("url=10.96.0.1:80/only&from=shop/cart-1");
+	ck_assert_ptr_nonnull(strstr(jget_str(step(o, "caller", 0), "why"), "pod cart-1; pays as tenant"));
+	ck_assert_str_eq(jget_str(step(o, "service", 0), "what"), "shop/web:80");
+	json_decref(o);
+	o = explain("url=web/only&from=shop/cart-1");
+	ck_assert_str_eq(jget_str(step(o, "service", 0), "what"), "shop/web");
+	json_decref(o);
+	pods.page.pod[0].leaves = 1;
+	o = admin_ask(&st, "GET", "/v1/explain?url=web&from=shop/cart-1", "", 0, &status, NULL);
+	ck_assert_int_eq(status, 404);
+	json_decref(o);
+	st.pods_bytes = (struct slice){ 0 };
+	end();
+}
+END_TEST
+
+UNIT_TESTS("explain", a_captured_pod_asks_by_address_or_name, a_redirect_is_the_end, chances_are_those_of_the_balancer,
 	   levels_share_as_the_balancer_has_it, the_unhealthy_count_in_their_level_and_are_told,
 	   who_asks_and_through_what_decides,
 	   the_rule_that_won_stands_before_those_that_did_not,
