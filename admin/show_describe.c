@@ -292,6 +292,11 @@ static bool namespace_now(const struct state *st, const struct asked *a, struct 
 		if (slice_eq(ns.name, slice_str(a->name))) {
 			known = true;
 			js_slice(t, "tenant", ns.tenant);
+			js_open(t, "modes", '{');
+			for (unsigned m = 0; m < NS_MODES; m++)
+				js_str(t, ns_mode_label((enum ns_mode)m),
+				       ns_mode_text((enum ns_mode)m, ns.modes.of[m]));
+			js_close(t, '}');
 			break;
 		}
 	js_open(t, "services", '[');

@@ -49,6 +49,10 @@ static void pod(const struct state *st, const struct pod_told *p, struct text *t
 	js_str(t, "netns", p->words.netns);
 	js_u64(t, "inode", p->inode);
 	js_bool(t, "ipv6", p->has_ipv6);
+	js_open(t, "modes", '{');
+	for (unsigned m = 0; m < NS_MODES; m++)
+		js_str(t, ns_mode_label((enum ns_mode)m), ns_mode_text((enum ns_mode)m, p->modes.of[m]));
+	js_close(t, '}');
 	js_u64(t, "since_unix_ms", p->since_unix_ms);
 	js_open(t, "workers", '[');
 	for (unsigned i = 0; i < BOARD_WORKERS; i++)

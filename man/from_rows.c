@@ -77,6 +77,33 @@ static void words(const char *values, const char *end)
 	}
 }
 
+/* Labels of a Namespace. */
+static void modes(void)
+{
+	const char *value;
+
+	for (unsigned m = 0; m < NS_MODES; m++) {
+		enum ns_mode mode = (enum ns_mode)m;
+
+		fputs(".It Cm metadata.labels[" NS_MODES_PREFIX, stdout);
+		text(ns_mode_label(mode));
+		puts("]");
+		sentence(ns_mode_help(mode), true);
+		puts(".Bl -tag -width Ds -compact");
+		for (unsigned i = 0; (value = ns_mode_text(mode, i)); i++) {
+			fputs(".It Cm ", stdout);
+			literal(value);
+			puts(i ? "" : "\nThe default:");
+			sentence(ns_mode_value_help(mode, i), false);
+		}
+		puts(".El");
+		if (ns_mode_is_of_pods(mode))
+			puts("A label of the same key on a pod overrules it for that pod.");
+	}
+	puts(".It Cm metadata.labels[nodeproxy.io/mtls]\n"
+	     ".Em Refused , not supported by this release.");
+}
+
 static void head(const char *title, const char *name, const char *what)
 {
 	printf(".\\\" SPDX-License-Identifier: Apache-2.0\n"
@@ -377,10 +404,7 @@ static void resources_page(void)
 		puts(".Bl -tag -width Ds");
 		fields(k->object, "");
 		if (k->row == ROW_NAMESPACE)
-			puts(".It Cm metadata.labels\n"
-			     ".Em Refused , not supported by this release:\n"
-			     "nodeproxy.io/unknown\\-destination, nodeproxy.io/mtls, nodeproxy.io/when\\-away,\n"
-			     "nodeproxy.io/same\\-host.");
+			modes();
 		if (k->row == ROW_SLICE)
 			puts(".It Cm metadata.labels[kubernetes.io/service\\-name]\nRequired.\n"
 			     "The Service whose endpoints these are.\n"

@@ -33,6 +33,7 @@
 #include "nodeproxy/pods.h"
 #include "nodeproxy/reload.h"
 #include "nodeproxy/service.h"
+#include "nodeproxy/spaces.h"
 #include "nodeproxy/upgrade.h"
 #include "nodeproxy/views.h"
 #include "workers/obs/board.h"
@@ -64,6 +65,7 @@ struct master {
 	struct child child[CHILDREN];
 	struct listeners listeners;
 	struct pods pods;
+	struct spaces spaces;
 	struct files files;
 	struct doors doors;
 	struct keys keys;

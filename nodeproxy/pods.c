@@ -66,7 +66,8 @@ static struct pod_told tell_of(const struct pod *p)
 				  .ref = p->ref,
 				  .has_ipv6 = fd_is_open(p->fd[POD_OUT6]),
 				  .workers = p->told,
-				  .leaves = is_leaving(p) };
+				  .leaves = is_leaving(p),
+				  .modes = p->modes };
 }
 
 static bool is_coming_back(const struct pod *p)
@@ -402,6 +403,7 @@ static void say_again(struct master *m, const struct pod *p, struct pod *have)
 	char text[256];
 
 	have->words = p->words;
+	have->modes = p->modes;
 	snprintf(text, sizeof text, "pod %s/%s is captured already", p->words.ns, p->words.name);
 	changed(m);
 	answer(m, p, 0, text);
@@ -520,6 +522,7 @@ int pods_add(struct master *m, struct child *from, const struct msg_order *o, ch
 {
 	const char *problem = pod_problem(&o->pod, false);
 	struct pod *p = NULL;
+	struct ns_modes of_ns;
 	int r = may_change(m, text, n);
 
 	if (r < 0)
@@ -539,6 +542,8 @@ int pods_add(struct master *m, struct child *from, const struct msg_order *o, ch
 		return -EBUSY;
 	}
 	*p = (struct pod){ .words = o->pod, .order = o->serial, .asker = from->generation };
+	of_ns = spaces_modes(m, p->words.ns);
+	p->modes = pod_modes(&p->words, &of_ns);
 	for (unsigned i = 0; i < POD_FDS; i++)
 		p->fd[i] = FD_NONE;
 	p->ref = ++m->pods.refs * PODS_MAX + slot_of(&m->pods, p);
@@ -576,6 +581,29 @@ int pods_remove(struct master *m, const struct msg_order *o, char *text, size_t 
 	return 0;
 }
 
+/* ---- modes ---- */
+
+void pods_modes_told(struct master *m, const char *ns, const struct ns_modes *of_ns)
+{
+	bool other = false;
+
+	for (unsigned i = 0; i < PODS_MAX; i++) {
+		struct pod *p = &m->pods.at[i];
+		struct ns_modes now;
+
+		if (p->state == POD_NONE || is_leaving(p) || (ns && strcmp(ns, p->words.ns) != 0))
+			continue;
+		now = ns ? *of_ns : spaces_modes(m, p->words.ns);
+		now = pod_modes(&p->words, &now);
+		if (ns_modes_eq(&now, &p->modes))
+			continue;
+		p->modes = now;
+		other = true;
+	}
+	if (other && m->phase != PHASE_TRIAL)	/* until then the list is another master's */
+		changed(m);
+}
+
 void pods_tick(struct master *m)
 {
 	struct errand_job job = { .kind = ERRAND_LOOK, .fd = FD_NONE };
@@ -600,6 +628,7 @@ static void take_over(struct master *m, const struct pod_told *t)
 	p->inode = t->inode;
 	p->cookie = t->cookie;
 	p->since_unix_ms = t->since_unix_ms;
+	p->modes = t->modes;
 	for (unsigned i = 0; i < POD_FDS; i++)
 		(void)kept_take(&m->kept, &p->fd[i], NULL, FD_NAME, POD_SLOT(t->ref), i);
 	whole = fd_is_open(p->fd[POD_NETNS]) && fd_is_open(p->fd[POD_TABLE]) &&
@@ -636,6 +665,7 @@ static void come_back(struct master *m)
 		p->state = POD_WAITING;
 		p->words = page->pod[i].words;
 		p->cookie = page->pod[i].cookie;
+		p->modes = page->pod[i].modes;
 		p->ref = ++ps->refs * PODS_MAX + i;
 		ps->waiting++;
 	}

@@ -47,6 +47,7 @@ struct pod {
 	uint32_t ref;
 	uint64_t inode, cookie;		/* of its namespace */
 	uint64_t since_unix_ms;
+	struct ns_modes modes;		/* of its namespace as it was told last, but for its own labels */
 	struct fd fd[POD_FDS];
 	uint64_t told;			/* bits of worker slots that have its listeners */
 	bool cleared;			/* what a former master said was taken back */
@@ -84,6 +85,10 @@ int pods_add(struct master *, struct child *from, const struct msg_order *, char
 int pods_remove(struct master *, const struct msg_order *, char *text, size_t n);
 /* A captured pod whose namespace has this inode; NULL: none. */
 const struct pod *pods_by_inode(const struct master *, uint64_t inode);
+
+/* The modes of that namespace are other ones; NULL: all were told (spaces.h), of those that were not
+ * they are the default. */
+void pods_modes_told(struct master *, const char *ns, const struct ns_modes *);
 
 /* What errands say. */
 void pods_entered(struct master *, uint32_t ref, const struct msg_pod_entered *, struct slice words,

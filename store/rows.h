@@ -16,6 +16,7 @@
 #include "nodeproxy/lib/base/balancing.h"
 #include "nodeproxy/lib/base/ejection.h"
 #include "nodeproxy/lib/base/hash.h"
+#include "nodeproxy/lib/base/ns_modes.h"
 #include "nodeproxy/lib/net/addr.h"
 #include "nodeproxy/lib/net/retries.h"
 
@@ -26,6 +27,7 @@ enum row_kind {
 
 struct row_namespace {
 	uint32_t unused_labels;	/* number of labels that are not ours: allowed, no effect */
+	struct ns_modes modes;
 };
 
 struct row_tenant {

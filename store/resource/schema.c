@@ -931,22 +931,42 @@ int schema_kind_of(struct judge *j, const struct doc_node *root, const struct sc
 			    schema_kinds(words, sizeof words));
 }
 
+static int check_mode(struct judge *j, enum row_kind kind, enum ns_mode m, const struct doc_node *label)
+{
+	char words[64], seen[64];
+	uint8_t value;
+
+	if (kind != ROW_NAMESPACE)
+		return judge_refuse(j, label->line, "is for Namespaces only");
+	if (ns_mode_parse(m, label->text, &value))
+		return 0;
+	return judge_refuse(j, label->line, "must be %s, not \"%s\"", ns_mode_words(m, words, sizeof words),
+			    doc_clean(label->text, seen, sizeof seen));
+}
+
 /* Our own labels and annotations are checked by name: one that is ignored would look obeyed. */
 static int check_ours(struct judge *j, enum row_kind kind, const struct doc_node *meta,
 		      const char *map)
 {
-	static const char *const later[] = { "unknown-destination", "mtls", "when-away", "same-host" };
 	const struct doc_node *m = doc_get(meta, map);
 	const bool labels = map[0] == 'l';
 	char name[128];
 
 	for (m = m ? m->first : NULL; m; m = m->next) {
+		enum ns_mode mode = labels ? ns_mode_by_label(m->key) : NS_MODES;
+
 		if (!slice_starts(m->key, SLICE("nodeproxy.io/")))
 			continue;
 		judge_field(j, "metadata.%s[%s]", map, doc_clean(m->key, name, sizeof name));
-		for (size_t i = 0; labels && i < countof(later); i++)
-			if (slice_eq(slice_from(m->key, 13), slice_str(later[i])))
-				return judge_refuse(j, m->line, "not supported by this release");
+		if (mode < NS_MODES) {
+			int e = check_mode(j, kind, mode, m);
+
+			if (e < 0)
+				return e;
+			continue;
+		}
+		if (labels && slice_eq(m->key, SLICE("nodeproxy.io/mtls")))
+			return judge_refuse(j, m->line, "not supported by this release");
 		if (!labels && (slice_eq(m->key, SLICE("nodeproxy.io/weight")) ||
 				slice_eq(m->key, SLICE("nodeproxy.io/priority")))) {
 			if (kind == ROW_SLICE)

@@ -148,6 +148,7 @@ void model_fini(struct model *m)
 	for (int s = 0; s < SLOT_SCOPES; s++)
 		slots_fini(&m->slot[s]);
 	journal_fini(&m->journal);
+	modes_fini(&m->modes);
 }
 
 /* ---- places and claims ---- */

@@ -23,6 +23,7 @@
 #include "nodeproxy/lib/base/list.h"
 #include "store/sync/changeset.h"
 #include "store/sync/journal.h"
+#include "store/sync/modes.h"
 #include "store/sync/slots.h"
 #include "store/view/build.h"
 
@@ -176,6 +177,7 @@ struct model {
 	unsigned cidr_bits;
 	struct builder *builder;
 	struct journal journal;
+	struct modes modes;
 	char domain[254];
 	char zone[128];			/* of the host; "": not known */
 };

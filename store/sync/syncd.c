@@ -35,6 +35,8 @@
 #define REPORT_PAUSE_US	1000
 #define REPORT_COST	10	/* a report that took 1 ms is not made again for 10 ms */
 #define VIEW_RETRY_MS	20
+#define MODES_A_SLICE	256
+#define MODES_PAUSE_MS	25
 #define MESSAGES_A_PASS 128
 
 static struct syncd the;
@@ -107,6 +109,32 @@ static void work_cb(void *arg)
 
 static void commit_cb(void *arg);
 
+/* ---- modes of namespaces ---- */
+
+/* Within what msg.def allows a second. */
+static void modes_cb(void *arg)
+{
+	struct syncd *s = arg;
+	const struct msg_ns_modes *next = modes_next(&s->model.modes);
+
+	for (unsigned i = 0; next && i < MODES_A_SLICE && chan_say(&s->born.chan, MSG_NS_MODES, next) == 0; i++) {
+		modes_said(&s->model.modes);
+		next = modes_next(&s->model.modes);
+	}
+	if (next)
+		loop_timer_start(&s->loop, &s->modes_again, MODES_PAUSE_MS * NS_PER_MS, 0, modes_cb, s);
+}
+
+static void tell_modes(struct syncd *s)
+{
+	if (!s->model.modes.telling)
+		modes_all(&s->model);
+	if (!loop_timer_is_running(&s->modes_again))
+		modes_cb(s);
+}
+
+/* ---- the model as it stands ---- */
+
 /* The model as it stands becomes a view of the current rev; tried again when it cannot be. */
 void syncd_commit_view(struct syncd *s)
 {
@@ -126,6 +154,7 @@ void syncd_commit_view(struct syncd *s)
 		return;
 	}
 	send_view(s, &b);
+	tell_modes(s);
 	if (builder_wants_work(s->model.builder))
 		loop_timer_start(&s->loop, &s->work, 0, 0, work_cb, s);
 }
@@ -400,8 +429,13 @@ static void knobs_use(struct syncd *s, struct fd fd)
  * of several views it lacks is not known: all of it is made anew, as a base. */
 static void say_again(struct syncd *s, const struct msg_lost *l)
 {
-	if (l->type == MSG_NONE)
+	if (l->type == MSG_NONE) {
 		source_file_dropped(s->source, MSG_FILE_HERE);
+		if (s->announced) {
+			modes_all(&s->model);
+			tell_modes(s);
+		}
+	}
 	if (l->type != MSG_VIEW_MADE)
 		syncd_report_soon(s);
 	if (l->type == MSG_SOURCES_MADE || !s->announced ||

@@ -269,6 +269,8 @@ void units_served(struct model *m, struct resource *r, const struct held *was)
 			space->resource = now ? r : NULL;
 			touch_space(m, space);
 		}
+		modes_changed(m, r->name, was ? &was->row->namespace.modes : NULL,
+			      now ? &now->namespace.modes : NULL);
 		break;
 	case ROW_SLICE:
 		if (now && now->slice.service)
@@ -894,6 +896,8 @@ static bool settle_space(struct model *m, struct space *s)
 		}
 		t->spaces++;
 		unit.tenant_slot = t->slot;
+		if (s->resource)
+			unit.modes = s->resource->served->row->namespace.modes;
 		if (s->owner) {
 			const struct row *row = s->owner->served->row;
 

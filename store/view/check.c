@@ -96,7 +96,8 @@ static int check_unit_head(struct check *c, struct slice u)
 	if (h->kind == UNIT_NAMESPACE) {
 		const struct unit_nspace *n = (const struct unit_nspace *)u.p;
 
-		if (u.n < sizeof *n || n->tenant >= h->n_texts || n->weight < 1 || n->weight > 1000)
+		if (u.n < sizeof *n || n->tenant >= h->n_texts || n->weight < 1 || n->weight > 1000 ||
+		    !ns_modes_are_valid(&n->modes))
 			return bad(c, "namespace unit with impossible values");
 		c->namespaces++;
 	} else if (h->kind == UNIT_SERVICE) {

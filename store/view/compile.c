@@ -34,6 +34,7 @@ int compile_namespace(const struct unit_namespace *ns, uint32_t id, struct unit_
 		u->connections = ns->connections;
 		u->requests = ns->requests;
 		u->memory_bytes = ns->memory_bytes;
+		u->modes = ns->modes;
 	}
 	return out_end(&o, id, UNIT_NAMESPACE, (struct slice){ 0 }, ns->name);
 }

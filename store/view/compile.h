@@ -74,6 +74,7 @@ struct unit_namespace {
 	uint32_t weight; /* 1..1000 */
 	uint64_t memory_bytes;
 	uint32_t connections, requests;
+	struct ns_modes modes;
 };
 
 /* A unit in the making; bytes and refs are malloc'ed, unit_bytes_fini() frees them. */

@@ -268,6 +268,10 @@ void view_dump(const struct view *v, void (*say)(void *arg, const char *p, size_
 		add_slot(&s, ns.tenant_slot);
 		strbuf_printf(&s, " weight=%u memory=%llu connections=%u requests=%u", ns.weight,
 			      (unsigned long long)ns.memory_bytes, ns.connections, ns.requests);
+		for (unsigned m = 0; m < NS_MODES; m++)
+			if (ns.modes.of[m])
+				strbuf_printf(&s, " %s=%s", ns_mode_label((enum ns_mode)m),
+					      ns_mode_text((enum ns_mode)m, ns.modes.of[m]));
 		end(&d, &s);
 	}
 	for (uint32_t i = 0; view_service_nth(v, i, &svc); i++)

@@ -21,11 +21,12 @@
 #include "nodeproxy/lib/base/balancing.h"
 #include "nodeproxy/lib/base/ejection.h"
 #include "nodeproxy/lib/base/must.h"
+#include "nodeproxy/lib/base/ns_modes.h"
 #include "nodeproxy/lib/net/addr.h"
 #include "nodeproxy/lib/net/retries.h"
 
 #define VIEW_MAGIC     0x5756504eu /* "NPVW" */
-#define VIEW_VERSION   3u
+#define VIEW_VERSION   4u
 #define VIEW_MAX_BYTES (4ull << 30)
 /* An overlay is verified in one go, about 2 ms at this size; the builder stays well below. */
 #define OVERLAY_MAX_BYTES (16ull << 20)
@@ -281,6 +282,8 @@ struct unit_nspace {
 	uint32_t weight;
 	uint32_t connections, requests;
 	uint64_t memory_bytes;
+	struct ns_modes modes;
+	uint32_t zero;
 };
 static_must(sizeof(struct unit_nspace) % 8 == 0);
 

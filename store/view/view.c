@@ -386,6 +386,7 @@ static void namespace_of(struct slice u, struct vnamespace *ret)
 		.memory_bytes = n->memory_bytes,
 		.connections = n->connections,
 		.requests = n->requests,
+		.modes = n->modes,
 	};
 }
 

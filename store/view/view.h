@@ -25,6 +25,7 @@
 #include "nodeproxy/lib/base/ejection.h"
 #include "nodeproxy/lib/base/fd.h"
 #include "nodeproxy/lib/base/must.h"
+#include "nodeproxy/lib/base/ns_modes.h"
 #include "nodeproxy/lib/base/slice.h"
 #include "nodeproxy/lib/net/addr.h"
 #include "nodeproxy/lib/net/retries.h"
@@ -360,6 +361,7 @@ struct vnamespace {
 	uint32_t weight;		/* of the tenant, 1..1000 */
 	uint64_t memory_bytes;		/* quota per worker, 0: the knob */
 	uint32_t connections, requests;	/* quotas per worker, 0: the knob */
+	struct ns_modes modes;
 };
 
 /* Any name has an answer: a namespace nobody wrote down is its own tenant with defaults; then

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "nodeproxy/lib/base/must.h"
+#include "nodeproxy/lib/base/ns_modes.h"
 
 #define MSG_BUILD_ID 32		/* never changes: see msg.def */
 #define MSG_NAME     128		/* the same */
@@ -198,6 +199,16 @@ struct msg_bank {
 struct msg_bank_want {
 	uint32_t ref;
 	uint16_t n[2];			/* sockets of IPv4, of IPv6 */
+};
+
+/* All of them (BEGIN, each whose modes are not the default, END: others that were told before have the
+ * default), then each as it changes. */
+enum ns_told { NS_TOLD_BEGIN = 1, NS_TOLD_ONE, NS_TOLD_END };
+
+struct msg_ns_modes {
+	uint32_t told;			/* enum ns_told */
+	char ns[64];			/* ONE */
+	struct ns_modes modes;
 };
 
 /* What admind may order; each is checked again by the master. */

@@ -29,25 +29,47 @@ static bool is_label_byte(char c)
 	       strchr("-_./", c) != NULL;
 }
 
-/* k=v,k=v */
-static bool are_labels(const char *s)
+/* The next of k=v,k=v, and behind it; false: what there is next is none. */
+static bool next_label(const char **s, struct slice *ret_key, struct slice *ret_value)
 {
-	while (*s) {
-		const char *key = s;
+	const char *key = *s, *value = key, *end;
 
-		while (*s && is_label_byte(*s))
-			s++;
-		if (s == key || *s != '=')
-			return false;
-		s++;
-		while (*s && is_label_byte(*s))
-			s++;
-		if (*s == ',' && s[1])
-			s++;
-		else if (*s)
-			return false;
-	}
+	while (*value && is_label_byte(*value))
+		value++;
+	if (value == key || *value != '=')
+		return false;
+	*ret_key = slice_of(key, (size_t)(value - key));
+	for (end = ++value; *end && is_label_byte(*end); end++)
+		;
+	*ret_value = slice_of(value, (size_t)(end - value));
+	if (*end == ',' && end[1])
+		end++;
+	else if (*end)
+		return false;
+	*s = end;
 	return true;
+}
+
+/* NULL: all of them are labels, and those of ours are known. */
+static const char *labels_problem(const char *s)
+{
+	struct slice key, value;
+	uint8_t mode;
+
+	while (*s) {
+		enum ns_mode m;
+
+		if (!next_label(&s, &key, &value))
+			return "labels are key=value, with commas between them";
+		if (!slice_starts(key, SLICE(NS_MODES_PREFIX)))
+			continue;
+		m = ns_mode_by_label(key);
+		if (m == NS_MODES || !ns_mode_is_of_pods(m))
+			return "of nodeproxy.io a pod has only the label source-address";
+		if (!ns_mode_parse(m, value, &mode))
+			return "the label nodeproxy.io/source-address is preserve, proxy-protocol or own";
+	}
+	return NULL;
 }
 
 const char *pod_problem(const struct pod_words *w, bool only_name)
@@ -62,9 +84,24 @@ const char *pod_problem(const struct pod_words *w, bool only_name)
 		return "the service account is 1 to 63 lower case letters, digits, - and dots";
 	if (!msg_text(w->netns, sizeof w->netns) || w->netns[0] != '/')
 		return "the network namespace is named by an absolute path, or by a process in it";
-	if (!ends(w->labels, sizeof w->labels) || !are_labels(w->labels))
-		return "labels are key=value, with commas between them";
-	return NULL;
+	if (!ends(w->labels, sizeof w->labels))
+		return "labels are too long";
+	return labels_problem(w->labels);
+}
+
+struct ns_modes pod_modes(const struct pod_words *w, const struct ns_modes *of_ns)
+{
+	struct ns_modes modes = *of_ns;
+	const char *s = w->labels;
+	struct slice key, value;
+
+	while (*s && next_label(&s, &key, &value)) {
+		enum ns_mode m = ns_mode_by_label(key);
+
+		if (m < NS_MODES && ns_mode_is_of_pods(m))
+			(void)!ns_mode_parse(m, value, &modes.of[m]);
+	}
+	return modes;
 }
 
 const struct pods_page *pods_page(struct slice bytes)
@@ -75,7 +112,7 @@ const struct pods_page *pods_page(struct slice bytes)
 	    bytes.n != PODS_PAGE_BYTES(p->n))
 		return NULL;
 	for (uint32_t i = 0; i < p->n; i++)
-		if (pod_problem(&p->pod[i].words, false))
+		if (pod_problem(&p->pod[i].words, false) || !ns_modes_are_valid(&p->pod[i].modes))
 			return NULL;
 	return p;
 }

@@ -19,7 +19,7 @@ struct pod_told {
 	uint32_t has_ipv6;
 	uint64_t workers;		/* bits of slots: who accepts its connections */
 	uint32_t leaves;		/* it is being set free: for the next master, nobody else */
-	uint32_t zero;
+	struct ns_modes modes;		/* its namespace's, but for what its own labels say */
 };
 
 struct pods_page {
@@ -32,6 +32,8 @@ struct pods_page {
 /* What is wrong with these words, for the operator; NULL: nothing.  With only_name the others are not
  * looked at. */
 const char *pod_problem(const struct pod_words *, bool only_name);
+/* What holds for a pod whose namespace has these modes. */
+struct ns_modes pod_modes(const struct pod_words *, const struct ns_modes *of_ns);
 /* The page in these bytes; NULL: they are none. */
 const struct pods_page *pods_page(struct slice);
 /* Those that do not leave. */

@@ -230,9 +230,12 @@ START_TEST(every_refusal_names_line_field_and_reason)
 		/* Namespace */
 		{ NAMESPACE "  namespace: x\n", 5, "metadata.namespace", "a Namespace is in no namespace: leave it out" },
 		{ NAMESPACE "  labels:\n    nodeproxy.io/mtls: strict\n", 6, "metadata.labels[nodeproxy.io/mtls]", NOT_YET },
-		{ NAMESPACE "  labels:\n    nodeproxy.io/unknown-destination: deny\n", 6, "metadata.labels[nodeproxy.io/unknown-destination]", NOT_YET },
-		{ NAMESPACE "  labels:\n    nodeproxy.io/when-away: open\n", 6, "metadata.labels[nodeproxy.io/when-away]", NOT_YET },
-		{ NAMESPACE "  labels:\n    nodeproxy.io/same-host: veth\n", 6, "metadata.labels[nodeproxy.io/same-host]", NOT_YET },
+		{ NAMESPACE "  labels:\n    nodeproxy.io/unknown-destination: refuse\n", 6, "metadata.labels[nodeproxy.io/unknown-destination]", "must be pass or deny, not \"refuse\"" },
+		{ NAMESPACE "  labels:\n    nodeproxy.io/when-away: \"\"\n", 6, "metadata.labels[nodeproxy.io/when-away]", "must be open or closed, not \"\"" },
+		{ NAMESPACE "  labels:\n    a: b\n    nodeproxy.io/same-host: DIRECT\n", 7, "metadata.labels[nodeproxy.io/same-host]", "must be direct or veth, not \"DIRECT\"" },
+		{ NAMESPACE "  labels:\n    nodeproxy.io/source-address: mine\n", 6, "metadata.labels[nodeproxy.io/source-address]", "must be preserve, proxy-protocol or own, not \"mine\"" },
+		{ META "  name: a\n  labels:\n    nodeproxy.io/when-away: open\n", 7, "metadata.labels[nodeproxy.io/when-away]", "is for Namespaces only" },
+		{ NAMESPACE "  annotations:\n    nodeproxy.io/when-away: open\n", 6, "metadata.annotations[nodeproxy.io/when-away]", "unknown annotation of nodeproxy.io" },
 		{ NAMESPACE "data: {}\n", 5, "data", "unknown field" },
 		{ NAMESPACE "spec: {finalizer: []}\n", 5, "spec.finalizer", "unknown field (did you mean finalizers?)" },
 
@@ -879,6 +882,14 @@ START_TEST(tenants_and_namespaces_become_rows)
 	r = accepted(NAMESPACE "  labels: {a: b, kubernetes.io/metadata.name: shop}\n"
 			       "  creationTimestamp: null\nspec: {finalizers: [kubernetes]}\nstatus: {phase: Active}\n");
 	ck_assert_uint_eq(r->namespace.unused_labels, 2);
+	ck_assert(ns_modes_are_default(&r->namespace.modes));
+	r = accepted(NAMESPACE "  labels: {a: b, nodeproxy.io/when-away: closed, nodeproxy.io/source-address: own,\n"
+			       "           nodeproxy.io/same-host: direct, nodeproxy.io/unknown-destination: deny}\n");
+	ck_assert_uint_eq(r->namespace.unused_labels, 1);
+	ck_assert_uint_eq(r->namespace.modes.of[MODE_when_away], MODE_CLOSED);
+	ck_assert_uint_eq(r->namespace.modes.of[MODE_source_address], MODE_OWN);
+	ck_assert_uint_eq(r->namespace.modes.of[MODE_same_host], MODE_DIRECT);
+	ck_assert_uint_eq(r->namespace.modes.of[MODE_unknown_destination], MODE_DENY);
 	done();
 }
 END_TEST

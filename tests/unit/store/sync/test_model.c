@@ -818,7 +818,61 @@ START_TEST(any_history_gives_the_view_that_its_last_state_alone_gives)
 }
 END_TEST
 
-UNIT_TESTS("model", of_retry_budgets_one_counts_and_the_others_say_so, two_documents_are_enough_to_serve,
+/* All that waits for the master, one word each. */
+static const char *modes_said_now(struct world *w)
+{
+	static char text[512];
+	const struct msg_ns_modes *m;
+	size_t n = 0;
+
+	text[0] = 0;
+	while ((m = modes_next(&w->model.modes))) {
+		if (m->told == NS_TOLD_ONE)
+			n += (size_t)snprintf(text + n, sizeof text - n, "%s=%u ", m->ns,
+					      m->modes.of[MODE_when_away]);
+		else
+			n += (size_t)snprintf(text + n, sizeof text - n,
+					      m->told == NS_TOLD_BEGIN ? "( " : ") ");
+		modes_said(&w->model.modes);
+	}
+	return text;
+}
+
+#define AWAY(name, mode)                                                                           \
+	"---\napiVersion: v1\nkind: Namespace\nmetadata: {name: " name                             \
+	", labels: {nodeproxy.io/when-away: " mode "}}\n"
+
+START_TEST(modes_of_namespaces_are_told_whole_and_then_as_they_change)
+{
+	struct world w;
+
+	world_init(&w, "");
+	tell(&w, "a.yaml", AWAY("shop", "closed") AWAY("bank", "open"));
+	(void)settle(&w);
+	ck_assert_str_eq(modes_said_now(&w), "");	/* nobody was told anything yet */
+	ck_assert(serves(&w, "namespace shop tenant=shop weight=1 memory=0 connections=0 requests=0 when-away=closed\n"));
+	modes_all(&w.model);
+	ck_assert_str_eq(modes_said_now(&w), "( shop=1 ) ");
+	tell(&w, "b.yaml", AWAY("mail", "closed"));
+	(void)settle(&w);
+	ck_assert_str_eq(modes_said_now(&w), "mail=1 ");
+	tell(&w, "a.yaml", "# as it was\n" AWAY("shop", "closed") AWAY("bank", "open"));
+	(void)settle(&w);
+	ck_assert_str_eq(modes_said_now(&w), "");
+	tell(&w, "a.yaml", AWAY("bank", "closed") AWAY("shop", "shut"));	/* the good one stays */
+	(void)settle(&w);
+	ck_assert_str_eq(modes_said_now(&w), "bank=1 ");
+	model_gone(&w.model, "a.yaml");
+	tell(&w, "b.yaml", AWAY("mail", "open"));
+	(void)settle(&w);
+	modes_all(&w.model);		/* what waits is not said any more */
+	ck_assert_str_eq(modes_said_now(&w), "( ) ");
+	world_fini(&w);
+}
+END_TEST
+
+UNIT_TESTS("model", modes_of_namespaces_are_told_whole_and_then_as_they_change,
+	   of_retry_budgets_one_counts_and_the_others_say_so, two_documents_are_enough_to_serve,
 	   of_two_documents_the_first_by_place_and_line_counts,
 	   a_refused_document_leaves_the_last_good_version_serving,
 	   a_refused_document_that_never_was_good_does_not_hide_another,

@@ -28,6 +28,10 @@ START_TEST(words_are_names_paths_and_labels_and_nothing_else)
 		{ NULL, NULL, NULL, "/a\nb", NULL }, { NULL, NULL, NULL, NULL, "a" },
 		{ NULL, NULL, NULL, NULL, "=b" }, { NULL, NULL, NULL, NULL, "a=b," },
 		{ NULL, NULL, NULL, NULL, "a=b;c=d" }, { NULL, NULL, NULL, NULL, "a=\"" },
+		{ NULL, NULL, NULL, NULL, "nodeproxy.io/x=y" },
+		{ NULL, NULL, NULL, NULL, "a=b,nodeproxy.io/when-away=open" },
+		{ NULL, NULL, NULL, NULL, "nodeproxy.io/source-address=" },
+		{ NULL, NULL, NULL, NULL, "nodeproxy.io/source-address=owned,a=b" },
 	};
 	struct pod_words w = good();
 
@@ -49,6 +53,21 @@ START_TEST(words_are_names_paths_and_labels_and_nothing_else)
 		ck_assert_msg(pod_problem(&w, false) != NULL, "case %zu", i);
 		ck_assert_msg((pod_problem(&w, true) != NULL) == (bad[i].name || bad[i].ns), "case %zu", i);
 	}
+}
+END_TEST
+
+START_TEST(a_label_of_a_pod_overrules_its_namespace)
+{
+	struct ns_modes of_ns = { .of = { [MODE_source_address] = MODE_OWN, [MODE_when_away] = MODE_CLOSED } };
+	struct pod_words w = good();
+	struct ns_modes m = pod_modes(&w, &of_ns);
+
+	ck_assert(ns_modes_eq(&m, &of_ns));
+	snprintf(w.labels, sizeof w.labels, "a=b,nodeproxy.io/source-address=proxy-protocol,c=d");
+	ck_assert_ptr_null(pod_problem(&w, false));
+	m = pod_modes(&w, &of_ns);
+	ck_assert_uint_eq(m.of[MODE_source_address], MODE_PROXY_PROTOCOL);
+	ck_assert_uint_eq(m.of[MODE_when_away], MODE_CLOSED);
 }
 END_TEST
 
@@ -94,4 +113,4 @@ START_TEST(a_list_has_the_size_that_it_says_and_good_words)
 END_TEST
 
 UNIT_TESTS("ipc/pods", words_are_names_paths_and_labels_and_nothing_else,
-	   words_without_an_end_are_refused, a_list_has_the_size_that_it_says_and_good_words)
+	   words_without_an_end_are_refused, a_label_of_a_pod_overrules_its_namespace, a_list_has_the_size_that_it_says_and_good_words)
