@@ -205,19 +205,19 @@ static bool take_word(const struct call *c, const char *arg, char *to, size_t ro
 	return snprintf(to, room, "%s", from) < (int)room;
 }
 
-/* Who the pod is and where; with only_name no more than who. */
+/* Who the pod is and where; with only_name who, and where if that is said. */
 static bool pod_order(const struct call *c, bool only_name, struct msg_order *o, struct answer *error)
 {
 	struct pod_words *w = &o->pod;
 	const char *problem = "a name, path or label is too long";
 	uint64_t pid;
 	bool fits = take_word(c, "name", w->name, sizeof w->name) &&
-		    take_word(c, "namespace", w->ns, sizeof w->ns);
+		    take_word(c, "namespace", w->ns, sizeof w->ns) &&
+		    take_word(c, "netns", w->netns, sizeof w->netns);
 
 	if (fits && !only_name) {
 		snprintf(w->account, sizeof w->account, "default");
 		fits = take_word(c, "service_account", w->account, sizeof w->account) &&
-		       take_word(c, "netns", w->netns, sizeof w->netns) &&
 		       take_word(c, "label", w->labels, sizeof w->labels);
 		if (call_number(c, "pid", &pid) && w->netns[0]) {
 			answer_error(error, 400, "--netns and --pid say the same thing twice", NULL, NULL);

@@ -553,6 +553,12 @@ int pods_add(struct master *m, struct child *from, const struct msg_order *o, ch
 	return -EINPROGRESS;
 }
 
+/* Of that name, but not in the network namespace that is meant. */
+static bool is_another(const struct pod *p, const struct pod_words *w)
+{
+	return p && w->netns[0] && strcmp(p->words.netns, w->netns) != 0;
+}
+
 int pods_remove(struct master *m, const struct msg_order *o, char *text, size_t n)
 {
 	const char *problem = pod_problem(&o->pod, true);
@@ -565,10 +571,15 @@ int pods_remove(struct master *m, const struct msg_order *o, char *text, size_t 
 		snprintf(text, n, "%s", problem);
 		return -EINVAL;
 	}
+	p = find(m, o->pod.ns, o->pod.name, POD_CAPTURED);
+	if (is_another(p, &o->pod) ||
+	    is_another(find(m, o->pod.ns, o->pod.name, POD_WAITING), &o->pod)) {
+		snprintf(text, n, "pod %s/%s is in another network namespace", o->pod.ns, o->pod.name);
+		return -ENOENT;
+	}
 	r = forget_waiting(m, &o->pod, text, n);
 	if (r < 0)
 		return r;
-	p = find(m, o->pod.ns, o->pod.name, POD_CAPTURED);
 	if (!p && r == 0) {
 		snprintf(text, n, "there is no pod %s/%s", o->pod.ns, o->pod.name);
 		return -ENOENT;

@@ -218,6 +218,9 @@ def a_name_moves_to_another_namespace():
                              ("/nowhere", "No such file"), ("here", "absolute path")):
             r = first.host.np.ctl("pod", "add", "bad", "--namespace", "shop", "--netns", netns)
             assert r.returncode in (1, 2) and words in r.stderr, (netns, r.returncode, r.stderr)
+        # a runtime that is late to say that the one before is gone
+        r = first.host.np.ctl("pod", "remove", first.name, "--namespace", "shop", "--netns", first.netns)
+        assert r.returncode == 1 and "in another network namespace" in r.stderr and second.rules(), r.stderr
         r = first.host.np.ctl("pod", "remove", "nobody", "--namespace", "shop")
         assert r.returncode == 1 and "no pod shop/nobody" in r.stderr, r.stderr
 

@@ -224,7 +224,7 @@ struct msg_order {
 	char who[64];			/* "uid=0 pid=7", for the log */
 	uint32_t process;		/* DEBUG: enum role; worker says which of them */
 	uint32_t slot;			/* DEBUG: of a tenant */
-	struct pod_words pod;		/* POD_ADD; POD_REMOVE: name and ns */
+	struct pod_words pod;		/* POD_ADD; POD_REMOVE: name, ns, netns or "" */
 };
 
 struct msg_debug {

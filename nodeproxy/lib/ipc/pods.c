@@ -78,12 +78,13 @@ const char *pod_problem(const struct pod_words *w, bool only_name)
 		return "the name of a pod is 1 to 63 lower case letters, digits, - and dots";
 	if (!ends(w->ns, sizeof w->ns) || !is_name(w->ns, false))
 		return "the namespace is 1 to 63 lower case letters, digits and -";
+	if (!msg_text(w->netns, sizeof w->netns) ||
+	    (w->netns[0] != '/' && (w->netns[0] || !only_name)))
+		return "the network namespace is named by an absolute path, or by a process in it";
 	if (only_name)
 		return NULL;
 	if (!ends(w->account, sizeof w->account) || !is_name(w->account, true))
 		return "the service account is 1 to 63 lower case letters, digits, - and dots";
-	if (!msg_text(w->netns, sizeof w->netns) || w->netns[0] != '/')
-		return "the network namespace is named by an absolute path, or by a process in it";
 	if (!ends(w->labels, sizeof w->labels))
 		return "labels are too long";
 	return labels_problem(w->labels);

@@ -29,8 +29,8 @@ struct pods_page {
 
 #define PODS_PAGE_BYTES(n) (sizeof(struct pods_page) + (n) * sizeof(struct pod_told))
 
-/* What is wrong with these words, for the operator; NULL: nothing.  With only_name the others are not
- * looked at. */
+/* What is wrong with these words, for the operator; NULL: nothing.  With only_name there need not be a
+ * network namespace, and the others are not looked at. */
 const char *pod_problem(const struct pod_words *, bool only_name);
 /* What holds for a pod whose namespace has these modes. */
 struct ns_modes pod_modes(const struct pod_words *, const struct ns_modes *of_ns);

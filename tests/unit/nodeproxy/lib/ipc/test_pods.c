@@ -51,7 +51,7 @@ START_TEST(words_are_names_paths_and_labels_and_nothing_else)
 		if (bad[i].labels)
 			snprintf(w.labels, sizeof w.labels, "%s", bad[i].labels);
 		ck_assert_msg(pod_problem(&w, false) != NULL, "case %zu", i);
-		ck_assert_msg((pod_problem(&w, true) != NULL) == (bad[i].name || bad[i].ns), "case %zu", i);
+		ck_assert_msg((pod_problem(&w, true) != NULL) == (bad[i].name || bad[i].ns || (bad[i].netns && bad[i].netns[0])), "case %zu", i);
 	}
 }
 END_TEST
