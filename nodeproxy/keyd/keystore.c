@@ -5,7 +5,6 @@
 #include "nodeproxy/keyd/keystore.h"
 
 #include <errno.h>
-#include <openssl/bytestring.h>
 #include <openssl/ec_key.h>
 #include <openssl/err.h>
 #include <openssl/mem.h>
@@ -20,6 +19,7 @@
 #include "nodeproxy/lib/base/memfd.h"
 #include "nodeproxy/lib/base/strbuf.h"
 #include "nodeproxy/lib/net/pem.h"
+#include "nodeproxy/lib/net/signature.h"
 
 #define FILE_MAX (1u << 20)
 #define RSA_BITS_MIN 2048
@@ -211,41 +211,14 @@ static int take_chain(struct key *k, struct slice pem, bool strict, EVP_PKEY **p
 
 static int take_key(struct key *k, struct slice pem, const EVP_PKEY *pub, char words[KEYSTORE_WORDS])
 {
-	uint8_t *der = OPENSSL_malloc(PEM_MAX);
-	struct slice label;
-	size_t n = 0;
-	int r;
+	const char *why;
 
-	if (der == NULL)
-		return say(words, "tls_key", "no memory");
-	while ((r = pem_next(&pem, &label, der, PEM_MAX, &n)) == 1) {
-		const uint8_t *p = der;
-		CBS cbs;
-
-		if (slice_eq(label, SLICE("ENCRYPTED PRIVATE KEY"))) {
-			r = say(words, "tls_key", "is encrypted: a key without passphrase is needed");
-			break;
-		}
-		CBS_init(&cbs, der, n);
-		if (slice_eq(label, SLICE("PRIVATE KEY")))
-			k->key = EVP_parse_private_key(&cbs);
-		else if (slice_eq(label, SLICE("EC PRIVATE KEY")))
-			k->key = d2i_PrivateKey(EVP_PKEY_EC, NULL, &p, (long)n);
-		else if (slice_eq(label, SLICE("RSA PRIVATE KEY")))
-			k->key = d2i_PrivateKey(EVP_PKEY_RSA, NULL, &p, (long)n);
-		else
-			continue;	/* certificates, parameters */
-		r = k->key ? 0 : say(words, "tls_key", "its key cannot be read");
-		break;
-	}
-	if (r == -EINVAL && words[0] == 0)
-		say(words, "tls_key", "is not whole PEM, or its key is encrypted");
-	if (r == 0 && k->key == NULL)
-		r = say(words, "tls_key", "has no private key in it");
-	if (r == 0 && EVP_PKEY_cmp(pub, k->key) != 1)
-		r = say(words, "tls_key", "is not the key of the certificate");
-	OPENSSL_free(der);
-	return r;
+	k->key = signature_key(pem, &why);
+	if (k->key == NULL)
+		return say(words, "tls_key", why);
+	if (EVP_PKEY_cmp(pub, k->key) != 1)
+		return say(words, "tls_key", "is not the key of the certificate");
+	return 0;
 }
 
 /* ---- who may be a client ---- */

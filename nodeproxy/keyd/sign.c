@@ -4,16 +4,6 @@
 /* See sign.h. */
 #include "nodeproxy/keyd/sign.h"
 
-#include <openssl/digest.h>
-#include <openssl/err.h>
-#include <openssl/rsa.h>
-
-enum {
-	ECDSA_P256_SHA256 = 0x0403,
-	PSS_SHA256 = 0x0804, PSS_SHA384 = 0x0805, PSS_SHA512 = 0x0806,
-	ED25519 = 0x0807,
-};
-
 #define BLANKS 64u
 #define CONTEXT "TLS 1.3, server CertificateVerify"	/* and a zero */
 
@@ -51,60 +41,19 @@ static bool is_tls12(struct slice b)
 	return (p[2] == 29 && p[3] == 32) || (p[2] == 23 && p[3] == 65 && p[4] == 4);
 }
 
-static const EVP_MD *digest_of(const EVP_PKEY *key, unsigned algorithm, bool *ret_known)
-{
-	int kind = EVP_PKEY_id(key);
-
-	*ret_known = true;
-	if (kind == EVP_PKEY_ED25519 && algorithm == ED25519)
-		return NULL;
-	if (kind == EVP_PKEY_EC && algorithm == ECDSA_P256_SHA256)
-		return EVP_sha256();
-	if (kind == EVP_PKEY_RSA && algorithm == PSS_SHA256)
-		return EVP_sha256();
-	if (kind == EVP_PKEY_RSA && algorithm == PSS_SHA384)
-		return EVP_sha384();
-	if (kind == EVP_PKEY_RSA && algorithm == PSS_SHA512)
-		return EVP_sha512();
-	*ret_known = false;
-	return NULL;
-}
-
 enum sign_refusal sign_check(const EVP_PKEY *key, bool tls12, unsigned algorithm, struct slice bytes)
 {
-	bool known;
-
 	if (!is_tls13(bytes)) {
 		if (!is_tls12(bytes))
 			return SIGN_NOT_A_HANDSHAKE;
 		if (!tls12)
 			return SIGN_TLS12;
 	}
-	(void)digest_of(key, algorithm, &known);
-	return known ? SIGN_FINE : SIGN_ALGORITHM;
+	return signature_is_of(key, algorithm) ? SIGN_FINE : SIGN_ALGORITHM;
 }
 
 enum sign_refusal sign(EVP_PKEY *key, unsigned algorithm, struct slice bytes, uint8_t out[SIGN_MAX],
 		       size_t *ret_n)
 {
-	enum sign_refusal r = SIGN_FAILED;
-	bool known;
-	const EVP_MD *md = digest_of(key, algorithm, &known);
-	size_t n = SIGN_MAX;
-	EVP_PKEY_CTX *pc;
-	EVP_MD_CTX c;
-
-	EVP_MD_CTX_init(&c);
-	if (known && EVP_DigestSignInit(&c, &pc, md, NULL, key) &&
-	    (EVP_PKEY_id(key) != EVP_PKEY_RSA ||
-	     (EVP_PKEY_CTX_set_rsa_padding(pc, RSA_PKCS1_PSS_PADDING) &&
-	      EVP_PKEY_CTX_set_rsa_pss_saltlen(pc, -1))) &&	/* as long as the hash */
-	    (size_t)EVP_PKEY_size(key) <= SIGN_MAX &&
-	    EVP_DigestSign(&c, out, &n, bytes.p, bytes.n)) {
-		*ret_n = n;
-		r = SIGN_FINE;
-	}
-	EVP_MD_CTX_cleanup(&c);
-	ERR_clear_error();
-	return r;
+	return signature_make(key, algorithm, bytes, out, ret_n) == 0 ? SIGN_FINE : SIGN_FAILED;
 }

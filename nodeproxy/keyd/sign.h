@@ -11,12 +11,9 @@
 #ifndef NODEPROXY_KEYD_SIGN_H
 #define NODEPROXY_KEYD_SIGN_H
 
-#include <openssl/evp.h>
+#include "nodeproxy/lib/net/signature.h"
 
-#include "nodeproxy/lib/base/must.h"
-#include "nodeproxy/lib/base/slice.h"
-
-#define SIGN_MAX 512u
+#define SIGN_MAX SIGNATURE_MAX
 
 enum sign_refusal {
 	SIGN_FINE,
