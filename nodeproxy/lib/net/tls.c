@@ -638,7 +638,7 @@ int tls_new(struct tls_stock *stock, struct tls_side *side, struct budget *memor
 			SSL_set_accept_state(t->ssl);
 		else
 			SSL_set_connect_state(t->ssl);
-		if (!side->server && side->rule == TLS_RULE_HOST &&
+		if (!side->server && side->rule == TLS_RULE_HOST && !side->is_addr &&
 		    !SSL_set_tlsext_host_name(t->ssl, side->name))
 			b = NULL;
 	}

@@ -99,7 +99,7 @@ enum tls_rule {
 	TLS_RULE_ANY,
 	TLS_RULE_TRUST_DOMAIN,	/* one SPIFFE identity, of this trust domain */
 	TLS_RULE_IDENTITY,	/* exactly this SPIFFE identity */
-	TLS_RULE_HOST,		/* this DNS name */
+	TLS_RULE_HOST,		/* this DNS name, or this address */
 };
 
 struct tls_terms {
@@ -111,7 +111,7 @@ struct tls_terms {
 	struct slice alpn;		/* as in ClientHello, preferred first; empty: none */
 	struct tls_trust *trust;	/* NULL: the other side is not asked (server); takes a reference */
 	enum tls_rule rule;
-	const char *name;		/* of the rule; client: also SNI, when TLS_RULE_HOST */
+	const char *name;		/* of the rule; client: also SNI, when it is a DNS name */
 	/* Tickets are taken back by sides of the same, that trust the same and want the same only. */
 	struct slice context;
 };

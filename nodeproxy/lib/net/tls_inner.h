@@ -28,6 +28,7 @@ struct tls_side {
 	struct tls_trust *trust;
 	enum tls_rule rule;
 	char name[TLS_NAME];
+	bool is_addr;		/* name: no server name is sent (RFC 6066) */
 	uint8_t alpn[64];
 	size_t alpn_n;
 };

@@ -18,6 +18,7 @@
 
 #include "nodeproxy/lib/base/clock.h"
 #include "nodeproxy/lib/base/rand.h"
+#include "nodeproxy/lib/net/addr.h"
 #include "nodeproxy/lib/net/tls_inner.h"
 
 #define TICKET_S 3600
@@ -328,6 +329,7 @@ int tls_side_new(struct tls_stock *stock, const struct tls_terms *t, struct tls_
 		memcpy(s->alpn, t->alpn.p, s->alpn_n = t->alpn.n);
 	if (r == 0 && name_n)
 		memcpy(s->name, t->name, name_n);
+	s->is_addr = addr_parse_ip(slice_str(s->name), &(struct addr){ 0 }) == 0;
 	for (unsigned i = 0; r == 0 && i < t->leaves; i++)
 		r = add_leaf(s, &t->leaf[i]);
 	if (r == 0) {

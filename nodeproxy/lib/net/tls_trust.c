@@ -13,6 +13,7 @@
 #include <openssl/x509v3.h>
 #include <stdlib.h>
 
+#include "nodeproxy/lib/net/addr.h"
 #include "nodeproxy/lib/net/pem.h"
 #include "nodeproxy/lib/net/spiffe.h"
 
@@ -347,6 +348,16 @@ int tls_identity(struct slice der, char out[1024])
 	return n;
 }
 
+/* An address is only found among the addresses of a certificate, never among its DNS names. */
+static bool is_called(X509 *x, const char *name)
+{
+	struct addr a;
+
+	if (addr_parse_ip(slice_str(name), &a) == 0)
+		return X509_check_ip(x, a.ip, a.family == 4 ? 4 : 16, 0) == 1;
+	return X509_check_host(x, name, strlen(name), 0, NULL) == 1;
+}
+
 enum tls_fault tls_trust_rule(CRYPTO_BUFFER *der, enum tls_rule rule, const char *name)
 {
 	enum tls_fault f = TLS_FAULT_NONE;
@@ -361,7 +372,7 @@ enum tls_fault tls_trust_rule(CRYPTO_BUFFER *der, enum tls_rule rule, const char
 	if (x == NULL)
 		return TLS_FAULT_BAD_CERTIFICATE;
 	if (rule == TLS_RULE_HOST) {
-		f = X509_check_host(x, name, strlen(name), 0, NULL) == 1 ? f : TLS_FAULT_WRONG_NAME;
+		f = is_called(x, name) ? f : TLS_FAULT_WRONG_NAME;
 	} else {
 		n = identity_of(x, text);
 		if (n < 0 || spiffe_parse(slice_of(text, (size_t)n), &id) < 0)

@@ -212,6 +212,40 @@ START_TEST(leaf_is_one_that_the_other_side_can_verify)
 }
 END_TEST
 
+START_TEST(address_is_found_among_addresses_only)
+{
+	static const struct {
+		const char *san, *name;
+		bool good;
+	} rows[] = {
+		{ "IP:10.0.0.1,DNS:web.example", "10.0.0.1", true },
+		{ "IP:10.0.0.1", "10.0.0.2", false },
+		{ "DNS:10.0.0.1", "10.0.0.1", false },
+		{ "IP:fd00:0:0:0:0:0:0:1", "fd00::1", true },
+		{ "IP:10.0.0.1", "web.example", false },
+	};
+
+	for (size_t i = 0; i < countof(rows); i++) {
+		struct rig_cert c = rig_cert((struct rig_spec){ .issuer = &node, .cn = "c",
+								.san = rows[i].san });
+		const struct rig_cert *was = pair.keys[0];
+
+		pair.keys[0] = &c;
+		server = side(true, 1, &c, NULL, TLS_RULE_ANY, NULL);
+		client = side(false, 0, NULL, trust, TLS_RULE_HOST, rows[i].name);
+		rig_connect(&pair, client, server);
+		ck_assert_msg(rig_shake(&pair) == rows[i].good, "%s as %s", rows[i].san, rows[i].name);
+		if (rows[i].good)	/* RFC 6066: a literal address is not sent */
+			ck_assert_uint_eq(tls_server_name(&pair.server).n, 0);
+		rig_close(&pair);
+		tls_side_unref(&server);
+		tls_side_unref(&client);
+		pair.keys[0] = was;
+		rig_cert_free(&c);
+	}
+}
+END_TEST
+
 START_TEST(rsa_signs_too)
 {
 	server = side(true, 3, &web_rsa, NULL, TLS_RULE_ANY, NULL);
@@ -873,6 +907,7 @@ int main(void)
 	tcase_add_test(t, both_know_each_other_and_talk);
 	tcase_add_loop_test(t, pieces_of_any_size_do, 0, 64);
 	tcase_add_test(t, leaf_is_one_that_the_other_side_can_verify);
+	tcase_add_test(t, address_is_found_among_addresses_only);
 	tcase_add_test(t, rsa_signs_too);
 	tcase_add_test(t, tls_1_2_only_where_it_is_wanted);
 	tcase_add_test(t, a_slow_signer_delays_nobody_else);
