@@ -26,6 +26,17 @@ static const struct col_row cols[] = {
 #include "admin/commands.def"
 };
 
+static const struct local_row locals[] = {
+#define LOCAL(name, words, help) { words, help },
+#include "admin/commands.def"
+};
+static_must(countof(locals) == LOCALS);
+
+static const struct local_arg local_args[] = {
+#define LARG(local, option, value, help) { LOCAL_##local, option, value, help },
+#include "admin/commands.def"
+};
+
 const struct cmd_row *cmd_row(enum cmd c)
 {
 	must((unsigned)c < CMDS);
@@ -45,6 +56,20 @@ const struct col_row *cmd_col(enum cmd c, unsigned i)
 	for (size_t k = 0; k < countof(cols); k++)
 		if (cols[k].cmd == c && i-- == 0)
 			return &cols[k];
+	return NULL;
+}
+
+const struct local_row *local_row(enum local l)
+{
+	must((unsigned)l < LOCALS);
+	return &locals[l];
+}
+
+const struct local_arg *local_arg(enum local l, unsigned i)
+{
+	for (size_t k = 0; k < countof(local_args); k++)
+		if (local_args[k].local == l && i-- == 0)
+			return &local_args[k];
 	return NULL;
 }
 

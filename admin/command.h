@@ -15,6 +15,13 @@ enum cmd {
 	CMDS
 };
 
+/* Those that ask no daemon. */
+enum local {
+#define LOCAL(name, words, help) LOCAL_##name,
+#include "admin/commands.def"
+	LOCALS
+};
+
 /* No permission is 0: a row without one does not compile. */
 enum permission { PERMISSION_LOOK = 1, PERMISSION_CHANGE = 2, PERMISSION_DEBUG = 4 };
 enum cmd_method { CMD_GET, CMD_POST };
@@ -44,6 +51,15 @@ struct col_row {
 	const char *heading, *path;
 };
 
+struct local_row {
+	const char *words, *help;
+};
+
+struct local_arg {
+	enum local local;
+	const char *option, *value, *help;
+};
+
 #define CMD_ARGS 6	/* of one command at most */
 
 static inline bool arg_is_local(const struct arg_row *a)
@@ -60,6 +76,10 @@ const struct cmd_row *cmd_row(enum cmd);
 /* The i-th argument or column of a command; NULL after the last. */
 const struct arg_row *cmd_arg(enum cmd, unsigned i);
 const struct col_row *cmd_col(enum cmd, unsigned i);
+
+const struct local_row *local_row(enum local);
+/* The i-th option; NULL after the last. */
+const struct local_arg *local_arg(enum local, unsigned i);
 
 /* The command of a path without its query; *rest is what follows a path that ends with "/".
  * CMDS: none.  The method is the caller's to compare. */

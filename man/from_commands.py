@@ -11,9 +11,9 @@ import sys
 
 
 def rows(text):
-    """Every CMD(...), ARG(...), COL(...): its name and its arguments, strings without quotes."""
+    """Every CMD(...), ARG(...), COL(...), LOCAL(...), LARG(...): its name and its arguments, strings without quotes."""
     text = re.sub(r"/\*.*?\*/", "", text, flags=re.S)
-    for m in re.finditer(r"^(CMD|ARG|COL)\(((?:[^\"()]|\([^)]*\)|\"(?:[^\"\\]|\\.)*\")*)\)\s*$", text, re.M):
+    for m in re.finditer(r"^(CMD|ARG|COL|LOCAL|LARG)\(((?:[^\"()]|\([^)]*\)|\"(?:[^\"\\]|\\.)*\")*)\)\s*$", text, re.M):
         args = re.findall(r'"((?:[^"\\]|\\.)*)"|([\w()]+)', m.group(2))
         yield m.group(1), [a or b for a, b in args]
 
@@ -68,7 +68,7 @@ def findings(path):
     return out
 
 
-def ctl(commands, version):
+def ctl(commands, version, local):
     out = heading("nodeproxyctl", "1", version, "nodeproxy")
     out += (".SH NAME\nnodeproxyctl \\- look at and steer the nodeproxy of this host\n"
             ".SH SYNOPSIS\n.B nodeproxyctl\n[\\fB\\-s\\fR \\fISOCKET\\fR] [\\fB\\-o\\fR table|json|yaml] "
@@ -76,12 +76,14 @@ def ctl(commands, version):
             ".SH DESCRIPTION\nAsks the running nodeproxy over its admin socket and prints the answer. Tables are for "
             "people: ages and bytes are rounded, columns may be added. JSON and YAML are for programs: exact numbers, "
             "fields are never renamed.\n.SH COMMANDS\n")
-    for c in commands:
+    for c in commands + local:
         out += f".TP\n{usage(c)}\n{esc(c['help'][0].upper() + c['help'][1:])}.\n"
         for a in c["args"]:
             left = " ".join(x for x in (a["option"], a["value"]) if x)
             out += f".RS\n.TP\n.B {esc(left)}\n{esc(a['help'])}\n.RE\n"
-        if c["permission"] != "LOOK":
+        if c["permission"] == "NOBODY":
+            out += "No daemon is asked.\n"
+        elif c["permission"] != "LOOK":
             out += "Only by root.\n"
     out += (".SH OPTIONS\n.TP\n\\fB\\-s\\fR \\fISOCKET\\fR\nThe admin socket. Default: the environment variable "
             "\\fBNODEPROXY_SOCKET\\fR, else /run/nodeproxy/admin.sock.\n"
@@ -151,7 +153,8 @@ def object_section(objects, commands):
     return out
 
 
-def api(commands, version):
+def api(commands, version, local):
+    del local
     objects = fields(sys.argv[4])
     out = heading("nodeproxy-api", "7", version, "nodeproxy")
     out += (".SH NAME\nnodeproxy\\-api \\- HTTP and JSON on the admin socket and the metrics listener of nodeproxy\n"
@@ -214,6 +217,7 @@ _nodeproxyctl_values() {
 	--service) nodeproxyctl ${_np_socket:+-s "$_np_socket"} get services 2>/dev/null |
 		awk 'NR > 1 { print $2 }' | sort -u ;;
 	--worker) _nodeproxyctl_ask "get workers" ;;
+	--key) echo p256 ed25519 ;;
 	LEVEL) echo debug info warn error ;;
 	KIND) echo %(kinds)s ;;
 	"[SERIAL]") _nodeproxyctl_ask "get panics" ;;
@@ -247,7 +251,7 @@ _nodeproxyctl() {
 		esac
 	done <<<"$_nodeproxyctl_rows"
 	case $prev in
-	-s) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+	-s | --dir | --out | --passphrase-file | --node-passphrase-file) COMPREPLY=($(compgen -f -- "$cur")); return ;;
 	%(valued)s) COMPREPLY=($(compgen -W "$(_nodeproxyctl_values "$prev")" -- "$cur")); return ;;
 	esac
 	if [ -z "$command" ]; then
@@ -272,10 +276,10 @@ complete -F _nodeproxyctl nodeproxyctl
 """
 
 
-def bash(commands, version):
+def bash(commands, version, local):
     del version
     lines, valued, flags, said = [], {"-o", "-n"}, {"--help", "--version"}, {}
-    for c in commands:
+    for c in commands + local:
         options = [a["option"] for a in c["args"] if a["option"]]
         values = [a["value"].split()[0] for a in c["args"] if not a["option"]]
         for a in c["args"]:
@@ -294,19 +298,23 @@ PAGES = {"nodeproxyctl.1": ctl, "nodeproxy-api.7": api, "nodeproxyctl.bash": bas
 
 def main():
     source, version, page = sys.argv[1:4]
-    commands = {}
+    commands, local = {}, {}
     for macro, a in rows(open(source, encoding="utf-8").read()):
         if macro == "CMD":
             commands[a[0]] = dict(zip(("name", "words", "method", "path", "permission", "answers", "list", "help"), a),
                                   args=[], headings=[])
+        elif macro == "LOCAL":
+            local[a[0]] = dict(zip(("name", "words", "help"), a), permission="NOBODY", args=[])
+        elif macro == "LARG":
+            local[a[0]]["args"].append(dict(zip(("cmd", "option", "value", "help"), a), kind="TEXT" if a[2] else "FLAG"))
         elif macro == "ARG":
             commands[a[0]]["args"].append(dict(zip(("cmd", "name", "kind", "option", "value", "help"), a)))
         else:
             commands[a[0]]["headings"].append(a[1])
-    for c in commands.values():
+    for c in [*commands.values(), *local.values()]:
         if not c["help"] or not c["permission"]:
             sys.exit(f"{source}: {c['name']}: no help or no permission")
-    text = PAGES[page](list(commands.values()), version)
+    text = PAGES[page](list(commands.values()), version, list(local.values()))
     if page == "nodeproxyctl.1":
         text = text.replace("%(more)s", "".join((misbehaviour if p.endswith("debug.def") else findings)(p) for p in sys.argv[4:]))
     sys.stdout.write(text)

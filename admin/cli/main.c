@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "admin/cli/call.h"
+#include "admin/cli/local.h"
 #include "admin/cli/offline.h"
 #include "admin/cli/print.h"
 #include "admin/cli/top.h"
@@ -39,6 +40,8 @@ static void usage(FILE *f)
 		PACKAGE_VERSION);
 	for (unsigned c = 0; c < CMDS; c++)
 		fprintf(f, "  %-16s  %s\n", cmd_row((enum cmd)c)->words, cmd_row((enum cmd)c)->help);
+	for (unsigned l = 0; l < LOCALS; l++)
+		fprintf(f, "  %-16s  %s\n", local_row((enum local)l)->words, local_row((enum local)l)->help);
 	fprintf(f, "\n  -s SOCKET   admin socket; default: $NODEPROXY_SOCKET, else %s\n"
 		   "  -o FORMAT   table (default), json or yaml\n"
 		   "  -n NAME     namespace\n"
@@ -587,6 +590,10 @@ int main(int argc, char **argv)
 	const char *namespace = NULL;
 	struct response r;
 
+	if (argc > 1 && local_is_word(argv[1])) {
+		local_be(argv + 1);
+		return EXIT_REFUSED;
+	}
 	if (!words || !options)
 		return EXIT_REFUSED;
 	code = split(argc, argv, &a, words, &n_words, options, &n_options);

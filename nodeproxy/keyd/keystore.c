@@ -18,8 +18,9 @@
 #include "nodeproxy/lib/base/clock.h"
 #include "nodeproxy/lib/base/memfd.h"
 #include "nodeproxy/lib/base/strbuf.h"
+#include "nodeproxy/lib/net/keyfile.h"
+#include "nodeproxy/lib/net/mint.h"
 #include "nodeproxy/lib/net/pem.h"
-#include "nodeproxy/lib/net/signature.h"
 
 #define FILE_MAX (1u << 20)
 #define RSA_BITS_MIN 2048
@@ -94,17 +95,6 @@ static int read_file(struct fd f, const char *field, uint8_t **ret, size_t *ret_
 
 /* ---- a certificate ---- */
 
-/* Seconds since 1970; INT64_MAX: none that can be said. */
-static int64_t unix_of(const ASN1_TIME *t)
-{
-	ASN1_TIME *epoch = ASN1_TIME_set(NULL, 0);
-	int days = 0, seconds = 0;
-	bool known = epoch && ASN1_TIME_diff(&days, &seconds, epoch, t);
-
-	ASN1_TIME_free(epoch);
-	return known ? (int64_t)days * 86400 + seconds : INT64_MAX;
-}
-
 /* DNS names, addresses and URIs, as much as fits, for people. */
 static void names_of(X509 *x, char out[CERTS_NAMES])
 {
@@ -135,8 +125,8 @@ static int take_leaf(struct key *k, X509 *x, bool strict, EVP_PKEY **ret, char w
 	int n, kind = pub ? EVP_PKEY_id(pub) : 0;
 
 	*ret = pub;
-	e->from_unix_s = unix_of(X509_get0_notBefore(x));
-	e->to_unix_s = unix_of(X509_get0_notAfter(x));
+	e->from_unix_s = mint_unix_s(X509_get0_notBefore(x));
+	e->to_unix_s = mint_unix_s(X509_get0_notAfter(x));
 	names_of(x, e->names);
 	if (kind == EVP_PKEY_ED25519) {
 		e->kind = CERT_KEY_ED25519;
@@ -212,13 +202,11 @@ static int take_chain(struct key *k, struct slice pem, bool strict, EVP_PKEY **p
 static int take_key(struct key *k, struct slice pem, const EVP_PKEY *pub, char words[KEYSTORE_WORDS])
 {
 	const char *why;
+	int r = keyfile_read(pem, slice_of(NULL, 0), &k->key, &why);
 
-	k->key = signature_key(pem, &why);
-	if (k->key == NULL)
+	if (r < 0)
 		return say(words, "tls_key", why);
-	if (EVP_PKEY_cmp(pub, k->key) != 1)
-		return say(words, "tls_key", "is not the key of the certificate");
-	return 0;
+	return EVP_PKEY_cmp(pub, k->key) == 1 ? 0 : say(words, "tls_key", "is not the key of the certificate");
 }
 
 /* ---- who may be a client ---- */

@@ -34,6 +34,7 @@ ROWS = [  # folder (longest match wins), what it may include beside itself
                   "nodeproxy/lib/knobs workers/obs"),
     ("admin/cli", "nodeproxy/lib/base nodeproxy/lib/net admin"),
     ("admin/cni", "nodeproxy/lib/base admin admin/cli"),
+    ("admin/ca", "nodeproxy/lib/base nodeproxy/lib/net admin"),
     ("admin", "nodeproxy/lib/base nodeproxy/lib/net nodeproxy/lib/ipc nodeproxy/lib/role nodeproxy/lib/knobs "
               "nodeproxy/lib/doc workers/obs store/view"),
 ]

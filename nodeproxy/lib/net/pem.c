@@ -6,6 +6,8 @@
 
 #include <errno.h>
 
+#include "nodeproxy/lib/base/strbuf.h"
+
 #define BEGIN SLICE("-----BEGIN ")
 #define END   SLICE("-----END ")
 #define DASH  SLICE("-----")
@@ -116,4 +118,28 @@ int pem_next(struct slice *text, struct slice *ret_label, uint8_t *out, size_t r
 	*ret_label = label;
 	*ret_n = b.n;
 	return 1;
+}
+
+void pem_print(struct strbuf *b, const char *label, struct slice der)
+{
+	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+	strbuf_adds(b, "-----BEGIN ");
+	strbuf_adds(b, label);
+	strbuf_adds(b, "-----\n");
+	for (size_t i = 0; i < der.n; i += 3) {
+		size_t left = der.n - i;
+		uint32_t v = (uint32_t)der.p[i] << 16 | (left > 1 ? (uint32_t)der.p[i + 1] << 8 : 0) |
+			     (left > 2 ? der.p[i + 2] : 0);
+
+		strbuf_addc(b, digits[v >> 18]);
+		strbuf_addc(b, digits[v >> 12 & 63]);
+		strbuf_addc(b, left > 1 ? digits[v >> 6 & 63] : '=');
+		strbuf_addc(b, left > 2 ? digits[v & 63] : '=');
+		if (i % 48 == 45 || left <= 3)
+			strbuf_addc(b, '\n');
+	}
+	strbuf_adds(b, "-----END ");
+	strbuf_adds(b, label);
+	strbuf_adds(b, "-----\n");
 }

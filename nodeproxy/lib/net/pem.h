@@ -11,11 +11,16 @@
 #include "nodeproxy/lib/base/must.h"
 #include "nodeproxy/lib/base/slice.h"
 
+struct strbuf;
+
 #define PEM_MAX 65536u	/* of one block, decoded */
 
 /* The next block of *text, which is moved behind it: 1 and its label and bytes (in out); 0: there is
  * no more; -EINVAL: one that is broken, or larger than room. */
 must_use int pem_next(struct slice *text, struct slice *ret_label, uint8_t *out, size_t room,
 		      size_t *ret_n);
+
+/* Writes a block, lines of 64. */
+void pem_print(struct strbuf *, const char *label, struct slice der);
 
 #endif

@@ -5,13 +5,9 @@
 #include "nodeproxy/lib/net/signature.h"
 
 #include <errno.h>
-#include <openssl/bytestring.h>
 #include <openssl/digest.h>
 #include <openssl/err.h>
-#include <openssl/mem.h>
 #include <openssl/rsa.h>
-
-#include "nodeproxy/lib/net/pem.h"
 
 enum {
 	ECDSA_P256_SHA256 = 0x0403,
@@ -69,46 +65,4 @@ int signature_make(EVP_PKEY *key, unsigned algorithm, struct slice bytes,
 	EVP_MD_CTX_cleanup(&c);
 	ERR_clear_error();
 	return r;
-}
-
-/* NULL and no words: it is no key. */
-static EVP_PKEY *parse(struct slice label, const uint8_t *der, size_t n, const char **why)
-{
-	EVP_PKEY *key = NULL;
-	CBS cbs;
-
-	CBS_init(&cbs, der, n);
-	if (slice_eq(label, SLICE("PRIVATE KEY")))
-		key = EVP_parse_private_key(&cbs);
-	else if (slice_eq(label, SLICE("EC PRIVATE KEY")))
-		key = d2i_PrivateKey(EVP_PKEY_EC, NULL, &der, (long)n);
-	else if (slice_eq(label, SLICE("RSA PRIVATE KEY")))
-		key = d2i_PrivateKey(EVP_PKEY_RSA, NULL, &der, (long)n);
-	else if (slice_eq(label, SLICE("ENCRYPTED PRIVATE KEY")))
-		*why = "is encrypted: a key without passphrase is needed";
-	else
-		return NULL;	/* certificates, parameters */
-	if (key == NULL && *why == NULL)
-		*why = "its key cannot be read";
-	return key;
-}
-
-EVP_PKEY *signature_key(struct slice pem, const char **why)
-{
-	uint8_t *der = OPENSSL_malloc(PEM_MAX);
-	EVP_PKEY *key = NULL;
-	struct slice label;
-	size_t n = 0;
-	int r = 0;
-
-	*why = der ? NULL : "no memory";
-	while (*why == NULL && key == NULL && (r = pem_next(&pem, &label, der, PEM_MAX, &n)) == 1)
-		key = parse(label, der, n, why);
-	if (r == -EINVAL)
-		*why = "is not whole PEM, or its key is encrypted";
-	else if (*why == NULL && key == NULL)
-		*why = "has no private key in it";
-	OPENSSL_free(der);
-	ERR_clear_error();
-	return key;
 }

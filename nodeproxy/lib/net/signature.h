@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* Signatures of TLS by a private key, and reading such a key: for processes that hold one. */
+/* Signatures of TLS by a private key, for processes that hold one. */
 #ifndef NODEPROXY_LIB_NET_SIGNATURE_H
 #define NODEPROXY_LIB_NET_SIGNATURE_H
 
@@ -17,8 +17,5 @@ bool signature_is_of(const EVP_PKEY *, unsigned algorithm);
 /* 0 and its length, or -EINVAL. */
 must_use int signature_make(EVP_PKEY *, unsigned algorithm, struct slice bytes,
 			    uint8_t out[SIGNATURE_MAX], size_t *ret_n);
-/* The first private key in PEM; NULL, with words (as "has no private key in it"): there is none that
- * can be used. */
-EVP_PKEY *signature_key(struct slice pem, const char **why);
 
 #endif
