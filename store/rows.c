@@ -52,6 +52,7 @@ static void slice_fini(struct row_slice *s)
 		free(s->endpoints[i].zone);
 		free(s->endpoints[i].node);
 		free(s->endpoints[i].target);
+		free(s->endpoints[i].host);
 	}
 	free(s->ports);
 	free(s->endpoints);

@@ -70,6 +70,7 @@ struct row_endpoint {
 	struct addr addr;
 	bool ready, serving, terminating;
 	char *zone, *node, *target;	/* "" when absent; target: targetRef "Kind/name" */
+	char *host;			/* its name in DNS, below that of the Service; "" when absent */
 };
 
 #define ROW_WEIGHT     100	/* of an endpoint of which nobody said it */

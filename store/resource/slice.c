@@ -49,6 +49,7 @@ static int endpoint(struct judge *j, const struct doc_node *m, struct row_slice 
 	ep->terminating = make_flag(conditions, "terminating", false);
 	ep->zone = make_text(m, "zone", "");
 	ep->node = make_text(m, "nodeName", "");
+	ep->host = make_text(m, "hostname", "");
 	if (target) {
 		struct slice kind = make_slice_of(target, "kind"), name = make_slice_of(target, "name");
 		int room = (int)(kind.n + name.n + 2);
@@ -61,7 +62,7 @@ static int endpoint(struct judge *j, const struct doc_node *m, struct row_slice 
 	} else {
 		ep->target = strdup("");
 	}
-	return ep->zone && ep->node && ep->target ? 0 : -ENOMEM;
+	return ep->zone && ep->node && ep->target && ep->host ? 0 : -ENOMEM;
 }
 
 /* An annotation that is a whole number; *ret stays when there is none. */

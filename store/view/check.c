@@ -190,7 +190,7 @@ static int check_port(struct check *c, const struct unit_svc *s, const struct un
 static int check_endpoint(struct check *c, const struct unit_svc *s, const struct unit_endpoint *e)
 {
 	if (e->port == 0 || (e->family != 4 && e->family != 6) || e->flags > 7 ||
-	    e->zone >= s->head.n_texts || e->node >= s->head.n_texts)
+	    e->zone >= s->head.n_texts || e->node >= s->head.n_texts || e->host >= s->head.n_texts)
 		return bad(c, "endpoint with impossible values");
 	return 0;
 }

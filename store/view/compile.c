@@ -46,7 +46,7 @@ struct found { /* an endpoint before it is written */
 	uint8_t flags;
 	uint8_t level; /* priority * 2 + far */
 	uint16_t weight;
-	const char *zone, *node;
+	const char *zone, *node, *host;
 };
 
 
@@ -78,7 +78,9 @@ static int found_by_addr(const void *a, const void *b)
 		c = y->weight - x->weight;
 	if (c == 0)
 		c = compile_str_cmp(x->zone, y->zone);
-	return c ? c : compile_str_cmp(x->node, y->node);
+	if (c == 0)
+		c = compile_str_cmp(x->node, y->node);
+	return c ? c : compile_str_cmp(y->host, x->host); /* one with a name first */
 }
 
 static int found_ready_first(const void *a, const void *b)
@@ -120,6 +122,7 @@ static bool gather_slice(const struct row_slice *s, const struct row_service_por
 				return false;
 			x = &f->p[f->n++];
 			*x = (struct found){ .addr = e->addr, .zone = e->zone, .node = e->node,
+					    .host = e->host,
 					    .level = level_of(s, e, zone),
 					    .weight = s->weight ? s->weight : ROW_WEIGHT };
 			x->addr.port = number;
@@ -289,6 +292,7 @@ static void put_endpoints(struct out *o, const struct unit_service *in,
 			.gen = slot.gen,
 			.zone = out_str(o, x->zone),
 			.node = out_str(o, x->node),
+			.host = out_str(o, x->host),
 		};
 
 		memcpy(e.ip, x->addr.ip, sizeof e.ip);

@@ -59,6 +59,8 @@ static void dump_endpoint(struct dump *d, const struct vport *p, uint32_t i,
 		add_name(&s, " zone=", e->zone);
 	if (e->node.n)
 		add_name(&s, " node=", e->node);
+	if (e->host.n)
+		add_name(&s, " host=", e->host);
 	end(d, &s);
 }
 

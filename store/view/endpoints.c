@@ -80,6 +80,7 @@ bool vport_endpoint(const struct vport *p, uint32_t i, struct vendpoint *ret)
 		.terminating = e->flags & ENDPOINT_TERMINATING,
 		.zone = unit_text(unit, e->zone),
 		.node = unit_text(unit, e->node),
+		.host = unit_text(unit, e->host),
 	};
 	memcpy(ret->addr.ip, e->ip, sizeof e->ip);
 	return true;

@@ -144,9 +144,9 @@ struct unit_endpoint {
 	uint8_t family;
 	uint8_t flags;
 	uint32_t slot, gen;
-	uint32_t zone, node;
+	uint32_t zone, node, host;
 };
-static_must(sizeof(struct unit_endpoint) == 36);
+static_must(sizeof(struct unit_endpoint) == 40);
 
 /* The routes of a port that count for the same callers. */
 struct unit_table {

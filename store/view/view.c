@@ -210,6 +210,13 @@ uint64_t view_rev(const struct view *v)
 	return v->over ? v->over->rev : v->base->rev;
 }
 
+struct slice view_domain(const struct view *v)
+{
+	const struct view_head *h = layer_head(v->base);
+
+	return slice_of(h->domain, h->domain_n);
+}
+
 uint64_t view_base_rev(const struct view *v)
 {
 	return v->base->rev;

@@ -47,6 +47,7 @@ must_use int view_check_step(struct view *, int64_t budget_us);
 /* What is wrong with this base; with NULL: with the file that was refused last. */
 const char *view_problem(const struct view *);
 uint64_t view_rev(const struct view *);
+struct slice view_domain(const struct view *);	/* the DNS suffix of Services */
 uint64_t view_base_rev(const struct view *);
 void view_ref(const struct view *);
 void view_unref(const struct view *);	/* the last one unmaps, a large base by way of view_trim */
@@ -113,6 +114,7 @@ struct vendpoint {
 	struct slot_gen slot;
 	bool ready, serving, terminating;
 	struct slice zone, node;
+	struct slice host;		/* its name in DNS below that of the Service; may be empty */
 };
 
 bool vport_endpoint(const struct vport *, uint32_t i, struct vendpoint *ret);

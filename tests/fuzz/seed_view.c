@@ -17,7 +17,7 @@ static const struct {
 	{ "service",
 	  "namespace shop tenant=t slot=1/1 weight=2\n"
 	  "service shop/web vip=10.96.0.1 vip=fd00::1 slot=1/1 port=80/http/http port=81/x/tcp\n"
-	  "endpoint shop/web:http 10.0.0.1:80 zone=a node=n\n"
+	  "endpoint shop/web:http 10.0.0.1:80 zone=a node=n host=h\n"
 	  "endpoint shop/web:http 10.0.0.2:80 weight=300\n"
 	  "endpoint shop/web:http [fd00::2]:80 notready\n"
 	  "policy shop/p target=web#http balancer=RoundRobin connect=10 requests=5 connections=7 "

@@ -231,6 +231,8 @@ static void say_endpoint(struct world *w, const char *line, char **word, int n)
 			e->zone = copy_of(v, strlen(v));
 		else if ((v = value(word[i], "node")))
 			e->node = copy_of(v, strlen(v));
+		else if ((v = value(word[i], "host")))
+			e->host = copy_of(v, strlen(v));
 		else if ((v = value(word[i], "weight")))
 			r->slice.weight = (uint16_t)atoi(v);
 		else if ((v = value(word[i], "priority")))
@@ -240,6 +242,7 @@ static void say_endpoint(struct world *w, const char *line, char **word, int n)
 	}
 	e->zone = e->zone ? e->zone : copy_of("", 0);
 	e->node = e->node ? e->node : copy_of("", 0);
+	e->host = e->host ? e->host : copy_of("", 0);
 }
 
 static void say_route(struct world *w, const char *line, char **word, int n)

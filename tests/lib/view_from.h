@@ -7,7 +7,7 @@
  *   namespace shop [tenant=T] [slot=3/1] [weight=5] [memory=4096] [connections=10]
  *   service shop/web [vip=10.96.0.1]... [headless] [slot=4/1]
  * port=80[/name[/http|tcp|h2|auto[/udp]]]... endpoint shop/web[:portname] 10.0.0.1:8080 [notready]
- * [terminating] [zone=Z] [node=N] [weight=N] [priority=N]
+ * [terminating] [zone=Z] [node=N] [host=H] [weight=N] [priority=N]
  *   route|grpcroute|tcproute shop/r parent=shop/web[:80][#section]... [created=1000]
  *   rule [prefix=/a]... [exact=/b]... [call=/s/m]... [grpc_service=/s]... [grpc_method=m]...
  * [name=N] [backend=shop/web:80[*WEIGHT]]...      of the route above; method=GET, header=NAME:VALUE

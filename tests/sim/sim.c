@@ -192,7 +192,7 @@ void sim_view(struct sim *s, unsigned endpoints)
 		for (unsigned k = 0; k < endpoints; k++)
 			ep[k] = (struct row_endpoint){
 				.n_addrs = 1, .ready = true, .serving = true, .zone = empty,
-				.node = empty, .target = empty,
+				.node = empty, .target = empty, .host = empty,
 				.addr = { .ip = { 10, 0, (uint8_t)i, (uint8_t)k }, .family = 4 } };
 		must(builder_set_service(s->builder, &u) == 0);
 	}

@@ -62,6 +62,7 @@ START_TEST(every_kind_is_freed_whole)
 					r->slice.endpoints->zone = strdup("z");
 					r->slice.endpoints->node = strdup("n");
 					r->slice.endpoints->target = strdup("Pod/x");
+					r->slice.endpoints->host = strdup("h");
 				}
 				break;
 			case ROW_HTTPROUTE:

@@ -72,7 +72,7 @@ static const char yaml[] =
 	"apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n"
 	"metadata: {name: s, labels: {kubernetes.io/service-name: web}}\naddressType: IPv4\n"
 	"ports: [{name: a, port: 1}]\n"
-	"endpoints: [{addresses: [127.0.0.1], zone: z, targetRef: {kind: Pod, name: p}}, {addresses: [127.0.0.2]}]\n"
+	"endpoints: [{addresses: [127.0.0.1], zone: z, hostname: h, targetRef: {kind: Pod, name: p}}, {addresses: [127.0.0.2]}]\n"
 	"---\n"
 	"apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r}\n"
 	"spec:\n  parentRefs: [{group: \"\", kind: Service, name: web}]\n"

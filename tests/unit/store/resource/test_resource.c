@@ -584,7 +584,7 @@ START_TEST(a_slice_becomes_a_row)
 {
 	const struct row *r = accepted(
 		SLICE_TOP "ports:\n- {name: a, port: 9000}\n- {name: b, port: 9001, protocol: UDP}\n"
-			  "endpoints:\n- {addresses: [127.0.0.1, 127.0.0.2], zone: z, nodeName: n, targetRef: {kind: Pod, name: p}}\n"
+			  "endpoints:\n- {addresses: [127.0.0.1, 127.0.0.2], zone: z, nodeName: n, hostname: h, targetRef: {kind: Pod, name: p}}\n"
 			  "- {addresses: [127.0.0.3], conditions: {ready: false, serving: true, terminating: true}}\n"
 			  "- {addresses: [127.0.0.4], conditions: {ready: null}, hints: {forZones: [{name: a}]}}\n"
 			  "- {addresses: [127.0.0.5], conditions: {ready: false}}\n");
@@ -602,6 +602,8 @@ START_TEST(a_slice_becomes_a_row)
 	ck_assert_str_eq(s->endpoints[0].target, "Pod/p");
 	ck_assert_str_eq(s->endpoints[0].zone, "z");
 	ck_assert_str_eq(s->endpoints[0].node, "n");
+	ck_assert_str_eq(s->endpoints[0].host, "h");
+	ck_assert_str_eq(s->endpoints[1].host, "");
 	ck_assert(!s->endpoints[1].ready && s->endpoints[1].serving && s->endpoints[1].terminating);
 	ck_assert(s->endpoints[2].ready);
 	ck_assert(!s->endpoints[3].ready && !s->endpoints[3].serving);

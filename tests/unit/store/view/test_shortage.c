@@ -76,13 +76,15 @@ static struct row_endpoint endpoint[2] = {
 	  .ready = true,
 	  .zone = TEXT("a"),
 	  .node = TEXT("n"),
-	  .target = TEXT("") },
+	  .target = TEXT(""),
+	  .host = TEXT("") },
 	{ .n_addrs = 1,
 	  .addr = { .ip = { 10, 0, 0, 2 }, .family = 4 },
 	  .ready = true,
 	  .zone = TEXT("b"),
 	  .node = TEXT("n"),
-	  .target = TEXT("") },
+	  .target = TEXT(""),
+	  .host = TEXT("") },
 };
 /* Enough of one path for a fork. */
 #define HEADER(v) { .name = TEXT("x"), .value = TEXT(v) }

@@ -15,7 +15,7 @@
 #define SHOP                                                                                       \
 	"namespace shop tenant=retail slot=3/1 weight=5 memory=4096 connections=10 requests=20\n"              \
 	"service shop/web vip=10.96.0.1 slot=4/9 port=80/http/http port=9000/raw/tcp\n"            \
-	"endpoint shop/web:http 10.0.0.2:8080 zone=a node=n1\n"                                    \
+	"endpoint shop/web:http 10.0.0.2:8080 zone=a node=n1 host=h1\n"                            \
 	"endpoint shop/web:http 10.0.0.1:8080 notready\n"                                          \
 	"service shop/cart vip=10.96.0.2 vip=fd00::2 port=80\n"
 
@@ -72,7 +72,7 @@ START_TEST(a_view_shows_what_was_said)
 		       "  port 80 auto endpoints=0 ready=0\n"
 		       "service shop/web vip=10.96.0.1 slot=4/9\n"
 		       "  port 80 http name=http endpoints=2 ready=1\n"
-		       "    endpoint 10.0.0.2:8080 ready serving slot=8180/7 zone=a node=n1\n"
+		       "    endpoint 10.0.0.2:8080 ready serving slot=8180/7 zone=a node=n1 host=h1\n"
 		       "    endpoint 10.0.0.1:8080 slot=8180/7\n"
 		       "  port 9000 tcp name=raw endpoints=0 ready=0\n");
 	ck_assert_uint_eq(view_service_count(v), 2);
@@ -100,7 +100,7 @@ START_TEST(an_overlay_replaces_adds_and_removes)
 		       "  port 80 auto endpoints=0 ready=0\n"
 		       "service shop/web vip=10.96.0.9 slot=0/0\n"
 		       "  port 80 http name=http endpoints=2 ready=1\n"
-		       "    endpoint 10.0.0.2:8080 ready serving slot=8180/7 zone=a node=n1\n"
+		       "    endpoint 10.0.0.2:8080 ready serving slot=8180/7 zone=a node=n1 host=h1\n"
 		       "    endpoint 10.0.0.1:8080 slot=8180/7\n");
 	ck_assert_uint_eq(view_service_count(v), 2);
 	ck_assert_uint_eq(view_namespace_count(v), 1);
