@@ -27,8 +27,10 @@ ROWS = [  # folder (longest match wins), what it may include beside itself
     ("workers/pool", "nodeproxy/lib/base nodeproxy/lib/net store/view workers/obs workers/sched workers/codec"),
     ("workers/path", "nodeproxy/lib/base nodeproxy/lib/net nodeproxy/lib/knobs store/view workers/obs workers/sched "
                      "workers/codec workers/pool"),
+    ("workers/names", "nodeproxy/lib/base nodeproxy/lib/net nodeproxy/lib/knobs store/view workers/obs workers/sched "
+                      "workers/pool workers/path"),
     ("workers", "nodeproxy/lib/base nodeproxy/lib/net nodeproxy/lib/ipc nodeproxy/lib/role nodeproxy/lib/knobs "
-                "store/view workers/obs workers/sched workers/codec workers/pool workers/path"),
+                "store/view workers/obs workers/sched workers/codec workers/pool workers/path workers/names"),
     ("nodeproxy/keyd", "nodeproxy/lib/base nodeproxy/lib/net nodeproxy/lib/ipc nodeproxy/lib/role"),
     ("nodeproxy", "nodeproxy/lib/base nodeproxy/lib/net nodeproxy/lib/doc nodeproxy/lib/ipc nodeproxy/lib/role "
                   "nodeproxy/lib/knobs workers/obs"),

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 
-PATH = ["workers/path", "workers/codec", "workers/pool", "workers/sched", "workers/obs"]
+PATH = ["workers/path", "workers/codec", "workers/pool", "workers/sched", "workers/obs", "workers/names"]
 ALLOC = re.compile(r"\b(malloc|calloc|realloc|strdup|strndup|asprintf|vasprintf|aligned_alloc|posix_memalign|getline)\s*\(")
 PRINT = re.compile(r"\b(printf|snprintf|fprintf|strbuf_printf|sprintf|vsnprintf)\s*\(")
 UNSAFE = re.compile(r"\b(strcpy|strcat|sprintf|gets|strtok|strncpy)\s*\(")
