@@ -11,8 +11,8 @@
 #include <time.h>
 
 enum kind {
-	KIND_SERVICE, KIND_SLICE, KIND_ROUTE, KIND_GRPC_ROUTE, KIND_TCP_ROUTE, KIND_GRANT, KIND_POLICY,
-	KIND_BACKEND_POLICY, KIND_RATE, KIND_NAMESPACE, KIND_TENANT, KINDS
+	KIND_SERVICE, KIND_SLICE, KIND_ROUTE, KIND_GRPC_ROUTE, KIND_TLS_ROUTE, KIND_TCP_ROUTE, KIND_GRANT,
+	KIND_POLICY, KIND_BACKEND_POLICY, KIND_RATE, KIND_NAMESPACE, KIND_TENANT, KINDS
 };
 
 static const struct {
@@ -24,6 +24,7 @@ static const struct {
 	[KIND_SLICE] = { "EndpointSlice", { "endpointslices", "slice", "slices" }, true },
 	[KIND_ROUTE] = { "HTTPRoute", { "httproutes", "route", "routes" }, true },
 	[KIND_GRPC_ROUTE] = { "GRPCRoute", { "grpcroutes" }, true },
+	[KIND_TLS_ROUTE] = { "TLSRoute", { "tlsroutes" }, true },
 	[KIND_TCP_ROUTE] = { "TCPRoute", { "tcproutes" }, true },
 	[KIND_GRANT] = { "ReferenceGrant", { "referencegrants", "grant", "grants" }, true },
 	[KIND_POLICY] = { "TrafficPolicy", { "trafficpolicies", "policy", "policies" }, true },
@@ -60,7 +61,7 @@ static bool parse(const char *rest, struct asked *ret, struct answer *error)
 	k = n >= 1 ? kind_of(word) : -1;
 	if (k < 0) {
 		answer_error(error, 404, "no such kind of resource", rest,
-			     "kinds are service, endpointslice, httproute, grpcroute, tcproute, referencegrant, "
+			     "kinds are service, endpointslice, httproute, grpcroute, tlsroute, tcproute, referencegrant, "
 			     "trafficpolicy, xbackendtrafficpolicy, ratelimitpolicy, namespace, tenant");
 		return false;
 	}
@@ -363,6 +364,7 @@ static bool live(const struct state *st, const struct asked *a, struct text *t)
 		return service_now(st, a, t);
 	case KIND_ROUTE:
 	case KIND_GRPC_ROUTE:
+	case KIND_TLS_ROUTE:
 	case KIND_TCP_ROUTE:
 		return route_now(st, a, t);
 	case KIND_POLICY:

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "nodeproxy/lib/net/server_name.h"
 #include "workers/obs/endpoint.h"
 #include "workers/obs/levels.h"
 
@@ -697,6 +698,27 @@ static void other_rules(const struct vport *p, const struct asked *a, const stru
 		     n - RULES_TOLD);
 }
 
+/* A TLS caller asks for the host; a header host says for which. */
+static struct slice name_asked(const struct asked *a)
+{
+	struct slice host = a->authority;
+	uint32_t at = 0;
+	uint16_t port;
+
+	(void)header_of(a, SLICE("host"), &at, &host);
+	return authority_split(host, &host, &port) ? host : a->authority;
+}
+
+static enum match_result match_by_name(const struct vport *p, const struct asked *a, struct vrequest *q,
+				       char path[SERVER_NAME_PATH], struct vrule *ret)
+{
+	int n = server_name_path(name_asked(a), false, path);
+
+	q->is_tls = true;
+	q->path = slice_of(path, n > 0 ? (size_t)n : 0);
+	return vport_match(p, a->ns, q, ret) == MATCH_RULE ? MATCH_RULE : MATCH_BY_NAME;
+}
+
 /* From the port on.  True: it would arrive. */
 static bool from_port(const struct state *st, const struct asked *a, const struct vport *p,
 		      struct text *t)
@@ -705,9 +727,19 @@ static bool from_port(const struct state *st, const struct asked *a, const struc
 	bool is_http = p->protocol != APP_TCP;
 	uint32_t first = 0, n = vport_rules_for(p, a->ns, &first);
 	struct vrule r;
-	char words[512], name[400], whose[100] = "";
+	char words[512], name[400], whose[100] = "", path[SERVER_NAME_PATH];
+	enum match_result found;
 
-	switch (vport_match(p, a->ns, is_http ? &q : NULL, &r)) {
+	found = vport_match(p, a->ns, is_http ? &q : NULL, &r);
+	if (found == MATCH_BY_NAME)
+		found = match_by_name(p, a, &q, path, &r);
+	switch (found) {
+	case MATCH_BY_NAME:
+		step(t, "route", "none", "of %u rules of TLSRoutes none is for the server name %.*s, which is the "
+		     "host unless a header host is asked with", n, (int)min_of(name_asked(a).n, (size_t)255),
+		     (const char *)name_asked(a).p);
+		nowhere(t, REASON_NO_TLS_ROUTE);
+		return false;
 	case MATCH_DIRECT:
 		step(t, "route", "none", "%s", n ? "HTTPRoutes and GRPCRoutes are not looked at for TCP" :
 				     p->has_routes ? "routes are for the callers of other namespaces: "

@@ -224,7 +224,7 @@ _nodeproxyctl_values() {
 	"[NAMESPACE/]NAME") case ${2-} in
 		namespace) _nodeproxyctl_ask "get namespaces" ;;
 		tenant) _nodeproxyctl_ask "get tenants" ;;
-		httproute | grpcroute | tcproute) _nodeproxyctl_routes "$2" ;;
+		httproute | grpcroute | tlsroute | tcproute) _nodeproxyctl_routes "$2" ;;
 		trafficpolicy | xbackendtrafficpolicy | ratelimitpolicy) _nodeproxyctl_ask "get policies" both ;;
 		*) _nodeproxyctl_ask "get services" both ;;
 		esac ;;

@@ -13,7 +13,8 @@ const char *row_kind_name(enum row_kind k)
 		[ROW_NAMESPACE] = "Namespace", [ROW_TENANT] = "Tenant",
 		[ROW_SERVICE] = "Service",     [ROW_SLICE] = "EndpointSlice",
 		[ROW_HTTPROUTE] = "HTTPRoute", [ROW_GRPCROUTE] = "GRPCRoute",
-		[ROW_TCPROUTE] = "TCPRoute",   [ROW_GRANT] = "ReferenceGrant",
+		[ROW_TLSROUTE] = "TLSRoute",   [ROW_TCPROUTE] = "TCPRoute",
+		[ROW_GRANT] = "ReferenceGrant",
 		[ROW_POLICY] = "TrafficPolicy", [ROW_RATE] = "RateLimitPolicy",
 		[ROW_BACKEND_POLICY] = "XBackendTrafficPolicy",
 	};
@@ -201,6 +202,7 @@ void row_free(struct row **pr)
 		break;
 	case ROW_HTTPROUTE:
 	case ROW_GRPCROUTE:
+	case ROW_TLSROUTE:
 	case ROW_TCPROUTE:
 		route_fini(&r->route);
 		break;

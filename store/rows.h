@@ -21,8 +21,8 @@
 #include "nodeproxy/lib/net/retries.h"
 
 enum row_kind {
-	ROW_NAMESPACE, ROW_TENANT, ROW_SERVICE, ROW_SLICE, ROW_HTTPROUTE, ROW_GRPCROUTE, ROW_TCPROUTE,
-	ROW_GRANT, ROW_POLICY, ROW_BACKEND_POLICY, ROW_RATE, ROW_KINDS
+	ROW_NAMESPACE, ROW_TENANT, ROW_SERVICE, ROW_SLICE, ROW_HTTPROUTE, ROW_GRPCROUTE, ROW_TLSROUTE,
+	ROW_TCPROUTE, ROW_GRANT, ROW_POLICY, ROW_BACKEND_POLICY, ROW_RATE, ROW_KINDS
 };
 
 struct row_namespace {
@@ -95,7 +95,8 @@ struct row_pair {
 };
 
 /* All of it must hold.  A method of gRPC is a path: "/service/method", or the prefix "/service"; of
- * one in any service the path is "/" and grpc_method says which. */
+ * one in any service the path is "/" and grpc_method says which.  A hostname of a TLSRoute is one too:
+ * see lib/net/server_name.h. */
 struct row_match {
 	enum row_path type;
 	char *path;
@@ -163,7 +164,7 @@ struct row_parent {
 	char *section;			/* sectionName: name of a port; "" when absent */
 };
 
-struct row_route {			/* HTTPRoute, GRPCRoute, TCPRoute */
+struct row_route {			/* HTTPRoute, GRPCRoute, TLSRoute, TCPRoute */
 	bool has_hostnames;		/* some are written, which the mesh does not look at */
 	uint32_t n_parents, n_rules;
 	struct row_parent *parents;
@@ -280,7 +281,7 @@ const struct row_target *row_targets(const struct row *, uint32_t *ret_n);
 
 static inline bool row_kind_is_route(enum row_kind k)
 {
-	return k == ROW_HTTPROUTE || k == ROW_GRPCROUTE || k == ROW_TCPROUTE;
+	return k == ROW_HTTPROUTE || k == ROW_GRPCROUTE || k == ROW_TLSROUTE || k == ROW_TCPROUTE;
 }
 
 /* The grant, of the namespace of the Service, lets routes of this kind and namespace name it. */

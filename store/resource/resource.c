@@ -158,6 +158,7 @@ static int make(struct judge *j, const struct doc_node *root, struct row *r)
 		return make_grant(j, root, r);
 	case ROW_HTTPROUTE:
 	case ROW_GRPCROUTE:
+	case ROW_TLSROUTE:
 	case ROW_TCPROUTE:
 		return make_route(j, root, r);
 	case ROW_POLICY:

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* HTTPRoute, GRPCRoute and TCPRoute, attached to Services (GAMMA).  The limits and the checks across
+/* HTTPRoute, GRPCRoute, TLSRoute and TCPRoute, attached to Services (GAMMA).  The limits and the checks across
  * fields are those of the Gateway API's CRDs (v1.6, standard channel), which nobody else applies on
  * bare metal. */
 #include "store/resource/route_inner.h"
@@ -89,8 +89,9 @@ static int backend(struct judge *j, const struct doc_node *m, const char *ns, ui
 			    &b->n_filters);
 }
 
-static int rule(struct judge *j, const struct doc_node *m, enum row_kind kind, const char *ns,
-		struct row_route *r, uint32_t *matches)
+/* names: the hostnames of the route. */
+static int rule(struct judge *j, const struct doc_node *m, const struct doc_node *names, enum row_kind kind,
+		const char *ns, struct row_route *r, uint32_t *matches)
 {
 	struct row_rule *ru = &r->rules[r->n_rules++];
 	const struct doc_node *list;
@@ -104,7 +105,7 @@ static int rule(struct judge *j, const struct doc_node *m, enum row_kind kind, c
 	for (uint32_t i = 0; i < at && ru->name[0]; i++)
 		if (strcmp(ru->name, r->rules[i].name) == 0)
 			return judge_refuse(j, m->line, "%.63s is the name of rules[%u] already", ru->name, i);
-	e = route_make_matches(j, m, kind, at, matches, ru);
+	e = kind == ROW_TLSROUTE ? route_make_names(j, names, ru) : route_make_matches(j, m, kind, at, matches, ru);
 	if (e < 0)
 		return e;
 	e = make_filters(j, doc_get(m, "filters"), ns, at, -1, &ru->filters, &ru->n_filters);
@@ -127,7 +128,7 @@ static int rule(struct judge *j, const struct doc_node *m, enum row_kind kind, c
 int make_route(struct judge *j, const struct doc_node *root, struct row *r)
 {
 	static const struct doc_node everything = { .type = DOC_MAP };
-	const struct doc_node *spec = doc_get(root, "spec"), *list = doc_get(spec, "parentRefs");
+	const struct doc_node *spec = doc_get(root, "spec"), *list = doc_get(spec, "parentRefs"), *names;
 	struct row_route *rt = &r->route;
 	uint32_t matches = 0;
 	int e;
@@ -139,16 +140,16 @@ int make_route(struct judge *j, const struct doc_node *root, struct row *r)
 		if (e < 0)
 			return e;
 	}
-	list = doc_get(spec, "hostnames");
-	rt->has_hostnames = list && list->n;
+	names = doc_get(spec, "hostnames");
+	rt->has_hostnames = names && names->n && r->kind != ROW_TLSROUTE;
 	list = doc_get(spec, "rules");
 	if (make_array(list ? list->n : 1, &rt->rules) < 0)
 		return -ENOMEM;
 	/* A GRPCRoute has no rule by default: nothing matches. */
 	if (list == NULL)
-		return r->kind == ROW_HTTPROUTE ? rule(j, &everything, r->kind, r->ns, rt, &matches) : 0;
+		return r->kind == ROW_HTTPROUTE ? rule(j, &everything, names, r->kind, r->ns, rt, &matches) : 0;
 	for (const struct doc_node *m = list->first; m; m = m->next) {
-		e = rule(j, m, r->kind, r->ns, rt, &matches);
+		e = rule(j, m, names, r->kind, r->ns, rt, &matches);
 		if (e < 0)
 			return e;
 	}

@@ -12,4 +12,7 @@
 must_use int route_make_matches(struct judge *, const struct doc_node *rule, enum row_kind,
 				uint32_t at, uint32_t *total, struct row_rule *);
 
+/* One match for each hostname of a TLSRoute. */
+must_use int route_make_names(struct judge *, const struct doc_node *hostnames, struct row_rule *);
+
 #endif

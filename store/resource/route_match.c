@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* What a rule of HTTPRoute or GRPCRoute matches.  A method of gRPC becomes the path it has in
- * HTTP/2, so that one lookup serves both kinds. */
+/* What a rule of HTTPRoute, GRPCRoute or TLSRoute matches.  A method of gRPC becomes the path it has in
+ * HTTP/2, and a hostname of a TLSRoute one too, so that one lookup serves all kinds. */
 #include "store/resource/route_inner.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#include "nodeproxy/lib/net/addr.h"
+#include "nodeproxy/lib/net/server_name.h"
 
 #define MATCHES_MAX 128		/* in a route */
 
@@ -123,6 +126,30 @@ int route_make_matches(struct judge *j, const struct doc_node *rule, enum row_ki
 			    http_match(j, m, where, &r->matches[r->n_matches++]);
 		if (e < 0)
 			return e;
+	}
+	return 0;
+}
+
+int route_make_names(struct judge *j, const struct doc_node *hostnames, struct row_rule *r)
+{
+	if (make_array(hostnames->n, &r->matches) < 0)
+		return -ENOMEM;
+	for (const struct doc_node *m = hostnames->first; m; m = m->next) {
+		struct row_match *to = &r->matches[r->n_matches];
+		char path[SERVER_NAME_PATH], seen[64];
+		struct addr a;
+
+		judge_field(j, "spec.hostnames[%u]", r->n_matches);
+		if (addr_parse_ip(m->text, &a) == 0 || server_name_path(m->text, true, path) < 0)
+			return judge_refuse(j, m->line, "must be a name, not \"%s\"",
+					    doc_clean(m->text, seen, sizeof seen));
+		r->n_matches++;
+		to->type = slice_starts(m->text, SLICE("*.")) ? ROW_PATH_PREFIX : ROW_PATH_EXACT;
+		to->path = strdup(path);
+		to->method = strdup("");
+		to->grpc_method = strdup("");
+		if (to->path == NULL || to->method == NULL || to->grpc_method == NULL)
+			return -ENOMEM;
 	}
 	return 0;
 }

@@ -279,6 +279,7 @@ void units_served(struct model *m, struct resource *r, const struct held *was)
 		break;
 	case ROW_HTTPROUTE:
 	case ROW_GRPCROUTE:
+	case ROW_TLSROUTE:
 	case ROW_TCPROUTE:
 		for (uint32_t i = 0; now && i < now->route.n_parents; i++)
 			link_add(m, r, LINK_PARENT,

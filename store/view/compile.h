@@ -17,7 +17,7 @@
  * another namespace than the Service's is a consumer route (GAMMA): it binds only its own
  * namespace's callers, who go by such routes alone when there are any for the port; everybody else
  * goes by those of the Service's namespace.  Within each of these groups one kind counts at a port:
- * GRPCRoute before HTTPRoute before TCPRoute (a group at a time, so that nobody who may write
+ * GRPCRoute before HTTPRoute before TLSRoute before TCPRoute (a group at a time, so that nobody who may write
  * routes for his own callers can switch off those of others), and its rules are merged in Gateway
  * API precedence: Exact before PathPrefix, longer prefix before shorter, one that wants a method
  * before one that does not, more headers, more query parameters, then the oldest route, then

@@ -78,6 +78,7 @@ static enum route_kind kind_of(const struct row *route)
 {
 	return route->kind == ROW_GRPCROUTE ? ROUTE_GRPC :
 	       route->kind == ROW_HTTPROUTE ? ROUTE_HTTP :
+	       route->kind == ROW_TLSROUTE  ? ROUTE_TLS :
 					      ROUTE_TCP;
 }
 

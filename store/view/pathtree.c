@@ -274,7 +274,11 @@ enum match_result vport_match(const struct vport *p, struct slice caller_ns,
 	if (!p->has_routes || !entries_for(p, caller_ns, &e))
 		return MATCH_DIRECT;
 	if (e.table->kind != ROUTE_TCP) {
-		if (q == NULL)
+		bool by_name = e.table->kind == ROUTE_TLS, has_name = q && q->is_tls;
+
+		if (by_name && !has_name)
+			return MATCH_BY_NAME;
+		if (q == NULL || (has_name && !by_name))
 			return MATCH_DIRECT;
 		asked_init(&a, &p->service, q);
 		at = find(&e, &a);

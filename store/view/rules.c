@@ -3,11 +3,13 @@
 
 /* Rules of a port one by one, with their words and backends. */
 #include "nodeproxy/lib/base/strbuf.h"
+#include "nodeproxy/lib/net/server_name.h"
 #include "store/view/entries.h"
 
 const char *route_kind_name(enum route_kind k)
 {
 	static const char *const name[ROUTE_KINDS] = { [ROUTE_TCP] = "TCPRoute",
+						       [ROUTE_TLS] = "TLSRoute",
 						       [ROUTE_HTTP] = "HTTPRoute",
 						       [ROUTE_GRPC] = "GRPCRoute" };
 
@@ -99,6 +101,14 @@ static void path_words(struct strbuf *b, const struct entries *e, const struct u
 		strbuf_adds(b, "everything");
 		return;
 	}
+	if (e->table->kind == ROUTE_TLS) {
+		char name[SERVER_NAME_PATH];
+
+		server_name_of_path(path, name);
+		strbuf_adds(b, "server name ");
+		add_words(b, slice_str(name));
+		return;
+	}
 	if (e->table->kind == ROUTE_GRPC) {
 		strbuf_adds(b, t->exact ? "method " : path.n > 1 ? "service " : "every service");
 		add_words(b, slice_from(path, 1));
@@ -151,7 +161,8 @@ bool vrule_misses(const struct vrule *r, const struct vrequest *q, char *out, si
 	asked_init(&a, &r->port.service, q);
 	if (t == NULL || !path_holds(&e, t, q->path)) {
 		strbuf_adds(&b, t && e.table->kind == ROUTE_GRPC ? "another service or method" :
-								    "another path");
+				t && e.table->kind == ROUTE_TLS	 ? "another server name" :
+								   "another path");
 		return true;
 	}
 	if (asked_holds(&a, t, &failed))

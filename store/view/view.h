@@ -275,10 +275,10 @@ void vfilter_words(const struct vfilter *, char *out, size_t n);
 
 /* ---- routes ---- */
 
-enum match_result { MATCH_DIRECT, MATCH_RULE, MATCH_NOTHING };
+enum match_result { MATCH_DIRECT, MATCH_RULE, MATCH_NOTHING, MATCH_BY_NAME };
 
 /* Of those that are attached to a port for the same callers the last one counts. */
-enum route_kind { ROUTE_TCP, ROUTE_HTTP, ROUTE_GRPC, ROUTE_KINDS };
+enum route_kind { ROUTE_TCP, ROUTE_TLS, ROUTE_HTTP, ROUTE_GRPC, ROUTE_KINDS };
 const char *route_kind_name(enum route_kind);	/* as in the resource */
 
 struct vrule {
@@ -296,6 +296,7 @@ struct vrule {
 
 /* What routes may want to know of a request. */
 struct vrequest {
+	bool is_tls;			/* a connection: path is that of its server name (lib/net/server_name.h) */
 	struct slice method;
 	struct slice path, query;	/* as they came; query without '?' */
 	/* The next line of this header (name in lower case) at or behind line *at, which moves behind
@@ -304,8 +305,9 @@ struct vrequest {
 	const void *arg;
 };
 
-/* What routes say for a caller of this namespace.  request NULL: opaque bytes, which only TCPRoutes
- * are about.  DIRECT: no routes: its own endpoints serve; RULE: *ret; NOTHING: 404. */
+/* What routes say for a caller of this namespace.  request NULL: opaque bytes, which only TCPRoutes and
+ * TLSRoutes are about.  DIRECT: no routes: its own endpoints serve; RULE: *ret; NOTHING: 404; BY_NAME:
+ * they are TLSRoutes, and this was not asked with a server name. */
 enum match_result vport_match(const struct vport *, struct slice caller_ns, const struct vrequest *,
 			      struct vrule *ret);
 /* Of all tables together, and one of them. */

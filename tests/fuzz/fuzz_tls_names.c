@@ -1,16 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* What is read before or beside TLS: the first byte says which of ClientHello, SPIFFE identity, PEM and
- * trust file, certificate the rest is. */
+/* What is read before or beside TLS: the first byte says which of ClientHello, name (SPIFFE identity,
+ * server name), PEM and trust file, certificate the rest is. */
 #include "tests/fuzz/replay.h"
 
 #include <openssl/pool.h>
 
 #include "nodeproxy/lib/net/pem.h"
+#include "nodeproxy/lib/net/server_name.h"
 #include "nodeproxy/lib/net/spiffe.h"
 #include "nodeproxy/lib/net/tls_hello.h"
 #include "nodeproxy/lib/net/tls_trust.h"
+
+static void a_name(struct slice s)
+{
+	char path[SERVER_NAME_PATH], name[SERVER_NAME_PATH], again[SERVER_NAME_PATH];
+	int n = server_name_path(s, true, path);
+
+	if (n < 0)
+		return;
+	must(path[0] == '/' && strlen(path) == (size_t)n && n < (int)SERVER_NAME_PATH);
+	server_name_of_path(slice_of(path, (size_t)n), name);
+	must(server_name_path(slice_str(name), true, again) == n && strcmp(again, path) == 0);
+}
 
 static void a_hello(struct slice s)
 {
@@ -19,6 +32,8 @@ static void a_hello(struct slice s)
 	int r = tls_hello(s, room, &all);
 
 	must(r != 1 || all.server_name.n < 256);
+	if (r == 1)
+		a_name(all.server_name);
 	for (size_t n = 0; n < min_of(s.n, (size_t)600); n++) {
 		int k = tls_hello(slice_of(s.p, n), room, &some);
 
@@ -80,6 +95,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		break;
 	case 1:
 		an_identity(s);
+		a_name(s);
 		break;
 	case 2:
 		a_file(s);

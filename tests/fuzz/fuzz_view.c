@@ -59,12 +59,15 @@ static void read_all(const struct view *v)
 			if (vport_ready(&p))
 				must(vport_by_weight(&p, all / 2) < vport_ready(&p));
 			for (size_t m = 0; m < countof(paths); m++) {
+				struct vrequest named = { .is_tls = true, .path = paths[m] };
 				struct vrequest q = { .method = SLICE("GET"), .path = paths[m],
 						      .query = SLICE("a=1&b=%32&c"),
 						      .header = header_of };
 
 				if (vport_match(&p, SLICE("shop"), m ? &q : NULL, &r) == MATCH_RULE)
 					vrule_backend(&r, r.total_weight / 2, &b);
+				if (vport_match(&p, SLICE("fifth"), &named, &r) == MATCH_RULE)
+					vrule_words(&r, words, sizeof words);
 				for (uint32_t n = 0; vport_rule_at(&p, n, &r) && n < 64; n++)
 					vrule_misses(&r, &q, words, sizeof words);
 				sum += vport_rules_for(&p, SLICE("other"), &first);

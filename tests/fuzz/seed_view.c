@@ -35,7 +35,8 @@ static const struct {
 	  "rule header=h:6\nrule header=h:7\nrule header=h:8\nrule param=b:2\n"
 	  "grpcroute third/g parent=shop/web\n"
 	  "rule call=/s/m grpc_service=/s grpc_method=m\n"
-	  "tcproute fourth/t parent=shop/web\nrule backend=shop/web:80\n",
+	  "tcproute fourth/t parent=shop/web\nrule backend=shop/web:80\n"
+	  "tlsroute fifth/s parent=shop/web\nrule server_name=a.b server_name=*.b backend=shop/web:80\n",
 	  "service shop/v2 vip=10.96.0.1 port=80\nendpoint shop/v2 10.0.0.1:80\n" },
 	{ "filters",
 	  "service shop/web vip=10.96.0.1 port=80\n"

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "nodeproxy/lib/net/server_name.h"
 #include "store/view/dump.h"
 
 #define WORDS 32
@@ -253,6 +254,7 @@ static void say_route(struct world *w, const char *line, char **word, int n)
 
 	split_name(line, word[1], &ns, &name);
 	kind = strcmp(word[0], "grpcroute") == 0 ? ROW_GRPCROUTE :
+	       strcmp(word[0], "tlsroute") == 0  ? ROW_TLSROUTE :
 	       strcmp(word[0], "tcproute") == 0  ? ROW_TCPROUTE :
 						    ROW_HTTPROUTE;
 	row_drop(w, kind, ns, name);
@@ -695,6 +697,11 @@ static void say_rule(struct world *w, const char *line, char **word, int n)
 			add_match(u, ROW_PATH_PREFIX, v);
 		} else if ((v = value(word[i], "exact"))) {
 			add_match(u, ROW_PATH_EXACT, v);
+		} else if ((v = value(word[i], "server_name"))) {
+			char path[SERVER_NAME_PATH];
+
+			must(server_name_path(slice_str(v), true, path) > 0);
+			add_match(u, v[0] == '*' ? ROW_PATH_PREFIX : ROW_PATH_EXACT, path);
 		} else if ((v = value(word[i], "call"))) {
 			add_match(u, ROW_PATH_EXACT, v);
 		} else if ((v = value(word[i], "grpc_service"))) {
@@ -772,6 +779,8 @@ static void say_remove(struct world *w, const char *line, char **word, int n)
 		row_drop(w, ROW_HTTPROUTE, ns, name);
 	} else if (strcmp(word[1], "grpcroute") == 0) {
 		row_drop(w, ROW_GRPCROUTE, ns, name);
+	} else if (strcmp(word[1], "tlsroute") == 0) {
+		row_drop(w, ROW_TLSROUTE, ns, name);
 	} else if (strcmp(word[1], "tcproute") == 0) {
 		row_drop(w, ROW_TCPROUTE, ns, name);
 	} else if (strcmp(word[1], "grant") == 0) {
@@ -816,7 +825,7 @@ static void say_line(struct world *w, const char *text, size_t len)
 	else if (n >= 2 && strcmp(word[0], "endpoint") == 0)
 		say_endpoint(w, line, word, n);
 	else if (n >= 2 && (strcmp(word[0], "route") == 0 || strcmp(word[0], "grpcroute") == 0 ||
-			    strcmp(word[0], "tcproute") == 0))
+			    strcmp(word[0], "tlsroute") == 0 || strcmp(word[0], "tcproute") == 0))
 		say_route(w, line, word, n);
 	else if (n >= 2 && strcmp(word[0], "grant") == 0)
 		say_grant(w, line, word, n);

@@ -8,15 +8,15 @@
  *   service shop/web [vip=10.96.0.1]... [headless] [slot=4/1]
  * port=80[/name[/http|tcp|h2|auto[/udp]]]... endpoint shop/web[:portname] 10.0.0.1:8080 [notready]
  * [terminating] [zone=Z] [node=N] [host=H] [weight=N] [priority=N]
- *   route|grpcroute|tcproute shop/r parent=shop/web[:80][#section]... [created=1000]
- *   rule [prefix=/a]... [exact=/b]... [call=/s/m]... [grpc_service=/s]... [grpc_method=m]...
+ *   route|grpcroute|tlsroute|tcproute shop/r parent=shop/web[:80][#section]... [created=1000]
+ *   rule [prefix=/a]... [exact=/b]... [call=/s/m]... [grpc_service=/s]... [grpc_method=m]... [server_name=*.a.b]...
  * [name=N] [backend=shop/web:80[*WEIGHT]]...      of the route above; method=GET, header=NAME:VALUE
  * and param=NAME:VALUE are of the match before them; filters of it, or with @ in front of the backend
  * before: [request.set=NAME:VALUE] [request.add=NAME:VALUE] [request.remove=NAME], the same with response.;
  * [redirect=WORDS] [rewrite=WORDS], words of host:H, path:P, prefix:P, scheme:S, port:N, status:N with
  * commas between them; [cors=ORIGIN|...[,methods:M|...][,headers:H|...][,expose:H|...][,age:S][,cred]]; [mirror=shop/web:80[*OF/ALL]]...
  *   grant shop/g from=HTTPRoute/other... to=web|*...
- *   remove service|namespace|route|grpcroute|tcproute|grant|policy|backendpolicy|rate|endpoints shop/web
+ *   remove service|namespace|route|grpcroute|tlsroute|tcproute|grant|policy|backendpolicy|rate|endpoints shop/web
  *   (of a rule also: [request=MS] [attempt=MS] [retries=N] [codes=503,504] [backoff=MS])
  *   policy shop/p target=web[#section]... [created=1000] [balancer=RoundRobin] [connect=MS]
  * [response=MS] [stall=MS] [tcp_idle=MS] [connections=N] [requests=N] [pending=N pending_ms=MS] [failures=N] [base=MS]

@@ -5,6 +5,7 @@
 which process' memory, and what happens when files change, are wrong, or the key process is away."""
 import concurrent.futures
 import hashlib
+import json
 import os
 import re
 import signal
@@ -111,6 +112,48 @@ def reason(host, name):
 
 def log_of(host):
     return open(host.log, errors="replace").read()
+
+
+class TlsBackend:
+    """An endpoint that speaks TLS with this certificate, and HTTP/1.1 in it: "NAME path"."""
+
+    def __init__(self, name, cert, key, alpn=("http/1.1",), client_ca=None):
+        self.name, self.seen, self.handshakes, self.resumed = name, [], 0, 0
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(cert, key)
+        self.context.set_alpn_protocols(list(alpn))
+        self.context.sni_callback = lambda sock, sni, ctx: self.seen.append(sni)
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                c, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(c,), daemon=True).start()
+
+    def _serve(self, c):
+        try:
+            with self.context.wrap_socket(c, server_side=True) as t:
+                self.handshakes += 1
+                self.resumed += t.session_reused
+                f = t.makefile("rb")
+                while (line := f.readline()):
+                    n = 0
+                    while (h := f.readline()) not in (b"\r\n", b""):
+                        if h.lower().startswith(b"content-length:"):
+                            n = int(h.split(b":")[1])
+                    body = f.read(n)
+                    said = b"%s %s %d\n" % (self.name.encode(), line.split()[1], len(body))
+                    t.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(said), said))
+        except (OSError, ValueError):
+            c.close()
+
+    def stop(self):
+        self.listener.close()
 
 
 # ---- callers
@@ -622,7 +665,60 @@ def the_key_process_is_locked_up():
         assert not [f for f in files if "web.key" in f], files
 
 
-TESTS = [curl_is_served_in_both_versions_of_http_with_each_kind_of_key,
+# ---- TLS that nobody opens here
+
+def condition(host, kind, key, name):
+    status = host.ctl_json("describe", kind, key).get("status", {})
+    for c in (status.get("parents") or status.get("ancestors") or [{"conditions": []}])[0]["conditions"]:
+        if c["type"] == name:
+            return c["status"], c["reason"], c["message"]
+    return None, None, None
+
+
+def a_tls_route_leads_by_server_name():
+    with np.Host() as host:
+        ca = Authority(host.dir)
+        one = TlsBackend("one", *ca.issue("one", san="DNS:one.example"))
+        wild = TlsBackend("wild", *ca.issue("wild", "p256", san="DNS:*.two.example"))
+        host.service("shop/web", 443, [one.port], app=None, extra="".join(
+            "---\napiVersion: gateway.networking.k8s.io/v1\nkind: TLSRoute\nmetadata: {name: %s, namespace: shop}\n"
+            "spec:\n  parentRefs: [{group: '', kind: Service, name: web}]\n  hostnames: ['%s']\n"
+            "  rules: [{backendRefs: [{name: %s, port: 443}]}]\n" % r
+            for r in (("one", "one.example", "web"), ("two", "*.two.example", "wild"), ("gone", "gone.example", "nobody"))))
+        host.service("shop/wild", 443, [wild.port], app=None)
+        host.listeners = [dict(name="front", bind=f"127.0.0.1:{host.port}", namespace="shop", route="service",
+                               service="shop/web:443")]
+        host.start()
+        assert curl(host, ca.cert, name="one.example")[1] == "one /x 0\n"
+        assert curl(host, ca.cert, name="a.two.example")[1] == "wild /x 0\n"
+        for name in ("two.example", "other.example", "gone.example"):
+            assert curl(host, ca.cert, name=name)[0] == 35, name
+        try:
+            raise AssertionError(host.get("/").status)
+        except OSError:
+            pass
+        np.until("all of it to be counted", lambda: (reason(host, "NO_TLS_ROUTE"), reason(host, "NO_BACKEND"),
+                                                    reason(host, "TLS_NOT_TLS")) == (2, 1, 1))
+        np.until("conditions", lambda: condition(host, "tlsroute", "shop/one", "Accepted")[:2] == ("True", "Accepted"))
+        assert condition(host, "tlsroute", "shop/one", "Accepted")[2] == ""
+        assert condition(host, "tlsroute", "shop/gone", "ResolvedRefs")[1] == "BackendNotFound"
+        rows = {r["name"]: r for r in host.ctl_json("get", "routes")["routes"]}
+        assert rows["two"]["kind"] == "TLSRoute" and rows["two"]["match"] == "server name *.two.example", rows["two"]
+        for url, name in (("web.shop:443", "other.example"), ("web.shop:443", "x.two.example")):
+            said = host.ctl("explain", "--from", "shop/front", "-H", f"host: {name}", url, "-o", "json")
+            assert said.returncode == ("other" in name), said
+            said = {s["step"]: s for s in json.loads(said.stdout)["steps"]}
+            assert said["route"]["what"] == ("none" if "other" in name else "shop/two"), said
+        lines = open(host.access_log).read()
+        assert re.search(r"route=shop/two .*reason=DONE .*server_name=a.two.example", lines), lines
+        # HTTPRoute counts before it
+        host.write("h.yaml", "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: h, namespace: shop}\n"
+                   "spec:\n  parentRefs: [{group: '', kind: Service, name: web}]\n  rules: [{backendRefs: [{name: web, port: 443}]}]\n")
+        np.until("the conflict", lambda: condition(host, "tlsroute", "shop/two", "Accepted")[:2] == ("False", "Conflicted"))
+        one.stop(), wild.stop()
+
+
+TESTS = [a_tls_route_leads_by_server_name, curl_is_served_in_both_versions_of_http_with_each_kind_of_key,
          a_slow_reader_gets_all_of_it, endpoints_hear_of_https_and_the_log_says_what_was_spoken,
          what_does_not_speak_tls_is_told_by_an_end_and_counted, a_version_is_spoken_when_it_is_wanted,
          callers_certificates_are_asked_for_and_judged, a_load_balancer_may_stand_in_front,

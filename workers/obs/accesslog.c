@@ -206,8 +206,12 @@ static char *put_text(char *q, struct accesslog *a, const struct access_line *l,
 		q = put_word(q, l->tls_version, 3, false);
 		q = PUT(q, " tls_cipher=");
 		q = put_word(q, l->tls_cipher, 48, false);
+	}
+	if (l->tls_version.n || l->server_name.n) {
 		q = PUT(q, " server_name=");
 		q = put_word(q, l->server_name, ACCESS_SNI_MAX, false);
+	}
+	if (l->tls_version.n) {
 		q = PUT(q, " client=");
 		q = put_word(q, l->client, ACCESS_CLIENT_MAX, false);
 	}
@@ -267,8 +271,12 @@ static char *put_json(char *q, struct accesslog *a, const struct access_line *l,
 		q = put_word(q, l->tls_version, 3, true);
 		q = PUT(q, "\",\"tls_cipher\":\"");
 		q = put_word(q, l->tls_cipher, 48, true);
+	}
+	if (l->tls_version.n || l->server_name.n) {
 		q = PUT(q, "\",\"server_name\":\"");
 		q = put_word(q, l->server_name, ACCESS_SNI_MAX, true);
+	}
+	if (l->tls_version.n) {
 		q = PUT(q, "\",\"client\":\"");
 		q = put_word(q, l->client, ACCESS_CLIENT_MAX, true);
 	}

@@ -11,7 +11,7 @@
  *        route=ns/name method=GET path="/x" protocol=HTTP/1.1 status=200 reason=DONE flag=-
  *        [grpc_status=0] endpoint=1.2.3.4:80 [attempts=2]
  *        bytes_in=90 bytes_out=260 duration_us=123 connect_us=0 response_us=101 rev=5
- *        request_id=… [tls_version=1.3 tls_cipher=… server_name=… client=…]
+ *        request_id=… [tls_version=1.3 tls_cipher=…] [server_name=…] [client=…]
  * json   an object of the same members; numbers are numbers */
 #ifndef WORKERS_OBS_ACCESSLOG_H
 #define WORKERS_OBS_ACCESSLOG_H

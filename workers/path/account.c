@@ -215,6 +215,7 @@ enum step stage_account(struct exchange *ex)
 		.response_us = mono_diff_us(ex->head_at, ex->sent),
 		.rev = ex->rev,
 	};
+	line.server_name = ex->server_name;
 	if (unlikely(c->secure) && p->log.ring)
 		tell_tls(c, &line);
 	accesslog_put(&p->log, &line);

@@ -88,6 +88,7 @@ struct exchange {
 	bool sent_head;			/* the request head was given to the back */
 	bool back_deaf;			/* it takes no more of the request body */
 	bool fresh_only;		/* after a stale back: no pooled one again */
+	bool peeks;			/* has waited for a ClientHello */
 	bool passes;			/* from or to a pod, as it was dialled: no Service is asked for */
 	bool has_hash;
 	bool has_trying;		/* somebody has limited its times or wants retries: trying is set */
@@ -132,6 +133,7 @@ struct exchange {
 	struct tried tried;
 	struct node node;		/* of those that wait for a place; of the dead */
 	struct slice service_text, route_text, method, path_text, endpoint_text, request_id;
+	struct slice server_name;	/* of a connection that goes by TLSRoutes; empty: none */
 	struct slice upgrade_token;	/* asked for by a CONNECT over HTTP/2 */
 	struct slice websocket_key;	/* whose answer only we can check, or must make */
 	uint8_t grpc;			/* 1 + grpc-status of the answer; 0: none came */

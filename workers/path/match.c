@@ -10,6 +10,7 @@
 #include "workers/path/filter.h"
 #include "workers/path/grpc.h"
 #include "workers/path/mirror.h"
+#include "workers/path/peek.h"
 
 static enum reason find_port(struct exchange *ex, struct vport *ret)
 {
@@ -130,6 +131,19 @@ static enum match_result match(struct exchange *ex, const struct vport *port, st
 	return vport_match(port, slice_str(ex->conn->gate->knobs.ns), &q, ret);
 }
 
+/* TLSRoutes go by the server name that the caller asks for: the same, once that has come. */
+static enum step match_by_name(struct exchange *ex, const struct vport *port, struct vrule *ret)
+{
+	struct vrequest q = { .is_tls = true };
+	char path[SERVER_NAME_PATH];
+	enum step s = peek_server_name(ex, path, &q.path);
+
+	if (s != NEXT)
+		return s;
+	return vport_match(port, slice_str(ex->conn->gate->knobs.ns), &q, ret) == MATCH_RULE ?
+		       NEXT : end(ex, REASON_NO_TLS_ROUTE);
+}
+
 /* Captured, and not for a Service: it goes where it was dialled. */
 static bool passes(const struct exchange *ex, enum reason why)
 {
@@ -146,8 +160,12 @@ enum step stage_match(struct exchange *ex)
 	struct vrule rule;
 	uint32_t rule_times = 0;
 	struct vbackend b;
-	enum reason why = find_port(ex, &port);
+	uint16_t texts = ex->text_n;
+	enum reason why;
 
+	if (unlikely(ex->peeks))	/* there may be another view now */
+		gate_now(ex->conn->gate);
+	why = find_port(ex, &port);
 	if (unlikely(passes(ex, why))) {
 		ex->passes = true;
 		return NEXT;
@@ -160,10 +178,22 @@ enum step stage_match(struct exchange *ex)
 	ex->target = port;
 	/* One level of routes: a copy has had its own. */
 	if (port.has_routes && likely(!ex->conn->is_mirror)) {
-		switch (match(ex, &port, &rule)) {
+		enum match_result found = match(ex, &port, &rule);
+
+		if (unlikely(found == MATCH_BY_NAME)) {
+			enum step s = match_by_name(ex, &port, &rule);
+
+			if (s == WAIT)
+				ex->text_n = texts;	/* all of it comes again */
+			if (s != NEXT)
+				return s;
+			found = MATCH_RULE;
+		}
+		switch (found) {
 		case MATCH_DIRECT:
 			break;
 		case MATCH_NOTHING:
+		case MATCH_BY_NAME:
 			return end(ex, REASON_NO_ROUTE);
 		case MATCH_RULE:
 			ex->route_text = join(ex, rule.route_ns, rule.route_name, 0);

@@ -90,12 +90,15 @@ static bool parse(struct slice m, struct tls_hello *ret)
 	return true;
 }
 
-int tls_hello(struct slice bytes, uint8_t room[TLS_HELLO_MAX], struct tls_hello *ret)
+/* Walks the records: 1: the message in them is whole, of *ret_n bytes; else as tls_hello().  Looks at no more than their heads and the message's, so that bytes that come one by one
+ * are not all read for each. */
+static int is_whole(struct slice bytes, size_t *ret_n)
 {
 	size_t have = 0, want = 4;
+	uint8_t head[4];
 
 	while (have < want) {
-		size_t n;
+		size_t n, here;
 
 		if (bytes.n && bytes.p[0] != RECORD_HANDSHAKE)
 			return -EPROTO;
@@ -107,20 +110,37 @@ int tls_hello(struct slice bytes, uint8_t room[TLS_HELLO_MAX], struct tls_hello 
 		if (n == 0 || n > RECORD_MAX)
 			return -EPROTO;
 		bytes = slice_from(bytes, 5);
-		/* as much of it as has come, and as there is room for */
-		for (size_t i = 0; i < n && i < bytes.n && have < want; i++) {
-			room[have++] = bytes.p[i];
-			if (have == 1 && room[0] != CLIENT_HELLO)
-				return -EPROTO;
-			if (have == 4) {
-				want = 4 + ((size_t)room[1] << 16 | (size_t)room[2] << 8 | room[3]);
-				if (want > TLS_HELLO_MAX)
-					return -EMSGSIZE;
-			}
-		}
-		if (have < want && bytes.n < n)
+		here = min_of(n, bytes.n);
+		for (size_t i = 0; i < here && have + i < 4; i++)
+			head[have + i] = bytes.p[i];
+		if (here && head[0] != CLIENT_HELLO)
+			return -EPROTO;
+		have += here;
+		if (have >= 4)
+			want = 4 + ((size_t)head[1] << 16 | (size_t)head[2] << 8 | head[3]);
+		if (want > TLS_HELLO_MAX)
+			return -EMSGSIZE;
+		if (have < want && here < n)
 			return 0;
-		bytes = slice_from(bytes, n);
+		bytes = slice_from(bytes, here);
+	}
+	*ret_n = want;
+	return 1;
+}
+
+int tls_hello(struct slice bytes, uint8_t room[TLS_HELLO_MAX], struct tls_hello *ret)
+{
+	size_t have = 0, want;
+	int r = is_whole(bytes, &want);
+
+	if (r != 1)
+		return r;
+	while (have < want) {
+		size_t n = (size_t)bytes.p[3] << 8 | bytes.p[4], take = min_of(n, want - have);
+
+		memcpy(room + have, bytes.p + 5, take);
+		have += take;
+		bytes = slice_from(bytes, 5 + take);
 	}
 	return parse(slice_of(room + 4, want - 4), ret) ? 1 : -EPROTO;
 }

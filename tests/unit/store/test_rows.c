@@ -67,6 +67,7 @@ START_TEST(every_kind_is_freed_whole)
 				break;
 			case ROW_HTTPROUTE:
 			case ROW_GRPCROUTE:
+			case ROW_TLSROUTE:
 			case ROW_TCPROUTE:
 				r->route.n_parents = r->route.n_rules = 1;
 				r->route.parents =
@@ -149,7 +150,7 @@ START_TEST(every_kind_has_the_name_of_its_resource)
 {
 	static const char *const want[ROW_KINDS] = { "Namespace", "Tenant", "Service",
 						     "EndpointSlice", "HTTPRoute", "GRPCRoute",
-						     "TCPRoute", "ReferenceGrant", "TrafficPolicy",
+						     "TLSRoute", "TCPRoute", "ReferenceGrant", "TrafficPolicy",
 						     "XBackendTrafficPolicy", "RateLimitPolicy" };
 
 	for (int kind = 0; kind < ROW_KINDS; kind++)

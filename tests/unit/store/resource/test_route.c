@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* HTTPRoute, GRPCRoute, TCPRoute and ReferenceGrant: rows from good ones; each limit and each form of
+/* HTTPRoute, GRPCRoute, TLSRoute, TCPRoute and ReferenceGrant: rows from good ones; each limit and each form of
  * the Gateway API by line, field and reason. */
 #include "tests/unit/test.h"
 
@@ -45,6 +45,7 @@ static void done(void)
 #define HTTP   TOP("HTTPRoute") PARENT "  rules:\n"
 #define GRPC   TOP("GRPCRoute") PARENT "  rules:\n"
 #define TCP    TOP("TCPRoute") PARENT "  rules:\n"
+#define TLS    TOP("TLSRoute") PARENT "  rules: [{backendRefs: [{name: a, port: 1}]}]\n  hostnames: "
 #define MATCH  HTTP "  - matches:\n    - "
 #define CALL   GRPC "  - matches:\n    - "
 #define M      "spec.rules[0].matches[0]."
@@ -95,6 +96,11 @@ START_TEST(every_refusal_of_a_route_names_line_field_and_reason)
 		{ TCP "  - {backendRefs: []}\n", 7, "spec.rules[0].backendRefs", "must have at least 1 entry" },
 		{ TCP "  - matches: []\n", 7, "spec.rules[0].matches", "unknown field" },
 		{ TCP "  - {backendRefs: [{name: a, port: 1, filters: []}]}\n", 7, "spec.rules[0].backendRefs[0].filters", "unknown field" },
+		{ TOP("TLSRoute") PARENT "  rules: [{backendRefs: [{name: a, port: 1}]}]\n", 4, "spec.hostnames", "is required: the server names that it is about; *.a.b matches names of any number of labels below a.b, not a.b itself. Addresses are refused: nobody sends them as a name" },
+		{ TLS "[]\n", 7, "spec.hostnames", "must have at least 1 entry" },
+		{ TLS "[a, \"10.0.0.1\"]\n", 7, "spec.hostnames[1]", "must be a name, not \"10.0.0.1\"" },
+		{ TLS "[\"a.*\"]\n", 7, "spec.hostnames[0]", "must be lower-case letters, digits, - and ., perhaps with *. before them, not \"a.*\"" },
+		{ TOP("TLSRoute") PARENT "  hostnames: [a]\n", 4, "spec.rules", "is required: the one rule" },
 		{ TOP("ReferenceGrant") "  from: [{group: a, kind: b, namespace: c}]\n", 4, "spec.to", "is required: objects of the grant's namespace; only Services have an effect" },
 		{ TOP("ReferenceGrant") "  from: []\n  to: []\n", 5, "spec.from", "must have at least 1 entry" },
 		{ TOP("ReferenceGrant") "  from: [{group: a, kind: b}]\n", 5, "spec.from[0].namespace", "is required: namespace of the routes" },
@@ -274,6 +280,30 @@ START_TEST(a_method_of_grpc_becomes_a_path)
 }
 END_TEST
 
+START_TEST(hostnames_of_a_tls_route_become_matches)
+{
+	static const char *const versions[] = { "v1", "v1alpha3", "v1alpha2" };
+	const struct row *r = accepted(TLS "[a.b.example, \"*.b.example\"]\n");
+
+	ck_assert_int_eq(r->kind, ROW_TLSROUTE);
+	ck_assert(!r->route.has_hostnames);	/* that nobody looks at */
+	ck_assert_uint_eq(r->route.rules[0].n_matches, 2);
+	ck_assert_int_eq(r->route.rules[0].matches[0].type, ROW_PATH_EXACT);
+	ck_assert_str_eq(r->route.rules[0].matches[0].path, "/example/b/a=");
+	ck_assert_int_eq(r->route.rules[0].matches[1].type, ROW_PATH_PREFIX);
+	ck_assert_str_eq(r->route.rules[0].matches[1].path, "/example/b");
+	for (size_t i = 0; i < countof(versions); i++) {
+		char text[512];
+
+		snprintf(text, sizeof text, "apiVersion: gateway.networking.k8s.io/%s\nkind: TLSRoute\n"
+			 "metadata: {name: a}\nspec: {hostnames: [a], rules: [{backendRefs: [{name: b, port: 1}]}]}\n",
+			 versions[i]);
+		accepted(text);
+	}
+	done();
+}
+END_TEST
+
 START_TEST(a_tcp_route_and_a_grant_become_rows)
 {
 	const struct row *r = accepted("apiVersion: gateway.networking.k8s.io/v1alpha2\nkind: TCPRoute\n"
@@ -297,4 +327,4 @@ END_TEST
 UNIT_TESTS("route", every_refusal_of_a_route_names_line_field_and_reason,
 	   as_many_as_the_api_allows_and_no_more, a_whole_route_has_at_most_128_matches,
 	   texts_are_as_long_as_the_api_allows, conditions_become_rows, a_method_of_grpc_becomes_a_path,
-	   a_tcp_route_and_a_grant_become_rows)
+	   hostnames_of_a_tls_route_become_matches, a_tcp_route_and_a_grant_become_rows)

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "nodeproxy/lib/base/rand.h"
+#include "nodeproxy/lib/net/server_name.h"
 #include "tests/lib/view_from.h"
 #include "tests/unit/test.h"
 
@@ -59,7 +60,7 @@ static const char *said(enum match_result m, const struct vrule *r)
 	static char out[128];
 
 	if (m != MATCH_RULE)
-		return m == MATCH_DIRECT ? "direct" : "nothing";
+		return m == MATCH_DIRECT ? "direct" : m == MATCH_BY_NAME ? "by name" : "nothing";
 	snprintf(out, sizeof out, "%.*s/%.*s", (int)r->route_name.n, r->route_name.p,
 		 (int)r->rule_name.n, r->rule_name.p);
 	return out;
@@ -279,6 +280,73 @@ START_TEST(of_the_kinds_at_a_port_one_counts)
 	v = world_say(w, "remove grpcroute shop/g\nremove route shop/h\n"
 			 "tcproute shop/older parent=shop/web created=-1\nrule name=o\n");
 	ck_assert_str_eq(match(v, NULL), "older/o");
+	world_free(&w);
+}
+END_TEST
+
+static const char *match_name(const struct view *v, const char *name)
+{
+	struct vport p = port_of(v, 80);
+	char path[SERVER_NAME_PATH];
+	int n = server_name_path(slice_str(name), false, path);
+	struct vrequest q = { .is_tls = true, .path = slice_of(path, n > 0 ? (size_t)n : 0) };
+	struct vrule rule;
+
+	return said(vport_match(&p, SLICE("shop"), &q, &rule), &rule);
+}
+
+START_TEST(a_connection_is_found_by_its_server_name)
+{
+	static const struct {
+		const char *name, *want;
+	} row[] = {
+		{ "a.b.example", "new/exact" },	    { "A.B.EXAMPLE", "new/exact" },
+		{ "x.b.example", "old/wild-b" },    { "y.x.b.example", "old/wild-b" },
+		{ "b.example", "new/wild" },	    { "x.example", "new/wild" },
+		{ "example", "nothing" },	    { "xb.example", "new/wild" },
+		{ "b.example.org", "nothing" },	    { "", "nothing" },
+		{ "one", "new/one" },		    { "both.example", "old/both" },
+	};
+	struct world *w = world_new();
+	const struct view *v = world_say(w, WEB "tlsroute shop/new parent=shop/web created=2\n"
+						"rule name=exact server_name=a.b.example\n"
+						"rule name=wild server_name=*.example\n"
+						"rule name=one server_name=one\n"
+						"rule name=both server_name=both.example\n"
+						"tlsroute shop/old parent=shop/web created=1\n"
+						"rule name=wild-b server_name=*.b.example\n"
+						"rule name=both server_name=both.example\n");
+	struct request any = { .path = "/example/b/a=" };
+	struct vport p;
+	struct vrule r;
+	char words[128];
+
+	for (size_t i = 0; i < countof(row); i++)
+		ck_assert_msg(strcmp(match_name(v, row[i].name), row[i].want) == 0, "%s: %s", row[i].name,
+			      match_name(v, row[i].name));
+	/* Without a name there is no answer, and a request is no name. */
+	ck_assert_str_eq(match(v, NULL), "by name");
+	ck_assert_str_eq(match(v, &any), "by name");
+	p = port_of(v, 80);
+	ck_assert(vport_rule_at(&p, 0, &r));
+	vrule_words(&r, words, sizeof words);
+	ck_assert_str_eq(words, "server name a.b.example");
+	ck_assert_str_eq(route_kind_name(r.kind), "TLSRoute");
+	for (uint32_t i = 0; vport_rule_at(&p, i, &r); i++)
+		if (slice_eq(r.rule_name, SLICE("wild")))
+			vrule_words(&r, words, sizeof words);
+	ck_assert_str_eq(words, "server name *.example");
+	/* TCPRoutes count after it, HTTPRoutes before it. */
+	v = world_say(w, "tcproute shop/t parent=shop/web\nrule name=t\n");
+	ck_assert_str_eq(match(v, NULL), "by name");
+	v = world_say(w, "route shop/h parent=shop/web\nrule name=h prefix=/\n");
+	ck_assert_str_eq(match(v, &any), "h/h");
+	ck_assert_str_eq(match(v, NULL), "direct");
+	ck_assert_str_eq(match_name(v, "one"), "direct");
+	v = world_say(w, "remove route shop/h\nremove tlsroute shop/new\nremove tlsroute shop/old\n");
+	ck_assert_str_eq(match(v, NULL), "t/t");
+	/* The view has changed while the name was waited for. */
+	ck_assert_str_eq(match_name(v, "one"), "t/t");
 	world_free(&w);
 }
 END_TEST
@@ -584,7 +652,8 @@ UNIT_TESTS("match", all_conditions_of_a_match_must_hold, lines_of_one_header_are
 	   age_then_name_then_order_decide_between_equals,
 	   nothing_of_a_request_is_looked_at_that_no_match_wants,
 	   callers_of_a_namespace_with_routes_of_its_own_go_by_those_alone,
-	   of_the_kinds_at_a_port_one_counts, a_method_of_grpc_is_found_by_service_and_method,
+	   of_the_kinds_at_a_port_one_counts,
+	   a_connection_is_found_by_its_server_name, a_method_of_grpc_is_found_by_service_and_method,
 	   a_grant_permits_a_backend_and_a_consumer_needs_none_for_where_it_goes,
 	   why_a_rule_does_not_match_is_said, many_matches_of_one_path_are_found_by_what_they_ask_for,
 	   the_search_agrees_with_trying_everything)

@@ -36,6 +36,7 @@ static const char *match(const struct view *v, uint16_t number, const char *path
 	case MATCH_DIRECT:
 		return "direct";
 	case MATCH_NOTHING:
+	case MATCH_BY_NAME:
 		return "nothing";
 	case MATCH_RULE:
 		snprintf(out, sizeof out, "%.*s/%.*s", (int)r.route_name.n, r.route_name.p,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* spiffe, pem, tls_hello: what strangers and operators write, read exactly or refused. */
+/* spiffe, pem, tls_hello, server_name: what strangers and operators write, read exactly or refused. */
 #include <check.h>
 #include <errno.h>
 #include <stdio.h>
@@ -9,7 +9,9 @@
 
 #include "nodeproxy/lib/net/pem.h"
 #include "nodeproxy/lib/net/spiffe.h"
+#include "nodeproxy/lib/net/server_name.h"
 #include "nodeproxy/lib/net/tls_hello.h"
+#include "tests/lib/hello.h"
 
 /* ---- spiffe ---- */
 
@@ -101,64 +103,6 @@ END_TEST
 
 /* ---- ClientHello ---- */
 
-static size_t put16(uint8_t *p, size_t v)
-{
-	p[0] = (uint8_t)(v >> 8);
-	p[1] = (uint8_t)v;
-	return 2;
-}
-
-/* One with this name and a key share of so many bytes, in records of at most piece bytes. */
-static size_t hello_of(uint8_t *out, const char *name, size_t share, size_t piece)
-{
-	static uint8_t m[32768];
-	size_t n = 4, at, exts, name_n = strlen(name), done = 0, k = 0;
-
-	n += put16(m + n, 0x0303);
-	memset(m + n, 7, 32);
-	n += 32;
-	m[n++] = 0;
-	n += put16(m + n, 2);
-	n += put16(m + n, 0x1301);
-	m[n++] = 1;
-	m[n++] = 0;
-	at = n;
-	n += 2;
-	exts = n;
-	n += put16(m + n, 51);		/* key_share */
-	n += put16(m + n, share);
-	memset(m + n, 9, share);
-	n += share;
-	n += put16(m + n, 0);
-	n += put16(m + n, name_n + 5);
-	n += put16(m + n, name_n + 3);
-	m[n++] = 0;
-	n += put16(m + n, name_n);
-	memcpy(m + n, name, name_n);
-	n += name_n;
-	n += put16(m + n, 16);
-	n += put16(m + n, 5);
-	n += put16(m + n, 3);
-	memcpy(m + n, "\x02h2", 3);
-	n += 3;
-	put16(m + at, n - exts);
-	m[0] = 1;
-	m[1] = (uint8_t)((n - 4) >> 16);
-	put16(m + 2, n - 4);
-	while (done < n) {
-		size_t len = min_of(piece, n - done);
-
-		out[k++] = 22;
-		out[k++] = 3;
-		out[k++] = 1;
-		k += put16(out + k, len);
-		memcpy(out + k, m + done, len);
-		k += len;
-		done += len;
-	}
-	return k;
-}
-
 START_TEST(hello_in_any_pieces)
 {
 	static const struct {
@@ -197,6 +141,38 @@ START_TEST(what_is_no_hello)
 }
 END_TEST
 
+START_TEST(a_server_name_is_a_path_and_back)
+{
+	static const struct {
+		const char *name, *path, *back;
+	} row[] = {
+		{ "a.shop.example", "/example/shop/a=", NULL },
+		{ "A.Shop.Example.", "/example/shop/a=", "a.shop.example" },
+		{ "*.shop.example", "/example/shop", NULL },
+		{ "host", "/host=", NULL },
+		{ "*.host", "/host", NULL },
+		{ "", "/", NULL },
+	};
+	static const char *const wrong[] = { "a/b", "a=", "a..b", ".a", ".", "a b", "a.*.b", "*", "*a.b", "a\x80" };
+	char path[SERVER_NAME_PATH], name[SERVER_NAME_PATH], most[258];
+
+	for (size_t i = 0; i < countof(row); i++) {
+		ck_assert_int_eq(server_name_path(slice_str(row[i].name), true, path), (int)strlen(row[i].path));
+		ck_assert_str_eq(path, row[i].path);
+		server_name_of_path(slice_str(path), name);
+		ck_assert_str_eq(name, row[i].back ? row[i].back : row[i].name);
+	}
+	for (size_t i = 0; i < countof(wrong); i++)
+		ck_assert_msg(server_name_path(slice_str(wrong[i]), true, path) == -EINVAL, "%s", wrong[i]);
+	/* What strangers write is never a pattern. */
+	ck_assert_int_eq(server_name_path(SLICE("*.host"), false, path), -EINVAL);
+	memset(most, 'a', sizeof most);
+	ck_assert_int_eq(server_name_path(slice_of(most, 255), true, path), 257);
+	ck_assert_int_eq(server_name_path(slice_of(most, 256), true, path), -EINVAL);
+	server_name_of_path(slice_of(path, 257), name);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("names");
@@ -210,6 +186,7 @@ int main(void)
 	tcase_add_test(t, blocks_that_are_broken);
 	tcase_add_loop_test(t, hello_in_any_pieces, 0, 5);
 	tcase_add_test(t, what_is_no_hello);
+	tcase_add_test(t, a_server_name_is_a_path_and_back);
 	suite_add_tcase(s, t);
 	r = srunner_create(s);
 	srunner_run_all(r, CK_ENV);
