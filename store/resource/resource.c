@@ -285,3 +285,61 @@ const char *resource_kinds(void)
 
 	return schema_kinds(text, sizeof text);
 }
+
+static const struct schema_kind *kind_row(enum row_kind kind)
+{
+	const struct schema_kind *k;
+
+	for (unsigned i = 0; (k = schema_kind_at(i)); i++)
+		if (k->row == kind)
+			return k;
+	return NULL;
+}
+
+bool resource_kind_of(const char *word, enum row_kind *ret)
+{
+	const struct schema_kind *k;
+
+	for (unsigned i = 0; (k = schema_kind_at(i)); i++)
+		if (slice_caseeq(slice_str(word), slice_str(k->kind))) {
+			*ret = k->row;
+			return true;
+		}
+	return false;
+}
+
+bool resource_is_namespaced(enum row_kind kind)
+{
+	const struct schema_kind *k = kind_row(kind);
+
+	return k && k->namespaced;
+}
+
+const char *resource_group(enum row_kind kind, char *out, size_t room)
+{
+	const struct schema_kind *k = kind_row(kind);
+	const char *slash = k ? strchr(k->versions, '/') : NULL, *end = k ? strchrnul(k->versions, '|') : NULL;
+
+	snprintf(out, room, "%.*s", slash && slash < end ? (int)(slash - k->versions) : 0,
+		 k ? k->versions : "");
+	return out;
+}
+
+bool resource_is_file(const char *name)
+{
+	static const char *const ends[] = { ".yaml", ".yml", ".json" };
+	size_t n = strlen(name);
+	bool ours = false;
+
+	if (name[0] == '.' || n >= RESOURCE_FILE_NAME)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (name[i] < 0x20 || name[i] > 0x7e)
+			return false;
+	for (size_t i = 0; i < countof(ends); i++) {
+		size_t e = strlen(ends[i]);
+
+		ours |= n > e && strcmp(name + n - e, ends[i]) == 0;
+	}
+	return ours;
+}

@@ -58,5 +58,15 @@ void resource_digest(struct slice json, uint8_t ret[32]);
 
 /* The kinds this release serves, as "Namespace, Tenant, ...". */
 const char *resource_kinds(void);
+/* The kind that commands call by this word, its name in lower case; false: there is none. */
+bool resource_kind_of(const char *word, enum row_kind *ret);
+bool resource_is_namespaced(enum row_kind);
+/* Its group, "" for core; returns out. */
+const char *resource_group(enum row_kind, char *out, size_t room);
+
+/* Names of files in a directory that are documents: *.yaml, *.yml, *.json, not hidden, of printable
+ * ASCII and short enough for a message. */
+#define RESOURCE_FILE_NAME 256	/* with its NUL */
+bool resource_is_file(const char *name);
 
 #endif

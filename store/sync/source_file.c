@@ -158,23 +158,12 @@ static void file_free(struct source_file *s, struct file *f)
 	free(f);
 }
 
-/* Names that are documents: *.yaml, *.yml, *.json, not hidden, and speakable in a message. */
+static_must(RESOURCE_FILE_NAME == sizeof((struct msg_file *)0)->name);
+
+/* Names that are documents; or the one that counts. */
 static bool is_ours(const struct source_file *s, const char *name)
 {
-	static const char *const ends[] = { ".yaml", ".yml", ".json" };
-	size_t n = strlen(name);
-
-	if (s->only[0])
-		return strcmp(name, s->only) == 0;
-	if (name[0] == '.' || n >= sizeof((struct msg_file *)0)->name)
-		return false;
-	for (size_t i = 0; i < countof(ends); i++) {
-		size_t e = strlen(ends[i]);
-
-		if (n > e && strcmp(name + n - e, ends[i]) == 0)
-			return msg_text(name, (uint32_t)n + 1);
-	}
-	return false;
+	return s->only[0] ? strcmp(name, s->only) == 0 : resource_is_file(name);
 }
 
 /* ---- losing it ---- */

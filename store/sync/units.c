@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "store/registry/vip.h"
+
 /* ---- hubs ---- */
 
 struct service *service_find(const struct model *m, struct slice ns, struct slice name)
@@ -314,31 +316,14 @@ void units_served(struct model *m, struct resource *r, const struct held *was)
 
 /* ---- addresses ---- */
 
-/* The address that a Service without clusterIP gets: its name hashed into the range. */
+/* The address that a Service without clusterIP gets where the registry gives none. */
 static struct addr hashed_address(const struct model *m, const struct service *s)
 {
-	struct addr a = m->cidr;
-	unsigned bits = (a.family == 4 ? 32 : 128) - m->cidr_bits;
 	char text[2 * 256 + 2];
-	uint64_t h, room;
 	int n = snprintf(text, sizeof text, "%s/%s", s->ns, s->name);
 
-	h = hash_stable(slice_of(text, min_of((size_t)n, sizeof text - 1)));
-	if (bits < 63) {
-		/* The first and the last of an IPv4 range are not addresses of anybody. */
-		bool edges = a.family == 4 && bits >= 2;
-
-		room = (1ull << bits) - (edges ? 2 : 0);
-		h = h % room + (edges ? 1 : 0);
-	}
-	for (int i = (a.family == 4 ? 4 : 16) - 1, left = (int)min_of(bits, 64u); left > 0;
-	     i--, left -= 8) {
-		uint8_t keep = left >= 8 ? 0 : (uint8_t)(0xff << left);
-
-		a.ip[i] = (uint8_t)((a.ip[i] & keep) | ((uint8_t)h & (uint8_t)~keep));
-		h >>= 8;
-	}
-	return a;
+	return vip_address(&m->cidr, m->cidr_bits,
+			   slice_of(text, min_of((size_t)n, sizeof text - 1)), 0);
 }
 
 static void vip_drop(struct model *m, struct vip_claim *c)

@@ -20,8 +20,9 @@ ROWS = [  # folder (longest match wins), what it may include beside itself
     ("store/db", "nodeproxy/lib/base nodeproxy/lib/net store/rows"),
     ("store/view", "nodeproxy/lib/base nodeproxy/lib/net store/rows"),
     ("store/resource", "nodeproxy/lib/base nodeproxy/lib/net nodeproxy/lib/doc store/rows"),
+    ("store/registry", "nodeproxy/lib/base nodeproxy/lib/net nodeproxy/lib/doc store/rows store/resource"),
     ("store/sync", "nodeproxy/lib/base nodeproxy/lib/net nodeproxy/lib/ipc nodeproxy/lib/role nodeproxy/lib/knobs "
-                   "nodeproxy/lib/doc workers/obs store/rows store/db store/view store/resource"),
+                   "nodeproxy/lib/doc workers/obs store/rows store/db store/view store/resource store/registry"),
     ("workers/sched", "nodeproxy/lib/base workers/obs"),
     ("workers/codec", "nodeproxy/lib/base nodeproxy/lib/net"),
     ("workers/pool", "nodeproxy/lib/base nodeproxy/lib/net store/view workers/obs workers/sched workers/codec"),
@@ -37,6 +38,8 @@ ROWS = [  # folder (longest match wins), what it may include beside itself
     ("admin/cli", "nodeproxy/lib/base nodeproxy/lib/net admin"),
     ("admin/cni", "nodeproxy/lib/base admin admin/cli"),
     ("admin/ca", "nodeproxy/lib/base nodeproxy/lib/net admin"),
+    ("admin/cli", "nodeproxy/lib/base nodeproxy/lib/net nodeproxy/lib/doc nodeproxy/lib/knobs store/rows store/resource "
+                  "store/registry store/db store/sync admin"),
     ("admin", "nodeproxy/lib/base nodeproxy/lib/net nodeproxy/lib/ipc nodeproxy/lib/role nodeproxy/lib/knobs "
               "nodeproxy/lib/doc workers/obs store/view"),
 ]
