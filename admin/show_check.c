@@ -214,8 +214,8 @@ static void check_certificates(const struct state *st, struct findings *f)
 			      "listener %s has no certificate: nobody can connect to it", l->name);
 			continue;
 		}
-		left = e->to_unix_s - st->now_unix_ms / 1000;
-		life = e->to_unix_s - e->from_unix_s;
+		left = e->leaf.to_unix_s - st->now_unix_ms / 1000;
+		life = e->leaf.to_unix_s - e->leaf.from_unix_s;
 		if (left <= 0)
 			found(f, CHECK_certificate_expired, l->name,
 			      "the certificate of listener %s expired %lld hours ago", l->name,

@@ -26,9 +26,9 @@ static void show_tls(struct text *t, const struct state *st, const struct knobs_
 	if (e == NULL)
 		return;		/* the key process has not told of it */
 	js_str(t, "certificate_names", e->names);
-	js_str(t, "certificate_key", cert_key_name(e->kind));
-	js_i64(t, "certificate_from_unix_ms", e->from_unix_s * 1000);
-	js_i64(t, "certificate_to_unix_ms", e->to_unix_s * 1000);
+	js_str(t, "certificate_key", cert_key_name(e->leaf.kind));
+	js_i64(t, "certificate_from_unix_ms", e->leaf.from_unix_s * 1000);
+	js_i64(t, "certificate_to_unix_ms", e->leaf.to_unix_s * 1000);
 }
 
 void show_listeners(struct state *st, const struct call *c, struct answer *ret)

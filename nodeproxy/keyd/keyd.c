@@ -92,9 +92,9 @@ static void answer(struct line *l, const struct msg_sign *want)
 	size_t n = 0;
 
 	if (k)
-		r = sign_check(k->key, k->tls12, want->algorithm, bytes);
+		r = sign_check(k->pair.key, k->tls12, want->algorithm, bytes);
 	if (r == SIGN_FINE)
-		r = sign(k->key, want->algorithm, bytes, here.bytes, &n);
+		r = sign(k->pair.key, want->algorithm, bytes, here.bytes, &n);
 	here.refusal = r;
 	here.n = (uint32_t)n;
 	if (r != SIGN_FINE) {
@@ -188,7 +188,7 @@ static void note_bad(const struct msg_key_file *m, const char *listener, const c
 static void file_here(const struct msg_key_file *m, struct fd fd[3])
 {
 	static const char *const which[] = { "tls_certificate", "tls_key", "tls_client_ca" };
-	char words[KEYSTORE_WORDS];
+	char words[PAIR_WORDS];
 
 	the.n_files++;
 	if (m->error < 0) {

@@ -12,20 +12,15 @@
 #ifndef NODEPROXY_KEYD_KEYSTORE_H
 #define NODEPROXY_KEYD_KEYSTORE_H
 
-#include <openssl/evp.h>
-
+#include "nodeproxy/keyd/pair.h"
 #include "nodeproxy/lib/base/fd.h"
-#include "nodeproxy/lib/net/certs.h"
-
-#define KEYSTORE_WORDS 192u
 
 struct key {
-	struct certs_entry entry;	/* without spans */
-	EVP_PKEY *key;
+	struct certs_entry entry;	/* its names */
+	struct pair pair;
 	bool tls12;
-	uint8_t *chain[CERTS_CHAIN];
 	uint8_t *client_ca;
-	size_t chain_bytes[CERTS_CHAIN], client_ca_bytes;
+	size_t client_ca_bytes;
 };
 
 struct keyset {
@@ -41,7 +36,7 @@ struct keystore {
  * words ("tls_key: is not the key of the certificate").  An expired certificate is wrong when it is new
  * (strict), and else better than none. */
 must_use int keystore_add(struct keystore *, const char *listener, bool tls12, struct fd certificate,
-			  struct fd key, struct fd client_ca, bool strict, char words[KEYSTORE_WORDS]);
+			  struct fd key, struct fd client_ca, bool strict, char words[PAIR_WORDS]);
 void keystore_drop(struct keystore *);
 /* failed: names of listeners whose staging failed, NULL-terminated. */
 void keystore_use(struct keystore *, const char *const failed[]);

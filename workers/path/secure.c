@@ -14,15 +14,15 @@ static int make_side(struct gate *g, const struct certs_entry *e)
 {
 	const struct certs *c = g->path->certs;
 	const struct knobs_listener *k = &g->knobs;
-	struct tls_leaf leaf = { .n = e->chain_n, .key = e->key };
+	struct tls_leaf leaf = { .n = e->leaf.chain_n, .key = e->leaf.key };
 	struct tls_terms t = { .server = true, .tls12 = k->tls_min_version == TLS_MIN_1_2,
 			       .optional = k->tls_client == TLS_CLIENT_OPTIONAL, .leaf = &leaf,
 			       .leaves = 1, .alpn = ALPN, .context = slice_str(k->name) };
 	const char *why = "";
 	int r = 0;
 
-	for (uint32_t i = 0; i < e->chain_n && i < TLS_CHAIN; i++)
-		leaf.der[i] = certs_bytes(c, e->chain[i]);
+	for (uint32_t i = 0; i < e->leaf.chain_n && i < TLS_CHAIN; i++)
+		leaf.der[i] = certs_bytes(c, e->leaf.chain[i]);
 	if (k->tls_client != TLS_CLIENT_OFF)
 		r = e->client_ca.n ? tls_trust_new(certs_bytes(c, e->client_ca), &t.trust, &why) : -1;
 	if (r == 0)

@@ -22,6 +22,16 @@ static bool lies_within(struct certs_span s, size_t from, size_t n)
 	return s.n == 0 || (s.at >= from && s.at <= n && s.n <= n - s.at);
 }
 
+static bool leaf_is_fine(const struct certs_leaf *l, size_t head, size_t n)
+{
+	if (l->kind >= CERT_KEYS || l->key == 0 || l->chain_n == 0 || l->chain_n > CERTS_CHAIN)
+		return false;
+	for (uint32_t k = 0; k < l->chain_n; k++)
+		if (l->chain[k].n == 0 || !lies_within(l->chain[k], head, n))
+			return false;
+	return true;
+}
+
 int certs_check(struct slice file)
 {
 	const struct certs *c = (const struct certs *)(const void *)file.p;
@@ -36,12 +46,8 @@ int certs_check(struct slice file)
 		const struct certs_entry *e = &c->at[i];
 
 		if (!is_text(e->listener, sizeof e->listener) || !is_text(e->names, sizeof e->names) ||
-		    e->kind >= CERT_KEYS || e->key == 0 || e->chain_n == 0 ||
-		    e->chain_n > CERTS_CHAIN || !lies_within(e->client_ca, head, file.n))
+		    !lies_within(e->client_ca, head, file.n) || !leaf_is_fine(&e->leaf, head, file.n))
 			return -EBADMSG;
-		for (uint32_t k = 0; k < e->chain_n; k++)
-			if (e->chain[k].n == 0 || !lies_within(e->chain[k], head, file.n))
-				return -EBADMSG;
 	}
 	return 0;
 }

@@ -22,13 +22,19 @@ struct certs_span {
 	uint32_t at, n;
 };
 
-struct certs_entry {
-	char listener[64];
+/* A certificate with what is above it, and the name of its key. */
+struct certs_leaf {
 	uint64_t key;			/* to ask the key process for */
-	int64_t from_unix_s, to_unix_s;	/* the leaf is valid */
+	int64_t from_unix_s, to_unix_s;	/* it is valid */
 	uint32_t kind;			/* enum cert_key */
 	uint32_t chain_n;
 	struct certs_span chain[CERTS_CHAIN];	/* DER, leaf first */
+};
+
+/* Of a listener that has files. */
+struct certs_entry {
+	char listener[64];
+	struct certs_leaf leaf;
 	struct certs_span client_ca;	/* PEM; empty: none */
 	char names[CERTS_NAMES];	/* what it says it is for, for people */
 };

@@ -16,7 +16,7 @@
 
 static struct rig_cert root, ed, p256, rsa, old;
 static struct keystore store;
-static char words[KEYSTORE_WORDS];
+static char words[PAIR_WORDS];
 
 static void make(void)
 {
@@ -94,13 +94,13 @@ START_TEST(what_is_read_is_told_but_no_key)
 	c = (const void *)file.p;
 	e = certs_of(c, "front");
 	ck_assert_ptr_nonnull(e);
-	ck_assert_uint_eq(e->chain_n, 2);
-	ck_assert(slice_eq(certs_bytes(c, e->chain[0]), ed.der));
-	ck_assert(slice_eq(certs_bytes(c, e->chain[1]), root.der));
+	ck_assert_uint_eq(e->leaf.chain_n, 2);
+	ck_assert(slice_eq(certs_bytes(c, e->leaf.chain[0]), ed.der));
+	ck_assert(slice_eq(certs_bytes(c, e->leaf.chain[1]), root.der));
 	ck_assert_str_eq(e->names, "shop.example,*.shop.example");
-	ck_assert_str_eq(cert_key_name(e->kind), "Ed25519");
-	ck_assert_ptr_nonnull(keystore_find(&store, e->key));
-	ck_assert_int_gt(e->to_unix_s, e->from_unix_s);
+	ck_assert_str_eq(cert_key_name(e->leaf.kind), "Ed25519");
+	ck_assert_ptr_nonnull(keystore_find(&store, e->leaf.key));
+	ck_assert_int_gt(e->leaf.to_unix_s, e->leaf.from_unix_s);
 	e = certs_of(c, "side");
 	ck_assert_uint_gt(certs_bytes(c, e->client_ca).n, 100);
 	ck_assert_ptr_null(certs_of(c, "none"));
@@ -150,8 +150,8 @@ START_TEST(who_failed_goes_on_with_what_it_had)
 	make();
 	add("front", &ed, false);
 	add("side", &p256, false);
-	front = store.staged.at[0].entry.key;
-	side = store.staged.at[1].entry.key;
+	front = store.staged.at[0].pair.leaf.key;
+	side = store.staged.at[1].pair.leaf.key;
 	keystore_use(&store, nobody);
 	add("side", &rsa, false);
 	keystore_use(&store, failed);
@@ -172,10 +172,10 @@ START_TEST(a_certs_file_that_lies_is_refused)
 {
 	static _Alignas(8) uint8_t bytes[sizeof(struct certs) + sizeof(struct certs_entry) + 100];
 	struct certs *c = (void *)bytes;
-	struct certs_entry good = { .listener = "a", .key = 1, .chain_n = 1, .names = "" }, *e = &c->at[0];
+	struct certs_entry good = { .listener = "a", .leaf = { .key = 1, .chain_n = 1 }, .names = "" }, *e = &c->at[0];
 	const uint32_t head = sizeof(struct certs) + sizeof(struct certs_entry);
 
-	good.chain[0] = (struct certs_span){ head, 100 };
+	good.leaf.chain[0] = (struct certs_span){ head, 100 };
 #define TRY(want, change) do {									\
 	*c = (struct certs){ CERTS_MAGIC, sizeof bytes, 1, 0 };					\
 	*e = good;										\
@@ -187,14 +187,14 @@ START_TEST(a_certs_file_that_lies_is_refused)
 	TRY(-EBADMSG, c->bytes--);
 	TRY(-EBADMSG, c->n = 2);
 	TRY(-EBADMSG, c->n = UINT32_MAX);
-	TRY(-EBADMSG, e->chain_n = 0);
-	TRY(-EBADMSG, e->chain_n = 9);
-	TRY(-EBADMSG, e->chain[0].n = 101);
-	TRY(-EBADMSG, e->chain[0].at = head - 1);
-	TRY(-EBADMSG, e->chain[0].at = UINT32_MAX);
+	TRY(-EBADMSG, e->leaf.chain_n = 0);
+	TRY(-EBADMSG, e->leaf.chain_n = 9);
+	TRY(-EBADMSG, e->leaf.chain[0].n = 101);
+	TRY(-EBADMSG, e->leaf.chain[0].at = head - 1);
+	TRY(-EBADMSG, e->leaf.chain[0].at = UINT32_MAX);
 	TRY(-EBADMSG, e->client_ca = ((struct certs_span){ head + 50, UINT32_MAX }));
-	TRY(-EBADMSG, e->kind = CERT_KEYS);
-	TRY(-EBADMSG, e->key = 0);
+	TRY(-EBADMSG, e->leaf.kind = CERT_KEYS);
+	TRY(-EBADMSG, e->leaf.key = 0);
 	TRY(-EBADMSG, memset(e->listener, 'a', sizeof e->listener));
 	TRY(-EBADMSG, e->names[0] = '\n');
 #undef TRY
