@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "nodeproxy/lib/net/keyfile.h"
 #include "nodeproxy/lib/net/pem.h"
 #include "nodeproxy/lib/net/signature.h"
 #include "store/sync/grpc_inner.h"
@@ -64,10 +65,9 @@ static int take_key(struct grpc_creds *c, struct slice pem, char why[GRPC_WORDS]
 	const char *words = NULL;
 	int r = 0;
 
-	c->key = signature_key(pem, &words);
 	if (pub == NULL)
 		r = say(why, "cert", "its certificate cannot be read");
-	else if (c->key == NULL)
+	else if (keyfile_read(pem, (struct slice){ 0 }, &c->key, &words) < 0)
 		r = say(why, "key", words);
 	else if (EVP_PKEY_cmp(pub, c->key) != 1)
 		r = say(why, "key", "is not the key of the certificate");

@@ -511,8 +511,10 @@ static struct certs *certificate(int days, int left)
 	int64_t now = clock_unix_ms() / 1000;
 
 	*c = (struct certs){ CERTS_MAGIC, sizeof bytes, 1, 0 };
-	c->at[0] = (struct certs_entry){ .listener = "front", .key = 1, .kind = CERT_KEY_P256, .names = "shop.example",
-					 .from_unix_s = now - (days - left) * 86400, .to_unix_s = now + left * 86400 };
+	c->at[0] = (struct certs_entry){ .listener = "front", .names = "shop.example",
+					 .leaf = { .key = 1, .kind = CERT_KEY_P256,
+						   .from_unix_s = now - (days - left) * 86400,
+						   .to_unix_s = now + left * 86400 } };
 	return c;
 }
 
