@@ -18,7 +18,9 @@
 #include "admin/metrics.h"
 #include "admin/show.h"
 #include "nodeproxy/lib/base/memfd.h"
+#include "nodeproxy/lib/base/ratelimit.h"
 #include "nodeproxy/lib/ipc/debug.h"
+#include "nodeproxy/lib/ipc/msg.h"
 #include "nodeproxy/lib/role/begin.h"
 #include "nodeproxy/lib/role/enter.h"
 
@@ -46,6 +48,7 @@ static struct admind {
 	struct loop_timer check_timer, order_timer, ask_again;
 	uint64_t lacks;			/* bits of message types to be asked for again */
 	struct pending pending[ORDERS_MAX];
+	struct ratelimit orders;	/* below what the channel drops without a word */
 	uint64_t serial;
 } the;
 
@@ -211,6 +214,8 @@ static int order_send(const struct asker *who, struct msg_order *o)
 			p = &the.pending[i];
 	if (!p)
 		return -EBUSY;
+	if (!ratelimit_take(&the.orders, clock_now()))
+		return -EAGAIN;
 	o->serial = ++the.serial;
 	r = chan_send(&the.born.chan, MSG_ORDER, o, (struct slice){ 0 }, NULL, 0);
 	if (r < 0)
@@ -251,7 +256,10 @@ static bool answer_cb(void *arg, const struct asker *who, const struct wire_requ
 	r = order_send(who, &order);
 	if (r == 0)
 		return false;
-	dispatch_ordered(&order, r, SLICE("the master cannot be asked now"), ret);
+	dispatch_ordered(&order, r,
+			 r == -EAGAIN ? SLICE("more orders than the master takes in a second: "
+					      "ask again in a moment")
+				      : SLICE("the master cannot be asked now"), ret);
 	return true;
 }
 
@@ -481,6 +489,9 @@ int main(int argc, char **argv)
 	if (loop_init(&the.loop) < 0 || logdrain_init(&the.drain, &the.loop, log_outlet()->fd) < 0)
 		panic(__FILE__, __LINE__, "no memory at start");
 	serve_init(&the.serve, &the.loop, answer_cb, NULL);
+	/* Half of the channel's, so that clocks which tick apart never make the master drop one that
+	 * somebody waits for. */
+	the.orders = ratelimit_of(msg_rule(MSG_ORDER)->rate / 2, msg_rule(MSG_ORDER)->rate);
 	chan_watch(&the.born.chan, &the.loop, chan_cb, NULL);
 	role_ready(&the.born.chan);
 	loop_run(&the.loop);

@@ -124,10 +124,13 @@ func serve(port string) {
 				if _, err := recv(s); err != nil {
 					return err
 				}
-				err := send(s, []byte("begun"))
+				if err := send(s, []byte("begun")); err != nil {
+					return err
+				}
 				<-s.Context().Done()
 				cancelled <- true
-				return err
+				// No success: ours may be the first of the two clocks to reach the deadline.
+				return status.FromContextError(s.Context().Err()).Err()
 			}, true, false),
 			stream("Add", func(_ interface{}, s grpc.ServerStream) error {
 				sum := 0

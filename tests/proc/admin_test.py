@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 
 sys.path.insert(0, os.path.join(os.environ.get("top_srcdir", "."), "tests/lib"))
 import np  # noqa: E402
@@ -258,6 +259,31 @@ def levels_change_in_all_processes(host):
     np.until("the old level", lambda: host.status()["log_level"] == "info")
 
 
+def a_flood_of_orders_is_refused_in_words(host):
+    answers, threads = [], []
+
+    def some():
+        for _ in range(175):
+            c = http.client.HTTPConnection("localhost", timeout=np.DEADLINE)
+            c.sock = socket.socket(socket.AF_UNIX)
+            c.sock.settimeout(np.DEADLINE)
+            c.sock.connect(host.socket)
+            c.request("POST", "/v1/log-level?level=info")
+            r = c.getresponse()
+            answers.append((r.status, r.read().decode()))
+            c.close()
+    for _ in range(4):
+        threads.append(threading.Thread(target=some))
+        threads[-1].start()
+    for t in threads:
+        t.join()
+    assert len(answers) == 700
+    # A slow machine sends fewer in a second than are refused; on none does one wait for an answer in vain.
+    odd = [a for a in answers if a[0] != 200 and not (a[0] == 503 and "more orders than the master takes" in a[1])]
+    assert not odd, odd[:3]
+    assert host.ctl("status").returncode == 0
+
+
 def a_panic_is_kept_for_reading(host):
     worker = host.status()["workers"][0]["id"]
     if SANITIZED or host.ctl("debug", "panic", "--worker", str(worker)).returncode == 2:
@@ -281,7 +307,7 @@ def main():
         for step in (every_command_in_every_format, what_tools_rely_on, http_on_the_socket,
                      a_member_of_the_group_may_look_and_nothing_else, metrics_are_the_traffic,
                      refused_documents_are_named_and_forgotten, rotation_loses_no_line,
-                     the_admin_process_may_die, levels_change_in_all_processes,
+                     the_admin_process_may_die, levels_change_in_all_processes, a_flood_of_orders_is_refused_in_words,
                      workers_are_replaced_and_drained, a_panic_is_kept_for_reading):
             step(host)
             print(f"ok {step.__name__}", flush=True)
