@@ -807,8 +807,28 @@ static bool of_listener(const struct state *st, const struct knobs_listener *l, 
 	return false;
 }
 
+/* What a captured pod dialled that is no Service's: whether it goes there. */
+static bool passes(const struct state *st, const struct asked *a, const struct addr *dialled, struct text *t)
+{
+	bool known = view_knows(st->view, dialled);
+	struct vnamespace ns;
+	char ip[ADDR_TEXT];
+
+	view_namespace(st->view, a->ns, &ns);
+	step(t, "service", "none", "no Service has %s%s; nodeproxy.io/unknown-destination: %s",
+	     addr_text(dialled, true, ip), known ? ", an endpoint has the address" : "",
+	     ns_mode_text(MODE_unknown_destination, ns.modes.of[MODE_unknown_destination]));
+	if (!known && ns.modes.of[MODE_unknown_destination] == MODE_DENY) {
+		nowhere(t, REASON_UNKNOWN_DESTINATION);
+		return false;
+	}
+	step(t, "endpoint", ip, "it goes there as it was dialled, its bytes unread");
+	return true;
+}
+
+/* Not a Service's: *ret_passes, whether it goes there all the same. */
 static bool of_address(const struct state *st, const struct asked *a, struct vport *ret,
-		       struct text *t)
+		       bool *ret_passes, struct text *t)
 {
 	char name[400];
 	struct vservice s;
@@ -819,6 +839,10 @@ static bool of_address(const struct state *st, const struct asked *a, struct vpo
 		step(t, "service", name_of(vservice_ns(&s), vservice_name(&s), ret->port, name),
 		     "its clusterIP was dialled");
 		return true;
+	}
+	if (a->pod) {
+		*ret_passes = passes(st, a, &dialled, t);
+		return false;
 	}
 	step(t, "service", "none", "%.*s is no address and port of a Service: ask for CLUSTERIP:PORT",
 	     (int)min_of(a->authority.n, (size_t)253), (const char *)a->authority.p);
@@ -856,18 +880,18 @@ static bool of_host(const struct state *st, const struct asked *a, struct vport 
 static bool from_caller(const struct state *st, const struct asked *a, struct text *t)
 {
 	const struct knobs_listener *l = a->listener;
+	bool found, passes = false;
 	struct vport p;
-	bool found;
 
 	caller(st, a, t);
 	if (l && l->route == LISTEN_SERVICE)
 		found = of_listener(st, l, &p, t);
 	else if ((l && l->route == LISTEN_ORIGINAL) ||
 		 (a->pod && addr_parse(a->authority, &(struct addr){ 0 }) == 0))
-		found = of_address(st, a, &p, t);
+		found = of_address(st, a, &p, &passes, t);
 	else	/* a pod's names are those of addresses */
 		found = of_host(st, a, &p, t);
-	return found && from_port(st, a, &p, t);
+	return found ? from_port(st, a, &p, t) : passes;
 }
 
 void show_explain(struct state *st, const struct call *c, struct answer *ret)

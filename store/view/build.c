@@ -19,6 +19,7 @@
 #include "nodeproxy/lib/base/hash.h"
 #include "nodeproxy/lib/base/memfd.h"
 #include "nodeproxy/lib/base/rand.h"
+#include "store/view/known.h"
 #include "store/view/reader.h"
 
 #define OVERLAY_UNITS	 256u	    /* or sqrt(units), whichever is more */
@@ -35,6 +36,7 @@ struct unit {
 	enum unit_kind kind;
 	uint32_t users;		/* how many references other units hold on this id */
 	uint32_t *refs, n_refs; /* the ids this one refers to */
+	struct known_list known; /* addresses of its endpoints */
 	uint8_t *heap;		/* its bytes when they are not in the base */
 	const uint8_t *bytes;	/* NULL: there is no such unit (only a name) */
 	uint32_t n;
@@ -75,6 +77,7 @@ struct builder {
 	uint32_t services, namespaces;		    /* live */
 	uint32_t *changed, n_changed, room_changed; /* ids, ascending */
 	uint64_t changed_bytes;
+	struct knowns knowns;
 	bool dirty; /* changes since the last commit */
 	uint64_t rev, base_rev;
 	struct fd base_fd, old_base_fd;
@@ -119,6 +122,7 @@ int builder_new(struct slice domain, struct builder **ret)
 		memcpy(b->domain_bytes, domain.p, domain.n);
 	b->domain = slice_of(b->domain_bytes, domain.n);
 	rand_bytes(b->key, sizeof b->key);
+	knowns_init(&b->knowns, b->key);
 	b->base_fd = b->old_base_fd = FD_NONE;
 	for (int i = 0; i < KEPT_OVERLAYS; i++)
 		b->kept[i] = FD_NONE;
@@ -190,8 +194,9 @@ static uint32_t id_of_service(void *arg, struct slice ns, struct slice name)
 	return u ? u->id : 0;
 }
 
-static void unit_free(struct unit *u)
+static void unit_free(struct builder *b, struct unit *u)
 {
+	knowns_give(&b->knowns, &u->known);
 	free(u->heap);
 	free(u->refs);
 	free(u);
@@ -303,6 +308,17 @@ static int unit_set(struct builder *b, struct unit *u)
 	return unit_replace(b, u, heap, s->n, refs, s->n_refs);
 }
 
+/* Moves them in; also of a unit whose bytes do not say so, for want of a port, or of that family. */
+static void unit_knows(struct builder *b, struct unit *u, struct known_list *known)
+{
+	struct known_list old = u->known;
+
+	if (old.n != known->n || (old.n && memcmp(old.at, known->at, old.n * sizeof(struct known *)) != 0))
+		b->dirty = true;
+	u->known = *known;
+	knowns_give(&b->knowns, &old);
+}
+
 static bool names_fit(struct slice ns, struct slice name)
 {
 	return ns.n <= 253 && name.n >= 1 && name.n <= 253;
@@ -311,6 +327,7 @@ static bool names_fit(struct slice ns, struct slice name)
 int builder_set_service(struct builder *b, const struct unit_service *in)
 {
 	struct slice ns = slice_str(in->service->ns), name = slice_str(in->service->name);
+	struct known_list known;
 	struct unit *u;
 	int r;
 
@@ -319,8 +336,17 @@ int builder_set_service(struct builder *b, const struct unit_service *in)
 	u = unit_make(b, UNIT_SERVICE, ns, name);
 	if (u == NULL)
 		return -ENOMEM;
+	r = knowns_take(&b->knowns, in->slices, in->n_slices, &known);
+	if (r < 0)
+		return r;
 	r = compile_service(in, u->id, id_of_service, b, &b->scratch);
-	return r < 0 ? r : unit_set(b, u);
+	if (r == 0)
+		r = unit_set(b, u);
+	if (r == 0)
+		unit_knows(b, u, &known);
+	else
+		knowns_give(&b->knowns, &known);
+	return r;
 }
 
 int builder_set_namespace(struct builder *b, const struct unit_namespace *in)
@@ -340,8 +366,11 @@ int builder_set_namespace(struct builder *b, const struct unit_namespace *in)
 static int unit_remove(struct builder *b, enum unit_kind kind, struct slice ns, struct slice name)
 {
 	struct unit *u = unit_find(b, kind, ns, name);
+	int r = u && u->bytes ? unit_replace(b, u, NULL, 0, NULL, 0) : 0;
 
-	return u && u->bytes ? unit_replace(b, u, NULL, 0, NULL, 0) : 0;
+	if (u && r == 0)
+		knowns_give(&b->knowns, &u->known);
+	return r;
 }
 
 int builder_remove_service(struct builder *b, struct slice ns, struct slice name)
@@ -426,7 +455,7 @@ static int overlay_make(struct builder *b, uint64_t rev, struct built *ret)
 {
 	int64_t start = clock_cpu_ns();
 	uint32_t live = 0, services = 0, d = 0;
-	uint64_t at = sizeof(struct view_head), bytes = 0;
+	uint64_t at = sizeof(struct view_head), bytes = 0, sets;
 	struct view_head *h;
 	struct index names, vips;
 	struct view_dir *dir;
@@ -443,6 +472,8 @@ static int overlay_make(struct builder *b, uint64_t rev, struct built *ret)
 	vips = (struct index){ .n = slots_for(2 * services) };
 	bytes += at + (uint64_t)b->n_changed * sizeof *dir +
 		 ((uint64_t)names.n + vips.n) * sizeof(struct view_slot);
+	sets = bytes;
+	bytes += knowns_bytes(&b->knowns, KNOWN_CAME) + knowns_bytes(&b->knowns, KNOWN_WENT);
 	if (bytes > b->room_over) {
 		uint8_t *p = realloc(b->over, bytes * 2);
 
@@ -461,12 +492,15 @@ static int overlay_make(struct builder *b, uint64_t rev, struct built *ret)
 	h->n_dir = b->n_changed;
 	h->n_names = names.n;
 	h->n_vips = vips.n;
-	h->vips = bytes - (uint64_t)vips.n * sizeof(struct view_slot);
+	h->vips = sets - (uint64_t)vips.n * sizeof(struct view_slot);
 	h->names = h->vips - (uint64_t)names.n * sizeof(struct view_slot);
 	h->dir = h->names - (uint64_t)b->n_changed * sizeof *dir;
 	memset(b->over + h->names, 0, bytes - h->names);
 	names.slot = (struct view_slot *)(b->over + h->names);
 	vips.slot = (struct view_slot *)(b->over + h->vips);
+	knowns_write(&b->knowns, KNOWN_CAME, b->over + sets, sets, &h->known);
+	sets += knowns_bytes(&b->knowns, KNOWN_CAME);
+	knowns_write(&b->knowns, KNOWN_WENT, b->over + sets, sets, &h->gone);
 	dir = (struct view_dir *)(b->over + h->dir);
 	for (uint32_t i = 0; i < b->n_changed; i++) {
 		const struct unit *u = unit_by_id(b, b->changed[i]);
@@ -625,7 +659,7 @@ static void sweep_ids(struct builder *b)
 		b->free_ids[b->n_free++] = u->id;
 		b->unit[i] = NULL;
 		hash_remove(&b->by_key, &u->by_key);
-		unit_free(u);
+		unit_free(b, u);
 	}
 }
 
@@ -663,6 +697,8 @@ static int job_finish(struct builder *b, struct built *ret)
 	struct view_head h;
 	struct view_dir *dir;
 	struct slice map;
+	uint64_t n_known = knowns_bytes(&b->knowns, KNOWN_ALL), n_gone = KNOWN_NONE_BYTES, sets;
+	uint8_t *known;
 	uint32_t n = 0;
 	int r = 0;
 
@@ -695,17 +731,27 @@ static int job_finish(struct builder *b, struct built *ret)
 	h.n_names = j->names.n;
 	h.vips = h.names + (uint64_t)h.n_names * sizeof(struct view_slot);
 	h.n_vips = j->vips.n;
-	h.bytes = h.vips + (uint64_t)h.n_vips * sizeof(struct view_slot);
+	sets = h.vips + (uint64_t)h.n_vips * sizeof(struct view_slot);
+	h.bytes = sets + n_known + n_gone;
+	known = calloc(1, n_known + n_gone);
+	if (known == NULL) {
+		free(dir);
+		return -ENOMEM;
+	}
+	knowns_write(&b->knowns, KNOWN_ALL, known, sets, &h.known);
+	h.gone = (struct view_set){ .at = sets + n_known, .n_buckets = 1 };
 	if ((r = write_at(j->fd, dir, n * sizeof *dir, h.dir)) == 0 &&
 	    (r = write_at(j->fd, j->names.slot, (uint64_t)h.n_names * sizeof(struct view_slot),
 			  h.names)) == 0 &&
 	    (r = write_at(j->fd, j->vips.slot, (uint64_t)h.n_vips * sizeof(struct view_slot),
 			  h.vips)) == 0 &&
+	    (r = write_at(j->fd, known, n_known + n_gone, sets)) == 0 &&
 	    (r = write_at(j->fd, &h, sizeof h, 0)) == 0 &&
 	    fcntl(j->fd.v, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) <
 		    0)
 		r = -errno;
 	free(dir);
+	free(known);
 	if (r == 0)
 		r = memfd_map_sealed(j->fd, VIEW_MAX_BYTES, &map);
 	if (r < 0)
@@ -720,6 +766,7 @@ static int job_finish(struct builder *b, struct built *ret)
 	ret->rev = ret->base_rev = b->rev;
 	ret->bytes = h.bytes;
 	base_adopt(b, map);
+	knowns_in_base(&b->knowns);
 	b->base_rev = b->rev;
 	b->bases++;
 	return 0;
@@ -773,6 +820,11 @@ static int base_now(struct builder *b, struct built *ret)
 
 /* ---- commits ---- */
 
+static uint64_t overlay_grown(const struct builder *b)
+{
+	return b->changed_bytes + knowns_bytes(&b->knowns, KNOWN_CAME) + knowns_bytes(&b->knowns, KNOWN_WENT);
+}
+
 int builder_commit(struct builder *b, uint64_t rev, struct built *ret)
 {
 	uint32_t limit = overlay_units_limit(b);
@@ -782,7 +834,7 @@ int builder_commit(struct builder *b, uint64_t rev, struct built *ret)
 	if (rev <= b->rev)
 		return -EINVAL;
 	if (b->base.p == NULL || b->n_changed > limit * OVERLAY_TOO_MANY ||
-	    b->changed_bytes > (uint64_t)OVERLAY_BYTES * OVERLAY_TOO_MANY) {
+	    overlay_grown(b) > (uint64_t)OVERLAY_BYTES * OVERLAY_TOO_MANY) {
 		b->rev = rev;
 		r = base_now(b, ret);
 	} else {
@@ -795,7 +847,7 @@ int builder_commit(struct builder *b, uint64_t rev, struct built *ret)
 	b->rev = rev;
 	b->dirty = false;
 	/* Without memory for it the overlay grows on, and the next commit tries again. */
-	if (!b->job.on && (b->n_changed > limit || b->changed_bytes > OVERLAY_BYTES))
+	if (!b->job.on && (b->n_changed > limit || overlay_grown(b) > OVERLAY_BYTES))
 		(void)(job_start(b, limit * 2) < 0);
 	return 0;
 }
@@ -821,7 +873,7 @@ void builder_stats(const struct builder *b, struct builder_stats *ret)
 		.services = b->services,
 		.namespaces = b->namespaces,
 		.overlay_units = b->n_changed,
-		.overlay_bytes = b->changed_bytes,
+		.overlay_bytes = overlay_grown(b),
 		.base_bytes = b->base.n,
 		.bases = b->bases,
 		.overlays = b->overlays,
@@ -840,8 +892,9 @@ void builder_free(struct builder **pb)
 	job_stop(b);
 	for (uint32_t i = 0; i < b->n_units; i++)
 		if (b->unit[i])
-			unit_free(b->unit[i]);
+			unit_free(b, b->unit[i]);
 	hash_fini(&b->by_key);
+	knowns_fini(&b->knowns);
 	free(b->unit);
 	free(b->free_ids);
 	free(b->changed);

@@ -2,7 +2,7 @@
  * Copyright the nodeproxy authors */
 
 /* See check.h.  Phases: the head, then per directory entry the unit's head and its parts one after
- * the other, then the two indexes. */
+ * the other, then the two indexes and the two sets. */
 #include "store/view/check.h"
 
 #include <errno.h>
@@ -11,7 +11,7 @@
 #include "store/view/layout.h"
 #include "store/view/view.h"
 
-enum phase { PHASE_HEAD, PHASE_DIR, PHASE_UNIT, PHASE_NAMES, PHASE_VIPS };
+enum phase { PHASE_HEAD, PHASE_DIR, PHASE_UNIT, PHASE_NAMES, PHASE_VIPS, PHASE_KNOWN, PHASE_GONE };
 enum part {
 	PART_TEXTS,
 	PART_PORTS,
@@ -46,6 +46,16 @@ static bool spans(uint64_t at, uint64_t n, size_t size, uint64_t from, uint64_t 
 	return at % align == 0 && at >= from && at <= end && n <= (end - at) / size;
 }
 
+/* The buckets, and behind them, at a multiple of 8, the addresses. */
+static bool set_fits(const struct view_set *s, struct slice f)
+{
+	uint64_t starts = ((uint64_t)s->n_buckets + 2) / 2 * 8;
+
+	return s->n_buckets && (s->n_buckets & (s->n_buckets - 1)) == 0 &&
+	       spans(s->at, s->n_buckets + 1ull, sizeof(uint32_t), sizeof(struct view_head), f.n, 8) &&
+	       spans(s->at + starts, s->n, 16, sizeof(struct view_head), f.n, 8);
+}
+
 static int check_head(struct check *c, struct slice f)
 {
 	const struct view_head *h = (const struct view_head *)f.p;
@@ -68,6 +78,8 @@ static int check_head(struct check *c, struct slice f)
 	if (h->n_vips == 0 || (h->n_vips & (h->n_vips - 1)) != 0 ||
 	    !spans(h->vips, h->n_vips, sizeof(struct view_slot), sizeof *h, f.n, 8))
 		return bad(c, "index of addresses outside the file or not a power of two");
+	if (!set_fits(&h->known, f) || !set_fits(&h->gone, f))
+		return bad(c, "set of addresses outside the file or its buckets not a power of two");
 	if (h->domain_n > VIEW_DOMAIN)
 		return bad(c, "domain too long");
 	c->phase = PHASE_DIR;
@@ -494,10 +506,22 @@ static int check_slot(struct check *c, struct slice f, uint64_t at, uint32_t n)
 	if (c->empty < (n + 3) / 4)
 		return bad(c, "index too full");
 	c->item = c->empty = 0;
-	if (c->phase == PHASE_VIPS)
+	c->phase++;
+	return 0;
+}
+
+static int check_bucket(struct check *c, struct slice f, const struct view_set *s)
+{
+	const uint32_t *start = (const uint32_t *)(const void *)(f.p + s->at);
+
+	if (start[c->item] > start[c->item + 1] || start[c->item + 1] > s->n)
+		return bad(c, "bucket of addresses outside its set");
+	if (++c->item < s->n_buckets)
+		return 0;
+	c->item = 0;
+	if (c->phase == PHASE_GONE)
 		c->result = 1;
-	else
-		c->phase = PHASE_VIPS;
+	c->phase++;
 	return 0;
 }
 
@@ -521,6 +545,12 @@ int check_items(struct check *c, struct slice f, uint32_t n)
 			break;
 		case PHASE_VIPS:
 			check_slot(c, f, h->vips, h->n_vips);
+			break;
+		case PHASE_KNOWN:
+			check_bucket(c, f, &h->known);
+			break;
+		case PHASE_GONE:
+			check_bucket(c, f, &h->gone);
 			break;
 		}
 	}

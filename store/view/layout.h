@@ -4,7 +4,8 @@
 /* The bytes of a view file, ours alone: made by build.c and compile.c, read by everything else
  * here.
  *
- *   view_head | units, each at a multiple of 8 | view_dir[], by id | names: index | vips: index
+ *   view_head | units, each at a multiple of 8 | view_dir[], by id | names: index | vips: index |
+ *   known, gone: sets
  *
  * A base and an overlay look the same; an overlay's directory also holds tombstones (bytes 0). Both
  * indexes are open-addressing tables (linear probing, a power of two of slots, at least a quarter
@@ -34,6 +35,11 @@
 
 enum view_layer { LAYER_BASE = 1, LAYER_OVERLAY = 2 };
 
+struct view_set { /* of addresses: known.h */
+	uint64_t at;
+	uint32_t n_buckets, n;
+};
+
 struct view_head {
 	uint32_t magic;
 	uint16_t version;
@@ -42,12 +48,13 @@ struct view_head {
 	uint64_t rev, base_rev;		 /* base: both the same */
 	uint8_t key[16];		 /* of the indexes; an overlay has its base's */
 	uint64_t dir, names, vips;	 /* offsets */
+	struct view_set known, gone;	 /* base: gone is empty */
 	uint32_t n_dir, n_names, n_vips; /* entries and slots */
 	uint32_t services, namespaces;	 /* live units in this file */
 	uint32_t domain_n;
 	uint8_t domain[256];
 };
-static_must(sizeof(struct view_head) == 352);
+static_must(sizeof(struct view_head) == 384);
 
 struct view_dir {
 	uint32_t id;	/* ascending, never 0 */

@@ -80,6 +80,9 @@ bool authority_split(struct slice authority, struct slice *ret_host, uint16_t *r
 /* By clusterIP; addr->port is not looked at. */
 bool view_service_by_vip(const struct view *, const struct addr *, struct vservice *ret);
 
+/* Some endpoint of some Service has this address, at whatever port. */
+bool view_knows(const struct view *, const struct addr *);
+
 /* The one with the lowest id that is above this one; false: there is none. */
 bool view_service_after(const struct view *, uint32_t id, struct vservice *ret);
 

@@ -45,6 +45,8 @@ static void read_all(const struct view *v)
 	view_dump(v, nothing, &sum);	/* words of filters among it */
 	view_service_by_host(v, SLICE("web.shop.svc.cluster.local"), SLICE("shop"), &s);
 	view_service_by_name(v, SLICE("shop"), SLICE("web"), &s);
+	for (uint8_t i = 0; i < 16; i++)	/* some in each bucket */
+		(void)view_knows(v, &(struct addr){ .family = 4, .ip = { 10, 0, 0, i } });
 	for (uint32_t id = 0; id < 8; id++)
 		view_service(v, id, &s);
 	for (uint32_t i = 0; view_service_nth(v, i, &s); i++) {

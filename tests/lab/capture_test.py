@@ -4,6 +4,8 @@
 """How captured pods of a namespace are treated: its modes, whose address applications see, the way to
 pods of the same host."""
 import os
+import re
+import socket
 import sys
 import time
 
@@ -77,7 +79,50 @@ def modes_follow_the_namespace_and_outlive_everybody():
         has(own, when_away="closed", source_address="own")
 
 
-TESTS = [modes_follow_the_namespace_and_outlive_everybody]
+def unknown_destinations_are_denied_live():
+    with lab.Lab(hosts=2, pods=1) as mesh:
+        (client,), (known,) = mesh.hosts[0].pods, mesh.hosts[1].pods
+        host = client.host.np
+        nobody = "10.99.0.2", "fd99::2"     # the other host's own
+        mesh.service("shop/web", 80, [known])
+        namespace(client.host, unknown_destination="deny")
+        mesh.start()
+        client.add()
+
+        def refused(address, said=b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"):
+            with client.dial(address, 9999) as s:
+                s.sendall(said)
+                try:
+                    return s.recv(4096) or b"end"
+                except ConnectionResetError:
+                    return b""
+
+        def explained(address):
+            return host.ctl("explain", f"http://{address}/", "--from", "shop/" + client.name).stdout
+
+        with known.serve(8080), known.serve(9999):
+            for family, address in zip(("", "/6"), known.addresses):
+                assert client.ask(mesh.vip["shop/web" + family], 80) == b"pod10 hello\n"
+                assert client.ask(address, 9999) == b"pod10 hello\n"       # an endpoint's, be it at another port
+            assert "an endpoint has the address" in explained(f"{known.ip4}:9999"), explained(f"{known.ip4}:9999")
+            for address in nobody:
+                answer = refused(address)
+                assert answer.startswith(b"HTTP/1.1 502 ") and b"nodeproxy.io/unknown-destination" in answer, answer
+                assert refused(address, b"\x16\x03\x01 no HTTP, and more of it") == b"", "a reset"
+            said = explained("10.99.0.2:9999")
+            assert "UNKNOWN_DESTINATION" in said and "unknown-destination: deny" in said, said
+            np.until("four lines", lambda: 4 == len(re.findall(
+                "listener=out:pod00 service=- .* reason=UNKNOWN_DESTINATION flag=UH", open(host.access_log).read())))
+
+            namespace(client.host, unknown_destination="pass")
+            server = lab.inside(known.host.ns, lambda: socket.create_server(("10.99.0.2", 9999)))
+            with server:
+                np.until("it to pass", lambda: "as it was dialled" in explained("10.99.0.2:9999"))
+                client.dial("10.99.0.2", 9999).close()
+                assert server.accept()[1][0] == client.ip4
+
+
+TESTS = [modes_follow_the_namespace_and_outlive_everybody, unknown_destinations_are_denied_live]
 
 if __name__ == "__main__":
     np.need_root()

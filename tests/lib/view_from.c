@@ -122,6 +122,19 @@ static struct slot_gen slot_of_limit(void *arg, uint16_t port)
 
 /* ---- one line each ---- */
 
+/* LABEL:VALUE */
+static void say_mode(const char *line, const char *v, struct ns_modes *modes)
+{
+	const char *colon = strchr(v, ':');
+	char label[64];
+	enum ns_mode m;
+
+	snprintf(label, sizeof label, NS_MODES_PREFIX "%.*s", colon ? (int)(colon - v) : 0, v);
+	m = ns_mode_by_label(slice_str(label));
+	if (m == NS_MODES || !ns_mode_parse(m, slice_str(colon + 1), &modes->of[m]))
+		wrong(line, "no mode: %s", v);
+}
+
 static void say_namespace(struct world *w, const char *line, char **word, int n)
 {
 	struct unit_namespace u = { .name = slice_str(word[1]), .weight = 1 };
@@ -141,6 +154,8 @@ static void say_namespace(struct world *w, const char *line, char **word, int n)
 			u.connections = (uint32_t)atoi(v);
 		else if ((v = value(word[i], "requests")))
 			u.requests = (uint32_t)atoi(v);
+		else if ((v = value(word[i], "mode")))
+			say_mode(line, v, &u.modes);
 		else
 			wrong(line, "what is %s?", word[i]);
 	}

@@ -206,7 +206,8 @@ static enum app_protocol protocol_of(struct conn *c)
 		if (c->path->view && view_service_by_vip(c->path->view, &c->dialled, &s) &&
 		    vservice_port(&s, c->dialled.port, &port))
 			return port.protocol;
-		return g->pod ? APP_TCP : APP_AUTO;
+		/* HTTP is told in its own words that it may not go there. */
+		return g->pod && likely(!pod_denies(g, &c->dialled)) ? APP_TCP : APP_AUTO;
 	}
 	return APP_AUTO;
 }

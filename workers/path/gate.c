@@ -52,6 +52,7 @@ void gate_resolve(struct gate *g)
 	if (old)
 		tenant_give(&old);
 	rate_keys(g, &ns);
+	g->modes = ns.modes;
 	g->has_service = p->view && k->route == LISTEN_SERVICE &&
 			 view_service_by_name(p->view, slice_str(k->service_ns),
 					      slice_str(k->service_name), &s);

@@ -11,6 +11,7 @@
 #include "workers/path/grpc.h"
 #include "workers/path/mirror.h"
 #include "workers/path/peek.h"
+#include "workers/path/pods.h"
 
 static enum reason find_port(struct exchange *ex, struct vport *ret)
 {
@@ -144,12 +145,25 @@ static enum step match_by_name(struct exchange *ex, const struct vport *port, st
 		       NEXT : end(ex, REASON_NO_TLS_ROUTE);
 }
 
-/* Captured, and not for a Service: it goes where it was dialled. */
+/* Captured, and not for a Service. */
 static bool passes(const struct exchange *ex, enum reason why)
 {
 	const struct gate *g = ex->conn->gate;
 
 	return g->pod && (g->direction == GATE_IN || why == REASON_NO_SERVICE);
+}
+
+/* It goes where it was dialled, if it may. */
+static enum step pass(struct exchange *ex)
+{
+	struct conn *c = ex->conn;
+
+	if (c->gate->direction == GATE_OUT && pod_denies(c->gate, &c->dialled)) {
+		ex->front_keep = false;
+		return end(ex, REASON_UNKNOWN_DESTINATION);
+	}
+	ex->passes = true;
+	return NEXT;
 }
 
 enum step stage_match(struct exchange *ex)
@@ -166,10 +180,8 @@ enum step stage_match(struct exchange *ex)
 	if (unlikely(ex->peeks))	/* there may be another view now */
 		gate_now(ex->conn->gate);
 	why = find_port(ex, &port);
-	if (unlikely(passes(ex, why))) {
-		ex->passes = true;
-		return NEXT;
-	}
+	if (unlikely(passes(ex, why)))
+		return pass(ex);
 	if (why != REASON_NONE)
 		return end(ex, why);
 	ex->service = vservice_slot(&port.service);

@@ -62,6 +62,7 @@ struct gate {
 	struct tls_side *side;		/* NULL: no TLS, or no certificate yet */
 	const struct view *seen;	/* the view the rest is from; compared, never followed */
 	struct tenant *tenant;		/* holds a reference */
+	struct ns_modes modes;		/* of the callers' namespace */
 	uint64_t rate_key[RATE_KEYS];	/* whose requests its callers' are, to rate limits */
 	bool has_service, has_port;	/* route: service: what the view has of it */
 	struct vport port;		/* when has_port */

@@ -104,6 +104,13 @@ static bool is_loopback(const struct addr *a)
 	return a->family == 4 ? a->ip[0] == 127 : memcmp(a->ip, one, sizeof one) == 0;
 }
 
+bool pod_denies(struct gate *g, const struct addr *dialled)
+{
+	gate_now(g);
+	return g->modes.of[MODE_unknown_destination] == MODE_DENY &&
+	       !(g->path->view && view_knows(g->path->view, dialled));
+}
+
 bool pod_is_own_port(const struct gate *g, const struct addr *dialled)
 {
 	/* What goes to loopback is never redirected: it was dialled. */

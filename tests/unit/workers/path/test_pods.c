@@ -241,6 +241,65 @@ START_TEST(copies_go_out_by_sockets_inside_too)
 }
 END_TEST
 
-UNIT_TESTS("pods", a_request_waits_for_a_socket_inside, a_trunk_waits_for_a_socket_inside_and_goes_with_the_pod,
+#define DENIED "namespace t mode=unknown-destination:deny\nservice t/s port=80\nendpoint t/s 10.96.0.2:80\n"
+
+START_TEST(an_unknown_destination_is_denied_http_in_its_own_words)
+{
+	struct rig *r = start(DENIED, NULL);
+	int c = rig_dial(r);
+
+	rig_say(r, c, GET);
+	ck_assert_ptr_nonnull(strstr(rig_hear_head(r, c), "HTTP/1.1 502 "));
+	rig_log(r, "listener=out:p service=- status=502 reason=UNKNOWN_DESTINATION flag=UH");
+	rig_hear_cut(r, c);
+	close(c);
+	c = rig_dial(r);
+	rig_say(r, c, "\x16\x03\x01 not HTTP");
+	rig_hear_cut(r, c);
+	rig_log(r, "listener=out:p service=- status=0 reason=UNKNOWN_DESTINATION");
+	finish(&r, c, -1);
+}
+END_TEST
+
+static void soon_opaque(struct knobs *k)
+{
+	k->detect_ms = 20;
+	k->connect_ms = 20;
+}
+
+START_TEST(who_says_nothing_to_an_unknown_destination_is_cut)
+{
+	struct rig *r = start(DENIED, soon_opaque);
+	int c = rig_dial(r);
+
+	rig_hear_cut(r, c);
+	rig_log(r, "reason=UNKNOWN_DESTINATION");
+	finish(&r, c, -1);
+}
+END_TEST
+
+/* Some endpoint has the address, be it of another Service and port; or the namespace does not mind. */
+START_TEST(known_addresses_and_all_of_others_pass)
+{
+	static const char *const views[] = {
+		"namespace t mode=unknown-destination:deny\nservice t/s port=9\nendpoint t/s " VIP ":9\n",
+		"namespace u mode=unknown-destination:deny\nnamespace t\n",
+	};
+
+	for (unsigned i = 0; i < countof(views); i++) {
+		struct rig *r = start(views[i], soon_opaque);
+		int c = rig_dial(r);
+
+		rig_say(r, c, GET);
+		rig_hear_cut(r, c);
+		rig_log(r, "reason=NO_POD_SOCKET");	/* it was about to go there */
+		finish(&r, c, -1);
+	}
+}
+END_TEST
+
+UNIT_TESTS("pods", an_unknown_destination_is_denied_http_in_its_own_words,
+	   who_says_nothing_to_an_unknown_destination_is_cut, known_addresses_and_all_of_others_pass,
+	   a_request_waits_for_a_socket_inside, a_trunk_waits_for_a_socket_inside_and_goes_with_the_pod,
 	   a_trunk_in_use_goes_with_the_pod, a_socket_that_does_not_come_is_no_fault_of_the_endpoint,
 	   idle_connections_inside_go_with_the_pod, copies_go_out_by_sockets_inside_too)
