@@ -12,7 +12,7 @@
 
 enum kind {
 	KIND_SERVICE, KIND_SLICE, KIND_ROUTE, KIND_GRPC_ROUTE, KIND_TLS_ROUTE, KIND_TCP_ROUTE, KIND_GRANT,
-	KIND_POLICY, KIND_BACKEND_POLICY, KIND_RATE, KIND_NAMESPACE, KIND_TENANT, KINDS
+	KIND_POLICY, KIND_BACKEND_POLICY, KIND_RATE, KIND_WORKLOAD, KIND_NAMESPACE, KIND_TENANT, KINDS
 };
 
 static const struct {
@@ -31,6 +31,7 @@ static const struct {
 	[KIND_RATE] = { "RateLimitPolicy", { "ratelimitpolicies", "ratelimit", "ratelimits" }, true },
 	[KIND_BACKEND_POLICY] = { "XBackendTrafficPolicy",
 				  { "xbackendtrafficpolicies", "backendpolicy", "backendpolicies" }, true },
+	[KIND_WORKLOAD] = { "Workload", { "workloads" }, true },
 	[KIND_NAMESPACE] = { "Namespace", { "namespaces", "ns" }, false },
 	[KIND_TENANT] = { "Tenant", { "tenants" }, false },
 };
@@ -62,7 +63,7 @@ static bool parse(const char *rest, struct asked *ret, struct answer *error)
 	if (k < 0) {
 		answer_error(error, 404, "no such kind of resource", rest,
 			     "kinds are service, endpointslice, httproute, grpcroute, tlsroute, tcproute, referencegrant, "
-			     "trafficpolicy, xbackendtrafficpolicy, ratelimitpolicy, namespace, tenant");
+			     "trafficpolicy, xbackendtrafficpolicy, ratelimitpolicy, workload, namespace, tenant");
 		return false;
 	}
 	ret->kind = (enum kind)k;
@@ -379,6 +380,7 @@ static bool live(const struct state *st, const struct asked *a, struct text *t)
 		return ten.known;
 	case KIND_SLICE:
 	case KIND_GRANT:
+	case KIND_WORKLOAD:
 	case KINDS:
 		break;
 	}

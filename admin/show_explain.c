@@ -73,7 +73,8 @@ static const struct pod_told *pod_of(const struct state *st, struct slice ns, co
 	const struct pods_page *page = st->pods_bytes.n ? pods_page(st->pods_bytes) : NULL;
 
 	for (uint32_t i = 0; page && i < page->n; i++)
-		if (!page->pod[i].leaves && strcmp(page->pod[i].words.name, name) == 0 &&
+		if (!page->pod[i].leaves && !page->pod[i].waits &&
+		    strcmp(page->pod[i].words.name, name) == 0 &&
 		    slice_eq(slice_str(page->pod[i].words.ns), ns))
 			return &page->pod[i];
 	return NULL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* pods: who is captured on this host, and what each does now.  The list is the master's (pods.h of
+/* pods: who is captured on this host, or should be, and what each does now.  The list is the master's (pods.h of
  * lib/ipc), the counters are of the two gates that a pod has in its workers. */
 #include "admin/show.h"
 
@@ -47,6 +47,12 @@ static void pod(const struct state *st, const struct pod_told *p, struct text *t
 	js_str(t, "service_account", p->words.account);
 	js_str(t, "labels", p->words.labels);
 	js_str(t, "netns", p->words.netns);
+	js_str(t, "source", p->source == POD_OF_WORKLOAD ? "workload" : "order");
+	js_bool(t, "captured", !p->waits);
+	if (p->waits)
+		js_str(t, "problem", p->why);
+	else
+		js_null(t, "problem");
 	js_u64(t, "inode", p->inode);
 	js_bool(t, "ipv6", p->has_ipv6);
 	js_open(t, "modes", '{');

@@ -333,6 +333,7 @@ void child_tell(struct child *c)
 	}
 	c->told = true;
 	if (c->role == ROLE_SYNCD) {
+		workloads_unsaid(m);
 		files_send_source(m);
 		return;
 	}

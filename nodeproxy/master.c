@@ -292,6 +292,15 @@ void master_message(struct master *m, struct child *c, const struct msg *msg)
 	case MSG_BANK_WANT:
 		pods_bank_want(m, c, msg->p);
 		break;
+	case MSG_WORKLOAD_HERE:
+		workloads_here(m, c, msg->p);
+		break;
+	case MSG_WORKLOAD_GONE:
+		workloads_gone(m, c, msg->p);
+		break;
+	case MSG_WORKLOADS_ALL:
+		workloads_all(m);
+		break;
 	case MSG_ORDER:
 		order(m, c, msg->p);
 		break;

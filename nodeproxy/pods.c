@@ -14,6 +14,7 @@
 #include "nodeproxy/lib/ipc/pods.h"
 #include "nodeproxy/master.h"
 #include "nodeproxy/podlist.h"
+#include "nodeproxy/workloads.h"
 
 #define FD_NAME	   "pod/%u/%u"
 #define LOOK_TICKS 2	/* seconds between two looks whether pods are still there */
@@ -25,7 +26,7 @@ static unsigned slot_of(const struct pods *ps, const struct pod *p)
 	return (unsigned)(p - ps->at);
 }
 
-static struct pod *find(struct master *m, const char *ns, const char *name, enum pod_state state)
+struct pod *pods_find(struct master *m, const char *ns, const char *name, enum pod_state state)
 {
 	for (unsigned i = 0; i < PODS_MAX; i++) {
 		struct pod *p = &m->pods.at[i];
@@ -59,15 +60,20 @@ static bool is_leaving(const struct pod *p)
 
 static struct pod_told tell_of(const struct pod *p)
 {
-	return (struct pod_told){ .words = p->words,
-				  .inode = p->inode,
-				  .cookie = p->cookie,
-				  .since_unix_ms = p->since_unix_ms,
-				  .ref = p->ref,
-				  .has_ipv6 = fd_is_open(p->fd[POD_OUT6]),
-				  .workers = p->told,
-				  .leaves = is_leaving(p),
-				  .modes = p->modes };
+	struct pod_told t = { .words = p->words,
+			      .inode = p->inode,
+			      .cookie = p->cookie,
+			      .since_unix_ms = p->since_unix_ms,
+			      .ref = p->ref,
+			      .has_ipv6 = fd_is_open(p->fd[POD_OUT6]),
+			      .workers = p->told,
+			      .leaves = is_leaving(p),
+			      .waits = p->state == POD_LATER,
+			      .source = p->source,
+			      .modes = p->modes };
+
+	memcpy(t.why, p->why, sizeof t.why);
+	return t;
 }
 
 static bool is_coming_back(const struct pod *p)
@@ -76,7 +82,7 @@ static bool is_coming_back(const struct pod *p)
 }
 
 /* Those that are captured, and (after) those that were before a stop and are to be again, or those that
- * leave.  NULL: no memory. */
+ * leave, and Workloads that could not be captured.  NULL: no memory. */
 static struct pods_page *make_page(const struct pods *ps, bool after)
 {
 	struct pods_page *page = calloc(1, PODS_PAGE_BYTES(PODS_MAX));
@@ -86,7 +92,8 @@ static struct pods_page *make_page(const struct pods *ps, bool after)
 	page->magic = PODS_MAGIC;
 	for (unsigned i = 0; i < PODS_MAX; i++)
 		if (ps->at[i].state == POD_CAPTURED ||
-		    (after ? is_coming_back(&ps->at[i]) : is_leaving(&ps->at[i])))
+		    (after ? is_coming_back(&ps->at[i]) :
+			     is_leaving(&ps->at[i]) || ps->at[i].state == POD_LATER))
 			page->pod[page->n++] = tell_of(&ps->at[i]);
 	return page;
 }
@@ -113,7 +120,7 @@ static void tell(struct master *m)
 }
 
 /* Pods came, went or are called something else. */
-static void changed(struct master *m)
+void pods_changed(struct master *m)
 {
 	struct pods_page *page = make_page(&m->pods, true);
 	int r = -ENOMEM;
@@ -260,7 +267,7 @@ void pods_bank(struct master *m, const struct errand *e, const struct msg_bank *
 /* ---- coming and going ---- */
 
 /* Whether pods may come and go now; words why not. */
-static int may_change(const struct master *m, char *text, size_t n)
+int pods_may_change(const struct master *m, char *text, size_t n)
 {
 	if (m->phase == PHASE_SERVING && m->upgrade.state == UPGRADE_NONE)
 		return 0;
@@ -333,7 +340,7 @@ static void cut(struct master *m, struct pod *p)
 		loop_timer_start(&m->loop, &m->pods.cut, POD_CUT_MS * NS_PER_MS, POD_CUT_MS / 2, cut_cb, m);
 }
 
-static void leave(struct master *m, struct pod *p, const char *why)
+void pods_leave(struct master *m, struct pod *p, const char *why)
 {
 	log_info("pod_left", "pod=%s/%s why=\"%s\"", p->words.ns, p->words.name, why);
 	p->state = POD_LEAVING;
@@ -343,7 +350,7 @@ static void leave(struct master *m, struct pod *p, const char *why)
 }
 
 /* Whoever waits for an errand, as long as one can be started. */
-static void free_some(struct master *m)
+void pods_free_some(struct master *m)
 {
 	for (unsigned i = 0; i < PODS_MAX && m->pods.leaving; i++) {
 		struct pod *p = &m->pods.at[i];
@@ -363,7 +370,7 @@ static void free_some(struct master *m)
 }
 
 /* Likewise; who comes back waits for somebody to accept, too. */
-static void enter_some(struct master *m)
+void pods_enter_some(struct master *m)
 {
 	for (unsigned i = 0; i < PODS_MAX && m->pods.waiting; i++) {
 		struct pod *p = &m->pods.at[i];
@@ -405,7 +412,7 @@ static void say_again(struct master *m, const struct pod *p, struct pod *have)
 	have->words = p->words;
 	have->modes = p->modes;
 	snprintf(text, sizeof text, "pod %s/%s is captured already", p->words.ns, p->words.name);
-	changed(m);
+	pods_changed(m);
 	answer(m, p, 0, text);
 }
 
@@ -418,9 +425,9 @@ void pods_entered(struct master *m, uint32_t ref, const struct msg_pod_entered *
 	if (!p)
 		return;
 	p->state = POD_NONE;
-	old = find(m, p->words.ns, p->words.name, POD_CAPTURED);
+	old = pods_find(m, p->words.ns, p->words.name, POD_CAPTURED);
 	/* Another build's master, if one is tried just now, would not know of it. */
-	if (e->error < 0 || may_change(m, text, sizeof text) < 0 || n < 4) {
+	if (e->error < 0 || pods_may_change(m, text, sizeof text) < 0 || n < 4) {
 		if (e->error < 0)
 			snprintf(text, sizeof text, "%.*s", (int)words.n, (const char *)words.p);
 		if (p->asker == 0 && e->error == 0) {
@@ -428,9 +435,16 @@ void pods_entered(struct master *m, uint32_t ref, const struct msg_pod_entered *
 			m->pods.waiting++;
 			return;
 		}
+		if (p->source == POD_OF_WORKLOAD) {
+			if (e->error == -EALREADY && old && old->inode == e->inode && old->source == p->source)
+				workload_said_again(m, p, old);
+			else
+				workload_failed(m, p, e->error, text);
+			return;
+		}
 		if (p->asker == 0) {
 			log_info("pod_not_back", "pod=%s/%s why=\"%s\"", p->words.ns, p->words.name, text);
-			changed(m);
+			pods_changed(m);
 			return;
 		}
 		if (e->error == -EALREADY && old && old->inode == e->inode)
@@ -440,7 +454,7 @@ void pods_entered(struct master *m, uint32_t ref, const struct msg_pod_entered *
 		return;
 	}
 	if (old)
-		leave(m, old, "another network namespace has its name");
+		pods_leave(m, old, "another network namespace has its name");
 	for (unsigned i = 0; i < n && i < POD_FDS; i++)
 		p->fd[i] = fd_take(&fd[i]);
 	p->state = POD_CAPTURED;
@@ -448,16 +462,20 @@ void pods_entered(struct master *m, uint32_t ref, const struct msg_pod_entered *
 	p->cookie = e->cookie;
 	p->since_unix_ms = (uint64_t)clock_unix_ms();
 	p->cleared = true;
+	p->answered = false;
+	p->tries = 0;
+	p->why[0] = 0;
 	p->told = 0;
 	m->pods.captured++;
 	keep(m, p);
 	log_info("pod_captured", "pod=%s/%s inode=%llu ipv6=%d", p->words.ns, p->words.name,
 		 (unsigned long long)p->inode, fd_is_open(p->fd[POD_OUT6]));
 	(void)settle_one(m, p);
-	changed(m);
-	free_some(m);
+	pods_changed(m);
+	pods_free_some(m);
 	snprintf(text, sizeof text, "pod %s/%s is captured", p->words.ns, p->words.name);
 	answer(m, p, 0, text);
+	workloads_settle(m);
 }
 
 /* ---- what should be ---- */
@@ -467,11 +485,11 @@ void pods_settle(struct master *m)
 	bool other = false;
 
 	if (m->pods.leaving && m->phase != PHASE_TRIAL)
-		free_some(m);
+		pods_free_some(m);
 	if (m->pods.n_wants)
 		open_all_wanted(m);
 	if (m->pods.waiting && m->phase == PHASE_SERVING)
-		enter_some(m);
+		pods_enter_some(m);
 	if (m->pods.closed || m->phase == PHASE_TRIAL || m->pods.captured == 0)
 		return;
 	for (unsigned i = 0; i < PODS_MAX; i++)
@@ -494,25 +512,44 @@ void pods_left(struct master *m, uint32_t ref)
 	/* While another build takes over it would have the pod still. */
 	if (!p || m->upgrade.state != UPGRADE_NONE || m->phase != PHASE_SERVING)
 		return;
-	leave(m, p, "its network namespace is not there any more");
-	free_some(m);
-	changed(m);
+	pods_leave(m, p, "its network namespace is not there any more");
+	workload_lost(m, p);
+	pods_free_some(m);
+	pods_changed(m);
 }
 
 /* ---- orders ---- */
+
+/* A slot for one that is to be captured; NULL: there is none. */
+struct pod *pods_slot(struct master *m, const struct pod_words *w, enum pod_source source)
+{
+	const struct ns_modes of_ns = spaces_modes(m, w->ns);
+	struct pod *p = NULL;
+
+	for (unsigned i = 0; i < PODS_MAX && !p; i++)
+		if (m->pods.at[i].state == POD_NONE)
+			p = &m->pods.at[i];
+	if (!p)
+		return NULL;
+	*p = (struct pod){ .words = *w, .source = source, .modes = pod_modes(w, &of_ns) };
+	for (unsigned i = 0; i < POD_FDS; i++)
+		p->fd[i] = FD_NONE;
+	p->ref = ++m->pods.refs * PODS_MAX + slot_of(&m->pods, p);
+	return p;
+}
 
 /* What is said now counts instead of what was to be captured again and is not yet: 1, or 0 when there is
  * none such; -EBUSY: an order for that name is under way. */
 static int forget_waiting(struct master *m, const struct pod_words *w, char *text, size_t n)
 {
-	struct pod *p = find(m, w->ns, w->name, POD_WAITING);
+	struct pod *p = pods_find(m, w->ns, w->name, POD_WAITING);
 
 	if (p && p->asker == 0) {
 		p->state = POD_NONE;
 		m->pods.waiting--;
 		return 1;
 	}
-	if (!p && !find(m, w->ns, w->name, POD_ENTERING))
+	if (!p && !pods_find(m, w->ns, w->name, POD_ENTERING))
 		return 0;
 	snprintf(text, n, "pod %s/%s is being added", w->ns, w->name);
 	return -EBUSY;
@@ -521,9 +558,8 @@ static int forget_waiting(struct master *m, const struct pod_words *w, char *tex
 int pods_add(struct master *m, struct child *from, const struct msg_order *o, char *text, size_t n)
 {
 	const char *problem = pod_problem(&o->pod, false);
-	struct pod *p = NULL;
-	struct ns_modes of_ns;
-	int r = may_change(m, text, n);
+	struct pod *p;
+	int r = pods_may_change(m, text, n);
 
 	if (r < 0)
 		return r;
@@ -531,25 +567,21 @@ int pods_add(struct master *m, struct child *from, const struct msg_order *o, ch
 		snprintf(text, n, "%s", problem);
 		return -EINVAL;
 	}
-	r = forget_waiting(m, &o->pod, text, n);
+	r = workload_has(m, &o->pod, text, n);
+	if (r == 0)
+		r = forget_waiting(m, &o->pod, text, n);
 	if (r < 0)
 		return r;
-	for (unsigned i = 0; i < PODS_MAX && !p; i++)
-		if (m->pods.at[i].state == POD_NONE)
-			p = &m->pods.at[i];
+	p = pods_slot(m, &o->pod, POD_OF_ORDER);
 	if (!p) {
 		snprintf(text, n, "there are %d pods already", PODS_MAX);
 		return -EBUSY;
 	}
-	*p = (struct pod){ .words = o->pod, .order = o->serial, .asker = from->generation };
-	of_ns = spaces_modes(m, p->words.ns);
-	p->modes = pod_modes(&p->words, &of_ns);
-	for (unsigned i = 0; i < POD_FDS; i++)
-		p->fd[i] = FD_NONE;
-	p->ref = ++m->pods.refs * PODS_MAX + slot_of(&m->pods, p);
+	p->order = o->serial;
+	p->asker = from->generation;
 	p->state = POD_WAITING;
 	m->pods.waiting++;
-	enter_some(m);
+	pods_enter_some(m);
 	return -EINPROGRESS;
 }
 
@@ -563,7 +595,7 @@ int pods_remove(struct master *m, const struct msg_order *o, char *text, size_t 
 {
 	const char *problem = pod_problem(&o->pod, true);
 	struct pod *p;
-	int r = may_change(m, text, n);
+	int r = pods_may_change(m, text, n);
 
 	if (r < 0)
 		return r;
@@ -571,13 +603,16 @@ int pods_remove(struct master *m, const struct msg_order *o, char *text, size_t 
 		snprintf(text, n, "%s", problem);
 		return -EINVAL;
 	}
-	p = find(m, o->pod.ns, o->pod.name, POD_CAPTURED);
+	p = pods_find(m, o->pod.ns, o->pod.name, POD_CAPTURED);
 	if (is_another(p, &o->pod) ||
-	    is_another(find(m, o->pod.ns, o->pod.name, POD_WAITING), &o->pod)) {
+	    is_another(pods_find(m, o->pod.ns, o->pod.name, POD_WAITING), &o->pod)) {
 		snprintf(text, n, "pod %s/%s is in another network namespace", o->pod.ns, o->pod.name);
 		return -ENOENT;
 	}
-	r = forget_waiting(m, &o->pod, text, n);
+	if (!p || p->source == POD_OF_WORKLOAD)
+		r = workload_has(m, &o->pod, text, n);
+	if (r == 0)
+		r = forget_waiting(m, &o->pod, text, n);
 	if (r < 0)
 		return r;
 	if (!p && r == 0) {
@@ -585,9 +620,10 @@ int pods_remove(struct master *m, const struct msg_order *o, char *text, size_t 
 		return -ENOENT;
 	}
 	if (p)
-		leave(m, p, "removed");
-	free_some(m);
-	changed(m);
+		pods_leave(m, p, "removed");
+	pods_free_some(m);
+	pods_changed(m);
+	workload_may_come(m, &o->pod);
 	snprintf(text, n, "pod %s/%s is free", o->pod.ns, o->pod.name);
 	return 0;
 }
@@ -612,7 +648,7 @@ void pods_modes_told(struct master *m, const char *ns, const struct ns_modes *of
 		other = true;
 	}
 	if (other && m->phase != PHASE_TRIAL)	/* until then the list is another master's */
-		changed(m);
+		pods_changed(m);
 }
 
 void pods_tick(struct master *m)
@@ -621,6 +657,7 @@ void pods_tick(struct master *m)
 
 	if (m->pods.waiting || m->pods.leaving || m->pods.n_wants)
 		pods_settle(m);		/* should an errand not have been forked for want of memory */
+	workloads_settle(m);
 	if (m->pods.captured == 0 || m->phase != PHASE_SERVING || ++m->pods.ticks % LOOK_TICKS)
 		return;
 	if (errand_start(m, &job, NULL) < 0)
@@ -640,6 +677,12 @@ static void take_over(struct master *m, const struct pod_told *t)
 	p->cookie = t->cookie;
 	p->since_unix_ms = t->since_unix_ms;
 	p->modes = t->modes;
+	p->source = (enum pod_source)t->source;
+	if (t->waits) {		/* a Workload's: syncd says it again */
+		p->state = POD_LATER;
+		memcpy(p->why, t->why, sizeof p->why);
+		return;
+	}
 	for (unsigned i = 0; i < POD_FDS; i++)
 		(void)kept_take(&m->kept, &p->fd[i], NULL, FD_NAME, POD_SLOT(t->ref), i);
 	whole = fd_is_open(p->fd[POD_NETNS]) && fd_is_open(p->fd[POD_TABLE]) &&
@@ -677,6 +720,7 @@ static void come_back(struct master *m)
 		p->words = page->pod[i].words;
 		p->cookie = page->pod[i].cookie;
 		p->modes = page->pod[i].modes;
+		p->source = (enum pod_source)page->pod[i].source;
 		p->ref = ++ps->refs * PODS_MAX + i;
 		ps->waiting++;
 	}
@@ -715,8 +759,8 @@ void pods_close(struct master *m)
 	m->pods.closed = true;
 	for (unsigned i = 0; i < PODS_MAX; i++)
 		if (m->pods.at[i].state == POD_CAPTURED)
-			leave(m, &m->pods.at[i], "nodeproxy stops");
-	free_some(m);
+			pods_leave(m, &m->pods.at[i], "nodeproxy stops");
+	pods_free_some(m);
 }
 
 void pods_retire(struct master *m)

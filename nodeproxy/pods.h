@@ -12,6 +12,8 @@
  *   LEAVING    the same; waits for an errand that can be started    it
  *   FREEING    an errand makes the rules match nothing              its end
  *   CUT        workers cut what runs through them                   POD_CUT_MS
+ *   LATER      nothing; it is a Workload's and could not be         its next try (workloads.h)
+ *              captured, or was not tried yet
  *
  * A pod's connections are accepted by its home workers (two, unless there is only one), all from the
  * same sockets; which pod it is follows from the socket and from nothing else.  Homes go by groups, as
@@ -31,14 +33,16 @@
 #define NODEPROXY_PODS_H
 
 #include "nodeproxy/errand.h"
-#include "nodeproxy/lib/ipc/messages.h"
+#include "nodeproxy/lib/ipc/pods.h"
+#include "nodeproxy/workloads.h"
 
 #define POD_HOMES     2
 #define POD_LISTENERS 4
 
 #define POD_CUT_MS    100
 
-enum pod_state { POD_NONE, POD_WAITING, POD_ENTERING, POD_CAPTURED, POD_LEAVING, POD_FREEING, POD_CUT };
+enum pod_state { POD_NONE, POD_WAITING, POD_ENTERING, POD_CAPTURED, POD_LEAVING, POD_FREEING, POD_CUT,
+		 POD_LATER };
 enum pod_fd { POD_NETNS, POD_TABLE, POD_OUT4, POD_IN4, POD_OUT6, POD_IN6, POD_FDS };
 
 struct pod {
@@ -51,7 +55,12 @@ struct pod {
 	struct fd fd[POD_FDS];
 	uint64_t told;			/* bits of worker slots that have its listeners */
 	bool cleared;			/* what a former master said was taken back */
-	struct mono until;		/* CUT */
+	struct mono until;		/* CUT; LATER: not tried again before */
+	enum pod_source source;
+	enum workload_word word;	/* OF_WORKLOAD, as the rest of these */
+	bool answered;			/* syncd knows what became of it */
+	unsigned tries;
+	char why[POD_WHY];		/* LATER */
 	uint64_t order;			/* WAITING, ENTERING: whom to answer, */
 	uint32_t asker;			/* generation of the admind that passed it on; 0: it returns */
 };
@@ -75,6 +84,7 @@ struct pods {
 	unsigned ticks;
 	struct loop_timer cut;
 	struct fd page;
+	bool turned_away;		/* a Workload for which there was no slot */
 	bool closed;
 };
 
@@ -83,6 +93,15 @@ void pods_open(struct master *);
 /* ORDER_POD_ADD (-EINPROGRESS: the answer comes later), ORDER_POD_REMOVE. */
 int pods_add(struct master *, struct child *from, const struct msg_order *, char *text, size_t n);
 int pods_remove(struct master *, const struct msg_order *, char *text, size_t n);
+/* For workloads.c: one of that name in that state; a slot for one that comes; the list is another; whether
+ * pods may come and go now, words why not; who goes, what waits for errands. */
+struct pod *pods_find(struct master *, const char *ns, const char *name, enum pod_state);
+struct pod *pods_slot(struct master *, const struct pod_words *, enum pod_source);
+void pods_changed(struct master *);
+int pods_may_change(const struct master *, char *text, size_t n);
+void pods_leave(struct master *, struct pod *, const char *why);
+void pods_free_some(struct master *);
+void pods_enter_some(struct master *);
 /* A captured pod whose namespace has this inode; NULL: none. */
 const struct pod *pods_by_inode(const struct master *, uint64_t inode);
 

@@ -16,7 +16,7 @@ const char *row_kind_name(enum row_kind k)
 		[ROW_TLSROUTE] = "TLSRoute",   [ROW_TCPROUTE] = "TCPRoute",
 		[ROW_GRANT] = "ReferenceGrant",
 		[ROW_POLICY] = "TrafficPolicy", [ROW_RATE] = "RateLimitPolicy",
-		[ROW_BACKEND_POLICY] = "XBackendTrafficPolicy",
+		[ROW_BACKEND_POLICY] = "XBackendTrafficPolicy", [ROW_WORKLOAD] = "Workload",
 	};
 
 	return (unsigned)k < ROW_KINDS ? name[k] : "?";
@@ -217,6 +217,12 @@ void row_free(struct row **pr)
 		break;
 	case ROW_RATE:
 		targets_fini(r->rate.targets, r->rate.n_targets);
+		break;
+	case ROW_WORKLOAD:
+		free(r->workload.account);
+		free(r->workload.netns);
+		free(r->workload.labels);
+		free(r->workload.node);
 		break;
 	case ROW_NAMESPACE:
 	case ROW_KINDS:

@@ -22,7 +22,7 @@
 
 enum row_kind {
 	ROW_NAMESPACE, ROW_TENANT, ROW_SERVICE, ROW_SLICE, ROW_HTTPROUTE, ROW_GRPCROUTE, ROW_TLSROUTE,
-	ROW_TCPROUTE, ROW_GRANT, ROW_POLICY, ROW_BACKEND_POLICY, ROW_RATE, ROW_KINDS
+	ROW_TCPROUTE, ROW_GRANT, ROW_POLICY, ROW_BACKEND_POLICY, ROW_RATE, ROW_WORKLOAD, ROW_KINDS
 };
 
 struct row_namespace {
@@ -37,6 +37,12 @@ struct row_tenant {
 	uint64_t memory_bytes;	/* 0: the knob */
 	uint32_t connections;	/* 0: the knob */
 	uint32_t requests;	/* 0: the knob */
+};
+
+/* Texts fit into struct pod_words, which is what the master hears of it. */
+struct row_workload {
+	char *account, *netns, *labels;	/* labels: k=v,k=v */
+	char *node;			/* "": not said */
 };
 
 enum row_protocol { ROW_TCP, ROW_UDP, ROW_SCTP };
@@ -272,6 +278,7 @@ struct row {
 		struct row_grant grant;
 		struct row_policy policy;
 		struct row_rate rate;
+		struct row_workload workload;
 	};
 };
 

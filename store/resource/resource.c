@@ -167,6 +167,8 @@ static int make(struct judge *j, const struct doc_node *root, struct row *r)
 		return make_rate(j, root, r);
 	case ROW_BACKEND_POLICY:
 		return make_backend_policy(j, root, r);
+	case ROW_WORKLOAD:
+		return make_workload(j, root, r);
 	case ROW_KINDS:
 		break;
 	}

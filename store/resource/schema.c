@@ -936,7 +936,7 @@ static int check_mode(struct judge *j, enum row_kind kind, enum ns_mode m, const
 	char words[64], seen[64];
 	uint8_t value;
 
-	if (kind != ROW_NAMESPACE)
+	if (kind != ROW_NAMESPACE && !(kind == ROW_WORKLOAD && ns_mode_is_of_pods(m)))
 		return judge_refuse(j, label->line, "is for Namespaces only");
 	if (ns_mode_parse(m, label->text, &value))
 		return 0;

@@ -58,6 +58,7 @@ int model_init(struct model *m, const char *domain, const char *cidr, const char
 	list_init(&m->touched);
 	list_init(&m->touched_services);
 	list_init(&m->touched_spaces);
+	workloads_init(&m->workloads);
 	r = model_settings(m, domain, cidr, zone);
 	for (int s = 0; r == 0 && s < SLOT_SCOPES; s++)
 		r = slots_init(&m->slot[s], max[s], &m->gen);
@@ -142,6 +143,7 @@ void model_fini(struct model *m)
 		}
 	}
 	units_fini(m);
+	workloads_fini(&m->workloads);
 	builder_free(&m->builder);
 	hash_fini(&m->places);
 	hash_fini(&m->resources);

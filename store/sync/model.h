@@ -25,6 +25,7 @@
 #include "store/sync/journal.h"
 #include "store/sync/modes.h"
 #include "store/sync/slots.h"
+#include "store/sync/workloads.h"
 #include "store/view/build.h"
 
 struct place {
@@ -178,6 +179,7 @@ struct model {
 	struct builder *builder;
 	struct journal journal;
 	struct modes modes;
+	struct workloads workloads;
 	char domain[254];
 	char zone[128];			/* of the host; "": not known */
 };

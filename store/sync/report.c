@@ -94,7 +94,8 @@ static void refused_of_place(struct refused_list *l, const struct place *p)
 				one_refused(l, p->name, c->line,
 					    r->kind == ROW_SERVICE  ? "spec.clusterIP"
 					    : r->kind == ROW_TENANT ? "spec.namespaces"
-								    : "",
+					    : r->kind == ROW_WORKLOAD ? "spec.node"
+								      : "",
 					    r->conflict, row_kind_name(r->kind), r->ns, r->name,
 					    false);
 			continue;
@@ -166,7 +167,7 @@ static bool resources_json(FILE *f, struct model *m, struct report_job *j, struc
 {
 	static const enum row_kind order[] = { ROW_HTTPROUTE, ROW_GRPCROUTE, ROW_TLSROUTE, ROW_TCPROUTE,
 					       ROW_POLICY, ROW_BACKEND_POLICY, ROW_RATE, ROW_GRANT, ROW_TENANT,
-					       ROW_NAMESPACE, ROW_SERVICE };
+					       ROW_WORKLOAD, ROW_NAMESPACE, ROW_SERVICE };
 
 	for (; j->kind < countof(order); j->kind++, j->bucket = 0) {
 		for (; j->bucket < j->buckets; j->bucket++) {

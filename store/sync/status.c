@@ -484,6 +484,29 @@ static void policy_json(FILE *f, const struct model *m, struct resource *r)
 	fputs("]}", f);
 }
 
+/* Whether its traffic is captured, of the version that serves. */
+static struct verdict enrolled_verdict(const struct model *m, const struct resource *r)
+{
+	const struct workload *w = workloads_find(&m->workloads, r->ns, r->name);
+	const char *node = r->served->row->workload.node;
+
+	if (w == NULL)
+		return no("Pending", "out of memory");
+	switch (w->state) {
+	case WORKLOAD_ENROLLED:
+		return yes("Enrolled");
+	case WORKLOAD_NOT:
+		return no("NotCaptured", "%s", w->why);
+	case WORKLOAD_ELSEWHERE:
+		if (node[0])
+			return no("OtherNode", "it is on %s, this is %s", node, m->workloads.node);
+		return no("OtherNode", "nobody knows where it is");
+	case WORKLOAD_TOLD:
+		break;
+	}
+	return no("Pending", "it is being captured");
+}
+
 static void other_json(FILE *f, const struct model *m, struct resource *r)
 {
 	const struct refusal *why = status_refusal(r);
@@ -492,9 +515,15 @@ static void other_json(FILE *f, const struct model *m, struct resource *r)
 	if (why)
 		v = refused_verdict(r, why);
 	else if (r->conflict)
-		v = no(r->kind == ROW_SERVICE ? "AddressCollision" : "Conflict", "%s", r->conflict);
+		v = no(r->kind == ROW_SERVICE  ? "AddressCollision"
+		       : r->kind == ROW_WORKLOAD ? "Invalid"
+						 : "Conflict", "%s", r->conflict);
 	fputs("{\"conditions\":[", f);
 	condition(f, r, "Accepted", &v, generation_of(r->served ? r->served->row : NULL, why), true);
+	if (r->kind == ROW_WORKLOAD && r->served) {
+		v = enrolled_verdict(m, r);
+		condition(f, r, "Enrolled", &v, r->served->row->generation, false);
+	}
 	fputc(']', f);
 	if (r->kind == ROW_SERVICE) {
 		const struct service *s = service_find(m, slice_str(r->ns), slice_str(r->name));

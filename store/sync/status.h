@@ -12,6 +12,8 @@
  *   TrafficPolicy, RateLimitPolicy  per target ("ancestor", GEP-713): Accepted (Accepted, TargetNotFound, Conflicted
  *              when other policies count for all the ports it is about, Pending when the board has
  *              no slot left for its limits)
+ *   Workload   Accepted, and Enrolled: whether it is captured on this host (Enrolled, Pending, NotCaptured,
+ *              OtherNode)
  *   others     Accepted (Accepted, AddressCollision, Conflict, Invalid)
  *
  * Computed from the settled model whenever asked; nothing is stored but the time of the last

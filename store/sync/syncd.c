@@ -133,6 +133,17 @@ static void tell_modes(struct syncd *s)
 		modes_cb(s);
 }
 
+/* ---- Workloads of this host ---- */
+
+/* After the view, so that workers know what they are asked for. */
+static void say_workloads(void *arg)
+{
+	struct syncd *s = arg;
+
+	if (workloads_say(&s->model.workloads, &s->born.chan) < 0)
+		loop_timer_start(&s->loop, &s->workloads_retry, VIEW_RETRY_MS * NS_PER_MS, 0, say_workloads, s);
+}
+
 /* ---- the model as it stands ---- */
 
 /* The model as it stands becomes a view of the current rev; tried again when it cannot be. */
@@ -155,6 +166,7 @@ void syncd_commit_view(struct syncd *s)
 	}
 	send_view(s, &b);
 	tell_modes(s);
+	say_workloads(s);
 	if (builder_wants_work(s->model.builder))
 		loop_timer_start(&s->loop, &s->work, 0, 0, work_cb, s);
 }
@@ -315,6 +327,8 @@ static void on_end(void *arg)
 	make_true(s, changed, s->telling_all ? &s->report.snapshot : &s->report.change,
 		  source_file_since(s->source));
 	s->telling_all = false;
+	workloads_all(&s->model.workloads);
+	say_workloads(s);
 	set_state(s, SOURCE_SYNCED, "");
 }
 
@@ -436,9 +450,13 @@ static void say_again(struct syncd *s, const struct msg_lost *l)
 			tell_modes(s);
 		}
 	}
+	if (l->type == MSG_NONE || l->type == MSG_WORKLOAD_HERE) {
+		workloads_again(&s->model.workloads);
+		say_workloads(s);
+	}
 	if (l->type != MSG_VIEW_MADE)
 		syncd_report_soon(s);
-	if (l->type == MSG_SOURCES_MADE || !s->announced ||
+	if (l->type == MSG_SOURCES_MADE || l->type == MSG_WORKLOAD_HERE || !s->announced ||
 	    (l->type == MSG_NONE && l->rev >= s->rev))
 		return;
 	log_warn("view_again", "rev=%llu", (unsigned long long)s->rev);
@@ -480,6 +498,10 @@ static void from_master(struct syncd *s, const struct msg *m)
 		break;
 	case MSG_AGAIN:
 		say_again(s, m->p);
+		break;
+	case MSG_WORKLOAD_STATE:
+		if (workloads_heard(&s->model.workloads, m->p, m->tail))
+			syncd_report_soon(s);
 		break;
 #ifdef NP_DEBUG_COMMANDS
 	case MSG_DEBUG:
@@ -532,6 +554,7 @@ int syncd_new_model(struct syncd *s)
 {
 	int r = model_init(&s->model, s->knobs->domain, s->knobs->service_cidr, s->knobs->zone);
 
+	workloads_node(&s->model.workloads, s->knobs->node, s->knobs->source_kind != SOURCE_FILE);
 	return r < 0 ? r : want_spaces(s, true);
 }
 

@@ -44,7 +44,7 @@ struct syncd {
 	int exit_code;
 	struct mono began;
 	struct waiting_view base, overlay;
-	struct loop_timer work, view_retry, modes_again, store_retry, report_again, trim, load_again, look, store_work;
+	struct loop_timer work, view_retry, modes_again, workloads_retry, store_retry, report_again, trim, load_again, look, store_work;
 };
 
 /* The model as it stands becomes a view of s->rev; tried again when it cannot be. */

@@ -308,6 +308,9 @@ void units_served(struct model *m, struct resource *r, const struct held *was)
 			link_add(m, r, LINK_TENANT, NULL,
 				 space_make(m, now->tenant.namespaces[i]));
 		break;
+	case ROW_WORKLOAD:
+		workloads_served(m, r);
+		break;
 	case ROW_KINDS:
 		break;
 	}

@@ -219,7 +219,11 @@ def pods(host):
                  lambda: os.readlink(f"/proc/{pod.pid}/ns/net") != os.readlink("/proc/self/ns/net"))
         ask(host, "pod_add", f"/v1/pod-add?name=a&namespace=shop&pid={pod.pid}&label=app%3Da", "POST")
         np.until("its workers", lambda: all(p["workers"] for p in host.api("pods")["pods"]))
+        host.write("nowhere.yaml", "apiVersion: nodeproxy.io/v1alpha1\nkind: Workload\n"
+                   "metadata: {name: nowhere, namespace: shop}\nspec: {networkNamespace: /nowhere}\n")
+        np.until("why one is not captured", lambda: any(p["problem"] for p in host.api("pods")["pods"]))
         ask(host, "pods", "/v1/pods")
+        ask(host, "describe", "/v1/resources/workload/shop/nowhere")
         ask(host, "pod_remove", "/v1/pod-remove?name=a&namespace=shop", "POST")
     finally:
         pod.kill()

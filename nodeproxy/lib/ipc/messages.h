@@ -191,6 +191,21 @@ struct msg_pod_entered {
 	uint64_t cookie;		/* the same, of which no other has it until the host is booted */
 };
 
+/* A Workload of this host, as syncd has it from the source. */
+struct msg_workload {
+	struct pod_words words;
+};
+
+struct msg_workload_name {
+	char name[64], ns[64];
+};
+
+struct msg_workload_state {
+	int32_t error;			/* 0: captured; -errno: not, + text why */
+	uint32_t zero;
+	char name[64], ns[64];
+};
+
 struct msg_bank {
 	uint32_t ref;
 	uint32_t family;		/* 4 or 6, of all descriptors that come with it */

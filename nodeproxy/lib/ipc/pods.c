@@ -113,7 +113,8 @@ const struct pods_page *pods_page(struct slice bytes)
 	    bytes.n != PODS_PAGE_BYTES(p->n))
 		return NULL;
 	for (uint32_t i = 0; i < p->n; i++)
-		if (pod_problem(&p->pod[i].words, false) || !ns_modes_are_valid(&p->pod[i].modes))
+		if (pod_problem(&p->pod[i].words, false) || !ns_modes_are_valid(&p->pod[i].modes) ||
+		    p->pod[i].source > POD_OF_WORKLOAD || !memchr(p->pod[i].why, 0, POD_WHY))
 			return NULL;
 	return p;
 }
@@ -123,6 +124,6 @@ uint32_t pods_captured(const struct pods_page *p)
 	uint32_t n = 0;
 
 	for (uint32_t i = 0; i < p->n; i++)
-		n += !p->pod[i].leaves;
+		n += !p->pod[i].leaves && !p->pod[i].waits;
 	return n;
 }

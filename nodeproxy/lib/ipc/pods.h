@@ -9,7 +9,12 @@
 #include "nodeproxy/lib/base/slice.h"
 #include "nodeproxy/lib/ipc/messages.h"
 
-#define PODS_MAGIC 0x4e504c50u	/* "NPLP" */
+#define PODS_MAGIC 0x324c504eu	/* "NPL2" */
+
+/* Who says that it is to be captured. */
+enum pod_source { POD_OF_ORDER, POD_OF_WORKLOAD };
+
+#define POD_WHY 160		/* words why one is not */
 
 struct pod_told {
 	struct pod_words words;
@@ -20,6 +25,9 @@ struct pod_told {
 	uint64_t workers;		/* bits of slots: who accepts its connections */
 	uint32_t leaves;		/* it is being set free: for the next master, nobody else */
 	struct ns_modes modes;		/* its namespace's, but for what its own labels say */
+	uint32_t waits;			/* not captured, and tried again: a Workload's */
+	uint32_t source;		/* enum pod_source */
+	char why[POD_WHY];		/* waits */
 };
 
 struct pods_page {
@@ -36,7 +44,7 @@ const char *pod_problem(const struct pod_words *, bool only_name);
 struct ns_modes pod_modes(const struct pod_words *, const struct ns_modes *of_ns);
 /* The page in these bytes; NULL: they are none. */
 const struct pods_page *pods_page(struct slice);
-/* Those that do not leave. */
+/* Those that neither wait nor leave. */
 uint32_t pods_captured(const struct pods_page *);
 
 #endif

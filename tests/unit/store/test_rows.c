@@ -135,6 +135,12 @@ START_TEST(every_kind_is_freed_whole)
 					r->rate.targets[1].section = strdup("b");
 				}
 				break;
+			case ROW_WORKLOAD:
+				r->workload.account = full ? strdup("a") : NULL;
+				r->workload.netns = full ? strdup("b") : NULL;
+				r->workload.labels = full ? strdup("c") : NULL;
+				r->workload.node = full ? strdup("d") : NULL;
+				break;
 			case ROW_NAMESPACE:
 			case ROW_KINDS:
 				break;
@@ -151,7 +157,7 @@ START_TEST(every_kind_has_the_name_of_its_resource)
 	static const char *const want[ROW_KINDS] = { "Namespace", "Tenant", "Service",
 						     "EndpointSlice", "HTTPRoute", "GRPCRoute",
 						     "TLSRoute", "TCPRoute", "ReferenceGrant", "TrafficPolicy",
-						     "XBackendTrafficPolicy", "RateLimitPolicy" };
+						     "XBackendTrafficPolicy", "RateLimitPolicy", "Workload" };
 
 	for (int kind = 0; kind < ROW_KINDS; kind++)
 		ck_assert_str_eq(row_kind_name(kind), want[kind]);

@@ -99,7 +99,10 @@ static const char yaml[] =
 	"spec: {targetRefs: [{group: \"\", kind: Service, name: web, sectionName: a}, {group: \"\", kind: Service, name: x}]}\n"
 	"---\n"
 	"apiVersion: nodeproxy.io/v1alpha1\nkind: RateLimitPolicy\nmetadata: {name: p}\n"
-	"spec: {targetRefs: [{group: \"\", kind: Service, name: web}], total: {requests: 5}}\n";
+	"spec: {targetRefs: [{group: \"\", kind: Service, name: web}], total: {requests: 5}}\n"
+	"---\n"
+	"apiVersion: nodeproxy.io/v1alpha1\nkind: Workload\nmetadata: {name: w, labels: {a: b, c: d}}\n"
+	"spec: {networkNamespace: /a, node: b}\n";
 
 /* Reads all documents; returns how many answers were -ENOMEM. */
 static unsigned read_all(unsigned *ret_rows, unsigned *ret_refusals)
@@ -149,14 +152,14 @@ START_TEST(any_allocation_may_fail_while_a_file_is_read)
 
 	fail_at = 0;
 	ck_assert_uint_eq(read_all(&rows, &refusals), 0);
-	ck_assert_uint_eq(rows, 11);
+	ck_assert_uint_eq(rows, 12);
 	ck_assert_uint_eq(refusals, 1);
 	do {
 		fail_at = ++n;
 		calls = 0;
 		failed = read_all(&rows, &refusals);
 		if (calls >= fail_at)		/* something failed: it cost one document, or one JSON */
-			ck_assert_msg(failed == 1 && rows + refusals >= 11, "call %u: %u, %u", n, failed,
+			ck_assert_msg(failed == 1 && rows + refusals >= 12, "call %u: %u, %u", n, failed,
 				      rows + refusals);
 	} while (calls >= fail_at);
 	ck_assert_uint_gt(n, 100);

@@ -58,6 +58,11 @@ static void done(void)
 #define RATE                                                                                       \
 	"apiVersion: nodeproxy.io/v1alpha1\nkind: RateLimitPolicy\n"                               \
 	"metadata: {name: p, namespace: shop}\nspec:\n"
+#define WORKLOAD                                                                                   \
+	"apiVersion: nodeproxy.io/v1alpha1\nkind: Workload\n"                                      \
+	"metadata: {name: w, namespace: shop}\nspec:\n"
+#define LABEL_60 "a23456789012345678901234567890123456789012345678901234567890"
+#define NAME_64 "a23456789012345678901234567890123456789012345678901234567890.234"
 #define XPOLICY                                                                                    \
 	"apiVersion: gateway.networking.x-k8s.io/v1alpha1\nkind: XBackendTrafficPolicy\n"          \
 	"metadata: {name: b}\nspec:\n"
@@ -88,12 +93,12 @@ START_TEST(every_refusal_names_line_field_and_reason)
 		/* which kind */
 		{ "a text\n", 1, "", "must be a mapping with apiVersion, kind and metadata, not text" },
 		{ "- a\n", 1, "", "must be a mapping with apiVersion, kind and metadata, not a list" },
-		{ "\n{}\n", 2, "kind", "is required: one of Namespace, Tenant, Service, EndpointSlice, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, ReferenceGrant, TrafficPolicy, XBackendTrafficPolicy, RateLimitPolicy" },
+		{ "\n{}\n", 2, "kind", "is required: one of Namespace, Tenant, Service, EndpointSlice, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, ReferenceGrant, TrafficPolicy, XBackendTrafficPolicy, RateLimitPolicy, Workload" },
 		{ "apiVersion: v1\nkind: Servce\n", 2, "kind", "\"Servce\" is not served by this release (did you mean Service?)" },
-		{ "apiVersion: apps/v1\nkind: Deployment\n", 2, "kind", "\"Deployment\" is not served by this release, only Namespace, Tenant, Service, EndpointSlice, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, ReferenceGrant, TrafficPolicy, XBackendTrafficPolicy, RateLimitPolicy" },
+		{ "apiVersion: apps/v1\nkind: Deployment\n", 2, "kind", "\"Deployment\" is not served by this release, only Namespace, Tenant, Service, EndpointSlice, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, ReferenceGrant, TrafficPolicy, XBackendTrafficPolicy, RateLimitPolicy, Workload" },
 		{ "apiVersion: gateway.networking.k8s.io/v1\nkind: UDPRoute\n", 2, "kind", "\"UDPRoute\" is not served by this release (did you mean TCPRoute?)" },
 		{ "apiVersion: v1\nkind: List\nitems: []\n", 2, "kind", "a List is not served: write each object as a document of its own, with --- lines between them" },
-		{ "apiVersion: v1\nkind: [a]\n", 2, "kind", "\"\" is not served by this release, only Namespace, Tenant, Service, EndpointSlice, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, ReferenceGrant, TrafficPolicy, XBackendTrafficPolicy, RateLimitPolicy" },
+		{ "apiVersion: v1\nkind: [a]\n", 2, "kind", "\"\" is not served by this release, only Namespace, Tenant, Service, EndpointSlice, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, ReferenceGrant, TrafficPolicy, XBackendTrafficPolicy, RateLimitPolicy, Workload" },
 		{ "kind: Service\n", 1, "apiVersion", "is required: v1 for kind Service" },
 		{ "kind: Service\napiVersion: v2\n", 2, "apiVersion", "must be v1 for kind Service, not \"v2\"" },
 		{ "kind: HTTPRoute\napiVersion: gateway.networking.k8s.io/v1alpha2\n", 2, "apiVersion", "must be gateway.networking.k8s.io/v1 or gateway.networking.k8s.io/v1beta1 for kind HTTPRoute, not \"gateway.networking.k8s.io/v1alpha2\"" },
@@ -255,6 +260,20 @@ START_TEST(every_refusal_names_line_field_and_reason)
 		{ TENANT "  namespaces: [a]\n  quotas:\n    requests: 1000001\n", 7, "spec.quotas.requests", "must be from 1 to 1000000, not 1000001" },
 		{ TENANT "  namespaces: [a]\n  quotas:\n    cpu: 1\n", 7, "spec.quotas.cpu", "unknown field" },
 		{ "apiVersion: nodeproxy.io/v1alpha1\nkind: Tenant\nmetadata: {name: t, namespace: a}\nspec: {namespaces: [a]}\n", 3, "metadata.namespace", "a Tenant is in no namespace: leave it out" },
+
+		/* Workload */
+		{ WORKLOAD "  serviceAccount: a\n", 4, "spec.networkNamespace", "is required: path of its network namespace on its host, like /run/netns/web; while it is not there it is waited for" },
+		{ WORKLOAD "  networkNamespace: netns/web\n", 5, "spec.networkNamespace", "must be an absolute path, in ASCII" },
+		{ WORKLOAD "  networkNamespace: /\xc3\xa4\n", 5, "spec.networkNamespace", "must be an absolute path, in ASCII" },
+		{ WORKLOAD "  networkNamespace: /a\n  serviceAccount: A\n", 6, "spec.serviceAccount", "must be lower-case letters, digits, - and ., each part starting and ending with a letter or digit, not \"A\"" },
+		{ WORKLOAD "  networkNamespace: /a\n  node: \"\"\n", 6, "spec.node", "must not be empty" },
+		{ WORKLOAD "  networkNamespace: /a\n  addresses: [10.0.0.300]\n", 6, "spec.addresses[0]", "must be an IPv4 or IPv6 address, not \"10.0.0.300\"" },
+		{ "apiVersion: nodeproxy.io/v1alpha1\nkind: Workload\nmetadata:\n  name: w\n  labels: {nodeproxy.io/when-away: open}\nspec: {networkNamespace: /a}\n", 5, "metadata.labels[nodeproxy.io/when-away]", "is for Namespaces only" },
+		{ "apiVersion: nodeproxy.io/v1alpha1\nkind: Workload\nmetadata:\n  name: w\n  labels: {nodeproxy.io/source-address: theirs}\nspec: {networkNamespace: /a}\n", 5, "metadata.labels[nodeproxy.io/source-address]", "must be preserve, proxy-protocol or own, not \"theirs\"" },
+		{ WORKLOAD "  networkNamespace: /a\n  pid: 1\n", 6, "spec.pid", "unknown field" },
+		{ "apiVersion: nodeproxy.io/v1alpha1\nkind: Workload\nmetadata: {name: " NAME_64 "}\nspec: {networkNamespace: /a}\n", 3, "metadata.name", "must be at most 63 bytes: it is the name of a pod" },
+		{ "apiVersion: nodeproxy.io/v1alpha1\nkind: Workload\nspec: {networkNamespace: /a}\nmetadata:\n  name: w\n  labels:\n"
+		  "    " LABEL_60 "a: " LABEL_60 "\n    " LABEL_60 "b: " LABEL_60 "\n    a: x1234567\n", 9, "metadata.labels", "must be at most 255 bytes when they are written as key=value with commas between them" },
 
 		/* Service */
 		{ "apiVersion: v1\nkind: Service\nmetadata: {name: web}\n", 1, "spec", "is required" },
@@ -820,6 +839,30 @@ START_TEST(a_rate_limit_becomes_a_row)
 }
 END_TEST
 
+START_TEST(a_workload_becomes_a_row)
+{
+	const struct row_workload *w = &accepted(WORKLOAD "  networkNamespace: /run/netns/a\n")->workload;
+
+	ck_assert_str_eq(w->netns, "/run/netns/a");
+	ck_assert_str_eq(w->account, "default");
+	ck_assert_str_eq(w->node, "");
+	ck_assert_str_eq(w->labels, "");
+	w = &accepted("apiVersion: nodeproxy.io/v1alpha1\nkind: Workload\n"
+		      "metadata: {name: w, labels: {app: web, a.b/c: \"\", nodeproxy.io/source-address: own}}\n"
+		      "spec: {networkNamespace: /a, serviceAccount: b.c, node: Host 1, addresses: [10.0.0.1, 'fd00::1']}\n")
+			 ->workload;
+	ck_assert_str_eq(w->account, "b.c");
+	ck_assert_str_eq(w->node, "Host 1");
+	ck_assert_str_eq(w->labels, "app=web,a.b/c=,nodeproxy.io/source-address=own");
+	/* As long as they may be: 255 bytes. */
+	w = &accepted("apiVersion: nodeproxy.io/v1alpha1\nkind: Workload\nspec: {networkNamespace: /a}\nmetadata:\n"
+		      "  name: w\n  labels:\n    " LABEL_60 "a: " LABEL_60 "\n    " LABEL_60 "b: " LABEL_60
+		      "\n    a: x123456\n")->workload;
+	ck_assert_uint_eq(strlen(w->labels), 255);
+	done();
+}
+END_TEST
+
 START_TEST(the_weight_of_a_slice_is_that_of_each_of_its_endpoints)
 {
 #define WEIGHT(w)                                                                                  \
@@ -1055,7 +1098,7 @@ END_TEST
 UNIT_TESTS("resource", times_and_retries_of_a_rule, retries_and_budgets_of_policies, every_refusal_names_line_field_and_reason,
 	   a_refusal_says_whose_document_it_was, limits_across_entries_hold, a_service_becomes_a_row,
 	   a_slice_becomes_a_row, a_route_becomes_a_row,
-	   a_policy_becomes_a_row, a_rate_limit_becomes_a_row, the_weight_of_a_slice_is_that_of_each_of_its_endpoints,
+	   a_policy_becomes_a_row, a_rate_limit_becomes_a_row, a_workload_becomes_a_row, the_weight_of_a_slice_is_that_of_each_of_its_endpoints,
 	   the_priority_of_a_slice_is_that_of_each_of_its_endpoints, tenants_and_namespaces_become_rows,
 	   canonical_json_and_digest_name_what_was_asked_for, one_bad_document_blocks_no_other,
 	   a_file_that_is_too_large_is_one_refusal)

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* Workload: its words are those of `nodeproxyctl pod add` (pod_problem() of lib/ipc/pods.h), and must
+ * fit where those do. */
+#include "store/resource/make.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define LABELS_ROOM 256		/* of struct pod_words */
+
+static bool is_ascii(struct slice s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if (s.p[i] < 0x20 || s.p[i] > 0x7e)
+			return false;
+	return true;
+}
+
+/* k=v,k=v */
+static int labels(struct judge *j, const struct doc_node *map, char **ret)
+{
+	char text[LABELS_ROOM] = "";
+	size_t at = 0;
+
+	for (const struct doc_node *m = map ? map->first : NULL; m; m = m->next) {
+		size_t n = (at > 0) + m->key.n + 1 + m->text.n;
+
+		judge_field(j, "metadata.labels");
+		if (n >= sizeof text - at)
+			return judge_refuse(j, m->line, "must be at most %d bytes when they are written as "
+					    "key=value with commas between them", LABELS_ROOM - 1);
+		snprintf(text + at, sizeof text - at, "%s%.*s=%.*s", at ? "," : "", (int)m->key.n,
+			 (const char *)m->key.p, (int)m->text.n, (const char *)m->text.p);
+		at += n;
+	}
+	*ret = strdup(text);
+	return *ret ? 0 : -ENOMEM;
+}
+
+int make_workload(struct judge *j, const struct doc_node *root, struct row *r)
+{
+	const struct doc_node *spec = doc_get(root, "spec"), *meta = doc_get(root, "metadata");
+	const struct doc_node *name = doc_get(meta, "name"), *netns = doc_get(spec, "networkNamespace");
+	struct row_workload *w = &r->workload;
+
+	judge_field(j, "metadata.name");
+	if (name->text.n > 63)
+		return judge_refuse(j, name->line, "must be at most 63 bytes: it is the name of a pod");
+	judge_field(j, "spec.networkNamespace");
+	if (netns->text.p[0] != '/' || !is_ascii(netns->text))
+		return judge_refuse(j, netns->line, "must be an absolute path, in ASCII");
+	w->account = make_text(spec, "serviceAccount", "default");
+	w->netns = make_text(spec, "networkNamespace", "");
+	w->node = make_text(spec, "node", "");
+	if (!w->account || !w->netns || !w->node)
+		return -ENOMEM;
+	return labels(j, doc_get(meta, "labels"), &w->labels);
+}
