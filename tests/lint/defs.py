@@ -27,7 +27,7 @@ def rows(path, macro):
 NO_UNITS = r"_(ns|us|ms|milliseconds|microseconds|nanoseconds|minutes|hours|kib|mib|kilobytes|megabytes|percent)(_|$)"
 
 
-TYPES = ("text", "number", "real", "flag", "texts", "numbers", "map", "any")
+TYPES = ("text", "number", "real", "flag", "texts", "numbers", "map", "words", "any")
 
 
 def fields(bad):

@@ -131,6 +131,9 @@ def one(kind, v, where, row):
     elif kind == "map":
         for k, n in v.items():
             one("real" if type(n) is float else "number", n, f"{where}.{k}", row)
+    elif kind == "words":
+        for k, text in v.items():
+            one("text", text, f"{where}.{k}", row)
     elif kind in ("texts", "numbers"):
         for x in v:
             one(kind[:-1], x, where, row)
