@@ -34,6 +34,7 @@
 #endif
 
 #define SAID 384	/* words of an error */
+#define BANK_MESSAGE 8	/* sockets that go with one */
 
 /* ---- the channel ---- */
 
@@ -95,16 +96,44 @@ static int own_inode(uint64_t *ret)
 
 /* ---- enter ---- */
 
-static int open_listener(uint8_t family, bool loopback, uint16_t port, struct fd *ret)
+/* Those of a family, in the order of messages.h. */
+static const struct {
+	uint16_t port;
+	bool loopback, udp;
+} socket_of[POD_SOCKETS] = { { POD_OUT, true, false }, { POD_IN, false, false },
+			     { POD_NAMES, true, false }, { POD_NAMES, true, true } };
+
+static int open_udp(const struct addr *a, struct fd *ret)
 {
-	struct addr a = { .family = family, .port = port };
+	struct sockaddr_storage ss;
+	socklen_t n = addr_to_sockaddr(a, &ss);
+	struct fd f = { socket(ss.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0) };
+	int one = 1, r = 0;
+
+	if (f.v < 0)
+		return -errno;
+	if ((a->family == 6 && setsockopt(f.v, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one) < 0) ||
+	    bind(f.v, (struct sockaddr *)&ss, n) < 0)
+		r = -errno;
+	if (r < 0)
+		fd_close(&f);
+	else
+		*ret = f;
+	return r;
+}
+
+static int open_one(uint8_t family, unsigned which, struct fd *ret)
+{
+	struct addr a = { .family = family, .port = socket_of[which].port };
 	int one = 1, r;
 
-	if (loopback && family == 4)
+	if (socket_of[which].loopback && family == 4)
 		memcpy(a.ip, (const uint8_t[]){ 127, 0, 0, 1 }, 4);
-	else if (loopback)
+	else if (socket_of[which].loopback)
 		a.ip[15] = 1;
 	/* Without SO_REUSEPORT: nobody in the pod can join the group. */
+	if (socket_of[which].udp)
+		return open_udp(&a, ret);
 	r = listener_bind(&a, false, ret);
 	if (r == 0)
 		r = listener_listen(*ret);
@@ -113,17 +142,16 @@ static int open_listener(uint8_t family, bool loopback, uint16_t port, struct fd
 	return r;
 }
 
-/* Both of a family; what went wrong with which is in words. */
-static int open_listeners(uint8_t family, struct fd ret[2], char words[SAID])
+/* All of a family; what went wrong with which is in words. */
+static int open_listeners(uint8_t family, struct fd ret[POD_SOCKETS], char words[SAID])
 {
-	for (unsigned i = 0; i < 2; i++) {
-		uint16_t port = i ? POD_IN : POD_OUT;
-		int r = open_listener(family, i == 0, port, &ret[i]);
+	for (unsigned i = 0; i < POD_SOCKETS; i++) {
+		int r = open_one(family, i, &ret[i]);
 
 		if (r == 0)
 			continue;
-		snprintf(words, SAID, "cannot listen on port %u of IPv%u in it: %s", port, family,
-			 strerror(-r));
+		snprintf(words, SAID, "cannot listen on port %u of IPv%u in it: %s", socket_of[i].port,
+			 family, strerror(-r));
 		return r;
 	}
 	return 0;
@@ -176,7 +204,7 @@ static int open_all(struct fd ret[1 + POD_LISTENERS], char words[SAID])
 
 	if (r < 0)
 		return r;
-	r = open_listeners(6, &ret[3], none);
+	r = open_listeners(6, &ret[1 + POD_SOCKETS], none);
 	if (r == -EADDRNOTAVAIL || r == -EAFNOSUPPORT) {
 		/* A pod without IPv6 has no ::1. */
 	} else if (r < 0) {
@@ -205,9 +233,13 @@ static int same(const struct errand_job *job, uint64_t *ret_cookie, char words[S
 static void enter(struct master *m, const struct errand_job *job, struct chan *ch)
 {
 	struct msg_pod_entered e = { .error = 0 };
-	struct fd fd[2 + POD_LISTENERS] = { FD_NONE, FD_NONE, FD_NONE, FD_NONE, FD_NONE, FD_NONE };
+	struct fd fd[2 + POD_LISTENERS];
 	char words[SAID] = "";
+	unsigned n = 2 + POD_SOCKETS;
 	int r;
+
+	for (unsigned i = 0; i < countof(fd); i++)
+		fd[i] = FD_NONE;
 
 	r = find(m, job, &fd[0], &e.inode, words);
 	if (r == 0 && setns(fd[0].v, CLONE_NEWNET) < 0) {
@@ -226,21 +258,24 @@ static void enter(struct master *m, const struct errand_job *job, struct chan *c
 		r = 0;
 	}
 	e.error = r;
-	say(ch, MSG_POD_ENTERED, &e, r < 0 ? words : "", fd, r < 0 ? 0 : fd_is_open(fd[4]) ? 6 : 4);
+	if (fd_is_open(fd[n]))
+		n += POD_SOCKETS;
+	say(ch, MSG_POD_ENTERED, &e, r < 0 ? words : "", fd, r < 0 ? 0 : n);
 }
 
 /* ---- bank ---- */
 
-static int open_socket(uint8_t family, struct fd *ret)
+static int open_socket(unsigned sort, struct fd *ret)
 {
-	struct fd f = { socket(family == 4 ? AF_INET : AF_INET6,
-			       SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0) };
+	bool udp = sort >= 2;
+	struct fd f = { socket(sort % 2 == 0 ? AF_INET : AF_INET6,
+			       (udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0) };
 	int mark = POD_MARK, one = 1;
 
 	if (f.v < 0)
 		return -errno;
 	if (setsockopt(f.v, SOL_SOCKET, SO_MARK, &mark, sizeof mark) < 0 ||
-	    setsockopt(f.v, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) < 0) {
+	    (!udp && setsockopt(f.v, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) < 0)) {
 		fd_close(&f);
 		return -errno;
 	}
@@ -252,16 +287,16 @@ static void fill(const struct errand_job *job, struct chan *ch)
 {
 	if (setns(job->fd.v, CLONE_NEWNET) < 0)
 		_exit(1);
-	for (unsigned k = 0; k < 2; k++) {
-		struct msg_bank b = { .ref = job->ref, .family = k ? 6 : 4 };
+	for (unsigned k = 0; k < BANK_KINDS; k++) {
+		struct msg_bank b = { .ref = job->ref, .sort = k };
 		unsigned left = min_of(job->n[k], (uint16_t)BANK_ERRAND);
 
 		while (left) {
-			struct fd fd[CHAN_MAX_FDS];
+			struct fd fd[BANK_MESSAGE];
 			unsigned n = 0;
 
-			while (n < CHAN_MAX_FDS && n < left &&
-			       open_socket((uint8_t)b.family, &fd[n]) == 0)
+			while (n < BANK_MESSAGE && n < left &&
+			       open_socket(k, &fd[n]) == 0)
 				n++;
 			if (n == 0)
 				_exit(1);

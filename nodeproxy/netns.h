@@ -11,11 +11,12 @@
 #define NODEPROXY_NETNS_H
 
 #include "nodeproxy/lib/ipc/chan.h"
+#include "nodeproxy/lib/ipc/messages.h"
 
 struct master;
 
 #define ERRAND_S 5		/* it ends itself after that */
-#define BANK_ERRAND 64		/* sockets of a family that one opens at most */
+#define BANK_ERRAND 64		/* sockets of a sort that one opens at most */
 
 enum errand_kind {
 	ERRAND_ENTER,		/* finds the namespace by its path; opens listeners there, puts the rules */
@@ -30,7 +31,7 @@ struct errand_job {
 	char netns[192];	/* ENTER */
 	uint64_t cookie;	/* ENTER: it must still be this one (an inode may be used again); 0: any */
 	struct fd fd;		/* BANK: the namespace; FREE: the socket that owns the rules; borrowed */
-	uint16_t n[2];		/* BANK: how many, of IPv4 and IPv6 */
+	uint16_t n[BANK_KINDS];	/* BANK: how many of each sort */
 };
 
 /* In the forked process, with nothing open but the channel (and job->fd).  Does not return. */

@@ -16,9 +16,12 @@
 #include <sys/socket.h>
 
 #define TABLE	  "nodeproxy"
-#define ROOM	  4096		/* of the transaction; it takes some 2,500 bytes */
+#define ROOM	  8192		/* of the transaction; it takes some 5,000 bytes */
 #define ANSWER_MS 2000
 #define NAT_PRIORITY (-100)
+#define RAW_PRIORITY (-300)	/* before connection tracking */
+#define ZONE	  1u
+#define DNS	  53
 #define LO	  1u		/* index of lo, in every namespace */
 #define TABLE_OWNER 2u		/* NFT_TABLE_F_OWNER, younger than the headers of Debian 12 may be */
 
@@ -113,7 +116,7 @@ static void table(struct batch *b)
 	msg_end(b);
 }
 
-static void chain(struct batch *b, const char *name, uint32_t hook)
+static void chain(struct batch *b, const char *name, const char *type, uint32_t hook, int priority)
 {
 	size_t at;
 
@@ -122,10 +125,10 @@ static void chain(struct batch *b, const char *name, uint32_t hook)
 	attr_str(b, NFTA_CHAIN_NAME, name);
 	at = nest(b, NFTA_CHAIN_HOOK);
 	attr_u32(b, NFTA_HOOK_HOOKNUM, hook);
-	attr_u32(b, NFTA_HOOK_PRIORITY, (uint32_t)NAT_PRIORITY);
+	attr_u32(b, NFTA_HOOK_PRIORITY, (uint32_t)priority);
 	nest_end(b, at);
 	attr_u32(b, NFTA_CHAIN_POLICY, NF_ACCEPT);
-	attr_str(b, NFTA_CHAIN_TYPE, "nat");
+	attr_str(b, NFTA_CHAIN_TYPE, type);
 	msg_end(b);
 }
 
@@ -258,7 +261,53 @@ static void redirect(struct batch *b, uint16_t port)
 	expr_end(b, e);
 }
 
+static void set_zone(struct batch *b, uint16_t zone)
+{
+	struct expr e = expr(b, "immediate");
+
+	attr_u32(b, NFTA_IMMEDIATE_DREG, NFT_REG_1);
+	value(b, NFTA_IMMEDIATE_DATA, &zone, sizeof zone);
+	expr_end(b, e);
+	e = expr(b, "ct");
+	attr_u32(b, NFTA_CT_KEY, NFT_CT_ZONE);
+	attr_u32(b, NFTA_CT_SREG, NFT_REG_1);
+	expr_end(b, e);
+}
+
 /* ---- what we say ---- */
+
+/* The port of the source (offset 0) or destination (2). */
+static void compare_port(struct batch *b, uint32_t offset, uint32_t op, uint16_t port)
+{
+	port = htons(port);
+	load_payload(b, NFT_PAYLOAD_TRANSPORT_HEADER, offset, sizeof port);
+	compare(b, op, &port, sizeof port);
+}
+
+static void is_udp(struct batch *b)
+{
+	const uint8_t udp = IPPROTO_UDP;
+
+	load_meta(b, NFT_META_L4PROTO);
+	compare(b, NFT_CMP_EQ, &udp, 1);
+}
+
+static void has_our_mark(struct batch *b, bool has)
+{
+	const uint32_t twelve_bits = 0xfff;
+
+	load_meta(b, NFT_META_MARK);
+	mask(b, &twelve_bits, sizeof twelve_bits);
+	compare_u32(b, has ? NFT_CMP_EQ : NFT_CMP_NEQ, POD_MARK);
+}
+
+/* oif != lo, without our mark */
+static void leaves_the_pod(struct batch *b)
+{
+	load_meta(b, NFT_META_OIF);
+	compare_u32(b, NFT_CMP_NEQ, LO);
+	has_our_mark(b, false);
+}
 
 /* meta l4proto tcp, and of the flags SYN alone */
 static void is_first_segment(struct batch *b)
@@ -287,19 +336,56 @@ static void link_local(struct batch *b, const char *name)
 	rule_end(b, at);
 }
 
-static void outbound(struct batch *b)
+/* Questions: by UDP, and by TCP as any other connection. */
+static void names(struct batch *b)
 {
-	const uint32_t twelve_bits = 0xfff;
+	size_t at = rule(b, "outbound");
+
+	leaves_the_pod(b);
+	is_udp(b);
+	compare_port(b, 2, NFT_CMP_EQ, DNS);
+	redirect(b, POD_NAMES);
+	rule_end(b, at);
+	at = rule(b, "outbound");
+	leaves_the_pod(b);
+	is_first_segment(b);
+	compare_port(b, 2, NFT_CMP_EQ, DNS);
+	redirect(b, POD_NAMES);
+	rule_end(b, at);
+}
+
+/* Our own questions, and what answers them.  (What comes to port 53 is asked of the pod.) */
+static void zones(struct batch *b)
+{
 	size_t at;
 
-	chain(b, "outbound", NF_INET_LOCAL_OUT);
-	link_local(b, "outbound");
-	at = rule(b, "outbound");
-	load_meta(b, NFT_META_OIF);
+	chain(b, "zone_out", "filter", NF_INET_LOCAL_OUT, RAW_PRIORITY);
+	at = rule(b, "zone_out");
+	has_our_mark(b, true);
+	is_udp(b);
+	compare_port(b, 2, NFT_CMP_EQ, DNS);
+	set_zone(b, ZONE);
+	rule_end(b, at);
+	chain(b, "zone_in", "filter", NF_INET_PRE_ROUTING, RAW_PRIORITY);
+	at = rule(b, "zone_in");
+	load_meta(b, NFT_META_IIF);
 	compare_u32(b, NFT_CMP_NEQ, LO);
-	load_meta(b, NFT_META_MARK);
-	mask(b, &twelve_bits, sizeof twelve_bits);
-	compare_u32(b, NFT_CMP_NEQ, POD_MARK);
+	is_udp(b);
+	compare_port(b, 0, NFT_CMP_EQ, DNS);
+	compare_port(b, 2, NFT_CMP_NEQ, DNS);
+	set_zone(b, ZONE);
+	rule_end(b, at);
+}
+
+static void outbound(struct batch *b)
+{
+	size_t at;
+
+	chain(b, "outbound", "nat", NF_INET_LOCAL_OUT, NAT_PRIORITY);
+	link_local(b, "outbound");
+	names(b);
+	at = rule(b, "outbound");
+	leaves_the_pod(b);
 	is_first_segment(b);
 	redirect(b, POD_OUT);
 	rule_end(b, at);
@@ -309,7 +395,7 @@ static void inbound(struct batch *b)
 {
 	size_t at;
 
-	chain(b, "inbound", NF_INET_PRE_ROUTING);
+	chain(b, "inbound", "nat", NF_INET_PRE_ROUTING, NAT_PRIORITY);
 	link_local(b, "inbound");
 	at = rule(b, "inbound");
 	load_meta(b, NFT_META_IIF);
@@ -405,6 +491,7 @@ int nft_capture(struct fd *ret)
 	table(&b);
 	outbound(&b);
 	inbound(&b);
+	zones(&b);
 	s.v = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_NETFILTER);
 	if (s.v < 0)
 		return -errno;

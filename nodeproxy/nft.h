@@ -6,11 +6,17 @@
  *
  *   outbound   TCP that leaves the pod, but for what carries our mark (sockets that we opened there)
  *              and for what never leaves it (by lo), is redirected to POD_OUT on loopback
+ *   names      UDP to port 53, and TCP, that leaves the pod, but for what carries our mark and for what
+ *              never leaves it, is redirected to POD_NAMES on loopback
  *   inbound    TCP that comes to an address of the pod by any other interface is redirected to POD_IN
  *
  * Only a first segment (SYN) is redirected: connections that exist are untouched, although conntrack
  * takes them for new ones.  IPv6 addresses of one link (fe80::) cannot be dialled by what the
- * redirection leaves of them: they pass.  UDP and all else are not looked at.
+ * redirection leaves of them: they pass.  Other UDP and all else are not looked at.
+ *
+ * What we ask resolvers from inside has a zone of connection tracking of its own: after a port of the
+ * pod was used for a name, its translation is remembered for half a minute, and a question of ours
+ * from the same port to the same resolver would come back to us.
  *
  * The table belongs to the netlink socket that made it: nobody else changes it, and when the last copy
  * of that socket is closed the kernel removes it.  So whatever becomes of us, a pod is never left with
@@ -27,6 +33,7 @@
 
 #define POD_OUT	 15001
 #define POD_IN	 15006
+#define POD_NAMES 15053
 #define POD_MARK 0x539		/* of 0xfff: as in Istio, whose rules let it pass as well */
 
 /* 0 and the socket; -EEXIST, -EPERM: there is such a table already; else -errno. */

@@ -148,10 +148,12 @@ static void say_here(struct child *c, const struct pod *p)
 {
 	struct msg_pod_here here = { .ref = p->ref };
 	int fds[POD_LISTENERS];
-	unsigned n = fd_is_open(p->fd[POD_OUT6]) ? 4 : 2;
+	unsigned n = fd_is_open(p->fd[POD_OUT6]) ? POD_LISTENERS : POD_SOCKETS;
 
 	memcpy(here.name, p->words.name, sizeof here.name);
 	memcpy(here.ns, p->words.ns, sizeof here.ns);
+	here.n_resolvers = p->words.n_resolvers;
+	memcpy(here.resolver, p->words.resolver, sizeof here.resolver);
 	for (unsigned i = 0; i < n; i++)
 		fds[i] = p->fd[POD_OUT4 + i].v;
 	if (chan_send(&c->chan, MSG_POD_HERE, &here, (struct slice){ 0 }, fds, n) == -ENOBUFS)
@@ -214,11 +216,12 @@ static int open_wanted(struct master *m, const struct pod_want *w)
 {
 	const struct pod *p = by_ref(m, w->ref, POD_CAPTURED);
 	const struct child *c = &m->child[w->worker];
-	struct errand_job job = { .kind = ERRAND_BANK, .ref = w->ref, .n = { w->n[0], w->n[1] } };
+	struct errand_job job = { .kind = ERRAND_BANK, .ref = w->ref };
 
 	if (!p || !child_is_alive(c) || c->generation != w->generation)
 		return 0;
 	job.fd = p->fd[POD_NETNS];
+	memcpy(job.n, w->n, sizeof job.n);
 	return errand_start(m, &job, c);
 }
 
@@ -235,11 +238,14 @@ static void open_all_wanted(struct master *m)
 
 void pods_bank_want(struct master *m, struct child *c, const struct msg_bank_want *w)
 {
-	struct pod_want want = { .ref = w->ref, .worker = c->id, .generation = c->generation,
-				 .n = { w->n[0], w->n[1] } };
+	struct pod_want want = { .ref = w->ref, .worker = c->id, .generation = c->generation };
+	unsigned most = 0;
 	int r;
 
-	if (w->n[0] > BANK_ERRAND || w->n[1] > BANK_ERRAND || w->n[0] + w->n[1] == 0) {
+	memcpy(want.n, w->n, sizeof want.n);
+	for (unsigned i = 0; i < BANK_KINDS; i++)
+		most = max_of(most, (unsigned)w->n[i]);
+	if (most > BANK_ERRAND || most == 0) {
 		child_broke(c, "asked for more sockets than anybody may");
 		return;
 	}
@@ -411,6 +417,9 @@ static void say_again(struct master *m, const struct pod *p, struct pod *have)
 
 	have->words = p->words;
 	have->modes = p->modes;
+	for (unsigned s = 0; s < BOARD_WORKERS; s++)	/* its resolvers may be others */
+		if (have->told & 1ull << s)
+			say_here(&m->child[s], have);
 	snprintf(text, sizeof text, "pod %s/%s is captured already", p->words.ns, p->words.name);
 	pods_changed(m);
 	answer(m, p, 0, text);
@@ -427,7 +436,7 @@ void pods_entered(struct master *m, uint32_t ref, const struct msg_pod_entered *
 	p->state = POD_NONE;
 	old = pods_find(m, p->words.ns, p->words.name, POD_CAPTURED);
 	/* Another build's master, if one is tried just now, would not know of it. */
-	if (e->error < 0 || pods_may_change(m, text, sizeof text) < 0 || n < 4) {
+	if (e->error < 0 || pods_may_change(m, text, sizeof text) < 0 || n < 2 + POD_SOCKETS) {
 		if (e->error < 0)
 			snprintf(text, sizeof text, "%.*s", (int)words.n, (const char *)words.p);
 		if (p->asker == 0 && e->error == 0) {
@@ -685,8 +694,9 @@ static void take_over(struct master *m, const struct pod_told *t)
 	}
 	for (unsigned i = 0; i < POD_FDS; i++)
 		(void)kept_take(&m->kept, &p->fd[i], NULL, FD_NAME, POD_SLOT(t->ref), i);
-	whole = fd_is_open(p->fd[POD_NETNS]) && fd_is_open(p->fd[POD_TABLE]) &&
-		fd_is_open(p->fd[POD_OUT4]) && fd_is_open(p->fd[POD_IN4]);
+	whole = true;
+	for (unsigned i = 0; i < POD_OUT6; i++)
+		whole &= fd_is_open(p->fd[i]);
 	if (!whole) {		/* it left when our predecessor died; what is left of it goes, too */
 		for (unsigned i = 0; i < POD_FDS; i++)
 			if (fd_is_open(p->fd[i]))

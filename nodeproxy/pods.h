@@ -37,13 +37,14 @@
 #include "nodeproxy/workloads.h"
 
 #define POD_HOMES     2
-#define POD_LISTENERS 4
+#define POD_LISTENERS (2 * POD_SOCKETS)
 
 #define POD_CUT_MS    100
 
 enum pod_state { POD_NONE, POD_WAITING, POD_ENTERING, POD_CAPTURED, POD_LEAVING, POD_FREEING, POD_CUT,
 		 POD_LATER };
-enum pod_fd { POD_NETNS, POD_TABLE, POD_OUT4, POD_IN4, POD_OUT6, POD_IN6, POD_FDS };
+enum pod_fd { POD_NETNS, POD_TABLE, POD_OUT4, POD_IN4, POD_NAMES4, POD_NAMES_UDP4,
+	      POD_OUT6, POD_IN6, POD_NAMES6, POD_NAMES_UDP6, POD_FDS };
 
 struct pod {
 	enum pod_state state;
@@ -71,7 +72,7 @@ struct pod {
 struct pod_want {
 	uint32_t ref;
 	uint32_t worker, generation;
-	uint16_t n[2];
+	uint16_t n[BANK_KINDS];
 };
 
 struct pods {

@@ -26,6 +26,7 @@
 #include "nodeproxy/lib/role/enter.h"
 #include "workers/keys.h"
 #include "workers/listen.h"
+#include "workers/names/names.h"
 #include "workers/path/pods.h"
 #include "workers/reload.h"
 
@@ -64,6 +65,7 @@ static struct worker {
 	bool draining, drained, orphan;
 	uint64_t lacks[MSGS / 64 + 1];	/* bits of message types to be asked for again */
 	struct path path;
+	struct names names;
 #ifdef NP_DEBUG_COMMANDS
 	uint32_t refuses;		/* so many views */
 #endif
@@ -83,7 +85,7 @@ static void on_event(void *arg, uint64_t token, unsigned bits)
 	(void)arg;
 	if (unlikely(token == TOKEN_LOOP))
 		the.loop_ready = true;
-	else if (!path_event(&the.path, token, bits))
+	else if (!path_event(&the.path, token, bits) && !names_event(&the.names, token, bits))
 		listeners_event(&the.listeners, token);
 }
 
@@ -91,7 +93,7 @@ static void check_drained(void)
 {
 	struct msg_empty m = { 0 };
 
-	if (!the.draining || the.drained || path_live(&the.path) || the.listeners.n)
+	if (!the.draining || the.drained || path_live(&the.path) || the.listeners.n || names_live(&the.names))
 		return;
 	the.drained = true;
 	chan_say(&the.born.chan, MSG_DRAINED, &m);
@@ -103,7 +105,7 @@ static void check_drained(void)
 static int sleep_ms(void)
 {
 	struct mono due = loop_due(&the.loop);
-	int64_t ns = min_of(due.ns, the.path.due.ns);
+	int64_t ns = min_of(due.ns, min_of(the.path.due.ns, the.names.due.ns));
 
 	if (the.chores)
 		return 0;
@@ -137,9 +139,13 @@ static bool pass(bool more)
 	}
 	if (p->due.ns <= clock_now().ns)
 		path_deadlines(p);
+	if (the.names.due.ns <= clock_now().ns)
+		names_deadlines(&the.names);
 	more = sched_run(&p->sched);
 	if (path_has_dead(p) || !list_is_empty(&p->starved))
 		path_reap(p);
+	if (unlikely(names_have_dead(&the.names)))
+		names_reap(&the.names);
 	board_set(&p->mine->c[WC_beat_ms_gauge], (uint64_t)(clock_now().ns / NS_PER_MS));
 	if (the.born.panic)
 		the.born.panic->turn = board_get(&p->mine->c[WC_turns]);
@@ -385,6 +391,8 @@ static void drain(uint64_t ms, bool full_stop)
 		listeners_drain(&the.listeners);
 	}
 	path_drain(&the.path);
+	names_drain(&the.names);
+	names_reap(&the.names);
 	path_reap(&the.path);
 	check_drained();
 }
@@ -414,6 +422,24 @@ static void listen_here(const struct msg_listen *m, struct fd *fd)
 static void pod_drop(uint32_t ref)
 {
 	listeners_drop(&the.listeners, LISTENER_OF_POD, ref);
+	names_pod_drop(&the.names, ref);
+}
+
+/* In the order of messages.h. */
+enum { POD_SOCKET_OUT, POD_SOCKET_IN, POD_SOCKET_NAMES };
+static_must(POD_SOCKET_NAMES + NAMES_SOCKETS_FAMILY == POD_SOCKETS);
+
+/* Those of a family. */
+static int pod_listens(uint32_t ref, struct gate *g[GATE_DIRECTIONS], unsigned family,
+		       struct fd fd[POD_SOCKETS])
+{
+	int r = listeners_add_pod(&the.listeners, &fd[POD_SOCKET_OUT], g[GATE_OUT]);
+
+	if (r == 0)
+		r = listeners_add_pod(&the.listeners, &fd[POD_SOCKET_IN], g[GATE_IN]);
+	if (r == 0)
+		r = names_pod_here(&the.names, ref, family, fd + POD_SOCKET_NAMES);
+	return r;
 }
 
 /* Also again: what was there is replaced. */
@@ -425,9 +451,11 @@ static void pod_here(const struct msg_pod_here *m, struct fd fd[CHAN_MAX_FDS], u
 	if (the.draining || !msg_text(m->ns, sizeof m->ns) || !msg_text(m->name, sizeof m->name))
 		return;
 	pod_drop(m->ref);
-	r = path_pod_here(&the.path, m->ref, m->ns, m->name, n > 2, g);
-	for (unsigned i = 0; i < n && r == 0; i++)
-		r = listeners_add_pod(&the.listeners, &fd[i], g[i % 2 ? GATE_IN : GATE_OUT]);
+	r = path_pod_here(&the.path, m->ref, m->ns, m->name, n > POD_SOCKETS, g);
+	if (r == 0)
+		r = pod_listens(m->ref, g, 4, fd);
+	if (r == 0 && n == 2 * POD_SOCKETS)
+		r = pod_listens(m->ref, g, 6, fd + POD_SOCKETS);
 	if (r < 0) {
 		pod_drop(m->ref);
 		lack(MSG_POD_HERE);
@@ -438,14 +466,19 @@ static void pod_here(const struct msg_pod_here *m, struct fd fd[CHAN_MAX_FDS], u
 static void pod_gone(uint32_t ref)
 {
 	pod_drop(ref);
+	names_pod_gone(&the.names, ref);
+	names_reap(&the.names);
 	path_pod_gone(&the.path, ref);
 	path_reap(&the.path);
 }
 
-static void bank_want(uint32_t ref, const uint16_t n[2])
-{
-	struct msg_bank_want w = { .ref = ref, .n = { n[0], n[1] } };
+static_must(BANK_KINDS == BANK_SORTS);
 
+static void bank_want(uint32_t ref, const uint16_t n[BANK_SORTS])
+{
+	struct msg_bank_want w = { .ref = ref };
+
+	memcpy(w.n, n, sizeof w.n);
 	chan_say(&the.born.chan, MSG_BANK_WANT, &w);
 }
 
@@ -498,7 +531,7 @@ static void handle(const struct msg *m)
 	case MSG_BANK_HERE: {
 		const struct msg_bank *b = m->p;
 
-		path_pod_bank(&the.path, b->ref, b->family, mine->fd, m->nfds);
+		path_pod_bank(&the.path, b->ref, b->sort, mine->fd, m->nfds);
 		return;
 	}
 	default:
@@ -605,6 +638,7 @@ static void on_tick(void *arg)
 	clock_tick();
 	path_gates_expire(&the.path);
 	path_reap(&the.path);
+	names_tick(&the.names);
 	path_gauges(&the.path);
 	ring_rest(&the.ring);
 	board_set(&b->c[WC_unknown_syscalls], role_unknown_count);
@@ -685,6 +719,8 @@ int main(int argc, char **argv)
 	if ((r = path_init(&the.path, k, board, the.born.start.id, access_ring)) < 0)
 		die("memory", r);
 	the.path.banks.want = bank_want;
+	if ((r = names_init(&the.names, &the.path)) < 0)
+		die("memory", r);
 	listeners_init(&the.listeners, &the.path, the.born.chan.fd.v);
 	keys_init(&the.keys, &the.path, &the.loop);
 	the.reload = (struct reload){ .knobs = the.born.knobs, .path = &the.path,
@@ -704,6 +740,7 @@ int main(int argc, char **argv)
 	listeners_drop_all(&the.listeners);
 	path_drain_deadline(&the.path);
 	keys_fini(&the.keys);
+	names_fini(&the.names);
 	path_fini(&the.path);
 	loop_fini(&the.loop);
 	return 0;

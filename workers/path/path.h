@@ -80,6 +80,7 @@ struct fds {
 	uint32_t reserve;		/* FDS_RESERVE, or half of a limit that is below twice that */
 	uint32_t fixed;			/* open since the start: channel, epoll sets, shared memory */
 	uint32_t listeners;
+	uint32_t names;			/* of workers/names: callers by TCP, what asks resolvers */
 	uint32_t gone;			/* closed, while their conn or back waits for the reaper */
 	uint32_t none;			/* backs that have a stream of a trunk and no descriptor */
 };
@@ -161,7 +162,7 @@ void path_fini(struct path *);
 
 /* Tokens of the poll set: three bits of kind, 29 of slot, 32 of generation. */
 #define TOKEN_SHIFT 61
-enum token_kind { TOKEN_CONN, TOKEN_BACK, TOKEN_TRUNK, TOKEN_LISTENER, TOKEN_CHECK };
+enum token_kind { TOKEN_CONN, TOKEN_BACK, TOKEN_TRUNK, TOKEN_LISTENER, TOKEN_CHECK, TOKEN_NAMES };
 static inline uint64_t path_token(enum token_kind k, struct slot_ref r)
 {
 	return (uint64_t)k << TOKEN_SHIFT | (uint64_t)r.slot << 32 | r.gen;
@@ -218,7 +219,7 @@ static inline bool path_has_pod(const struct path *p, uint32_t ref)
 }
 static inline uint32_t path_fds_used(const struct path *p)
 {
-	return p->fds.fixed + p->fds.listeners + p->banks.held + 2 * p->pipes.open + p->conns.live -
+	return p->fds.fixed + p->fds.listeners + p->fds.names + p->banks.held + 2 * p->pipes.open + p->conns.live -
 	       p->streams - p->mirrors + p->pool.backs.live - p->fds.none + p->trunks.open +
 	       p->health.running - p->fds.gone;
 }

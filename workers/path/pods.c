@@ -84,9 +84,9 @@ static bool waits_for(const struct conn *c, uint32_t ref)
 	       ex->back->key.pod == ref && !stream_is_open(&ex->back->leg.s);
 }
 
-void path_pod_bank(struct path *p, uint32_t ref, unsigned family, struct fd *fd, unsigned n)
+void path_pod_bank(struct path *p, uint32_t ref, unsigned sort, struct fd *fd, unsigned n)
 {
-	if (!bank_put(&p->banks, ref, family, fd, n))
+	if (!bank_put(&p->banks, ref, sort, fd, n))
 		return;
 	/* Somebody found it empty, which is rare: who it was is looked for now. */
 	for (uint32_t i = 0; i < p->conns.fresh; i++) {

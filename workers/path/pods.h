@@ -21,7 +21,7 @@ must_use int path_pod_here(struct path *, uint32_t ref, const char *ns, const ch
 			   bool has_ipv6, struct gate *ret[GATE_DIRECTIONS]);
 void path_pod_gone(struct path *, uint32_t ref);
 /* Sockets inside it have come. */
-void path_pod_bank(struct path *, uint32_t ref, unsigned family, struct fd *fd, unsigned n);
+void path_pod_bank(struct path *, uint32_t ref, unsigned sort, struct fd *fd, unsigned n);
 /* The namespace denies destinations that nobody knows, and this, no address and port of a Service, is one. */
 bool pod_denies(struct gate *, const struct addr *dialled);
 /* Who dialled one of our own ports. */

@@ -23,7 +23,7 @@ static struct bank *find(const struct banks *bs, uint32_t ref)
 	return ref && b->ref == ref ? b : NULL;
 }
 
-static void drop(struct banks *bs, struct bank_family *f, unsigned keep)
+static void drop(struct banks *bs, struct bank_sort *f, unsigned keep)
 {
 	while (f->n > keep) {
 		close(f->fd[--f->n]);
@@ -42,20 +42,22 @@ void banks_fini(struct banks *bs)
 
 static void ask(struct banks *bs, struct bank *b)
 {
-	uint16_t n[2] = { 0, 0 };
+	uint16_t n[BANK_SORTS] = { 0 };
+	bool any = false;
 
-	for (unsigned i = 0; i < 2; i++) {
-		struct bank_family *f = &b->of[i];
+	for (unsigned i = 0; i < BANK_SORTS; i++) {
+		struct bank_sort *f = &b->of[i];
 
-		if (!f->has || f->n + f->asked > f->target / 2)
+		if (!f->has || f->target == 0 || f->n + f->asked > f->target / 2)
 			continue;
 		if (mono_diff_ms(clock_now(), f->asked_at) < BANK_BUSY_MS)
 			f->target = (uint8_t)min_of(f->target * 2, BANK_MOST);
 		n[i] = (uint16_t)(f->target - f->n - f->asked);
 		f->asked = (uint8_t)(f->asked + n[i]);
 		f->asked_at = clock_now();
+		any |= n[i] != 0;
 	}
-	if (n[0] + n[1] && bs->want)
+	if (any && bs->want)
 		bs->want(b->ref, n);
 }
 
@@ -68,9 +70,9 @@ void bank_open(struct banks *bs, uint32_t ref, bool has_ipv6)
 	if (b->ref)
 		bank_close(bs, b->ref);		/* its end was not heard */
 	*b = (struct bank){ .ref = ref };
-	for (unsigned i = 0; i < 2; i++) {
-		b->of[i].has = i == 0 || has_ipv6;
-		b->of[i].target = BANK_LEAST;
+	for (unsigned i = 0; i < BANK_SORTS; i++) {
+		b->of[i].has = i % 2 == 0 || has_ipv6;
+		b->of[i].target = b->of[i].least = i < 2 ? BANK_LEAST : 0;
 		b->of[i].used_at = clock_now();
 	}
 	ask(bs, b);
@@ -82,20 +84,20 @@ void bank_close(struct banks *bs, uint32_t ref)
 
 	if (b == NULL)
 		return;
-	drop(bs, &b->of[0], 0);
-	drop(bs, &b->of[1], 0);
+	for (unsigned i = 0; i < BANK_SORTS; i++)
+		drop(bs, &b->of[i], 0);
 	b->ref = 0;
 }
 
-bool bank_put(struct banks *bs, uint32_t ref, unsigned family, struct fd *fd, unsigned n)
+bool bank_put(struct banks *bs, uint32_t ref, unsigned sort, struct fd *fd, unsigned n)
 {
 	struct bank *b = find(bs, ref);
-	struct bank_family *f;
+	struct bank_sort *f;
 	bool waited;
 
-	if (b == NULL || (family != 4 && family != 6))
+	if (b == NULL || sort >= BANK_SORTS)
 		return false;
-	f = &b->of[family == 6];
+	f = &b->of[sort];
 	f->asked = (uint8_t)(f->asked - min_of((unsigned)f->asked, n));
 	for (unsigned i = 0; i < n && f->n < BANK_MOST; i++) {
 		f->fd[f->n++] = fd_take(&fd[i]).v;
@@ -115,15 +117,15 @@ void banks_tick(struct banks *bs, bool scarce)
 
 		if (b->ref == 0)
 			continue;
-		for (unsigned k = 0; k < 2; k++) {
-			struct bank_family *f = &b->of[k];
+		for (unsigned k = 0; k < BANK_SORTS; k++) {
+			struct bank_sort *f = &b->of[k];
 
 			bool rests = mono_diff_ms(now, f->used_at) > BANK_REST_MS;
 
 			if (f->asked && mono_diff_ms(now, f->asked_at) > BANK_ASK_MS)
 				f->asked = 0;
-			if (f->target > BANK_LEAST && (rests || scarce)) {
-				f->target = max_of(f->target / 2, BANK_LEAST);
+			if (f->target > f->least && (rests || scarce)) {
+				f->target = max_of((uint8_t)(f->target / 2), f->least);
 				f->used_at = now;
 				drop(bs, f, f->target);
 			}
@@ -132,30 +134,55 @@ void banks_tick(struct banks *bs, bool scarce)
 	}
 }
 
-int bank_dial(struct banks *bs, const struct back_key *key, struct stream *ret)
+static int take(struct banks *bs, uint32_t ref, unsigned sort, struct fd *ret)
 {
-	struct bank_family *f;
-	struct bank *b;
-	struct fd fd;
+	struct bank *b = find(bs, ref);
+	struct bank_sort *f;
 
-	if (likely(key->pod == 0))
-		return tcp_world->connect(&key->addr, ret);
-	b = find(bs, key->pod);
 	if (b == NULL)
 		return -ENETDOWN;	/* the pod has left */
-	f = &b->of[key->addr.family == 6];
+	f = &b->of[sort];
 	if (!f->has)
 		return -ENETUNREACH;
 	f->used_at = clock_now();
 	if (f->n == 0) {
 		if (!f->waited)
-			f->target = (uint8_t)min_of(f->target * 4, BANK_MOST);
+			f->target = (uint8_t)min_of(max_of((int)f->target, BANK_LEAST / 2) * 4, BANK_MOST);
 		f->waited = true;
 		ask(bs, b);
 		return -EAGAIN;
 	}
-	fd.v = f->fd[--f->n];
+	ret->v = f->fd[--f->n];
 	bs->held--;
 	ask(bs, b);
-	return tcp_world->connect_by(&fd, &key->addr, ret);
+	return 0;
+}
+
+int bank_dial(struct banks *bs, const struct back_key *key, struct stream *ret)
+{
+	struct fd fd;
+	int r;
+
+	if (likely(key->pod == 0))
+		return tcp_world->connect(&key->addr, ret);
+	r = take(bs, key->pod, bank_sort(key->addr.family, false), &fd);
+	return r < 0 ? r : tcp_world->connect_by(&fd, &key->addr, ret);
+}
+
+int bank_take_udp(struct banks *bs, uint32_t ref, unsigned family, struct fd *ret)
+{
+	return take(bs, ref, bank_sort(family, true), ret);
+}
+
+void bank_give_udp(struct banks *bs, uint32_t ref, unsigned family, struct fd *fd)
+{
+	struct bank *b = find(bs, ref);
+	struct bank_sort *f = b ? &b->of[bank_sort(family, true)] : NULL;
+
+	if (f == NULL || f->n >= f->target) {
+		fd_close(fd);
+		return;
+	}
+	f->fd[f->n++] = fd_take(fd).v;
+	bs->held++;
 }

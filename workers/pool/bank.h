@@ -7,7 +7,8 @@
  * Per pod and family a few wait.  When half of the target is gone more are asked for.  Each time costs
  * the master a process, so who asks again within BANK_BUSY_MS has twice the target from then on, who
  * was empty when somebody came four times, and one that nobody came to for BANK_REST_MS half of it: a
- * quiet pod keeps BANK_LEAST.  What was asked for and did not come is asked
+ * quiet pod keeps BANK_LEAST, and of UDP, which only names need (workers/names), none.  Sockets of UDP
+ * come back after use, to be used again.  What was asked for and did not come is asked
  * for again after BANK_ASK_MS. */
 #ifndef WORKERS_POOL_BANK_H
 #define WORKERS_POOL_BANK_H
@@ -22,9 +23,16 @@
 #define BANK_REST_MS 10000
 #define BANK_BUSY_MS 1000
 
-struct bank_family {
-	uint8_t n, target, asked;
-	bool has;		/* the pod has this family */
+/* What a bank has of each: TCP of IPv4 and of IPv6, then UDP. */
+#define BANK_SORTS 4
+static inline unsigned bank_sort(unsigned family, bool udp)
+{
+	return 2 * udp + (family == 6);
+}
+
+struct bank_sort {
+	uint8_t n, target, asked, least;
+	bool has;		/* the pod has its family */
 	bool waited;		/* somebody found it empty since sockets came last */
 	struct mono asked_at, used_at;
 	int fd[BANK_MOST];
@@ -32,14 +40,14 @@ struct bank_family {
 
 struct bank {
 	uint32_t ref;		/* 0: none */
-	struct bank_family of[2];	/* IPv4, IPv6 */
+	struct bank_sort of[BANK_SORTS];
 };
 
 struct banks {
 	struct bank *at;	/* BANKS of them */
 	uint32_t held;		/* sockets */
-	/* n[i] sockets of each family are asked for. */
-	void (*want)(uint32_t ref, const uint16_t n[2]);
+	/* n[i] sockets of each sort are asked for. */
+	void (*want)(uint32_t ref, const uint16_t n[BANK_SORTS]);
 };
 
 /* 0 or -ENOMEM. */
@@ -49,12 +57,17 @@ void banks_fini(struct banks *);
 void bank_open(struct banks *, uint32_t ref, bool has_ipv6);
 void bank_close(struct banks *, uint32_t ref);
 /* Takes the descriptors (those there is no room for are closed); true: somebody has waited for them. */
-bool bank_put(struct banks *, uint32_t ref, unsigned family, struct fd *fd, unsigned n);
+bool bank_put(struct banks *, uint32_t ref, unsigned sort, struct fd *fd, unsigned n);
 /* Now and then.  scarce: descriptors are, so that no bank keeps many. */
 void banks_tick(struct banks *, bool scarce);
 
 /* Connects to key->addr: by a socket of the host, or where key->pod names one, of that pod.  As
  * tcp_world->connect; -EAGAIN: the bank is empty, bank_put() will tell. */
 must_use int bank_dial(struct banks *, const struct back_key *, struct stream *ret);
+
+/* A socket of UDP, not connected: 0, -EAGAIN (as above), -ENETDOWN, -ENETUNREACH.  It is given back, or
+ * closed, with whatever state it has. */
+must_use int bank_take_udp(struct banks *, uint32_t ref, unsigned family, struct fd *ret);
+void bank_give_udp(struct banks *, uint32_t ref, unsigned family, struct fd *);
 
 #endif

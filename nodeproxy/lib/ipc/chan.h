@@ -31,7 +31,7 @@ enum msg_type {
 };
 
 #define CHAN_FD	       3	/* in every child */
-#define CHAN_MAX_FDS   8
+#define CHAN_MAX_FDS   16
 #define CHAN_MAX_BYTES 1024	/* of one message */
 #define CHAN_QUEUE     1024	/* messages that wait */
 

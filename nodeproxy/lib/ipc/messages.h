@@ -161,11 +161,21 @@ struct msg_ticket_keys {
 
 #define PODS_MAX 512	/* of a host */
 
+struct msg_ip {
+	uint8_t family;			/* 4: the first four bytes; 6 */
+	uint8_t zero[3];
+	uint8_t ip[16];
+};
+
+#define POD_RESOLVERS 3	/* as many as the C library asks */
+
 /* Who a pod is and where, as the operator says it; pod_problem() of pods.h checks it. */
 struct pod_words {
 	char name[64], ns[64], account[64];
 	char netns[192];		/* path of its network namespace */
 	char labels[256];		/* k=v,k=v */
+	uint32_t n_resolvers;		/* that names of others are asked of; 0: those of the host */
+	struct msg_ip resolver[POD_RESOLVERS];
 };
 
 /* A pod is named by its ref: a number that no other pod of the instance had before, and in its lowest
@@ -176,11 +186,15 @@ struct msg_pod {
 	uint32_t ref;
 };
 
-/* Descriptors: listeners for what leaves the pod and what comes to it, of IPv4, then (unless the pod
- * has none) of IPv6. */
+/* Descriptors, POD_SOCKETS of IPv4, then (unless the pod has none) as many of IPv6: listeners for what
+ * leaves the pod, for what comes to it, and for names, and a socket of UDP for these. */
+#define POD_SOCKETS 4
+
 struct msg_pod_here {
 	uint32_t ref;
 	char name[64], ns[64];
+	uint32_t n_resolvers;		/* of the pod itself; 0: those of the host are its */
+	struct msg_ip resolver[POD_RESOLVERS];
 };
 
 /* Descriptors: the network namespace, the netlink socket that owns the rules, then as POD_HERE. */
@@ -206,14 +220,17 @@ struct msg_workload_state {
 	char name[64], ns[64];
 };
 
+/* Sorts of sockets in banks: TCP of IPv4 and of IPv6, then UDP. */
+#define BANK_KINDS 4
+
 struct msg_bank {
 	uint32_t ref;
-	uint32_t family;		/* 4 or 6, of all descriptors that come with it */
+	uint32_t sort;			/* of all descriptors that come with it */
 };
 
 struct msg_bank_want {
 	uint32_t ref;
-	uint16_t n[2];			/* sockets of IPv4, of IPv6 */
+	uint16_t n[BANK_KINDS];		/* sockets of each sort */
 };
 
 /* All of them (BEGIN, each whose modes are not the default, END: others that were told before have the

@@ -12,21 +12,22 @@
 #define REF (3 * BANKS + 7)
 
 static struct banks bs;
-static unsigned asks, asked[2];
+static unsigned asks, asked[BANK_SORTS];
 static struct fd listener;
 
-static void want(uint32_t ref, const uint16_t n[2])
+static void want(uint32_t ref, const uint16_t n[BANK_SORTS])
 {
 	ck_assert_uint_eq(ref, REF);
 	asks++;
-	asked[0] += n[0];
-	asked[1] += n[1];
+	for (unsigned i = 0; i < BANK_SORTS; i++)
+		asked[i] += n[i];
 }
 
 static void begin(bool has_ipv6)
 {
 	bs = (struct banks){ .want = want };
-	asks = asked[0] = asked[1] = 0;
+	asks = 0;
+	memset(asked, 0, sizeof asked);
 	clock_tick();
 	ck_assert_int_eq(banks_init(&bs), 0);
 	bank_open(&bs, REF, has_ipv6);
@@ -48,7 +49,7 @@ static bool put(unsigned n)
 
 	for (unsigned i = 0; i < n; i++)
 		fd[i].v = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-	waited = bank_put(&bs, REF, 4, fd, n);
+	waited = bank_put(&bs, REF, bank_sort(4, false), fd, n);
 	for (unsigned i = 0; i < n; i++)
 		fd_close(&fd[i]);
 	return waited;
@@ -173,8 +174,37 @@ START_TEST(a_family_that_the_pod_lacks_cannot_be_reached)
 }
 END_TEST
 
+START_TEST(sockets_of_udp_come_when_names_are_asked_for_and_come_back)
+{
+	struct fd fd[2] = { FD_NONE, FD_NONE };
+	unsigned n;
+
+	begin(false);
+	ck_assert_uint_eq(asked[2] + asked[3], 0);
+	ck_assert_int_eq(bank_take_udp(&bs, REF, 6, &fd[0]), -ENETUNREACH);
+	ck_assert_int_eq(bank_take_udp(&bs, REF, 4, &fd[0]), -EAGAIN);
+	n = asked[2];
+	ck_assert_uint_ge(n, 2);
+	for (unsigned i = 0; i < 2; i++)
+		fd[i].v = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+	ck_assert(bank_put(&bs, REF, bank_sort(4, true), fd, 2));
+	for (int i = 0; i < 100; i++) {		/* always the same two */
+		ck_assert_int_eq(bank_take_udp(&bs, REF, 4, &fd[0]), 0);
+		ck_assert_int_eq(bank_take_udp(&bs, REF, 4, &fd[1]), 0);
+		bank_give_udp(&bs, REF, 4, &fd[0]);
+		bank_give_udp(&bs, REF, 4, &fd[1]);
+	}
+	ck_assert_uint_eq(bs.held, 2);
+	ck_assert_int_eq(bank_take_udp(&bs, REF, 4, &fd[0]), 0);
+	bank_close(&bs, REF);
+	bank_give_udp(&bs, REF, 4, &fd[0]);	/* the pod has left meanwhile */
+	ck_assert(!fd_is_open(fd[0]));
+	end();
+}
+END_TEST
+
 UNIT_TESTS("pool/bank", a_quiet_pod_keeps_few_of_the_families_it_has,
 	   a_socket_is_used_once_and_more_are_asked_for, an_empty_bank_says_so_and_tells_when_it_is_not,
 	   who_asks_often_gets_more_but_never_more_than_the_most, banks_shrink_while_descriptors_are_scarce,
-	   a_pod_that_has_left_gives_nothing,
+	   a_pod_that_has_left_gives_nothing, sockets_of_udp_come_when_names_are_asked_for_and_come_back,
 	   a_family_that_the_pod_lacks_cannot_be_reached)

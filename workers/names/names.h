@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* DNS inside captured pods, of one worker: what a pod asks at port 53, by UDP and by TCP, comes to
+ * sockets on its loopback, and the pod's tenant pays for what becomes of it.
+ *
+ *   names.c    pods, their sockets, events and deadlines; questions by UDP
+ *   caller.c   questions by TCP
+ *   question.c one question: whose name it is, and the answer
+ *   local.c    names of the mesh, from the view
+ *   dns.c      messages
+ *
+ * The sockets of a pod are shared by its home workers: who is first reads the question.  Work is done
+ * in turns of the scheduler, as everywhere (sched.h).
+ *
+ *   phase     who       how
+ *   here      worker.c  names_pod_here(), after path_pod_here(): the sockets are read
+ *   dropped   worker.c  another worker is at home there: no more is read; what was asked is answered
+ *   gone      worker.c  names_pod_gone(): callers are cut */
+#ifndef WORKERS_NAMES_NAMES_H
+#define WORKERS_NAMES_NAMES_H
+
+#include "workers/names/dns.h"
+#include "workers/path/path.h"
+
+#define NAMES_CALLERS	  4096	/* by TCP, of a worker */
+#define NAMES_CALLERS_POD 128
+#define NAMES_UDP	  4096	/* bytes of an answer by UDP at most: on loopback nothing breaks it */
+
+/* In the order of POD_HERE. */
+enum { NAMES_TCP, NAMES_UDP_SOCKET, NAMES_SOCKETS_FAMILY };
+#define NAMES_SOCKETS (2 * NAMES_SOCKETS_FAMILY)	/* of IPv4, then of IPv6 */
+
+struct names_pod;
+
+struct names_socket {
+	struct fd fd;			/* -1: none */
+	struct names_pod *pod;
+	struct sched_unit unit;
+	struct tenant *tenant;		/* holds a reference */
+	bool paused;			/* until names_tick(): the kernel has no memory */
+	bool dropped;
+};
+
+struct names_pod {
+	struct names *names;
+	uint32_t ref;			/* 0: nobody */
+	struct gate *gate;		/* of what leaves it; holds a reference */
+	uint32_t callers, waiters;
+	struct names_socket socket[NAMES_SOCKETS];
+};
+
+/* Who asked, and where the answer goes. */
+struct names_from {
+	struct names_pod *pod;
+	const struct names_socket *socket;	/* UDP: by which the question came; else NULL */
+	struct addr addr;			/* and from where */
+	struct slot_ref caller;
+};
+
+struct names {
+	struct path *path;
+	uint32_t pods, sockets;
+	struct wheel wheel;
+	struct mono due;		/* no deadline is earlier; ns INT64_MAX: none */
+	struct slab callers;
+	struct node dead;		/* callers, for names_reap() */
+	struct names_pod pod[BANKS];
+	/* Scratch of the step that runs. */
+	uint8_t in[DNS_MOST + 1], out[DNS_MOST + 1];
+};
+
+/* 0 or -ENOMEM.  The path is borrowed. */
+must_use int names_init(struct names *, struct path *);
+void names_fini(struct names *);
+
+/* Takes the sockets of a family; again: they take the place of those before.  0 or -errno. */
+must_use int names_pod_here(struct names *, uint32_t ref, unsigned family,
+			    struct fd fd[NAMES_SOCKETS_FAMILY]);
+void names_pod_drop(struct names *, uint32_t ref);
+void names_pod_gone(struct names *, uint32_t ref);
+/* Others are at home in all pods from now on. */
+void names_drain(struct names *);
+
+/* An event of the poll set; false: a token of another kind. */
+bool names_event(struct names *, uint64_t token, unsigned bits);
+void names_deadlines(struct names *);
+static inline bool names_have_dead(const struct names *ns)
+{
+	return !list_is_empty(&ns->dead);
+}
+void names_reap(struct names *);
+/* Now and then: tenants of a new view pay from now on. */
+void names_tick(struct names *);
+/* Callers, and what waits for an answer. */
+static inline uint32_t names_live(const struct names *ns)
+{
+	return ns->callers.live;
+}
+
+/* ---- of names alone ---- */
+
+/* Whose token it is: the two upper bits of its slot. */
+enum names_kind { NAMES_KIND_SOCKET, NAMES_KIND_CALLER };
+uint64_t names_token(enum names_kind, struct slot_ref);
+void names_deadline(struct names *, struct wheel_entry *, int64_t ms);
+
+/* One question in these bytes: 0: it was answered, or is none that gets an answer (-EBADMSG). */
+must_use int names_question(struct names *, const struct names_from *, struct slice message);
+/* The answer, n bytes of out. */
+void names_say(struct names *, const struct names_from *, size_t n);
+
+size_t caller_bytes(void);
+/* Takes the stream. */
+void caller_new(struct names_pod *, struct tenant *, struct stream *);
+void caller_event(struct names *, struct slot_ref, unsigned bits);
+void caller_deadline(struct wheel_entry *);
+void caller_say(struct names *, struct slot_ref, size_t n);
+/* All of a pod (NULL: of any that say nothing now). */
+void callers_end(struct names *, const struct names_pod *);
+void callers_reap(struct names *);
+
+#endif
