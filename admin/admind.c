@@ -369,6 +369,9 @@ static void message(const struct msg *m, struct fd fd[CHAN_MAX_FDS])
 	case MSG_PODS_SEEN:
 		state_pods(&the.state, fd[0]);
 		break;
+	case MSG_PROOFS_SEEN:
+		state_proofs(&the.state, fd[0]);
+		break;
 	case MSG_ORDER_DONE:
 		order_done(m->p, m->tail);
 		break;

@@ -630,9 +630,48 @@ static void master_series(const struct state *st, struct text *t)
 	plain(t, M_config_generation, p->config_generation);
 	plain(t, M_reload_ok, p->reload.at_unix_ms == 0 || p->reload.ok);
 	plain(t, M_reload_at, p->reload.at_unix_ms / 1000);
-	plain(t, M_pods, st->pods_bytes.n ? pods_captured(pods_page(st->pods_bytes)) : 0);
+	plain(t, M_pods, state_pods_page(st) ? pods_captured(state_pods_page(st)) : 0);
 	plain(t, M_stalls, p->stalls);
 	plain(t, M_bad_messages, p->bad_messages);
+}
+
+static void pod_labels(struct text *t, enum metric m, const struct pod_told *p)
+{
+	text_adds(t, metrics[m].name);
+	label(t, '{', "namespace", slice_str(p->words.ns));
+	label(t, ',', "pod", slice_str(p->words.name));
+}
+
+static void pod_series(const struct state *st, struct text *t)
+{
+	static const char *const passed[PASSED] = {
+		[PASSED_OUT_OTHER] = ",direction=\"out\",what=\"other\"",
+		[PASSED_OUT_LINK_LOCAL] = ",direction=\"out\",what=\"link_local\"",
+		[PASSED_IN_OTHER] = ",direction=\"in\",what=\"other\"",
+		[PASSED_IN_LINK_LOCAL] = ",direction=\"in\",what=\"link_local\"",
+	};
+	const struct pods_page *page = state_pods_page(st);
+	const struct proofs_page *proofs = state_proofs_page(st);
+
+	for (enum metric m = M_pod_captured; m <= M_pod_passed; m++) {
+		begin(t, m);
+		for (uint32_t i = 0; page && i < page->n; i++) {
+			const struct pod_told *p = &page->pod[i];
+			const struct pod_proof *f = proof_of(proofs, p->ref);
+
+			if (p->leaves || !f)
+				continue;
+			if (m == M_pod_captured && f->state != PROOF_NONE) {
+				pod_labels(t, m, p);
+				value(t, f->state == PROOF_PROVEN);
+			}
+			for (unsigned k = 0; m == M_pod_passed && k < PASSED; k++) {
+				pod_labels(t, m, p);
+				text_adds(t, passed[k]);
+				value(t, f->passed[k]);
+			}
+		}
+	}
 }
 
 void metrics_text(struct state *st, struct text *t)
@@ -649,6 +688,7 @@ void metrics_text(struct state *st, struct text *t)
 	log_series(st, t);
 	process_series(st, t);
 	sync_series(st, t);
+	pod_series(st, t);
 	worker_series(st, t);
 	reason_series(st, t);
 	tenant_series(st, t);

@@ -4,6 +4,7 @@
 /* check: what is wrong with this host, worst first, and what to do about each (checks.def). */
 #include "admin/finding.h"
 #include "admin/show.h"
+#include "nodeproxy/lib/net/proof.h"
 #include "workers/obs/grade.h"
 
 #include <stdio.h>
@@ -258,6 +259,26 @@ static void check_tenants(const struct state *st, struct findings *f)
 		gather_tenants(st, check_tenant, &a);
 }
 
+static void check_pods(const struct state *st, struct findings *f)
+{
+	const struct pods_page *page = state_pods_page(st);
+	const struct proofs_page *proofs = state_proofs_page(st);
+	char where[132];
+
+	for (uint32_t i = 0; page && i < page->n; i++) {
+		const struct pod_told *p = &page->pod[i];
+		const struct pod_proof *proof = proof_of(proofs, p->ref);
+
+		if (p->leaves || !proof || proof->state != PROOF_FAILED)
+			continue;
+		snprintf(where, sizeof where, "%s/%s", p->words.ns, p->words.name);
+		found(f, CHECK_pod_not_captured, where,
+		      "a connection from inside pod %s to %s went past nodeproxy, or nowhere, since %lld s",
+		      where, PROOF_TEXT,
+		      (long long)max_of(st->now_unix_ms - (int64_t)proof->failed_unix_ms, 0ll) / 1000);
+	}
+}
+
 static void check_settings(const struct state *st, struct findings *f)
 {
 	const struct procs_reload *r = &st->procs.reload;
@@ -335,6 +356,7 @@ static void check_all(struct findings *f, void *arg)
 	check_processes(st, f);
 	check_sources(st, f);
 	check_services(st, f);
+	check_pods(st, f);
 	check_settings(st, f);
 	check_limits(st, f);
 	check_certificates(st, f);

@@ -24,8 +24,23 @@ void state_pods(struct state *st, struct fd fd)
 	st->pods_bytes = now;
 }
 
+void state_proofs(struct state *st, struct fd fd)
+{
+	struct slice now;
+
+	if (memfd_map_sealed(fd, PROOFS_PAGE_BYTES(PODS_MAX), &now) < 0)
+		return;
+	if (!proofs_page(now)) {
+		memfd_unmap(&now);
+		return;
+	}
+	if (st->proofs_bytes.n)
+		memfd_unmap(&st->proofs_bytes);
+	st->proofs_bytes = now;
+}
+
 static void direction(const struct state *st, const char *word, const struct pod_told *p,
-		      struct text *t)
+		      const uint64_t passed[2], struct text *t)
 {
 	uint64_t n[LCS];
 	char name[64];
@@ -36,11 +51,33 @@ static void direction(const struct state *st, const char *word, const struct pod
 	js_u64(t, "connections", n[LC_conns_gauge]);
 	js_u64(t, "connections_total", n[LC_conns]);
 	js_u64(t, "refused_total", n[LC_refused]);
+	js_u64(t, "passed_other_total", passed[PASSED_OUT_OTHER]);
+	js_u64(t, "passed_link_local_total", passed[PASSED_OUT_LINK_LOCAL]);
 	js_close(t, '}');
 }
 
-static void pod(const struct state *st, const struct pod_told *p, struct text *t)
+static void proof(const struct pod_proof *f, struct text *t)
 {
+	static const char *const words[PROOFS] = { "not proven", "proven", "failed" };
+
+	js_str(t, "proof", words[f->state]);
+	if (f->proven_unix_ms)
+		js_u64(t, "proven_unix_ms", f->proven_unix_ms);
+	else
+		js_null(t, "proven_unix_ms");
+	if (f->failed_unix_ms)
+		js_u64(t, "failed_unix_ms", f->failed_unix_ms);
+	else
+		js_null(t, "failed_unix_ms");
+}
+
+static void pod(const struct state *st, const struct pod_told *p, const struct proofs_page *proofs,
+		struct text *t)
+{
+	static const struct pod_proof none;
+	const struct pod_proof *f = proof_of(proofs, p->ref);
+
+	f = f ? f : &none;
 	js_open(t, NULL, '{');
 	js_str(t, "namespace", p->words.ns);
 	js_str(t, "name", p->words.name);
@@ -65,14 +102,16 @@ static void pod(const struct state *st, const struct pod_told *p, struct text *t
 		if (p->workers & 1ull << i)
 			js_u64(t, NULL, i);
 	js_close(t, ']');
-	direction(st, "out", p, t);
-	direction(st, "in", p, t);
+	proof(f, t);
+	direction(st, "out", p, &f->passed[PASSED_OUT_OTHER], t);
+	direction(st, "in", p, &f->passed[PASSED_IN_OTHER], t);
 	js_close(t, '}');
 }
 
 void show_pods(struct state *st, const struct call *c, struct answer *ret)
 {
-	const struct pods_page *page = st->pods_bytes.n ? pods_page(st->pods_bytes) : NULL;
+	const struct pods_page *page = state_pods_page(st);
+	const struct proofs_page *proofs = state_proofs_page(st);
 	const char *only = call_text(c, "namespace");
 	struct text *t;
 
@@ -81,7 +120,7 @@ void show_pods(struct state *st, const struct call *c, struct answer *ret)
 	js_open(t, "pods", '[');
 	for (uint32_t i = 0; page && i < page->n; i++)
 		if (!page->pod[i].leaves && (!only || strcmp(only, page->pod[i].words.ns) == 0))
-			pod(st, &page->pod[i], t);
+			pod(st, &page->pod[i], proofs, t);
 	js_close(t, ']');
 	show_end(ret);
 }

@@ -43,6 +43,7 @@ struct state {
 	struct report report;
 	const struct certs *certs;		/* of listeners, checked; NULL: none yet */
 	struct slice pods_bytes;		/* mapped: pods_page(); empty: none has come */
+	struct slice proofs_bytes;		/* mapped: proofs_page(); likewise */
 	struct log_losses losses[BOARD_WORKERS];
 	uint64_t log_lines;			/* written to the access log */
 	int log_error;				/* errno of the last failed write of the access log, 0 */
@@ -65,5 +66,17 @@ static inline unsigned state_wanted(const struct state *st)
 void state_refresh(struct state *);
 /* Another list of pods has come; borrows the descriptor. */
 void state_pods(struct state *, struct fd);
+/* Likewise of what is known of them. */
+void state_proofs(struct state *, struct fd);
+
+static inline const struct pods_page *state_pods_page(const struct state *st)
+{
+	return st->pods_bytes.n ? pods_page(st->pods_bytes) : NULL;
+}
+
+static inline const struct proofs_page *state_proofs_page(const struct state *st)
+{
+	return st->proofs_bytes.n ? proofs_page(st->proofs_bytes) : NULL;
+}
 
 #endif

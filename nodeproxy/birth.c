@@ -233,6 +233,7 @@ static void tell_admind(struct master *m, struct child *c)
 	tell_rings(m, c);
 	sources_send(m, c);
 	pods_send(m, c);
+	proofs_send(m);
 }
 
 void child_tell_again(struct child *c, uint32_t type)
@@ -278,6 +279,9 @@ void child_tell_again(struct child *c, uint32_t type)
 		break;
 	case MSG_PODS_SEEN:
 		pods_send(m, c);
+		break;
+	case MSG_PROOFS_SEEN:
+		proofs_send(m);
 		break;
 	case MSG_LOG_RING:
 		tell_rings(m, c);

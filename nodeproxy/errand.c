@@ -41,6 +41,9 @@ static void said(struct errand *e, const struct msg *msg)
 	case MSG_BANK_OPENED:
 		pods_bank(e->m, e, msg->p, fd, msg->nfds);
 		break;
+	case MSG_POD_VISITED:
+		proof_visited(e->m, msg->p);
+		break;
 	case MSG_POD_LEFT:
 		pods_left(e->m, ((const struct msg_pod *)msg->p)->ref);
 		break;

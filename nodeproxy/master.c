@@ -289,6 +289,9 @@ void master_message(struct master *m, struct child *c, const struct msg *msg)
 	case MSG_STORE_COPIED:
 		upgrade_copied(m, msg->p);
 		break;
+	case MSG_POD_PROVEN:
+		proof_heard(m, msg->p);
+		break;
 	case MSG_BANK_WANT:
 		pods_bank_want(m, c, msg->p);
 		break;

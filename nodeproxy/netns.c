@@ -24,6 +24,7 @@
 #include "nodeproxy/master.h"
 #include "nodeproxy/nft.h"
 #include "nodeproxy/pods.h"
+#include "nodeproxy/visit.h"
 
 /* What is in the way may be what was there before, and is being closed just now. */
 #define AGAIN_TRIES 200
@@ -39,7 +40,7 @@
 /* ---- the channel ---- */
 
 /* Nobody watches it here: it waits until the master has room. */
-static void say(struct chan *ch, enum msg_type t, const void *payload, const char *text,
+void errand_say(struct chan *ch, enum msg_type t, const void *payload, const char *text,
 		const struct fd *fd, unsigned n)
 {
 	struct pollfd p = { .fd = ch->fd.v, .events = POLLOUT };
@@ -72,7 +73,7 @@ static int inode_of(int fd, uint64_t *ret)
 }
 
 /* O_PATH first would not do: the kernel follows the link of /proc only for who may. */
-static int open_netns(const char *path, struct fd *ret, uint64_t *inode)
+int netns_open(const char *path, struct fd *ret, uint64_t *inode)
 {
 	struct fd f = { open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY) };
 	int r = f.v < 0 ? -errno : inode_of(f.v, inode);
@@ -87,7 +88,7 @@ static int open_netns(const char *path, struct fd *ret, uint64_t *inode)
 static int own_inode(uint64_t *ret)
 {
 	struct fd f;
-	int r = open_netns("/proc/self/ns/net", &f, ret);
+	int r = netns_open("/proc/self/ns/net", &f, ret);
 
 	if (r == 0)
 		fd_close(&f);
@@ -173,7 +174,7 @@ static int find(struct master *m, const struct errand_job *job, struct fd *ret, 
 {
 	const struct pod *p;
 	uint64_t own;
-	int r = open_netns(job->netns, ret, inode);
+	int r = netns_open(job->netns, ret, inode);
 
 	if (r == -EINVAL)
 		snprintf(words, SAID, "%s is not a namespace", job->netns);
@@ -260,7 +261,7 @@ static void enter(struct master *m, const struct errand_job *job, struct chan *c
 	e.error = r;
 	if (fd_is_open(fd[n]))
 		n += POD_SOCKETS;
-	say(ch, MSG_POD_ENTERED, &e, r < 0 ? words : "", fd, r < 0 ? 0 : n);
+	errand_say(ch, MSG_POD_ENTERED, &e, r < 0 ? words : "", fd, r < 0 ? 0 : n);
 }
 
 /* ---- bank ---- */
@@ -300,7 +301,7 @@ static void fill(const struct errand_job *job, struct chan *ch)
 				n++;
 			if (n == 0)
 				_exit(1);
-			say(ch, MSG_BANK_OPENED, &b, "", fd, n);
+			errand_say(ch, MSG_BANK_OPENED, &b, "", fd, n);
 			left -= n;
 			/* A copy here would keep the socket open when its user closes it. */
 			for (unsigned i = 0; i < n; i++)
@@ -322,7 +323,7 @@ static void look(struct master *m, struct chan *ch)
 			continue;
 		if (stat(p->words.netns, &st) == 0 ? st.st_ino != p->inode
 						   : errno == ENOENT || errno == ESRCH)
-			say(ch, MSG_POD_LEFT, &gone, "", NULL, 0);
+			errand_say(ch, MSG_POD_LEFT, &gone, "", NULL, 0);
 	}
 }
 
@@ -356,6 +357,7 @@ _Noreturn void errand_run(struct master *m, const struct errand_job *job, struct
 		break;
 	case ERRAND_LOOK:
 		look(m, &ch);
+		visit_pods(m, &ch);
 		break;
 	}
 	_exit(0);

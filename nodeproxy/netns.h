@@ -22,7 +22,7 @@ enum errand_kind {
 	ERRAND_ENTER,		/* finds the namespace by its path; opens listeners there, puts the rules */
 	ERRAND_BANK,		/* opens sockets for connections that leave the pod, or go to it from us */
 	ERRAND_FREE,		/* makes the rules of a pod match nothing any more */
-	ERRAND_LOOK,		/* whether the namespaces of all pods are still where they were */
+	ERRAND_LOOK,		/* whether the namespaces of all pods are still where they were; visits some */
 };
 
 struct errand_job {
@@ -33,6 +33,12 @@ struct errand_job {
 	struct fd fd;		/* BANK: the namespace; FREE: the socket that owns the rules; borrowed */
 	uint16_t n[BANK_KINDS];	/* BANK: how many of each sort */
 };
+
+/* In an errand.  Waits until the master has room for it. */
+void errand_say(struct chan *, enum msg_type, const void *payload, const char *text, const struct fd *,
+		unsigned n);
+/* 0, or -errno (-EINVAL: it is no namespace). */
+must_use int netns_open(const char *path, struct fd *ret, uint64_t *ret_inode);
 
 /* In the forked process, with nothing open but the channel (and job->fd).  Does not return. */
 _Noreturn void errand_run(struct master *, const struct errand_job *, struct fd chan);

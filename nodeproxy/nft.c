@@ -5,6 +5,7 @@
 #include "nodeproxy/nft.h"
 
 #include <arpa/inet.h>
+#include <endian.h>
 #include <errno.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
@@ -146,6 +147,21 @@ static void rule_end(struct batch *b, size_t at)
 	msg_end(b);
 }
 
+static const char *const counters[PASSED] = {
+	[PASSED_OUT_OTHER] = "outbound-other", [PASSED_OUT_LINK_LOCAL] = "outbound-link-local",
+	[PASSED_IN_OTHER] = "inbound-other", [PASSED_IN_LINK_LOCAL] = "inbound-link-local",
+};
+
+static void counter(struct batch *b, enum passed which)
+{
+	of_table(b, NFT_MSG_NEWOBJ, NLM_F_CREATE);
+	attr_str(b, NFTA_OBJ_TABLE, TABLE);
+	attr_str(b, NFTA_OBJ_NAME, counters[which]);
+	attr_u32(b, NFTA_OBJ_TYPE, NFT_OBJECT_COUNTER);
+	nest_end(b, nest(b, NFTA_OBJ_DATA));
+	msg_end(b);
+}
+
 /* ---- expressions: each loads register 1, or looks at it, or decides ---- */
 
 struct expr {
@@ -232,6 +248,15 @@ static void compare(struct batch *b, uint32_t op, const void *p, size_t n)
 static void compare_u32(struct batch *b, uint32_t op, uint32_t v)
 {
 	compare(b, op, &v, sizeof v);
+}
+
+static void count_it(struct batch *b, enum passed which)
+{
+	struct expr e = expr(b, "objref");
+
+	attr_u32(b, NFTA_OBJREF_IMM_TYPE, NFT_OBJECT_COUNTER);
+	attr_str(b, NFTA_OBJREF_IMM_NAME, counters[which]);
+	expr_end(b, e);
 }
 
 static void accept_it(struct batch *b)
@@ -321,8 +346,8 @@ static void is_first_segment(struct batch *b)
 	compare(b, NFT_CMP_EQ, &syn, 1);
 }
 
-/* ip6 daddr fe80::/10 accept */
-static void link_local(struct batch *b, const char *name)
+/* ip6 daddr fe80::/10 counter accept */
+static void link_local(struct batch *b, const char *name, enum passed which)
 {
 	const uint8_t ipv6 = NFPROTO_IPV6, ten_bits[2] = { 0xff, 0xc0 }, fe80[2] = { 0xfe, 0x80 };
 	size_t at = rule(b, name);
@@ -332,8 +357,19 @@ static void link_local(struct batch *b, const char *name)
 	load_payload(b, NFT_PAYLOAD_NETWORK_HEADER, 24, 2);
 	mask(b, ten_bits, 2);
 	compare(b, NFT_CMP_EQ, fe80, 2);
+	count_it(b, which);
 	accept_it(b);
 	rule_end(b, at);
+}
+
+/* meta l4proto != tcp counter */
+static void is_other(struct batch *b, enum passed which)
+{
+	const uint8_t tcp = IPPROTO_TCP;
+
+	load_meta(b, NFT_META_L4PROTO);
+	compare(b, NFT_CMP_NEQ, &tcp, 1);
+	count_it(b, which);
 }
 
 /* Questions: by UDP, and by TCP as any other connection. */
@@ -381,13 +417,19 @@ static void outbound(struct batch *b)
 {
 	size_t at;
 
+	counter(b, PASSED_OUT_OTHER);
+	counter(b, PASSED_OUT_LINK_LOCAL);
 	chain(b, "outbound", "nat", NF_INET_LOCAL_OUT, NAT_PRIORITY);
-	link_local(b, "outbound");
+	link_local(b, "outbound", PASSED_OUT_LINK_LOCAL);
 	names(b);
 	at = rule(b, "outbound");
 	leaves_the_pod(b);
 	is_first_segment(b);
 	redirect(b, POD_OUT);
+	rule_end(b, at);
+	at = rule(b, "outbound");
+	leaves_the_pod(b);
+	is_other(b, PASSED_OUT_OTHER);
 	rule_end(b, at);
 }
 
@@ -395,8 +437,10 @@ static void inbound(struct batch *b)
 {
 	size_t at;
 
+	counter(b, PASSED_IN_OTHER);
+	counter(b, PASSED_IN_LINK_LOCAL);
 	chain(b, "inbound", "nat", NF_INET_PRE_ROUTING, NAT_PRIORITY);
-	link_local(b, "inbound");
+	link_local(b, "inbound", PASSED_IN_LINK_LOCAL);
 	at = rule(b, "inbound");
 	load_meta(b, NFT_META_IIF);
 	compare_u32(b, NFT_CMP_NEQ, LO);
@@ -404,6 +448,13 @@ static void inbound(struct batch *b)
 	compare_u32(b, NFT_CMP_EQ, RTN_LOCAL);
 	is_first_segment(b);
 	redirect(b, POD_IN);
+	rule_end(b, at);
+	at = rule(b, "inbound");
+	load_meta(b, NFT_META_IIF);
+	compare_u32(b, NFT_CMP_NEQ, LO);
+	load_address_type(b);
+	compare_u32(b, NFT_CMP_EQ, RTN_LOCAL);
+	is_other(b, PASSED_IN_OTHER);
 	rule_end(b, at);
 }
 
@@ -479,30 +530,130 @@ int nft_free(struct fd s)
 	return commit(s, &b);
 }
 
-int nft_capture(struct fd *ret)
+static int open_socket(struct fd *ret)
 {
 	struct sockaddr_nl to = { .nl_family = AF_NETLINK };
 	const struct timeval patience = { .tv_sec = ANSWER_MS / 1000 };
+	struct fd s = { socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_NETFILTER) };
+	int r = 0;
+
+	if (s.v < 0)
+		return -errno;
+	if (setsockopt(s.v, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) < 0 ||
+	    bind(s.v, (struct sockaddr *)&to, sizeof to) < 0)
+		r = -errno;
+	if (r < 0)
+		fd_close(&s);
+	else
+		*ret = s;
+	return r;
+}
+
+int nft_capture(struct fd *ret)
+{
 	struct batch b = { .n = 0 };
 	struct fd s;
-	int r = 0;
+	int r;
 
 	mark(&b, NFNL_MSG_BATCH_BEGIN);
 	table(&b);
 	outbound(&b);
 	inbound(&b);
 	zones(&b);
-	s.v = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_NETFILTER);
-	if (s.v < 0)
-		return -errno;
-	if (setsockopt(s.v, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) < 0 ||
-	    bind(s.v, (struct sockaddr *)&to, sizeof to) < 0)
-		r = -errno;
-	if (r == 0)
-		r = commit(s, &b);
+	r = open_socket(&s);
+	if (r < 0)
+		return r;
+	r = commit(s, &b);
 	if (r < 0)
 		fd_close(&s);
 	else
 		*ret = s;
+	return r;
+}
+
+/* ---- counts ---- */
+
+/* The attribute in these bytes; NULL: there is none, or they are not whole. */
+static const struct nlattr *find_attr(const void *at, size_t n, uint16_t type)
+{
+	const uint8_t *p = at;
+
+	while (n >= NLA_HDRLEN) {
+		const struct nlattr *a = (const struct nlattr *)(const void *)p;
+		size_t whole = NLMSG_ALIGN(a->nla_len);
+
+		if (a->nla_len < NLA_HDRLEN || a->nla_len > n)
+			return NULL;
+		if ((a->nla_type & NLA_TYPE_MASK) == type)
+			return a;
+		if (whole >= n)
+			return NULL;
+		p += whole;
+		n -= whole;
+	}
+	return NULL;
+}
+
+/* One counter of a dump. */
+static void take_count(const struct nlmsghdr *h, uint64_t ret[PASSED])
+{
+	const size_t head = NLMSG_LENGTH(sizeof(struct nfgenmsg));
+	const uint8_t *p = (const uint8_t *)h + head;
+	size_t n = h->nlmsg_len > head ? h->nlmsg_len - head : 0;
+	const struct nlattr *name = find_attr(p, n, NFTA_OBJ_NAME);
+	const struct nlattr *data = find_attr(p, n, NFTA_OBJ_DATA), *packets;
+	uint64_t v;
+
+	packets = data ? find_attr(data + 1, data->nla_len - NLA_HDRLEN, NFTA_COUNTER_PACKETS) : NULL;
+	if (!name || !packets || packets->nla_len != NLA_HDRLEN + sizeof v)
+		return;
+	memcpy(&v, packets + 1, sizeof v);
+	for (unsigned i = 0; i < PASSED; i++)
+		if (name->nla_len == NLA_HDRLEN + strlen(counters[i]) + 1 &&
+		    memcmp(name + 1, counters[i], strlen(counters[i]) + 1) == 0)
+			ret[i] = be64toh(v);
+}
+
+/* 0; 1: more follows; or -errno. */
+static int take_counts(struct fd s, uint64_t ret[PASSED])
+{
+	_Alignas(8) uint8_t in[8192];
+	ssize_t n = recv(s.v, in, sizeof in, 0);
+
+	if (n < 0)
+		return errno == EINTR ? 1 : -errno;
+	for (struct nlmsghdr *h = (void *)in; NLMSG_OK(h, (size_t)n); h = NLMSG_NEXT(h, n)) {
+		const struct nlmsgerr *e = NLMSG_DATA(h);
+
+		if (h->nlmsg_type == NLMSG_DONE)
+			return 0;
+		if (h->nlmsg_type == NLMSG_ERROR)
+			return e->error ? e->error : -EPROTO;
+		take_count(h, ret);
+	}
+	return 1;
+}
+
+int nft_count(uint64_t ret[PASSED])
+{
+	struct sockaddr_nl to = { .nl_family = AF_NETLINK };
+	struct batch b = { .n = 0 };
+	struct fd s;
+	int r = open_socket(&s);
+
+	if (r < 0)
+		return r;
+	memset(ret, 0, PASSED * sizeof ret[0]);
+	msg_begin(&b, (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETOBJ), NLM_F_DUMP, NFPROTO_INET, 0);
+	attr_str(&b, NFTA_OBJ_TABLE, TABLE);
+	attr_u32(&b, NFTA_OBJ_TYPE, NFT_OBJECT_COUNTER);
+	msg_end(&b);
+	if (sendto(s.v, b.at, b.n, 0, (struct sockaddr *)&to, sizeof to) < 0)
+		r = -errno;
+	else
+		do
+			r = take_counts(s, ret);
+		while (r > 0);
+	fd_close(&s);
 	return r;
 }

@@ -12,11 +12,16 @@
  *
  * Only a first segment (SYN) is redirected: connections that exist are untouched, although conntrack
  * takes them for new ones.  IPv6 addresses of one link (fe80::) cannot be dialled by what the
- * redirection leaves of them: they pass.  Other UDP and all else are not looked at.
+ * redirection leaves of them: they pass.
  *
  * What we ask resolvers from inside has a zone of connection tracking of its own: after a port of the
  * pod was used for a name, its translation is remembered for half a minute, and a question of ours
  * from the same port to the same resolver would come back to us.
+ *
+ * What passes untouched is counted, by flow (the first packet of what conntrack takes for one), as no
+ * packet of a flow but its first meets these chains: what goes to addresses of one link, and what is
+ * neither TCP nor a question.  Counters are objects of the table with names of their own, so that they
+ * are read apart from whatever rules there are.
  *
  * The table belongs to the netlink socket that made it: nobody else changes it, and when the last copy
  * of that socket is closed the kernel removes it.  So whatever becomes of us, a pod is never left with
@@ -30,6 +35,7 @@
 #define NODEPROXY_NFT_H
 
 #include "nodeproxy/lib/base/fd.h"
+#include "nodeproxy/lib/ipc/messages.h"
 
 #define POD_OUT	 15001
 #define POD_IN	 15006
@@ -40,5 +46,7 @@
 must_use int nft_capture(struct fd *ret);
 /* From now on nothing is redirected that was not before.  In any namespace, by the socket.  0 or -errno. */
 must_use int nft_free(struct fd);
+/* Flows that passed, in the namespace of whoever calls.  0 or -errno. */
+must_use int nft_count(uint64_t ret[PASSED]);
 
 #endif

@@ -667,8 +667,10 @@ void pods_tick(struct master *m)
 	if (m->pods.waiting || m->pods.leaving || m->pods.n_wants)
 		pods_settle(m);		/* should an errand not have been forked for want of memory */
 	workloads_settle(m);
+	proof_tick(m);
 	if (m->pods.captured == 0 || m->phase != PHASE_SERVING || ++m->pods.ticks % LOOK_TICKS)
 		return;
+	proof_begin(m);
 	if (errand_start(m, &job, NULL) < 0)
 		log_limited(LOG_WARN, "pods_not_looked_at", "pods=%u", m->pods.captured);
 }

@@ -35,6 +35,7 @@
 #include "nodeproxy/errand.h"
 #include "nodeproxy/lib/ipc/pods.h"
 #include "nodeproxy/workloads.h"
+#include "nodeproxy/proof.h"
 
 #define POD_HOMES     2
 #define POD_LISTENERS (2 * POD_SOCKETS)
@@ -55,6 +56,7 @@ struct pod {
 	struct ns_modes modes;		/* of its namespace as it was told last, but for its own labels */
 	struct fd fd[POD_FDS];
 	uint64_t told;			/* bits of worker slots that have its listeners */
+	struct proof proof;
 	bool cleared;			/* what a former master said was taken back */
 	struct mono until;		/* CUT; LATER: not tried again before */
 	enum pod_source source;
@@ -86,6 +88,7 @@ struct pods {
 	struct loop_timer cut;
 	struct fd page;
 	bool turned_away;		/* a Workload for which there was no slot */
+	bool proofs_changed;
 	bool closed;
 };
 

@@ -67,9 +67,7 @@ static void listener_step(struct sched_unit *u)
 		switch (r) {
 		case 0:
 			board_add(&p->mine->c[WC_accepted], 1);
-			if (conn_new(l->gate, &s, &peer) == NULL)
-				log_limited(LOG_WARN, "accept_refused", "listener=%s",
-					    l->gate->knobs.name);
+			(void)conn_new(l->gate, &s, &peer);
 			continue;
 		case -EAGAIN:
 			l->burst = max_of(l->burst / 2, 1u);

@@ -482,6 +482,13 @@ static void bank_want(uint32_t ref, const uint16_t n[BANK_SORTS])
 	chan_say(&the.born.chan, MSG_BANK_WANT, &w);
 }
 
+static void pod_proven(uint32_t ref, unsigned family, uint16_t token)
+{
+	struct msg_pod_proven v = { .ref = ref, .token = token, .family = (uint16_t)family };
+
+	chan_say(&the.born.chan, MSG_POD_PROVEN, &v);
+}
+
 static void knobs_use(const struct msg_knobs *m, struct fd fd)
 {
 	int r = reload_use(&the.reload, &the.born.chan, m, fd);
@@ -721,6 +728,7 @@ int main(int argc, char **argv)
 	the.path.banks.want = bank_want;
 	if ((r = names_init(&the.names, &the.path)) < 0)
 		die("memory", r);
+	the.path.proven = pod_proven;
 	listeners_init(&the.listeners, &the.path, the.born.chan.fd.v);
 	keys_init(&the.keys, &the.path, &the.loop);
 	the.reload = (struct reload){ .knobs = the.born.knobs, .path = &the.path,

@@ -63,10 +63,16 @@ def until(what, condition, seconds=DEADLINE):
         threading.Event().wait(0.02)
 
 
+def free_ports(n):
+    with contextlib.ExitStack() as stack:
+        ss = [stack.enter_context(socket.socket()) for _ in range(n)]
+        for s in ss:
+            s.bind(("127.0.0.1", 0))
+        return [s.getsockname()[1] for s in ss]
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    return free_ports(1)[0]
 
 
 class Backend:
@@ -155,7 +161,7 @@ class Host:
         self.resources = os.path.join(self.dir, "resources.d")
         os.mkdir(self.resources)
         self.socket = os.path.join(self.dir, "admin.sock")
-        self.port, self.metrics = free_port(), free_port()
+        self.port, self.metrics = free_ports(2)
         self.workers, self.config, self.env, self.wrapper = workers, config, env or {}, list(wrapper)
         self.listeners = listeners
         self.log = os.path.join(self.dir, "nodeproxy.log")

@@ -642,9 +642,17 @@ struct conn *conn_new(struct gate *g, struct stream *s, const struct addr *peer)
 	struct path *p = g->path;
 	struct slot_ref ref;
 	struct conn *c = NULL;
-	enum reason why = REASON_NO_DESCRIPTORS;
+	struct addr dialled = { .family = 0 };
+	enum reason why = REASON_OWN_PORT;
 
 	gate_now(g);
+	if (unlikely(g->pod) && tcp_world->dialled(s, &dialled) == 0 && pod_is_proof(g, &dialled)) {
+		if (!pod_proves(g, &dialled))
+			goto refused;
+		stream_close(s, false);
+		return NULL;
+	}
+	why = REASON_NO_DESCRIPTORS;
 	if (path_fds_free(p) < p->fds.reserve && path_give_back(p, NULL, 4) == 0)
 		goto refused;
 	why = REASON_NO_MEMORY;
@@ -676,6 +684,7 @@ struct conn *conn_new(struct gate *g, struct stream *s, const struct addr *peer)
 	list_init(&c->node);
 	leg_init(&c->front);
 	c->front.s = *s;
+	c->dialled = dialled;
 	set_extra(c, peer);
 	if (tcp_world->watch(&p->poll, &c->front.s, path_token(TOKEN_CONN, ref)) < 0) {
 		conn_end(c, REASON_NO_MEMORY, CONN_EV_CUT);
@@ -694,6 +703,8 @@ refused:
 	if (c)
 		slab_give(&p->conns, c);
 	conn_refuse(g, s, why);
+	log_limited(LOG_WARN, "accept_refused", "listener=%s reason=%s", g->knobs.name,
+		    reason_row(why)->name);
 	return NULL;
 }
 

@@ -109,7 +109,8 @@ static inline bool conn_is_leaving(const struct conn *c)
 	return c->path->draining || c->gate->gone;
 }
 
-/* Takes the stream.  NULL: refused (counted), and the stream is closed. */
+/* Takes the stream.  NULL: refused (counted), or it was what proves that a pod is captured, which is
+ * nobody's traffic; the stream is closed. */
 struct conn *conn_new(struct gate *, struct stream *, const struct addr *peer);
 /* Counts and closes a stream that is no conn: told why where HTTP is or must be spoken, else cut. */
 void conn_refuse(struct gate *, struct stream *, enum reason);

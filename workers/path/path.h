@@ -57,6 +57,8 @@ struct gate {
 	bool gone;			/* no listener of the settings any more */
 	uint8_t direction;		/* enum gate_direction, of a pod */
 	uint32_t pod;			/* ref; 0: it is a listener's */
+	uint32_t proofs;		/* that were told since proofs_at */
+	struct mono proofs_at;
 	struct mono gone_at;		/* when conns that came in by it are cut, if gone */
 	struct board_listener *board;	/* its counters */
 	struct tls_side *side;		/* NULL: no TLS, or no certificate yet */
@@ -117,6 +119,8 @@ struct path {
 	struct gate *gate[KNOBS_LISTENERS];	/* per listener of the settings */
 	struct gate *pod[BANKS][GATE_DIRECTIONS];	/* per slot of a pod; NULL: none */
 	struct banks banks;
+	/* What proves that the pod is captured has arrived; NULL: nobody asks. */
+	void (*proven)(uint32_t ref, unsigned family, uint16_t token);
 	struct slab gates;
 	uint32_t gates_gone;		/* that wait for the last of their conns */
 	uint32_t gates_of_pods;

@@ -8,8 +8,10 @@
 #include <string.h>
 
 #include "nodeproxy/lib/base/strbuf.h"
+#include "nodeproxy/lib/net/proof.h"
 #include "workers/path/exchange.h"
 
+#define PROOFS_PER_S  4	/* of a pod: each family once, and somebody in it who guesses */
 #define POD_NAME_TOLD 55	/* of a name of at most 63, behind "out:" */
 
 static struct gate *make_gate(struct path *p, uint32_t ref, enum gate_direction d, const char *ns,
@@ -118,4 +120,23 @@ bool pod_is_own_port(const struct gate *g, const struct addr *dialled)
 		return is_loopback(dialled);
 	return dialled->port == POD_PORT_OUT || dialled->port == POD_PORT_IN ||
 	       dialled->port == POD_PORT_TUNNEL || dialled->port == POD_PORT_NAMES;
+}
+
+bool pod_is_proof(const struct gate *g, const struct addr *dialled)
+{
+	return g->direction == GATE_OUT && addr_is_proof(dialled);
+}
+
+bool pod_proves(struct gate *g, const struct addr *dialled)
+{
+	if (mono_diff_ms(clock_now(), g->proofs_at) >= 1000) {
+		g->proofs_at = clock_now();
+		g->proofs = 0;
+	}
+	if (g->proofs == PROOFS_PER_S)
+		return false;
+	g->proofs++;
+	if (g->path->proven)
+		g->path->proven(g->pod, dialled->family, dialled->port);
+	return true;
 }

@@ -24,6 +24,10 @@ void path_pod_gone(struct path *, uint32_t ref);
 void path_pod_bank(struct path *, uint32_t ref, unsigned sort, struct fd *fd, unsigned n);
 /* The namespace denies destinations that nobody knows, and this, no address and port of a Service, is one. */
 bool pod_denies(struct gate *, const struct addr *dialled);
+/* Who dialled, in the pod, the address that proves that it is captured (lib/net/proof.h). */
+bool pod_is_proof(const struct gate *, const struct addr *dialled);
+/* Then it is told.  False: it comes too often to be what dials it for that. */
+bool pod_proves(struct gate *, const struct addr *dialled);
 /* Who dialled one of our own ports. */
 bool pod_is_own_port(const struct gate *, const struct addr *dialled);
 

@@ -223,6 +223,23 @@ struct msg_workload_state {
 /* Sorts of sockets in banks: TCP of IPv4 and of IPv6, then UDP. */
 #define BANK_KINDS 4
 
+/* Flows that a pod's rules let pass untouched: what is not TCP, and what goes to addresses of one link. */
+enum passed { PASSED_OUT_OTHER, PASSED_OUT_LINK_LOCAL, PASSED_IN_OTHER, PASSED_IN_LINK_LOCAL, PASSED };
+
+struct msg_pod_visited {
+	uint32_t ref;
+	uint16_t dialled;		/* bits of families, IPv4 first: the proof's address has a route there */
+	uint16_t counted;		/* 1: passed was read */
+	uint64_t passed[PASSED];
+};
+
+/* A connection that proves that the pod is captured has arrived (lib/net/proof.h). */
+struct msg_pod_proven {
+	uint32_t ref;
+	uint16_t token;
+	uint16_t family;		/* 4 or 6 */
+};
+
 struct msg_bank {
 	uint32_t ref;
 	uint32_t sort;			/* of all descriptors that come with it */

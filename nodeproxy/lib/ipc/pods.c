@@ -134,6 +134,27 @@ const struct pods_page *pods_page(struct slice bytes)
 	return p;
 }
 
+const struct proofs_page *proofs_page(struct slice bytes)
+{
+	const struct proofs_page *p = (const struct proofs_page *)(const void *)bytes.p;
+
+	if (bytes.n < sizeof *p || p->magic != PROOFS_MAGIC || p->n > PODS_MAX ||
+	    bytes.n != PROOFS_PAGE_BYTES(p->n))
+		return NULL;
+	for (uint32_t i = 0; i < p->n; i++)
+		if (p->pod[i].state >= PROOFS)
+			return NULL;
+	return p;
+}
+
+const struct pod_proof *proof_of(const struct proofs_page *p, uint32_t ref)
+{
+	for (uint32_t i = 0; p && i < p->n; i++)
+		if (p->pod[i].ref == ref)
+			return &p->pod[i];
+	return NULL;
+}
+
 uint32_t pods_captured(const struct pods_page *p)
 {
 	uint32_t n = 0;

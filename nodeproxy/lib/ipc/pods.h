@@ -37,6 +37,26 @@ struct pods_page {
 
 #define PODS_PAGE_BYTES(n) (sizeof(struct pods_page) + (n) * sizeof(struct pod_told))
 
+/* Whether what leaves a pod comes to us: dialled from inside now and then (nodeproxy/proof.h). */
+enum proof_state { PROOF_NONE, PROOF_PROVEN, PROOF_FAILED, PROOFS };
+
+struct pod_proof {
+	uint32_t ref;
+	uint32_t state;			/* enum proof_state */
+	uint64_t proven_unix_ms;	/* the last time; 0: never */
+	uint64_t failed_unix_ms;	/* since then not any more; 0: it is not so */
+	uint64_t passed[PASSED];
+};
+
+/* Beside the list: it changes all the time, and nobody goes on with it. */
+struct proofs_page {
+	uint32_t magic, n;
+	struct pod_proof pod[];
+};
+
+#define PROOFS_MAGIC	     0x4e505046u	/* "NPPF" */
+#define PROOFS_PAGE_BYTES(n) (sizeof(struct proofs_page) + (n) * sizeof(struct pod_proof))
+
 /* What is wrong with these words, for the operator; NULL: nothing.  With only_name there need not be a
  * network namespace, and the others are not looked at. */
 const char *pod_problem(const struct pod_words *, bool only_name);
@@ -44,6 +64,9 @@ const char *pod_problem(const struct pod_words *, bool only_name);
 struct ns_modes pod_modes(const struct pod_words *, const struct ns_modes *of_ns);
 /* The page in these bytes; NULL: they are none. */
 const struct pods_page *pods_page(struct slice);
+const struct proofs_page *proofs_page(struct slice);
+/* Of this pod; NULL: nothing is known of it. */
+const struct pod_proof *proof_of(const struct proofs_page *, uint32_t ref);
 /* Those that neither wait nor leave. */
 uint32_t pods_captured(const struct pods_page *);
 

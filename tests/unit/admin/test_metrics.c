@@ -316,7 +316,52 @@ START_TEST(calls_of_grpc_are_requests_and_counted_by_their_status_too)
 }
 END_TEST
 
-UNIT_TESTS("metrics", every_line_is_one_that_prometheus_reads,
+START_TEST(pods_are_told_with_what_is_known_of_them)
+{
+	static const char *const lines[] = {
+		"nodeproxy_pod_captured{namespace=\"shop\",pod=\"web\"} 1\n",
+		"nodeproxy_pod_captured{namespace=\"shop\",pod=\"lost\"} 0\n",
+		"nodeproxy_pod_passed_flows_total{namespace=\"shop\",pod=\"web\",direction=\"out\",what=\"other\"} 3\n",
+		"nodeproxy_pod_passed_flows_total{namespace=\"shop\",pod=\"web\",direction=\"in\",what=\"link_local\"} 4\n",
+		"nodeproxy_pod_passed_flows_total{namespace=\"shop\",pod=\"new\",direction=\"in\",what=\"other\"} 0\n",
+		"nodeproxy_pods 4\n",
+	};
+	static const char *const names[] = { "web", "lost", "new", "unknown", "leaver" };
+	struct pods_page *pods = calloc(1, PODS_PAGE_BYTES(5));
+	struct proofs_page *proofs = calloc(1, PROOFS_PAGE_BYTES(3));
+	struct text t;
+
+	pages = admin_state_new(&st);
+	pods->magic = PODS_MAGIC;
+	proofs->magic = PROOFS_MAGIC;
+	for (pods->n = 0; pods->n < 5; pods->n++)
+		pods->pod[pods->n] = (struct pod_told){
+			.words = { .ns = "shop", .account = "default", .netns = "/n" }, .ref = 600 + pods->n };
+	for (unsigned i = 0; i < 5; i++)
+		snprintf(pods->pod[i].words.name, 64, "%s", names[i]);
+	pods->pod[4].leaves = 1;
+	proofs->pod[proofs->n++] = (struct pod_proof){ .ref = 600, .state = PROOF_PROVEN, .passed = { 3, 0, 0, 4 } };
+	proofs->pod[proofs->n++] = (struct pod_proof){ .ref = 601, .state = PROOF_FAILED };
+	proofs->pod[proofs->n++] = (struct pod_proof){ .ref = 602, .state = PROOF_NONE };
+	st.pods_bytes = slice_of(pods, PODS_PAGE_BYTES(pods->n));
+	st.proofs_bytes = slice_of(proofs, PROOFS_PAGE_BYTES(proofs->n));
+	t = scrape();
+	check_format(t.p);
+	text_fini(&t);
+	t = scrape();
+	for (size_t i = 0; i < countof(lines); i++)
+		ck_assert_msg(strstr(t.p, lines[i]) != NULL, "missing: %s", lines[i]);
+	ck_assert_ptr_null(strstr(t.p, "captured{namespace=\"shop\",pod=\"new\""));	/* not visited yet */
+	ck_assert_ptr_null(strstr(t.p, "pod=\"unknown\""));
+	ck_assert_ptr_null(strstr(t.p, "pod=\"leaver\""));
+	text_fini(&t);
+	free(pods);
+	free(proofs);
+	admin_state_free(&st, &pages);
+}
+END_TEST
+
+UNIT_TESTS("metrics", pods_are_told_with_what_is_known_of_them, every_line_is_one_that_prometheus_reads,
 	   calls_of_grpc_are_requests_and_counted_by_their_status_too,
 	   numbers_are_summed_over_workers_and_histograms_add_up,
 	   hostile_words_stay_inside_their_label,

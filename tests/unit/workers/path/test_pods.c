@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "nodeproxy/lib/net/proof.h"
 #include "nodeproxy/lib/net/tcp.h"
 #include "tests/lib/path_rig.h"
 #include "tests/unit/test.h"
@@ -298,7 +299,59 @@ START_TEST(known_addresses_and_all_of_others_pass)
 }
 END_TEST
 
-UNIT_TESTS("pods", an_unknown_destination_is_denied_http_in_its_own_words,
+static const struct addr *other_dialled;
+static unsigned proofs;
+
+static int dialled_other(const struct stream *s, struct addr *ret)
+{
+	(void)s;
+	*ret = *other_dialled;
+	return 0;
+}
+
+static void proven(uint32_t ref, unsigned family, uint16_t token)
+{
+	ck_assert_uint_eq(ref, REF);
+	ck_assert_uint_eq(family, other_dialled->family);
+	ck_assert_uint_eq(token, other_dialled->port);
+	proofs++;
+}
+
+static uint64_t listener_count(const struct rig *r, enum listener_counter which)
+{
+	return board_get(&r->path.pod[REF % BANKS][GATE_OUT]->board->c[which]);
+}
+
+START_TEST(what_proves_the_capture_is_told_and_is_nobodys_connection)
+{
+	struct addr proof4 = proof_addr(4, 4711), proof6 = proof_addr(6, 65535);
+	struct rig *r = start(TO("tcp"), NULL);
+	int c = -1;
+
+	r->path.proven = proven;
+	world.dialled = dialled_other;
+	proofs = 0;
+	for (unsigned i = 0; i < 4; i++) {
+		other_dialled = i & 1 ? &proof6 : &proof4;
+		c = rig_dial(r);
+		rig_hear_end(r, c);
+		close(c);
+		ck_assert_uint_eq(proofs, i + 1);
+	}
+	ck_assert_uint_eq(listener_count(r, LC_conns), 0);
+	ck_assert_uint_eq(board_get(&r->path.mine->c[WC_accept_refused]), 0);
+	c = rig_dial(r);		/* somebody in the pod guesses */
+	rig_hear_cut(r, c);
+	close(c);
+	ck_assert_uint_eq(proofs, 4);
+	ck_assert_uint_eq(board_get(&r->path.mine->reasons[REASON_OWN_PORT]), 1);
+	ck_assert_uint_eq(r->path.conns.fresh, 0);	/* no slot was ever used */
+	finish(&r, -1, -1);
+}
+END_TEST
+
+UNIT_TESTS("pods", what_proves_the_capture_is_told_and_is_nobodys_connection,
+	   an_unknown_destination_is_denied_http_in_its_own_words,
 	   who_says_nothing_to_an_unknown_destination_is_cut, known_addresses_and_all_of_others_pass,
 	   a_request_waits_for_a_socket_inside, a_trunk_waits_for_a_socket_inside_and_goes_with_the_pod,
 	   a_trunk_in_use_goes_with_the_pod, a_socket_that_does_not_come_is_no_fault_of_the_endpoint,

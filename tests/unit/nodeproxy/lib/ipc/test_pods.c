@@ -112,5 +112,32 @@ START_TEST(a_list_has_the_size_that_it_says_and_good_words)
 }
 END_TEST
 
-UNIT_TESTS("ipc/pods", words_are_names_paths_and_labels_and_nothing_else,
+START_TEST(proofs_have_the_size_that_they_say_and_known_states)
+{
+	struct proofs_page *p = calloc(1, PROOFS_PAGE_BYTES(2));
+
+	p->magic = PROOFS_MAGIC;
+	p->n = 2;
+	p->pod[1].ref = 7;
+	p->pod[1].state = PROOF_FAILED;
+	ck_assert_ptr_eq(proofs_page(slice_of(p, PROOFS_PAGE_BYTES(2))), p);
+	ck_assert_ptr_eq(proof_of(p, 7), &p->pod[1]);
+	ck_assert_ptr_null(proof_of(p, 8));
+	ck_assert_ptr_null(proof_of(NULL, 7));
+	ck_assert_ptr_null(proofs_page(slice_of(p, PROOFS_PAGE_BYTES(2) - 1)));
+	ck_assert_ptr_null(proofs_page(slice_of(p, PROOFS_PAGE_BYTES(1))));
+	ck_assert_ptr_null(proofs_page(slice_of(p, 3)));
+	p->pod[0].state = PROOFS;
+	ck_assert_ptr_null(proofs_page(slice_of(p, PROOFS_PAGE_BYTES(2))));
+	p->pod[0].state = 0;
+	p->n = PODS_MAX + 1;
+	ck_assert_ptr_null(proofs_page(slice_of(p, PROOFS_PAGE_BYTES(2))));
+	p->n = 2;
+	p->magic = PODS_MAGIC;
+	ck_assert_ptr_null(proofs_page(slice_of(p, PROOFS_PAGE_BYTES(2))));
+	free(p);
+}
+END_TEST
+
+UNIT_TESTS("ipc/pods", proofs_have_the_size_that_they_say_and_known_states, words_are_names_paths_and_labels_and_nothing_else,
 	   words_without_an_end_are_refused, a_label_of_a_pod_overrules_its_namespace, a_list_has_the_size_that_it_says_and_good_words)

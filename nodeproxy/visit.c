@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See visit.h. */
+#include "nodeproxy/visit.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sched.h>
+
+#include "nodeproxy/lib/base/clock.h"
+#include "nodeproxy/lib/net/proof.h"
+#include "nodeproxy/master.h"
+#include "nodeproxy/netns.h"
+#include "nodeproxy/nft.h"
+
+/* Sockets that were dialled: they stay open until somebody has hung up. */
+struct dials {
+	struct pollfd at[2 * VISITS];
+	unsigned n;
+};
+
+/* Without our mark, so that it is redirected.  False: there is no way there from this pod, which says
+ * nothing. */
+static bool dial(unsigned family, uint16_t token, struct dials *d)
+{
+	struct addr a = proof_addr(family, token);
+	struct sockaddr_storage ss;
+	socklen_t n = addr_to_sockaddr(&a, &ss);
+	struct fd f = { socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0) };
+
+	if (f.v < 0)
+		return false;
+	if (connect(f.v, (struct sockaddr *)&ss, n) < 0 && errno != EINPROGRESS && errno != ECONNREFUSED) {
+		fd_close(&f);
+		return false;
+	}
+	d->at[d->n++] = (struct pollfd){ .fd = f.v, .events = POLLRDHUP };
+	return true;
+}
+
+static void visit(const struct pod *p, struct chan *ch, struct dials *d)
+{
+	struct msg_pod_visited v = { .ref = p->ref };
+	struct fd ns;
+	uint64_t inode;
+
+	if (netns_open(p->words.netns, &ns, &inode) < 0)
+		return;
+	if (inode == p->inode && setns(ns.v, CLONE_NEWNET) == 0) {
+		v.counted = nft_count(v.passed) == 0;
+		v.dialled = dial(4, p->proof.token, d);
+		if (fd_is_open(p->fd[POD_OUT6]))
+			v.dialled |= (uint16_t)(dial(6, p->proof.token, d) << 1);
+		errand_say(ch, MSG_POD_VISITED, &v, "", NULL, 0);
+	}
+	fd_close(&ns);
+}
+
+void visit_pods(const struct master *m, struct chan *ch)
+{
+	struct dials d = { .n = 0 };
+	struct mono end;
+	int64_t left;
+
+	for (unsigned i = 0, n = 0; i < PODS_MAX && n < VISITS; i++) {
+		const struct pod *p = &m->pods.at[i];
+
+		if (p->state != POD_CAPTURED || !p->proof.token)
+			continue;
+		visit(p, ch, &d);
+		n++;
+	}
+	/* Whose socket was closed before it was accepted would not have arrived. */
+	clock_tick();
+	end = mono_after_ms(clock_now(), VISIT_MS);
+	for (unsigned open = d.n; open && (left = mono_diff_ms(end, clock_now())) > 0; clock_tick()) {
+		if (poll(d.at, d.n, (int)left) < 0 && errno != EINTR)
+			return;
+		open = 0;
+		for (unsigned i = 0; i < d.n; i++) {
+			if (d.at[i].revents)
+				d.at[i].fd = -1;	/* ends with us */
+			open += d.at[i].fd >= 0;
+		}
+	}
+}
