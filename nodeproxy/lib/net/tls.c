@@ -337,7 +337,7 @@ static bool is_still_good(struct tls *t)
 	if (chain && sk_CRYPTO_BUFFER_num(chain)) {
 		f = tls_trust_judge(s->trust, chain, s->server, true, clock_unix_ms() / 1000);
 		if (f == TLS_FAULT_NONE)
-			f = tls_trust_rule(sk_CRYPTO_BUFFER_value(chain, 0), s->rule, s->name);
+			f = tls_side_wants(s, sk_CRYPTO_BUFFER_value(chain, 0));
 	} else if (SSL_CTX_get_verify_mode(s->ctx) & SSL_VERIFY_FAIL_IF_NO_PEER_CERT) {
 		f = TLS_FAULT_NO_CERTIFICATE;
 	}
@@ -632,13 +632,13 @@ int tls_new(struct tls_stock *stock, struct tls_side *side, struct budget *memor
 		SSL_set_app_data(t->ssl, t);
 		SSL_set_shed_handshake_config(t->ssl, 1);
 		SSL_set_mode(t->ssl, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-		if (!tls_has_ticket_key(&stock->now))
+		if (side->server && !tls_has_ticket_key(&stock->now))
 			SSL_set_options(t->ssl, SSL_OP_NO_TICKET);
 		if (side->server)
 			SSL_set_accept_state(t->ssl);
 		else
 			SSL_set_connect_state(t->ssl);
-		if (!side->server && side->rule == TLS_RULE_HOST && !side->is_addr &&
+		if (!side->server && (side->rule == TLS_RULE_HOST || side->rule == TLS_RULE_NAMES) && !side->is_addr &&
 		    !SSL_set_tlsext_host_name(t->ssl, side->name))
 			b = NULL;
 	}
@@ -654,6 +654,29 @@ int tls_new(struct tls_stock *stock, struct tls_side *side, struct budget *memor
 	below->ops = NULL;
 	*ret = (struct stream){ .ops = &tls_ops, .tls = t };
 	return 0;
+}
+
+int tls_client(struct stream *s, struct slice alpn, uint64_t with)
+{
+	struct tls *t = s->tls;
+	struct tls_side *side = t->side;
+	unsigned i = with % TLS_SESSIONS;
+	int64_t before = begin(t, 0);
+	bool good;
+
+	must(!side->server && t->state == TLS_SHAKES);
+	good = alpn.n == 0 || SSL_set_alpn_protos(t->ssl, alpn.p, (unsigned)alpn.n) == 0;
+	t->with = with;
+	if (good && with && side->kept[i].session && side->kept[i].with == with) {
+		good = SSL_set_session(t->ssl, side->kept[i].session);
+		/* Tickets of TLS 1.3 are for one use: otherwise whoever listens sees that it is the same. */
+		if (SSL_SESSION_should_be_single_use(side->kept[i].session)) {
+			SSL_SESSION_free(side->kept[i].session);
+			side->kept[i].session = NULL;
+		}
+	}
+	end(t, before);
+	return good && t->state == TLS_SHAKES ? 0 : -ENOMEM;
 }
 
 struct tls *tls_find(struct tls_stock *s, struct slot_ref r)

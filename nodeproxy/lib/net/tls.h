@@ -86,6 +86,8 @@ uint64_t tls_heap_bytes(void);
 #define TLS_LEAVES 2u
 #define TLS_CHAIN  8u
 #define TLS_NAME   256u
+#define TLS_NAMES  5u
+#define TLS_SESSIONS 32u	/* that a client's side keeps, each of another server */
 
 /* A certificate with what is above it, and the key to ask for. */
 struct tls_leaf {
@@ -100,6 +102,12 @@ enum tls_rule {
 	TLS_RULE_TRUST_DOMAIN,	/* one SPIFFE identity, of this trust domain */
 	TLS_RULE_IDENTITY,	/* exactly this SPIFFE identity */
 	TLS_RULE_HOST,		/* this DNS name, or this address */
+	TLS_RULE_NAMES,		/* one of these names */
+};
+
+struct tls_name {
+	bool is_uri;			/* else it is a DNS name, or an address */
+	const char *text;
 };
 
 struct tls_terms {
@@ -111,7 +119,9 @@ struct tls_terms {
 	struct slice alpn;		/* as in ClientHello, preferred first; empty: none */
 	struct tls_trust *trust;	/* NULL: the other side is not asked (server); takes a reference */
 	enum tls_rule rule;
-	const char *name;		/* of the rule; client: also SNI, when it is a DNS name */
+	const char *name;		/* of the rule; client with HOST or NAMES: also SNI, when it is a DNS name */
+	const struct tls_name *names;	/* of TLS_RULE_NAMES */
+	unsigned n_names;
 	/* Tickets are taken back by sides of the same, that trust the same and want the same only. */
 	struct slice context;
 };
@@ -142,6 +152,10 @@ enum tls_went {
  * tls_owner().  0 or -ENOMEM, and the stream below is the caller's still. */
 must_use int tls_new(struct tls_stock *, struct tls_side *, struct budget *memory,
 		     struct slot_ref owner, struct stream *below, struct stream *ret);
+/* Of a client, before its handshake: the protocols that it offers, as in ClientHello (empty: those of its
+ * side), and with whom it talks: what that server gave is offered to it again, so that a handshake
+ * is a resumption.  0 or -ENOMEM. */
+must_use int tls_client(struct stream *, struct slice alpn, uint64_t with);
 /* Bytes that were read from below before.  0 or -ENOMEM. */
 must_use int tls_feed(struct stream *, struct slice);
 must_use enum tls_went tls_handshake(struct stream *);

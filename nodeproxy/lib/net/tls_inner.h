@@ -29,8 +29,17 @@ struct tls_side {
 	enum tls_rule rule;
 	char name[TLS_NAME];
 	bool is_addr;		/* name: no server name is sent (RFC 6066) */
+	struct {
+		bool is_uri;
+		char text[TLS_NAME];
+	} names[TLS_NAMES];
+	unsigned n_names;
 	uint8_t alpn[64];
 	size_t alpn_n;
+	struct {
+		uint64_t with;
+		SSL_SESSION *session;
+	} kept[TLS_SESSIONS];	/* a client's; where: with % TLS_SESSIONS */
 };
 
 enum tls_state { TLS_SHAKES, TLS_OPEN, TLS_BROKEN };
@@ -48,6 +57,7 @@ struct tls {
 	bool dry;			/* in this call nothing more is to be had below */
 	int below_error;
 	struct slot_ref owner;
+	uint64_t with;			/* of a client: whose session it keeps; 0: nobody's */
 	char *peer;			/* its certificate's hash in 64 digits, and name */
 	struct stream below;
 	SSL *ssl;
@@ -73,6 +83,8 @@ static inline struct tls *tls_of_ssl(const SSL *ssl)
 	return SSL_get_app_data(ssl);
 }
 
+/* What its certificate must say. */
+enum tls_fault tls_side_wants(const struct tls_side *, CRYPTO_BUFFER *leaf);
 bool tls_has_ticket_key(const struct tls_ticket_key *);
 /* tls_side.c: BoringSSL's questions. */
 enum ssl_private_key_result_t tls_sign(SSL *, uint8_t *, size_t *, size_t, uint16_t, const uint8_t *,

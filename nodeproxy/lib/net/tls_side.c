@@ -150,6 +150,18 @@ enum ssl_private_key_result_t tls_sign_done(SSL *ssl, uint8_t *out, size_t *out_
 
 /* ---- the other side's certificate ---- */
 
+enum tls_fault tls_side_wants(const struct tls_side *s, CRYPTO_BUFFER *leaf)
+{
+	enum tls_fault f = TLS_FAULT_WRONG_NAME;
+
+	if (s->rule != TLS_RULE_NAMES)
+		return tls_trust_rule(leaf, s->rule, s->name);
+	for (unsigned i = 0; i < s->n_names && f != TLS_FAULT_NONE; i++)
+		f = s->names[i].is_uri ? tls_trust_uri(leaf, s->names[i].text) :
+					 tls_trust_rule(leaf, TLS_RULE_HOST, s->names[i].text);
+	return f;
+}
+
 static enum ssl_verify_result_t verify(SSL *ssl, uint8_t *alert)
 {
 	struct tls *t = tls_of_ssl(ssl);
@@ -159,7 +171,7 @@ static enum ssl_verify_result_t verify(SSL *ssl, uint8_t *alert)
 			   tls_trust_judge(s->trust, chain, s->server, false, clock_unix_ms() / 1000);
 
 	if (f == TLS_FAULT_NONE)
-		f = tls_trust_rule(sk_CRYPTO_BUFFER_value(chain, 0), s->rule, s->name);
+		f = tls_side_wants(s, sk_CRYPTO_BUFFER_value(chain, 0));
 	if (f == TLS_FAULT_NONE)
 		return ssl_verify_ok;
 	t->fault = (uint8_t)f;
@@ -244,6 +256,24 @@ static int ticket(SSL *ssl, uint8_t *name, uint8_t *iv, EVP_CIPHER_CTX *cipher, 
 	return k == &s->now ? 1 : 2;
 }
 
+/* A client keeps the newest of each server; it is used once, then the next one comes.  What is kept
+ * is not the connection's any more. */
+static int keep_session(SSL *ssl, SSL_SESSION *session)
+{
+	struct tls *t = tls_of_ssl(ssl);
+	struct tls_side *s = t->side;
+	unsigned i = t->with % TLS_SESSIONS;
+	int64_t before = tls_heap_now;
+
+	if (t->with == 0)
+		return 0;
+	SSL_SESSION_free(s->kept[i].session);
+	t->bytes += (uint64_t)(before - tls_heap_now);
+	s->kept[i].with = t->with;
+	s->kept[i].session = session;
+	return 1;
+}
+
 /* ---- a side ---- */
 
 static bool set_groups(SSL_CTX *ctx)
@@ -292,7 +322,12 @@ static bool set_up(struct tls_side *s, const struct tls_terms *t)
 	SSL_CTX_set_cert_cb(c, choose_leaf, NULL);
 	SSL_CTX_set_alpn_select_cb(c, select_alpn, NULL);
 	SSL_CTX_set_options(c, SSL_OP_CIPHER_SERVER_PREFERENCE);
-	SSL_CTX_set_session_cache_mode(c, SSL_SESS_CACHE_OFF);
+	if (s->server) {
+		SSL_CTX_set_session_cache_mode(c, SSL_SESS_CACHE_OFF);
+	} else {
+		SSL_CTX_set_session_cache_mode(c, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+		SSL_CTX_sess_set_new_cb(c, keep_session);
+	}
 	SSL_CTX_set_timeout(c, TICKET_S);
 	SSL_CTX_set_session_psk_dhe_timeout(c, TICKET_S);
 	if (s->server && t->trust) {
@@ -310,6 +345,22 @@ static bool set_up(struct tls_side *s, const struct tls_terms *t)
 	       SSL_CTX_set_session_id_context(c, context, sizeof context) &&
 	       (s->server || s->alpn_n == 0 ||
 		SSL_CTX_set_alpn_protos(c, s->alpn, (unsigned)s->alpn_n) == 0);
+}
+
+static int take_names(struct tls_side *s, const struct tls_terms *t)
+{
+	if (t->n_names > TLS_NAMES)
+		return -EINVAL;
+	for (unsigned i = 0; i < t->n_names; i++) {
+		size_t n = strlen(t->names[i].text);
+
+		if (n >= TLS_NAME)
+			return -EINVAL;
+		s->names[i].is_uri = t->names[i].is_uri;
+		memcpy(s->names[i].text, t->names[i].text, n + 1);
+		s->n_names++;
+	}
+	return 0;
 }
 
 int tls_side_new(struct tls_stock *stock, const struct tls_terms *t, struct tls_side **ret)
@@ -330,6 +381,8 @@ int tls_side_new(struct tls_stock *stock, const struct tls_terms *t, struct tls_
 	if (r == 0 && name_n)
 		memcpy(s->name, t->name, name_n);
 	s->is_addr = addr_parse_ip(slice_str(s->name), &(struct addr){ 0 }) == 0;
+	if (r == 0)
+		r = take_names(s, t);
 	for (unsigned i = 0; r == 0 && i < t->leaves; i++)
 		r = add_leaf(s, &t->leaf[i]);
 	if (r == 0) {
@@ -363,6 +416,8 @@ void tls_side_unref(struct tls_side **sp)
 	for (unsigned i = 0; i < TLS_LEAVES; i++)
 		for (size_t k = 0; k < s->leaf[i].n; k++)
 			CRYPTO_BUFFER_free(s->leaf[i].chain[k]);
+	for (unsigned i = 0; i < TLS_SESSIONS; i++)
+		SSL_SESSION_free(s->kept[i].session);
 	if (s->trust)
 		tls_trust_unref(&s->trust);
 	OPENSSL_free(s);

@@ -348,14 +348,15 @@ int tls_identity(struct slice der, char out[1024])
 	return n;
 }
 
-/* An address is only found among the addresses of a certificate, never among its DNS names. */
+/* An address is only found among the addresses of a certificate, never among its DNS names; the name of
+ * its subject is for people. */
 static bool is_called(X509 *x, const char *name)
 {
 	struct addr a;
 
 	if (addr_parse_ip(slice_str(name), &a) == 0)
 		return X509_check_ip(x, a.ip, a.family == 4 ? 4 : 16, 0) == 1;
-	return X509_check_host(x, name, strlen(name), 0, NULL) == 1;
+	return X509_check_host(x, name, strlen(name), X509_CHECK_FLAG_NEVER_CHECK_SUBJECT, NULL) == 1;
 }
 
 enum tls_fault tls_trust_rule(CRYPTO_BUFFER *der, enum tls_rule rule, const char *name)
@@ -383,6 +384,27 @@ enum tls_fault tls_trust_rule(CRYPTO_BUFFER *der, enum tls_rule rule, const char
 		else
 			f = strcmp(text, name) == 0 ? f : TLS_FAULT_WRONG_NAME;
 	}
+	X509_free(x);
+	ERR_clear_error();
+	return f;
+}
+
+enum tls_fault tls_trust_uri(CRYPTO_BUFFER *der, const char *uri)
+{
+	X509 *x = X509_parse_from_buffer(der);
+	GENERAL_NAMES *names = x ? X509_get_ext_d2i(x, NID_subject_alt_name, NULL, NULL) : NULL;
+	enum tls_fault f = x ? TLS_FAULT_WRONG_NAME : TLS_FAULT_BAD_CERTIFICATE;
+
+	for (size_t i = 0; names && i < sk_GENERAL_NAME_num(names); i++) {
+		const GENERAL_NAME *g = sk_GENERAL_NAME_value(names, i);
+
+		if (g->type == GEN_URI &&
+		    slice_eq(slice_of(ASN1_STRING_get0_data(g->d.uniformResourceIdentifier),
+				      (size_t)ASN1_STRING_length(g->d.uniformResourceIdentifier)),
+			     slice_str(uri)))
+			f = TLS_FAULT_NONE;
+	}
+	GENERAL_NAMES_free(names);
 	X509_free(x);
 	ERR_clear_error();
 	return f;

@@ -17,6 +17,8 @@
 must_use enum tls_fault tls_trust_judge(const struct tls_trust *, const STACK_OF(CRYPTO_BUFFER) *,
 					bool is_client, bool again, int64_t now);
 must_use enum tls_fault tls_trust_rule(CRYPTO_BUFFER *leaf, enum tls_rule, const char *name);
+/* One of its names is this URI. */
+must_use enum tls_fault tls_trust_uri(CRYPTO_BUFFER *leaf, const char *uri);
 /* For the list of issuers that a server sends; NULL: none. */
 STACK_OF(CRYPTO_BUFFER) *tls_trust_names(const struct tls_trust *);
 /* Says which one it is. */

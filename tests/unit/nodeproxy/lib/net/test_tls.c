@@ -867,6 +867,75 @@ START_TEST(a_resumed_caller_is_judged_again)
 }
 END_TEST
 
+static bool client_shakes(struct slice alpn, uint64_t with)
+{
+	rig_connect(&pair, client, server);
+	ck_assert_int_eq(tls_client(&pair.client, alpn, with), 0);
+	return rig_shake(&pair);
+}
+
+START_TEST(a_client_takes_a_server_of_any_of_the_names)
+{
+	static const struct {
+		struct tls_name names[2];
+		bool good;
+	} row[] = {
+		{ { { false, "other.example" }, { false, "web.example" } }, true },
+		{ { { false, "other.example" }, { true, "spiffe://cluster.local/ns/shop/sa/web" } }, true },
+		{ { { true, "spiffe://cluster.local/ns/shop/sa/web2" }, { false, "example" } }, false },
+		{ { { true, "web.example" }, { false, "spiffe://cluster.local/ns/shop/sa/web" } }, false },
+	};
+	struct tls_terms t = { .trust = trust, .rule = TLS_RULE_NAMES, .name = "asked.example", .n_names = 2 };
+
+	server = side(true, 1, &web_ed, NULL, TLS_RULE_ANY, NULL);
+	t.names = row[_i].names;
+	ck_assert_int_eq(tls_side_new(&pair.stock, &t, &client), 0);
+	ck_assert(client_shakes(SLICE("\x02h2"), 0) == row[_i].good);
+	ck_assert_uint_eq(tls_why(&pair.client), row[_i].good ? TLS_FAULT_NONE : TLS_FAULT_WRONG_NAME);
+	if (row[_i].good) {
+		ck_assert(slice_eq(tls_server_name(&pair.server), SLICE("asked.example")));
+		ck_assert(slice_eq(tls_alpn(&pair.client), SLICE("h2")));
+		say_and_hear();
+	}
+	t.n_names = TLS_NAMES + 1;
+	rig_close(&pair);
+	tls_side_unref(&client);
+	ck_assert_int_eq(tls_side_new(&pair.stock, &t, &client), -EINVAL);
+}
+END_TEST
+
+START_TEST(a_client_resumes_with_whom_it_has_talked_to)
+{
+	make_ticket_keys();
+	server = side(true, 1, &web_ed, NULL, TLS_RULE_ANY, NULL);
+	client = side(false, 0, NULL, trust, TLS_RULE_HOST, "web.example");
+	for (int i = 0; i < 3; i++) {
+		ck_assert(client_shakes((struct slice){ 0 }, 7));
+		say_and_hear();		/* the ticket comes behind the handshake */
+		ck_assert(tls_is_resumed(&pair.client) == (i > 0));
+		rig_close(&pair);
+	}
+	/* Another server, which takes the place; and nobody's. */
+	ck_assert(client_shakes((struct slice){ 0 }, 7 + TLS_SESSIONS));
+	say_and_hear();
+	ck_assert(!tls_is_resumed(&pair.client));
+	rig_close(&pair);
+	ck_assert(client_shakes((struct slice){ 0 }, 7));
+	ck_assert(!tls_is_resumed(&pair.client));
+	rig_close(&pair);
+	ck_assert(client_shakes((struct slice){ 0 }, 0));
+	say_and_hear();
+	ck_assert(!tls_is_resumed(&pair.client));
+	/* What is kept is judged again. */
+	rig_close(&pair);
+	ck_assert(client_shakes((struct slice){ 0 }, 7) && (say_and_hear(), true));
+	rig_close(&pair);
+	ahead_ms = 3 * 86400000ll;
+	ck_assert(!client_shakes((struct slice){ 0 }, 7));
+	ck_assert_uint_eq(tls_why(&pair.client), TLS_FAULT_EXPIRED);
+}
+END_TEST
+
 START_TEST(trust_files_that_are_wrong)
 {
 	static const struct {
@@ -933,6 +1002,8 @@ int main(void)
 	tcase_add_test(t, tickets_are_taken_back_by_the_same_identity_only);
 	tcase_add_test(t, ticket_keys_are_rotated);
 	tcase_add_loop_test(t, a_resumed_caller_is_judged_again, 0, 3);
+	tcase_add_loop_test(t, a_client_takes_a_server_of_any_of_the_names, 0, 4);
+	tcase_add_test(t, a_client_resumes_with_whom_it_has_talked_to);
 	tcase_add_test(t, trust_files_that_are_wrong);
 	suite_add_tcase(s, t);
 	r = srunner_create(s);
