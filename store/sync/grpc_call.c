@@ -78,6 +78,8 @@ void grpc_calls_reap(struct grpc *g)
 
 	while ((c = list_pop(&g->dead, struct grpc_call, in_channel))) {
 		grpc_frames_fini(&c->frames);
+		if (c->out)
+			explicit_bzero(c->out, c->out_room);	/* it may have been a password */
 		free(c->out);
 		free(c);
 	}

@@ -31,6 +31,8 @@ static struct far_call *call_of(struct h2_stream *st, struct far *f)
 
 static void call_free(struct far_call *c)
 {
+	if (c->far->gone)
+		c->far->gone(c);
 	grpc_frames_fini(&c->frames);
 	stream_close(&c->st->s, true);
 	free(c);

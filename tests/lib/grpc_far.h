@@ -48,6 +48,7 @@ struct far {
 	unsigned accepted, calls;
 	/* Each message of each call; NULL: calls get no answer. */
 	void (*got)(struct far_call *, struct slice message);
+	void (*gone)(struct far_call *);	/* may be NULL */
 	uint8_t scratch[65536];
 };
 
