@@ -27,8 +27,8 @@
 #include "nodeproxy/visit.h"
 
 /* What is in the way may be what was there before, and is being closed just now. */
-#define AGAIN_TRIES 200
-#define AGAIN_MS    5
+#define AGAIN_FOR_MS 1000	/* by the clock: tries take long where the kernel is busy */
+#define AGAIN_MS     5
 
 #ifndef SO_NETNS_COOKIE
 #define SO_NETNS_COOKIE 71	/* of Linux 5.14 */
@@ -249,9 +249,10 @@ static void enter(struct master *m, const struct errand_job *job, struct chan *c
 	}
 	if (r == 0)
 		r = same(job, &e.cookie, words);
-	for (int i = 0; r == 0; i++) {
+	for (struct mono began = clock_now(); r == 0; ) {
 		r = open_all(&fd[1], words);
-		if ((r != -EADDRINUSE && r != -EEXIST && r != -EPERM) || i == AGAIN_TRIES)
+		if ((r != -EADDRINUSE && r != -EEXIST && r != -EPERM) ||
+		    mono_diff_ms(clock_now(), began) >= AGAIN_FOR_MS)
 			break;
 		for (unsigned k = 1; k < countof(fd); k++)
 			fd_close(&fd[k]);
