@@ -255,6 +255,14 @@ void child_tell_again(struct child *c, uint32_t type)
 			keys_connect(m, c);
 		return;
 	}
+	if (type == MSG_IDENTITY_FILE) {
+		identity_send(m, c, &m->knobs, false);
+		return;
+	}
+	if (type == MSG_IDENTITIES_HERE) {
+		identity_here(m, c, true);
+		return;
+	}
 	if (type == MSG_CERTS_HERE) {
 		keys_send_certs(m, c);
 		return;
@@ -308,7 +316,9 @@ void child_tell(struct child *c)
 			       .rev = max_of(viewset_rev(&m->views.newest), m->kept.old_rev),
 			       .trial = m->phase == PHASE_TRIAL };
 	int fds[CHAN_MAX_FDS] = { m->knobs_fd.v, c->panic_fd.v };
+	struct fd dir = FD_NONE;
 	unsigned n = 2;
+	int r;
 
 	mend_memory(m);
 	switch (c->role) {
@@ -327,11 +337,16 @@ void child_tell(struct child *c)
 			fds[n++] = m->files.state_dir.v;
 		break;
 	case ROLE_KEYD:
+		dir = identity_dir(m);
+		if (fd_is_open(dir))
+			fds[n++] = dir.v;
 		break;
 	default:
 		return;
 	}
-	if (chan_send(&c->chan, MSG_START, &s, (struct slice){ 0 }, fds, n) < 0) {
+	r = chan_send(&c->chan, MSG_START, &s, (struct slice){ 0 }, fds, n);
+	fd_close(&dir);
+	if (r < 0) {
 		child_kill(c, "cannot be told to start");
 		return;
 	}
@@ -343,6 +358,8 @@ void child_tell(struct child *c)
 	}
 	if (c->role == ROLE_KEYD) {
 		keys_send(m, c, &m->knobs, false);
+		identity_send(m, c, &m->knobs, false);
+		identity_here(m, c, true);
 		keys_connect(m, c);
 		return;
 	}

@@ -28,7 +28,7 @@ bool keys_are_wanted(const struct knobs *k)
 	for (uint32_t i = 0; i < k->n_listeners; i++)
 		if (k->listener[i].tls == TLS_TERMINATE)
 			return true;
-	return false;
+	return k->identity_issuer != IDENTITY_NONE;
 }
 
 void keys_open(struct master *m)

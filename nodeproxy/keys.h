@@ -3,7 +3,7 @@
 
 /* What the master does for the key process: opens the files of listeners that terminate TLS, unread;
  * makes a line between it and each worker; passes on the certificates it has made of them.  It runs while
- * some listener wants it.  Once a second the files are looked at from outside: others are read anew. */
+ * some listener wants it, or there are identities (identity.h).  Once a second the files are looked at from outside: others are read anew. */
 #ifndef NODEPROXY_KEYS_H
 #define NODEPROXY_KEYS_H
 

@@ -75,6 +75,19 @@ static int load(const char *file, struct knobs *ret)
 	return 0;
 }
 
+/* Only -t looks: at a start what keyd has kept may do. */
+static int try_identity(const char *file, const struct knobs *k)
+{
+	enum knob_index row = KNOB_identity_issuer;
+	struct knob_row r;
+	char words[320];
+	int e = identity_try(k, &row, words);
+
+	if (e < 0)
+		words_say("%s: %s: %s", file, knobs_row(row, &r) ? r.key : "", words);
+	return e;
+}
+
 /* What cannot be opened now is a mistake now; later it is an accident. */
 static int try_keys(const char *file, const struct knobs *k)
 {
@@ -93,7 +106,7 @@ int master_test(const char *file)
 	int cpu[BOARD_WORKERS];
 	unsigned n;
 
-	if (load(file, &k) < 0 || try_keys(file, &k) < 0 || plan(&k, cpu, &n) < 0)
+	if (load(file, &k) < 0 || try_keys(file, &k) < 0 || try_identity(file, &k) < 0 || plan(&k, cpu, &n) < 0)
 		return 1;
 	printf("%s: ok\n", file);
 	return 0;
@@ -351,6 +364,7 @@ static void tick(void *arg)
 	service_tick(arg);
 	listeners_tick(arg);
 	keys_tick(arg);
+	identity_tick(arg);
 	pods_tick(arg);
 	survey(arg);
 }
@@ -406,6 +420,8 @@ static int open_all(struct master *m, const char *file)
 	if (r < 0)
 		return fail("children", r);
 	keys_open(m);
+	if (identity_open(m) < 0)
+		return fail("identities", -ENOMEM);
 	account_of(ROLE_SYNCD, &uid, &gid);
 	if (files_open(m, uid, gid) < 0 || doors_open(m) < 0 || listeners_open(m) < 0)
 		return 1;

@@ -16,8 +16,8 @@
  *
  * One struct, in master.c; the files beside it own a part each: children.c (processes; birth.c,
  * death.c, beat.c and replace.c their ways), programs.c (binaries and accounts), listeners.c (host
- * listeners and who holds them), pods.c (captured pods; errand.c and netns.c what is done inside), keys.c (what
- * the key process needs), files.c (directories, sockets, logs), views.c (the newest view and
+ * listeners and who holds them), pods.c (captured pods; errand.c and netns.c what is done inside), keys.c and
+ * identity.c (what the key process needs), files.c (directories, sockets, logs), views.c (the newest view and
  * who serves it), orders.c (what operators want), upgrade.c (another build), leave.c (the end). */
 #ifndef NODEPROXY_MASTER_H
 #define NODEPROXY_MASTER_H
@@ -25,6 +25,7 @@
 #include "nodeproxy/children.h"
 #include "nodeproxy/doors.h"
 #include "nodeproxy/files.h"
+#include "nodeproxy/identity.h"
 #include "nodeproxy/kept.h"
 #include "nodeproxy/keys.h"
 #include "nodeproxy/lib/ipc/procs.h"
@@ -69,6 +70,7 @@ struct master {
 	struct files files;
 	struct doors doors;
 	struct keys keys;
+	struct identity_list identity;
 	struct reload reload;
 	struct views views;
 	struct facts facts;		/* see survey.h */

@@ -132,6 +132,7 @@ void pods_changed(struct master *m)
 		log_limited(LOG_WARN, "pods_not_written", "dir=%s error=\"%s\"", m->knobs.run_dir,
 			    strerror(-r));
 	tell(m);
+	identity_here(m, &m->child[CHILD_KEYD], false);
 }
 
 void pods_send(struct master *m, struct child *c)

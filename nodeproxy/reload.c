@@ -176,6 +176,11 @@ static bool open_new(struct master *m)
 		refuse(m, "%s: listeners[%u].%s", at, i, text);
 		return false;
 	}
+	if (identity_differs(&m->knobs, &r->knobs) && identity_try(&r->knobs, &bad, text) < 0) {
+		place(m, r->lines.key[bad], at);
+		refuse(m, "%s: %s: %s", at, knobs_row(bad, &row) ? row.key : "", text);
+		return false;
+	}
 	if (doors_try(m, &r->knobs, &r->doors, &bad, why) < 0) {
 		place(m, r->lines.key[bad], at);
 		refuse(m, "%s: %s: %s", at, knobs_row(bad, &row) ? row.key : "", why);
@@ -206,8 +211,11 @@ void reload_tell(struct master *m, struct child *c)
 {
 	struct msg_knobs k = { .serial = m->reload.generation };
 
-	if (gets_knobs(c) && c->role == ROLE_KEYD)
+	if (gets_knobs(c) && c->role == ROLE_KEYD) {
 		keys_send(m, c, &m->knobs, false);
+		identity_send(m, c, &m->knobs, false);
+		identity_here(m, c, false);
+	}
 	if (gets_knobs(c) && chan_send(&c->chan, MSG_KNOBS_USE, &k, (struct slice){ 0 },
 				       &m->knobs_fd.v, 1) < 0)
 		child_kill(c, "cannot be told the settings");
@@ -328,6 +336,8 @@ static bool ask(struct master *m, struct child *c)
 		return false;
 	if (c->role == ROLE_KEYD)
 		keys_send(m, c, &m->reload.knobs, true);
+	if (c->role == ROLE_KEYD && identity_differs(&m->knobs, &m->reload.knobs))
+		identity_send(m, c, &m->reload.knobs, true);
 	return chan_send(&c->chan, MSG_KNOBS_TRY, &k, (struct slice){ 0 }, &m->reload.knobs_fd.v, 1) == 0;
 }
 
@@ -336,7 +346,7 @@ void reload_ready(struct master *m, struct child *c)
 	struct reload *r = &m->reload;
 
 	if (r->state == RELOAD_TRYING && r->waits[c - m->child] && !ask(m, c))
-		refuse(m, "the key process cannot be asked about the files of listeners");
+		refuse(m, "the key process cannot be asked about the files of listeners and identities");
 }
 
 static void ask_all(struct master *m)
@@ -355,6 +365,22 @@ static void ask_all(struct master *m)
 	go_on_if_all_answered(m);
 }
 
+/* Words of keyd that begin with what they are about: the place of that in the file, or NULL. */
+static const char *place_of(const struct master *m, const char *why, char at[256])
+{
+	const struct reload *r = &m->reload;
+	const char *colon = strchr(why, ':');
+	struct knob_row row;
+	unsigned i;
+
+	if (sscanf(why, "listeners[%u].", &i) == 1 && i < r->knobs.n_listeners)
+		return place(m, r->lines.bind[i], at);
+	for (i = 0; colon && knobs_row(i, &row) && !row.of_listener; i++)
+		if (strlen(row.key) == (size_t)(colon - why) && strncmp(why, row.key, strlen(row.key)) == 0)
+			return place(m, r->lines.key[i], at);
+	return NULL;
+}
+
 void reload_heard(struct master *m, struct child *c, const struct msg *msg)
 {
 	const struct msg_knobs *k = msg->p;
@@ -367,14 +393,11 @@ void reload_heard(struct master *m, struct child *c, const struct msg *msg)
 		return;		/* late */
 	r->waits[i] = false;
 	if (msg->type == MSG_KNOBS_REFUSED) {
-		char why[257];
+		char why[257], at[256];
 
 		snprintf(why, sizeof why, "%.*s", (int)msg->tail.n, (const char *)msg->tail.p);
-		if (c->role == ROLE_KEYD && msg_text(why, sizeof why) &&
-		    sscanf(why, "listeners[%u].", &i) == 1 && i < r->knobs.n_listeners) {
-			char at[256];
-
-			refuse(m, "%s: %s", place(m, r->lines.bind[i], at), why);
+		if (c->role == ROLE_KEYD && msg_text(why, sizeof why) && place_of(m, why, at)) {
+			refuse(m, "%s: %s", at, why);
 			return;
 		}
 		refuse(m, "%s %u (pid %d): %s", role_name(c->role), c->id, (int)c->pid,

@@ -3,11 +3,13 @@
 
 /* nodeproxy-keyd: the process that has the private keys.
  *
- * It has no network and opens no file: keys come as descriptors from the master, and what a worker may
- * have signed is in sign.h.  Its memory is locked and in no dump.
+ * It has no network, and opens no file but in its own directory: keys come as descriptors from the
+ * master, and what a worker may have signed is in sign.h.  Its memory is locked and in no dump.
  *
  *   files    KEY_FILE per listener, then KEY_FILES: read and, unless they are only looked at, used;
- *            certificates go to all others as one file
+ *            certificates go to all others as one file (page.h)
+ *   terms    IDENTITY_FILE and IDENTITY_TERMS, the same: how identities are issued (terms.h)
+ *   here     IDENTITIES_HERE: who has an identity on this host (identities.h)
  *   lines    one per worker: SIGN_WANT in, SIGN_HERE out.  Each has its turn, with a bound
  *   tickets  keys for resumption, the same in all workers, made anew every hour; and when a worker went
  *            without a word, whoever may have read them there: then those before are not taken either
@@ -19,9 +21,10 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 
-#include "nodeproxy/keyd/keystore.h"
+#include "nodeproxy/keyd/page.h"
 #include "nodeproxy/keyd/sign.h"
 #include "nodeproxy/lib/base/log.h"
+#include "nodeproxy/lib/base/memfd.h"
 #include "nodeproxy/lib/base/rand.h"
 #include "nodeproxy/lib/ipc/debug.h"
 #include "nodeproxy/lib/ipc/procs.h"
@@ -32,6 +35,9 @@
 #define LOCK_BYTES	(64u << 20)	/* of address space: several times what there is */
 #define SIGN_A_PASS	16	/* of one line, before the next */
 #define MESSAGES_A_PASS 64
+#define LOOK_MS		1000	/* at what is to be renewed */
+#define ISSUE_A_PASS	4	/* some 100 us each, between which signatures are made */
+#define ISSUE_PAUSE_MS	2
 
 struct line {
 	struct chan chan;
@@ -44,6 +50,9 @@ static struct keyd {
 	struct loop loop;
 	struct role_born born;
 	struct keystore store;
+	struct identities identities;
+	struct terms_staged terms;
+	struct loop_timer look;
 	struct line line[PROCS_MAX];
 	struct msg_ticket_keys tickets;
 	struct loop_timer rotate;
@@ -52,7 +61,7 @@ static struct keyd {
 	const char *failed[CERTS_MAX + 1];
 	unsigned n_failed;
 	unsigned n_files;		/* KEY_FILE messages since the last KEY_FILES */
-	uint64_t serial, refused;
+	uint64_t serial, refused[SIGN_REFUSALS];
 } the;
 
 static_must(MSG_SIGNED_BYTES == SIGN_MAX);
@@ -83,27 +92,37 @@ static void rotate_cb(void *arg)
 
 /* ---- signatures ---- */
 
+static enum sign_refusal sign_it(const struct msg_sign *want, struct msg_signed *here, size_t *ret_n)
+{
+	struct slice bytes = slice_of(want->bytes, min_of(want->n, (uint32_t)MSG_SIGN_BYTES));
+	const struct key *k = keystore_find(&the.store, want->key);
+	const struct msg_identity *of;
+	const struct pair *p = k ? &k->pair : identities_find(&the.identities, want->key, &of);
+	enum sign_whose whose = !k ? SIGN_OF_IDENTITY : k->tls12 ? SIGN_OF_LISTENER_TLS12 : SIGN_OF_LISTENER;
+	enum sign_refusal r = SIGN_NO_KEY;
+
+	if (p)
+		r = sign_check(p->key, whose, want->algorithm, bytes);
+	if (r == SIGN_FINE)
+		r = sign(p->key, want->algorithm, bytes, here->bytes, ret_n);
+	return r;
+}
+
 static void answer(struct line *l, const struct msg_sign *want)
 {
 	struct msg_signed here = { .cookie = want->cookie };
-	const struct key *k = keystore_find(&the.store, want->key);
-	struct slice bytes = slice_of(want->bytes, min_of(want->n, (uint32_t)MSG_SIGN_BYTES));
-	enum sign_refusal r = SIGN_NO_KEY;
 	size_t n = 0;
+	enum sign_refusal r = sign_it(want, &here, &n);
 
-	if (k)
-		r = sign_check(k->pair.key, k->tls12, want->algorithm, bytes);
-	if (r == SIGN_FINE)
-		r = sign(k->pair.key, want->algorithm, bytes, here.bytes, &n);
 	here.refusal = r;
 	here.n = (uint32_t)n;
 	if (r != SIGN_FINE) {
-		the.refused++;
+		the.refused[r]++;
 		l->refused++;
 		log_limited(LOG_WARN, "signature_refused",
-			    "worker=%u why=\"%s\" algorithm=%04x bytes=%u refused=%llu", l->worker,
+			    "worker=%u why=\"%s\" algorithm=%04x bytes=%u of_worker=%llu of_this_kind=%llu", l->worker,
 			    sign_refusal_words(r), want->algorithm & 0xffff, want->n,
-			    (unsigned long long)the.refused);
+			    (unsigned long long)l->refused, (unsigned long long)the.refused[r]);
 	}
 	(void)chan_say(&l->chan, MSG_SIGN_HERE, &here);
 }
@@ -204,7 +223,7 @@ static void send_certs(void)
 {
 	struct msg_rev rev = { .rev = ++the.serial };
 	struct fd f;
-	int r = keystore_certs(&the.store, &f);
+	int r = page_make(&the.store, &the.identities, clock_unix_ms() / 1000, &f);
 
 	if (r == 0) {
 		r = chan_send(&the.born.chan, MSG_CERTS_MADE, &rev, (struct slice){ 0 }, &f.v, 1);
@@ -213,7 +232,7 @@ static void send_certs(void)
 	if (r < 0)
 		log_error("certificates_not_told", "error=\"%s\"", strerror(-r));
 	else
-		log_info("keys_in_use", "listeners=%u", the.store.now.n);
+		log_info("keys_in_use", "listeners=%u identities=%u", the.store.now.n, the.identities.n);
 }
 
 static void files_here(const struct msg_key_files *m)
@@ -240,6 +259,67 @@ static void files_here(const struct msg_key_files *m)
 	the.failed[0] = NULL;
 }
 
+/* ---- identities ---- */
+
+/* What is due, a few at a time; what others are to know is told when nothing more is due. */
+static void look_cb(void *arg)
+{
+	bool more = identities_step(&the.identities, clock_unix_ms() / 1000, ISSUE_A_PASS);
+	int64_t wait = more ? ISSUE_PAUSE_MS : LOOK_MS;
+
+	(void)arg;
+	if (!more && the.identities.changed)
+		send_certs();
+	loop_timer_start(&the.loop, &the.look, wait * NS_PER_MS, 0, look_cb, NULL);
+}
+
+static void look_soon(void)
+{
+	loop_timer_stop(&the.loop, &the.look);
+	loop_timer_start(&the.loop, &the.look, ISSUE_PAUSE_MS * NS_PER_MS, 0, look_cb, NULL);
+}
+
+static void terms_here(const struct msg_identity_terms *m)
+{
+	struct terms t;
+
+	if (the.terms.n != m->count) {
+		struct msg_lost l = { .type = MSG_IDENTITY_FILE };
+
+		terms_drop(&the.terms);
+		if (m->try)
+			snprintf(the.bad, sizeof the.bad, "identity.issuer: its files did not all arrive: try again");
+		else
+			(void)chan_say(&the.born.chan, MSG_LOST, &l);
+		return;
+	}
+	terms_make(&the.terms, m, m->try, &t);
+	if (m->try) {
+		if (the.bad[0] == 0)
+			snprintf(the.bad, sizeof the.bad, "%s", t.problem);
+		terms_free(&t);
+		return;
+	}
+	if (t.problem[0])
+		log_error("identity_files_not_used", "why=\"%s\"", t.problem);
+	identities_terms(&the.identities, &t, clock_unix_ms() / 1000);
+	look_soon();
+}
+
+static void identities_list(struct fd f)
+{
+	struct slice list;
+	int r = memfd_map_sealed(f, IDENTITIES_BYTES(IDENTITIES_MAX), &list);
+
+	if (r == 0) {
+		r = identities_here(&the.identities, list, clock_unix_ms() / 1000);
+		memfd_unmap(&list);
+	}
+	if (r < 0)
+		log_error("identities_not_used", "error=\"%s\"", strerror(-r));
+	look_soon();
+}
+
 static void say_try(const struct msg_knobs *k)
 {
 	if (the.bad[0])
@@ -263,6 +343,15 @@ static void handle(const struct msg *m)
 		break;
 	case MSG_KEY_FILES:
 		files_here(m->p);
+		break;
+	case MSG_IDENTITY_FILE:
+		terms_add(&the.terms, m->p, fd);
+		break;
+	case MSG_IDENTITY_TERMS:
+		terms_here(m->p);
+		break;
+	case MSG_IDENTITIES_HERE:
+		identities_list(fd[0]);
 		break;
 	case MSG_KEY_LINE:
 		line_here(m->p, &fd[0]);
@@ -338,19 +427,23 @@ int main(int argc, char **argv)
 	/* Without the right to lock, a host that swaps could write keys to its disk: said, and no reason
 	 * not to serve. */
 	int locked = lock_memory();
+	struct fd none = FD_NONE;
 
 	role_begin(ROLE_KEYD, argc, argv, &the.born);
 	rand_init();
 	if (locked < 0)
 		log_warn("memory_not_locked", "error=\"%s\" do=\"give it RLIMIT_MEMLOCK of 64 MiB or more\"",
 			 strerror(-locked));
-	if (loop_init(&the.loop) < 0)
+	if (loop_init(&the.loop) < 0 || terms_init(&the.terms) < 0 ||
+	    identities_init(&the.identities, the.born.nfds ? &the.born.fd[0] : &none) < 0)
 		return ROLE_EXIT_START;
 	new_tickets(false);
 	loop_timer_start(&the.loop, &the.rotate, TICKETS_MS * NS_PER_MS, TICKETS_MS, rotate_cb, NULL);
 	chan_watch(&the.born.chan, &the.loop, chan_cb, NULL);
 	role_ready(&the.born.chan);
 	loop_run(&the.loop);
+	terms_fini(&the.terms);
+	identities_fini(&the.identities);
 	keystore_fini(&the.store);
 	return 0;
 }

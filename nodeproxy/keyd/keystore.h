@@ -41,8 +41,10 @@ void keystore_drop(struct keystore *);
 /* failed: names of listeners whose staging failed, NULL-terminated. */
 void keystore_use(struct keystore *, const char *const failed[]);
 const struct key *keystore_find(const struct keystore *, uint64_t id);
-/* What is in use as a sealed file; 0 or -errno. */
-must_use int keystore_certs(const struct keystore *, struct fd *ret);
+/* What keystore_put() writes of what is in use: rows of c, which has room for them, and bytes from *at
+ * on, which it moves. */
+size_t keystore_bytes(const struct keystore *);
+void keystore_put(const struct keystore *, struct certs *c, size_t *at);
 void keystore_fini(struct keystore *);
 
 #endif

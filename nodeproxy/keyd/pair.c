@@ -13,6 +13,7 @@
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "nodeproxy/lib/base/clock.h"
 #include "nodeproxy/lib/base/strbuf.h"
@@ -20,6 +21,7 @@
 #include "nodeproxy/lib/net/mint.h"
 #include "nodeproxy/lib/net/pem.h"
 
+#define FILE_MAX (1u << 20)
 #define RSA_BITS_MIN 2048
 #define RSA_BITS_MAX 4096	/* signatures fit their message */
 
@@ -40,7 +42,57 @@ void pair_free(struct pair *k)
 
 /* ---- reading ---- */
 
-static int take_leaf(struct pair *p, X509 *x, bool strict, EVP_PKEY **ret, const char *field, char words[PAIR_WORDS])
+/* All of a file in memory that OPENSSL_free() wipes; 0 or -errno, -EMSGSIZE. */
+static int read_all(struct fd f, uint8_t **ret, size_t *ret_n)
+{
+	size_t room = 4096, n = 0;
+	uint8_t *p = OPENSSL_malloc(room), *more;
+	int r = p ? 0 : -ENOMEM;
+
+	while (r == 0) {
+		ssize_t k = read(f.v, p + n, room - n);
+
+		if (k == 0)
+			break;
+		if (k < 0) {
+			r = errno == EINTR ? 0 : -errno;
+			continue;
+		}
+		n += (size_t)k;
+		if (n < room)
+			continue;
+		if (room >= FILE_MAX) {
+			r = -EMSGSIZE;
+			break;
+		}
+		more = OPENSSL_realloc(p, room * 2);
+		if (more == NULL) {
+			r = -ENOMEM;
+			break;
+		}
+		p = more;
+		room *= 2;
+	}
+	if (r < 0)
+		OPENSSL_free(p);
+	else
+		*ret = p, *ret_n = n;
+	return r;
+}
+
+int pair_file(struct fd f, const char *field, uint8_t **ret, size_t *ret_n, char words[PAIR_WORDS])
+{
+	int r = read_all(f, ret, ret_n);
+
+	if (r == -EMSGSIZE)
+		say(words, field, "is larger than 1 MiB");
+	else if (r < 0)
+		say(words, field, strerror(-r));
+	return r;
+}
+
+static int take_leaf(struct pair *p, X509 *x, bool strict, EVP_PKEY **ret, const char *field,
+		     char words[PAIR_WORDS])
 {
 	struct certs_leaf *e = &p->leaf;
 	EVP_PKEY *pub = X509_get_pubkey(x);
@@ -175,4 +227,57 @@ struct certs_leaf pair_put(const struct pair *k, void *file, size_t *at)
 		*at += k->bytes[i];
 	}
 	return l;
+}
+
+/* ---- making ---- */
+
+int pair_issued(struct pair *k, uint8_t *der, size_t n, const struct pair *issuer, char words[PAIR_WORDS])
+{
+	const uint8_t *p = der;
+	X509 *x = d2i_X509(NULL, &p, (long)n);
+	int r = x ? take_leaf(k, x, false, &k->public, "what was issued", words) :
+		    say(words, "what was issued", "cannot be read");
+
+	X509_free(x);
+	if (r == 0 && issuer->leaf.chain_n >= CERTS_CHAIN)
+		r = say(words, "what was issued", "has too many certificates above it");
+	if (r < 0) {
+		OPENSSL_free(der);
+		return r;
+	}
+	k->chain[0] = der;
+	k->bytes[0] = n;
+	k->leaf.chain_n = 1;
+	for (unsigned i = 0; i < issuer->leaf.chain_n; i++) {
+		k->chain[i + 1] = OPENSSL_memdup(issuer->chain[i], issuer->bytes[i]);
+		k->bytes[i + 1] = issuer->bytes[i];
+		k->leaf.chain_n++;
+	}
+	return 0;
+}
+
+void pair_copy(const struct pair *from, struct pair *ret)
+{
+	*ret = *from;
+	if (ret->key)
+		EVP_PKEY_up_ref(ret->key);
+	if (ret->public)
+		EVP_PKEY_up_ref(ret->public);
+	for (unsigned i = 0; i < from->leaf.chain_n; i++)
+		ret->chain[i] = OPENSSL_memdup(from->chain[i], from->bytes[i]);
+}
+
+int pair_print(const struct pair *k, struct strbuf *b)
+{
+	char *text;
+	size_t n;
+	int r = keyfile_print(k->key, slice_of(NULL, 0), &text, &n);
+
+	if (r < 0)
+		return r;
+	for (unsigned i = 0; i < k->leaf.chain_n; i++)
+		pem_print(b, "CERTIFICATE", slice_of(k->chain[i], k->bytes[i]));
+	strbuf_add(b, slice_of(text, n));
+	OPENSSL_free(text);
+	return b->cut ? -ENOSPC : 0;
 }

@@ -8,9 +8,12 @@
 
 #include <openssl/evp.h>
 
+#include "nodeproxy/lib/base/fd.h"
 #include "nodeproxy/lib/net/certs.h"
 
-#define PAIR_WORDS 192u
+struct strbuf;
+
+#define PAIR_WORDS CERTS_WORDS
 
 struct pair {
 	struct certs_leaf leaf;		/* without spans */
@@ -19,6 +22,8 @@ struct pair {
 	size_t bytes[CERTS_CHAIN];
 };
 
+/* All of a file that OPENSSL_free() wipes and frees; 0 or -errno with words. */
+must_use int pair_file(struct fd, const char *field, uint8_t **ret, size_t *ret_n, char words[PAIR_WORDS]);
 /* The certificates of a PEM file, leaf first.  0, or -EINVAL with words that begin with the field
  * ("tls_certificate: has expired": only when it is strict). */
 must_use int pair_chain(struct pair *, struct slice pem, bool strict, const char *field,
@@ -27,6 +32,13 @@ must_use int pair_chain(struct pair *, struct slice pem, bool strict, const char
 must_use int pair_key(struct pair *, struct slice pem, struct slice passphrase, const char *field,
 		      char words[PAIR_WORDS]);
 void pair_free(struct pair *);
+/* What an issuer has made: takes the certificate (freed when it is refused), copies the issuer's own
+ * chain behind it.  0, or -EINVAL with words. */
+must_use int pair_issued(struct pair *, uint8_t *der, size_t n, const struct pair *issuer,
+			 char words[PAIR_WORDS]);
+void pair_copy(const struct pair *, struct pair *ret);
+/* All of it as PEM, its key in clear: for what is sealed.  0, -ENOSPC or -ENOMEM. */
+must_use int pair_print(const struct pair *, struct strbuf *);
 /* DNS names and URIs of the leaf, as many as fit, for people. */
 void pair_names(const struct pair *, char out[CERTS_NAMES]);
 

@@ -5,15 +5,17 @@
 #include "nodeproxy/keyd/sign.h"
 
 #define BLANKS 64u
-#define CONTEXT "TLS 1.3, server CertificateVerify"	/* and a zero */
+#define AS_SERVER "TLS 1.3, server CertificateVerify"	/* and a zero */
+#define AS_CLIENT "TLS 1.3, client CertificateVerify"
+static_must(sizeof AS_SERVER == sizeof AS_CLIENT);
 
 const char *sign_refusal_words(enum sign_refusal r)
 {
 	static const char *const words[SIGN_REFUSALS] = {
 		[SIGN_FINE] = "signed",
-		[SIGN_NO_KEY] = "no listener of this host has this key",
-		[SIGN_NOT_A_HANDSHAKE] = "these are not bytes that a TLS server signs",
-		[SIGN_TLS12] = "the listener does not speak TLS 1.2",
+		[SIGN_NO_KEY] = "nobody on this host has this key",
+		[SIGN_NOT_A_HANDSHAKE] = "these are not bytes that are signed in a handshake",
+		[SIGN_TLS12] = "whose key it is does not speak TLS 1.2",
 		[SIGN_ALGORITHM] = "not an algorithm of this key",
 		[SIGN_FAILED] = "the signature failed",
 	};
@@ -21,14 +23,14 @@ const char *sign_refusal_words(enum sign_refusal r)
 	return words[r < SIGN_REFUSALS ? r : SIGN_FAILED];
 }
 
-static bool is_tls13(struct slice b)
+static bool is_tls13(struct slice b, const char *as)
 {
 	for (size_t i = 0; i < BLANKS && i < b.n; i++)
 		if (b.p[i] != ' ')
 			return false;
 	/* the hash of SHA-256 or SHA-384, by the cipher suite */
-	return (b.n == BLANKS + sizeof CONTEXT + 32 || b.n == BLANKS + sizeof CONTEXT + 48) &&
-	       memcmp(b.p + BLANKS, CONTEXT, sizeof CONTEXT) == 0;
+	return (b.n == BLANKS + sizeof AS_SERVER + 32 || b.n == BLANKS + sizeof AS_SERVER + 48) &&
+	       memcmp(b.p + BLANKS, as, sizeof AS_SERVER) == 0;
 }
 
 /* The two randoms; a named curve; its number; a share of just its length. */
@@ -41,12 +43,13 @@ static bool is_tls12(struct slice b)
 	return (p[2] == 29 && p[3] == 32) || (p[2] == 23 && p[3] == 65 && p[4] == 4);
 }
 
-enum sign_refusal sign_check(const EVP_PKEY *key, bool tls12, unsigned algorithm, struct slice bytes)
+enum sign_refusal sign_check(const EVP_PKEY *key, enum sign_whose whose, unsigned algorithm,
+			     struct slice bytes)
 {
-	if (!is_tls13(bytes)) {
+	if (!is_tls13(bytes, AS_SERVER) && !(whose == SIGN_OF_IDENTITY && is_tls13(bytes, AS_CLIENT))) {
 		if (!is_tls12(bytes))
 			return SIGN_NOT_A_HANDSHAKE;
-		if (!tls12)
+		if (whose != SIGN_OF_LISTENER_TLS12)
 			return SIGN_TLS12;
 	}
 	return signature_is_of(key, algorithm) ? SIGN_FINE : SIGN_ALGORITHM;

@@ -3,11 +3,11 @@
 
 /* What a worker may have signed.
  *
- * In TLS 1.3 a server signs 64 blanks, words that say what for, and a hash: nothing else in the world
+ * In TLS 1.3 either side signs 64 blanks, words that say what for, and a hash: nothing else in the world
  * has that shape, so a worker that is not ours any more can use a key to finish handshakes and for
  * nothing else.  TLS 1.2 signs two random numbers and the share of the key exchange, whose shape is
  * checked, too, and which a key signs only when its listener speaks 1.2: for other keys such bytes are
- * refused. */
+ * refused.  As a client only identities sign. */
 #ifndef NODEPROXY_KEYD_SIGN_H
 #define NODEPROXY_KEYD_SIGN_H
 
@@ -17,17 +17,20 @@
 
 enum sign_refusal {
 	SIGN_FINE,
-	SIGN_NO_KEY,		/* no listener has this key */
-	SIGN_NOT_A_HANDSHAKE,	/* the bytes are not what a server signs */
-	SIGN_TLS12,		/* they are of TLS 1.2, and the key's listener does not speak it */
+	SIGN_NO_KEY,		/* no listener has this key, and no identity that is here */
+	SIGN_NOT_A_HANDSHAKE,	/* the bytes are not what is signed in a handshake */
+	SIGN_TLS12,		/* they are of TLS 1.2, and whose key it is does not speak it */
 	SIGN_ALGORITHM,		/* not one of this kind of key */
 	SIGN_FAILED,
 	SIGN_REFUSALS
 };
 const char *sign_refusal_words(enum sign_refusal);
 
+/* Whose key it is. */
+enum sign_whose { SIGN_OF_LISTENER, SIGN_OF_LISTENER_TLS12, SIGN_OF_IDENTITY };
+
 /* Whether key may sign these bytes by this algorithm (of TLS: RFC 8446, 4.2.3). */
-must_use enum sign_refusal sign_check(const EVP_PKEY *key, bool tls12, unsigned algorithm,
+must_use enum sign_refusal sign_check(const EVP_PKEY *key, enum sign_whose, unsigned algorithm,
 				      struct slice bytes);
 /* After that. */
 must_use enum sign_refusal sign(EVP_PKEY *key, unsigned algorithm, struct slice bytes,

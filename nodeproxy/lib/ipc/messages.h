@@ -27,7 +27,8 @@ struct msg_hello {
  *   all      knobs (sealed), panic page (shared, 4096 bytes)
  *   worker   + board (shared, writable), log ring (shared, writable)
  *   admind   + board (shared; maps read-only), procs page (read-only), panic archive (read-only)
- *   syncd    + state directory */
+ *   syncd    + state directory
+ *   keyd     + its directory; none: it keeps nothing */
 struct msg_start {
 	uint32_t id;			/* worker: 0..BOARD_WORKERS-1; others: 0 */
 	uint32_t cpu;			/* worker: pinned there already */
@@ -130,6 +131,42 @@ struct msg_key_file {
 struct msg_key_files {
 	uint32_t count;			/* KEY_FILE messages before this one */
 	uint32_t try;			/* 1: KNOBS_TRY follows, nothing is used; 0: use them */
+};
+
+struct msg_identity {
+	char ns[64], account[64];	/* of a service account */
+};
+
+#define IDENTITIES_MAX 640u		/* PODS_MAX, and as many listeners as there may be */
+
+/* One sealed file: all that have a pod or a listener on this host. */
+struct msg_identities {
+	uint32_t n, zero;
+	struct msg_identity at[];
+};
+
+#define IDENTITIES_BYTES(n) (sizeof(struct msg_identities) + (n) * sizeof(struct msg_identity))
+
+/* Descriptors: CA and PAIR: certificate, key; the others: their file. */
+enum identity_file { IDENTITY_FILE_PASSPHRASE, IDENTITY_FILE_CA, IDENTITY_FILE_BUNDLE, IDENTITY_FILE_CRL,
+		     IDENTITY_FILE_PAIR };
+
+struct msg_identity_file {
+	int32_t error;			/* no descriptors: -errno says why */
+	uint32_t what;			/* enum identity_file */
+	uint32_t which;			/* error: 0 the first, 1 the second */
+	uint32_t zero;
+	char trust_domain[256];		/* BUNDLE: whose */
+	struct msg_identity of;		/* PAIR */
+};
+
+struct msg_identity_terms {
+	uint32_t count;			/* IDENTITY_FILE messages before this one */
+	uint32_t try;			/* as in KEY_FILES */
+	uint32_t issuer;		/* enum certs_issuer_kind */
+	uint32_t zero;
+	int64_t life_s;
+	char trust_domain[256], node[256];
 };
 
 struct msg_key_line {

@@ -280,8 +280,12 @@ static const char *text_wrong(const char *key, const char *v)
 		return knobs_workers(v, &n, &cpus) == 0 ?
 			       NULL :
 			       "must be auto, a number from 1 to 1024, or a list like cpus=0,2-5";
-	if (IS("state_dir") || IS("run_dir") || IS("admin.socket") || IS("source.path"))
+	if (IS("state_dir") || IS("run_dir") || IS("admin.socket") || IS("source.path") ||
+	    IS("identity.dir"))
 		return is_absolute_path(v) ? NULL : "must be an absolute path (start with /)";
+	if (IS("identity.ca_certificate") || IS("identity.ca_key") || IS("identity.files") ||
+	    IS("identity.bundle") || IS("identity.crl") || IS("identity.passphrase_file"))
+		return s.n == 0 || is_absolute_path(v) ? NULL : "must be empty or an absolute path (start with /)";
 	if (IS("access_log.path"))
 		return s.n == 0 || strcmp(v, "-") == 0 || is_absolute_path(v) ?
 			       NULL :
@@ -352,6 +356,42 @@ static const char *tls_wrong(const struct knobs_listener *l, const char **ret_ke
 		}
 		if (rows[i].given && !rows[i].meant) {
 			snprintf(words, sizeof words, "has a meaning only with %s", rows[i].with);
+			return words;
+		}
+	}
+	return NULL;
+}
+
+/* The same of identities. */
+static const char *identity_wrong(const struct knobs *k, const char **ret_key)
+{
+	const struct {
+		const char *key, *value;
+		bool needed, meant;
+		const char *with;
+	} rows[] = {
+		{ "identity.ca_certificate", k->identity_ca_certificate, k->identity_issuer == IDENTITY_NODE_CA,
+		  k->identity_issuer == IDENTITY_NODE_CA, "node-ca" },
+		{ "identity.ca_key", k->identity_ca_key, k->identity_issuer == IDENTITY_NODE_CA,
+		  k->identity_issuer == IDENTITY_NODE_CA, "node-ca" },
+		{ "identity.files", k->identity_files, k->identity_issuer == IDENTITY_FILES,
+		  k->identity_issuer == IDENTITY_FILES, "files" },
+		{ "identity.bundle", k->identity_bundle, k->identity_issuer != IDENTITY_NONE,
+		  k->identity_issuer != IDENTITY_NONE, "node-ca or files" },
+		{ "identity.crl", k->identity_crl, false, k->identity_issuer != IDENTITY_NONE, "node-ca or files" },
+		{ "identity.passphrase_file", k->identity_passphrase, false,
+		  k->identity_issuer != IDENTITY_NONE, "node-ca or files" },
+	};
+	static char words[96];
+
+	for (size_t i = 0; i < countof(rows); i++) {
+		*ret_key = rows[i].key;
+		if (rows[i].needed && !rows[i].value[0]) {
+			snprintf(words, sizeof words, "is required with identity.issuer: %s", rows[i].with);
+			return words;
+		}
+		if (rows[i].value[0] && !rows[i].meant) {
+			snprintf(words, sizeof words, "has a meaning only with identity.issuer: %s", rows[i].with);
 			return words;
 		}
 	}
@@ -459,7 +499,7 @@ static int read_value(struct reading *r, void *base, const struct knob *k, const
 static const char *nth_key(const void *arg, unsigned i)
 {
 	static const char *const top[] = { "listeners", "admin",  "source",  "access_log", "log",
-					   "limits",	"timeouts", "scheduler", "respawn" };
+					   "limits",	"timeouts", "scheduler", "respawn", "identity" };
 	const char *prefix = arg;
 	size_t n = strlen(prefix);
 
@@ -607,17 +647,23 @@ static int read_map(struct reading *r, const struct doc_node *map, const char *p
 	return 0;
 }
 
-static bool was_set(const struct reading *r, const char *key)
+static uint32_t line_of(const struct reading *r, const char *key)
 {
 	for (unsigned i = 0; i < countof(knob); i++)
 		if (strcmp(knob[i].key, key) == 0)
-			return r->lines->key[i] != 0;
-	return false;
+			return r->lines->key[i];
+	return 0;
+}
+
+static bool was_set(const struct reading *r, const char *key)
+{
+	return line_of(r, key) != 0;
 }
 
 static int read_all(struct reading *r, const struct doc_node *root)
 {
 	struct knobs *k = r->k;
+	const char *key, *words;
 	int e;
 
 	if (root->type != DOC_MAP)
@@ -642,6 +688,9 @@ static int read_all(struct reading *r, const struct doc_node *root)
 			     "is required: the host name of this machine is not a DNS name");
 	if (k->respawn_min_ms > k->respawn_max_ms)
 		return wrong(r, root->line, "respawn.min", "must not be above respawn.max");
+	words = identity_wrong(k, &key);
+	if (words)
+		return wrong(r, line_of(r, key) ? line_of(r, key) : root->line, key, "%s", words);
 	must(parse_cidr(slice_str(k->service_cidr), &k->service_base, &k->service_bits) == 0);
 	return 0;
 }
@@ -921,6 +970,7 @@ int knobs_check(const void *bytes, size_t n)
 {
 	const struct knobs *k = bytes;
 	struct addr base;
+	const char *key;
 	uint32_t bits;
 
 	if (n != sizeof *k || k->magic != KNOBS_MAGIC || k->bytes != sizeof *k ||
@@ -929,7 +979,7 @@ int knobs_check(const void *bytes, size_t n)
 	for (unsigned i = 0; i < countof(knob); i++)
 		if (!value_is_sane(k, &knob[i], false))
 			return -EBADMSG;
-	if (k->source_kind != SOURCE_FILE)
+	if (k->source_kind != SOURCE_FILE || identity_wrong(k, &key))
 		return -EBADMSG;
 	if ((k->log_ring_bytes & (k->log_ring_bytes - 1)) || k->respawn_min_ms > k->respawn_max_ms)
 		return -EBADMSG;

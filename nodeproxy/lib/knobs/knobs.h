@@ -27,6 +27,7 @@ enum proxy_protocol { PROXY_PROTOCOL_OFF, PROXY_PROTOCOL_REQUIRE };
 enum headers_via { HEADERS_VIA_OFF, HEADERS_VIA_ON };
 enum headers_ids { HEADERS_MAKE, HEADERS_PASS };	/* request_id, traceparent */
 enum forwarded { FORWARDED_APPEND, FORWARDED_REPLACE };
+enum identity_issuer { IDENTITY_NONE, IDENTITY_NODE_CA, IDENTITY_FILES };
 enum listen_tls { TLS_OFF, TLS_TERMINATE };
 enum listen_tls_version { TLS_MIN_1_3, TLS_MIN_1_2 };
 enum listen_tls_client { TLS_CLIENT_OFF, TLS_CLIENT_OPTIONAL, TLS_CLIENT_REQUIRE };

@@ -32,15 +32,30 @@ static bool leaf_is_fine(const struct certs_leaf *l, size_t head, size_t n)
 	return true;
 }
 
+static bool identity_is_fine(const struct certs_identity *i, size_t head, size_t n)
+{
+	if (!is_text(i->ns, sizeof i->ns) || !is_text(i->account, sizeof i->account) ||
+	    !is_text(i->problem, sizeof i->problem) || i->state >= IDENTITY_STATES ||
+	    i->leaves > countof(i->leaf))
+		return false;
+	for (uint32_t k = 0; k < i->leaves; k++)
+		if (!leaf_is_fine(&i->leaf[k], head, n))
+			return false;
+	return true;
+}
+
 int certs_check(struct slice file)
 {
 	const struct certs *c = (const struct certs *)(const void *)file.p;
 	size_t head;
 
-	if (file.n < sizeof *c || c->magic != CERTS_MAGIC || c->bytes != file.n || c->n > CERTS_MAX)
+	if (file.n < sizeof *c || c->magic != CERTS_MAGIC || c->bytes != file.n || c->n > CERTS_MAX ||
+	    c->identities > CERTS_IDENTITIES || c->bundles > CERTS_BUNDLES)
 		return -EBADMSG;
-	head = sizeof *c + c->n * sizeof c->at[0];
-	if (head > file.n)
+	head = certs_head(c->n, c->identities, c->bundles);
+	if (head > file.n || !lies_within(c->crl, head, file.n) || c->issuer.kind >= CERTS_ISSUERS ||
+	    !is_text(c->issuer.trust_domain, sizeof c->issuer.trust_domain) ||
+	    !is_text(c->issuer.problem, sizeof c->issuer.problem))
 		return -EBADMSG;
 	for (uint32_t i = 0; i < c->n; i++) {
 		const struct certs_entry *e = &c->at[i];
@@ -49,7 +64,27 @@ int certs_check(struct slice file)
 		    !lies_within(e->client_ca, head, file.n) || !leaf_is_fine(&e->leaf, head, file.n))
 			return -EBADMSG;
 	}
+	for (uint32_t i = 0; i < c->identities; i++)
+		if (!identity_is_fine(&certs_identities(c)[i], head, file.n))
+			return -EBADMSG;
+	for (uint32_t i = 0; i < c->bundles; i++) {
+		const struct certs_bundle *b = &certs_bundles(c)[i];
+
+		if (!is_text(b->trust_domain, sizeof b->trust_domain) || b->pem.n == 0 ||
+		    !lies_within(b->pem, head, file.n))
+			return -EBADMSG;
+	}
 	return 0;
+}
+
+const struct certs_identity *certs_identity_of(const struct certs *c, const char *ns, const char *account)
+{
+	const struct certs_identity *all = certs_identities(c);
+
+	for (uint32_t i = 0; i < c->identities; i++)
+		if (strcmp(all[i].ns, ns) == 0 && strcmp(all[i].account, account) == 0)
+			return &all[i];
+	return NULL;
 }
 
 const struct certs_entry *certs_of(const struct certs *c, const char *listener)
@@ -65,4 +100,18 @@ const char *cert_key_name(uint32_t kind)
 	static const char *const names[CERT_KEYS] = { "Ed25519", "P-256", "RSA" };
 
 	return kind < CERT_KEYS ? names[kind] : "?";
+}
+
+const char *identity_state_name(uint32_t state)
+{
+	static const char *const names[IDENTITY_STATES] = { "waiting", "valid", "overdue", "expired" };
+
+	return state < IDENTITY_STATES ? names[state] : "?";
+}
+
+const char *certs_issuer_name(uint32_t kind)
+{
+	static const char *const names[CERTS_ISSUERS] = { "none", "node-ca", "files" };
+
+	return kind < CERTS_ISSUERS ? names[kind] : "?";
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* The certificates of all listeners, as the key process has read and checked them: one sealed file that
- * workers make their TLS sides from and operators are shown.  Everything in it is public; a key is only
- * named.  Whoever reads one checks it first: then all its offsets lie within. */
+/* The certificates of all listeners and of all identities of this host, and whom the mesh trusts, as the
+ * key process has read, checked or had them issued: one sealed file that workers make their TLS sides from
+ * and operators are shown.  Everything in it is public; a key is only named.  Whoever reads one checks it
+ * first: then all its offsets lie within. */
 #ifndef NODEPROXY_LIB_NET_CERTS_H
 #define NODEPROXY_LIB_NET_CERTS_H
 
@@ -15,6 +16,9 @@
 #define CERTS_CHAIN 8u
 #define CERTS_NAMES 256u
 #define CERTS_BYTES (64u << 20)
+#define CERTS_IDENTITIES 640u	/* a pod or a listener each, and those are no more */
+#define CERTS_BUNDLES 16u	/* trust domains */
+#define CERTS_WORDS 192u
 
 enum cert_key { CERT_KEY_ED25519, CERT_KEY_P256, CERT_KEY_RSA, CERT_KEYS };
 
@@ -39,16 +43,72 @@ struct certs_entry {
 	char names[CERTS_NAMES];	/* what it says it is for, for people */
 };
 
+enum identity_state {
+	IDENTITY_WAITING,	/* has no certificate yet */
+	IDENTITY_VALID,
+	IDENTITY_OVERDUE,	/* valid, but it was to be renewed and could not */
+	IDENTITY_EXPIRED,
+	IDENTITY_STATES
+};
+const char *identity_state_name(uint32_t);
+
+/* A service account that has a pod or a listener on this host. */
+struct certs_identity {
+	char ns[64], account[64];
+	uint32_t state;			/* enum identity_state, when this file was made */
+	uint32_t leaves;		/* of different kinds of key, best first */
+	int64_t renew_unix_s;		/* INT64_MAX: when its files change */
+	uint32_t renewals, failures;	/* since keyd was started; failures since the last that was none */
+	struct certs_leaf leaf[2];
+	char problem[CERTS_WORDS];	/* of the last failure; "": none */
+};
+
+/* Whom a trust domain's certificates come from. */
+struct certs_bundle {
+	char trust_domain[256];
+	struct certs_span pem;
+};
+
+enum certs_issuer_kind { CERTS_ISSUER_NONE, CERTS_ISSUER_NODE_CA, CERTS_ISSUER_FILES, CERTS_ISSUERS };
+const char *certs_issuer_name(uint32_t);
+
+struct certs_issuer {
+	uint32_t kind;			/* enum certs_issuer_kind */
+	uint32_t zero;
+	int64_t from_unix_s, to_unix_s;	/* its own certificate is valid; 0: there is none */
+	char trust_domain[256];		/* of what it issues */
+	char problem[CERTS_WORDS];	/* why what came last is not used; "": it is */
+};
+
 struct certs {
 	uint32_t magic, bytes;		/* of the whole file */
-	uint32_t n, zero;
-	struct certs_entry at[];
+	uint32_t n, identities, bundles, zero;
+	struct certs_span crl;		/* revocation lists for all bundles, PEM; empty: none */
+	struct certs_issuer issuer;
+	struct certs_entry at[];	/* n, then the identities, then the bundles */
 };
+
+static inline const struct certs_identity *certs_identities(const struct certs *c)
+{
+	return (const struct certs_identity *)(const void *)&c->at[c->n];
+}
+
+static inline const struct certs_bundle *certs_bundles(const struct certs *c)
+{
+	return (const struct certs_bundle *)(const void *)&certs_identities(c)[c->identities];
+}
+
+static inline size_t certs_head(uint32_t n, uint32_t identities, uint32_t bundles)
+{
+	return sizeof(struct certs) + n * sizeof(struct certs_entry) +
+	       identities * sizeof(struct certs_identity) + bundles * sizeof(struct certs_bundle);
+}
 
 /* 0 or -EBADMSG. */
 must_use int certs_check(struct slice file);
 /* Of a checked one; NULL: none of this listener. */
 const struct certs_entry *certs_of(const struct certs *, const char *listener);
+const struct certs_identity *certs_identity_of(const struct certs *, const char *ns, const char *account);
 static inline struct slice certs_bytes(const struct certs *c, struct certs_span s)
 {
 	return slice_of((const uint8_t *)c + s.at, s.n);

@@ -150,7 +150,7 @@ void role_begin(enum role role, int argc, char **argv, struct role_born *ret)
 	if (ret->start.log_level < LOG_LEVELS)
 		log_level = (enum log_level)ret->start.log_level;
 #ifndef NP_SANITIZED
-	if (role == ROLE_SYNCD) {
+	if (role == ROLE_SYNCD || role == ROLE_KEYD) {
 		int dir = ret->nfds ? ret->fd[0].v : -1;
 
 		r = role_landlock(&dir, dir >= 0 ? 1 : 0);

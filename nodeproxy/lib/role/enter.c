@@ -369,8 +369,8 @@ int role_enter(enum role role, uid_t uid, gid_t gid, const char **step)
 	r = set_caps((row->caps | row->spare) & have, row->caps & have);
 	if (r < 0)
 		goto out;
-	if (role == ROLE_WORKER || role == ROLE_ADMIND || role == ROLE_KEYD) {
-		at = "landlock";	/* syncd: once it has its directory, see begin.c */
+	if (role == ROLE_WORKER || role == ROLE_ADMIND) {
+		at = "landlock";	/* syncd and keyd: once they have their directory, see begin.c */
 #ifndef NP_SANITIZED
 		r = role_landlock(NULL, 0);
 		if (r < 0)

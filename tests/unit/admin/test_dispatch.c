@@ -510,7 +510,7 @@ static struct certs *certificate(int days, int left)
 	struct certs *c = (void *)bytes;
 	int64_t now = clock_unix_ms() / 1000;
 
-	*c = (struct certs){ CERTS_MAGIC, sizeof bytes, 1, 0 };
+	*c = (struct certs){ .magic = CERTS_MAGIC, .bytes = sizeof bytes, .n = 1 };
 	c->at[0] = (struct certs_entry){ .listener = "front", .names = "shop.example",
 					 .leaf = { .key = 1, .kind = CERT_KEY_P256,
 						   .from_unix_s = now - (days - left) * 86400,

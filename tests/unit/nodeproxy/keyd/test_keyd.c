@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "nodeproxy/keyd/page.h"
 #include "nodeproxy/keyd/sign.h"
 #include "nodeproxy/lib/base/memfd.h"
 #include "tests/lib/tls_rig.h"
@@ -16,6 +17,7 @@
 
 static struct rig_cert root, ed, p256, rsa, old;
 static struct keystore store;
+static struct identities nobody_here;
 static char words[PAIR_WORDS];
 
 static void make(void)
@@ -88,7 +90,7 @@ START_TEST(what_is_read_is_told_but_no_key)
 	ck_assert_int_eq(add_files("side", true, pem_of(&p256, NULL), key_of(&p256), pem_of(&root, NULL), true), 0);
 	add("rsa", &rsa, false);
 	keystore_use(&store, nobody);
-	ck_assert_int_eq(keystore_certs(&store, &f), 0);
+	ck_assert_int_eq(page_make(&store, &nobody_here, 0, &f), 0);
 	ck_assert_int_eq(memfd_map_sealed(f, CERTS_BYTES, &file), 0);
 	ck_assert_int_eq(certs_check(file), 0);
 	c = (const void *)file.p;
@@ -170,15 +172,22 @@ END_TEST
 
 START_TEST(a_certs_file_that_lies_is_refused)
 {
-	static _Alignas(8) uint8_t bytes[sizeof(struct certs) + sizeof(struct certs_entry) + 100];
+	static _Alignas(8) uint8_t bytes[sizeof(struct certs) + sizeof(struct certs_entry) +
+					 sizeof(struct certs_identity) + sizeof(struct certs_bundle) + 100];
 	struct certs *c = (void *)bytes;
+	const uint32_t head = sizeof bytes - 100;
 	struct certs_entry good = { .listener = "a", .leaf = { .key = 1, .chain_n = 1 }, .names = "" }, *e = &c->at[0];
-	const uint32_t head = sizeof(struct certs) + sizeof(struct certs_entry);
+	struct certs_identity well = { .ns = "a", .account = "b", .leaves = 1, .leaf[0] = { .key = 1, .chain_n = 1 } };
+	struct certs_identity *i = (void *)&c->at[1];
+	struct certs_bundle fine = { .trust_domain = "a", .pem = { head, 100 } }, *b = (void *)&i[1];
 
 	good.leaf.chain[0] = (struct certs_span){ head, 100 };
+	well.leaf[0].chain[0] = (struct certs_span){ head, 100 };
 #define TRY(want, change) do {									\
-	*c = (struct certs){ CERTS_MAGIC, sizeof bytes, 1, 0 };					\
+	*c = (struct certs){ .magic = CERTS_MAGIC, .bytes = sizeof bytes, .n = 1, .identities = 1, .bundles = 1 };	\
 	*e = good;										\
+	*i = well;										\
+	*b = fine;										\
 	change;											\
 	ck_assert_int_eq(certs_check(slice_of(bytes, sizeof bytes)), want);			\
 } while (0)
@@ -197,6 +206,24 @@ START_TEST(a_certs_file_that_lies_is_refused)
 	TRY(-EBADMSG, e->leaf.key = 0);
 	TRY(-EBADMSG, memset(e->listener, 'a', sizeof e->listener));
 	TRY(-EBADMSG, e->names[0] = '\n');
+	TRY(-EBADMSG, c->identities = 2);
+	TRY(-EBADMSG, c->identities = UINT32_MAX);
+	TRY(-EBADMSG, c->bundles = 2);
+	TRY(-EBADMSG, c->bundles = UINT32_MAX);
+	TRY(-EBADMSG, c->issuer.kind = CERTS_ISSUERS);
+	TRY(-EBADMSG, memset(c->issuer.trust_domain, 'a', sizeof c->issuer.trust_domain));
+	TRY(-EBADMSG, c->issuer.problem[0] = '\n');
+	TRY(0, c->crl = ((struct certs_span){ head, 100 }));
+	TRY(-EBADMSG, c->crl = ((struct certs_span){ head, 101 }));
+	TRY(-EBADMSG, i->state = IDENTITY_STATES);
+	TRY(-EBADMSG, i->leaves = 3);
+	TRY(-EBADMSG, i->leaf[0].chain[0].at = head - 1);
+	TRY(-EBADMSG, memset(i->ns, 'a', sizeof i->ns));
+	TRY(-EBADMSG, memset(i->account, 'a', sizeof i->account));
+	TRY(-EBADMSG, i->problem[0] = 1);
+	TRY(-EBADMSG, b->pem.n = 0);
+	TRY(-EBADMSG, b->pem.at = head - 1);
+	TRY(-EBADMSG, memset(b->trust_domain, 'a', sizeof b->trust_domain));
 #undef TRY
 	ck_assert_int_eq(certs_check(slice_of(bytes, 3)), -EBADMSG);
 }
@@ -224,6 +251,7 @@ static struct slice tls12(uint8_t b[160], uint8_t curve, uint8_t n)
 }
 
 #define SERVER "TLS 1.3, server CertificateVerify"
+#define CLIENT "TLS 1.3, client CertificateVerify"
 
 START_TEST(handshakes_of_servers_are_signed)
 {
@@ -242,7 +270,7 @@ START_TEST(handshakes_of_servers_are_signed)
 		EVP_PKEY_CTX *pc;
 		EVP_MD_CTX c;
 
-		ck_assert_int_eq(sign_check(rows[i].by->key, false, rows[i].algorithm, in), SIGN_FINE);
+		ck_assert_int_eq(sign_check(rows[i].by->key, SIGN_OF_LISTENER, rows[i].algorithm, in), SIGN_FINE);
 		ck_assert_int_eq(sign(rows[i].by->key, rows[i].algorithm, in, sig, &n), SIGN_FINE);
 		EVP_MD_CTX_init(&c);
 		ck_assert(EVP_DigestVerifyInit(&c, &pc, SSL_get_signature_algorithm_digest((uint16_t)rows[i].algorithm),
@@ -252,8 +280,8 @@ START_TEST(handshakes_of_servers_are_signed)
 		ck_assert(EVP_DigestVerify(&c, sig, n, in.p, in.n));
 		EVP_MD_CTX_cleanup(&c);
 	}
-	ck_assert_int_eq(sign_check(p256.key, true, SSL_SIGN_ECDSA_SECP256R1_SHA256, tls12(b, 29, 32)), SIGN_FINE);
-	ck_assert_int_eq(sign_check(p256.key, true, SSL_SIGN_ECDSA_SECP256R1_SHA256, tls12(b, 23, 65)), SIGN_FINE);
+	ck_assert_int_eq(sign_check(p256.key, SIGN_OF_LISTENER_TLS12, SSL_SIGN_ECDSA_SECP256R1_SHA256, tls12(b, 29, 32)), SIGN_FINE);
+	ck_assert_int_eq(sign_check(p256.key, SIGN_OF_LISTENER_TLS12, SSL_SIGN_ECDSA_SECP256R1_SHA256, tls12(b, 23, 65)), SIGN_FINE);
 }
 END_TEST
 
@@ -263,7 +291,7 @@ START_TEST(nothing_else_is_signed)
 	struct slice in;
 
 	make();
-#define NOT(why, bytes) ck_assert_int_eq(sign_check(p256.key, true, SSL_SIGN_ECDSA_SECP256R1_SHA256, bytes), why)
+#define NOT(why, bytes) ck_assert_int_eq(sign_check(p256.key, SIGN_OF_LISTENER_TLS12, SSL_SIGN_ECDSA_SECP256R1_SHA256, bytes), why)
 	NOT(SIGN_NOT_A_HANDSHAKE, ((struct slice){ NULL, 0 }));
 	NOT(SIGN_NOT_A_HANDSHAKE, p256.der);				/* a certificate */
 	NOT(SIGN_NOT_A_HANDSHAKE, slice_of(p256.der.p + 4, 150));	/* what of it is signed */
@@ -281,12 +309,20 @@ START_TEST(nothing_else_is_signed)
 	NOT(SIGN_NOT_A_HANDSHAKE, tls12(b, 24, 65));
 	NOT(SIGN_NOT_A_HANDSHAKE, slice_of(b, 67));
 #undef NOT
-	ck_assert_int_eq(sign_check(p256.key, false, SSL_SIGN_ECDSA_SECP256R1_SHA256, tls12(b, 29, 32)), SIGN_TLS12);
+	ck_assert_int_eq(sign_check(p256.key, SIGN_OF_LISTENER, SSL_SIGN_ECDSA_SECP256R1_SHA256, tls12(b, 29, 32)), SIGN_TLS12);
+	/* of an identity: either end of 1.3, and nothing of 1.2 */
+	ck_assert_int_eq(sign_check(ed.key, SIGN_OF_IDENTITY, SSL_SIGN_ED25519, tls13(b, SERVER, 48)), SIGN_FINE);
+	ck_assert_int_eq(sign_check(ed.key, SIGN_OF_IDENTITY, SSL_SIGN_ED25519, tls13(b, CLIENT, 32)), SIGN_FINE);
+	ck_assert_int_eq(sign_check(ed.key, SIGN_OF_LISTENER, SSL_SIGN_ED25519, tls13(b, CLIENT, 32)), SIGN_NOT_A_HANDSHAKE);
+	ck_assert_int_eq(sign_check(ed.key, SIGN_OF_IDENTITY, SSL_SIGN_ED25519, tls12(b, 29, 32)), SIGN_TLS12);
+	in = tls13(b, CLIENT, 32);
+	b[80] ^= 1;
+	ck_assert_int_eq(sign_check(ed.key, SIGN_OF_IDENTITY, SSL_SIGN_ED25519, in), SIGN_NOT_A_HANDSHAKE);
 	in = tls13(b, SERVER, 32);
-	ck_assert_int_eq(sign_check(p256.key, true, SSL_SIGN_ED25519, in), SIGN_ALGORITHM);
-	ck_assert_int_eq(sign_check(ed.key, true, SSL_SIGN_ECDSA_SECP256R1_SHA256, in), SIGN_ALGORITHM);
-	ck_assert_int_eq(sign_check(rsa.key, true, SSL_SIGN_RSA_PKCS1_SHA256, in), SIGN_ALGORITHM);
-	ck_assert_int_eq(sign_check(rsa.key, true, SSL_SIGN_RSA_PKCS1_SHA1, in), SIGN_ALGORITHM);
+	ck_assert_int_eq(sign_check(p256.key, SIGN_OF_LISTENER_TLS12, SSL_SIGN_ED25519, in), SIGN_ALGORITHM);
+	ck_assert_int_eq(sign_check(ed.key, SIGN_OF_LISTENER_TLS12, SSL_SIGN_ECDSA_SECP256R1_SHA256, in), SIGN_ALGORITHM);
+	ck_assert_int_eq(sign_check(rsa.key, SIGN_OF_LISTENER_TLS12, SSL_SIGN_RSA_PKCS1_SHA256, in), SIGN_ALGORITHM);
+	ck_assert_int_eq(sign_check(rsa.key, SIGN_OF_LISTENER_TLS12, SSL_SIGN_RSA_PKCS1_SHA1, in), SIGN_ALGORITHM);
 	for (unsigned i = 0; i <= SIGN_REFUSALS; i++)
 		ck_assert_uint_gt(strlen(sign_refusal_words((enum sign_refusal)i)), 3);
 }

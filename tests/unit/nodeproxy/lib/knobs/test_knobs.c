@@ -70,6 +70,16 @@ START_TEST(every_refusal_names_file_line_key_and_what_is_allowed)
 		{ "log_ring_bytes: 65537\n", "f:1: log_ring_bytes: must be a power of two, not 65537" },
 		{ "log: {level: loud}\n", "f:1: log.level: must be one of debug|info|warn|error, not loud" },
 		{ "node: a\nrespawn: {min: 5000, max: 100}\n", "f:1: respawn.min: must not be above respawn.max" },
+		{ "identity: {issuer: x}\n", "f:1: identity.issuer: must be one of none|node-ca|files, not x" },
+		{ "node: a\nidentity:\n  issuer: node-ca\n", "f:1: identity.ca_certificate: is required with identity.issuer: node-ca" },
+		{ "node: a\nidentity: {issuer: node-ca, ca_certificate: /c}\n", "f:1: identity.ca_key: is required with identity.issuer: node-ca" },
+		{ "node: a\nidentity: {issuer: node-ca, ca_certificate: /c, ca_key: /k}\n", "f:1: identity.bundle: is required with identity.issuer: node-ca or files" },
+		{ "node: a\nidentity: {issuer: files, bundle: /b}\n", "f:1: identity.files: is required with identity.issuer: files" },
+		{ "node: a\nidentity:\n  issuer: files\n  bundle: /b\n  files: /f\n  ca_key: /k\n", "f:6: identity.ca_key: has a meaning only with identity.issuer: node-ca" },
+		{ "node: a\nidentity: {crl: /c}\n", "f:2: identity.crl: has a meaning only with identity.issuer: node-ca or files" },
+		{ "identity: {bundle: b}\n", "f:1: identity.bundle: must be empty or an absolute path (start with /), not \"b\"" },
+		{ "identity: {dir: \"\"}\n", "f:1: identity.dir: must be an absolute path (start with /), not \"\"" },
+		{ "identity: {lifetime: 4m}\n", "f:1: identity.lifetime: must be a whole number from 300000 to 2592000000 (ms), not 4m" },
 		{ "listeners: {a: b}\n", "f:1: listeners: must be a list, not a mapping" },
 		{ "listeners: [a]\n", "f:1: listeners[0]: must be a mapping, not text" },
 		{ "listeners:\n- name: a\n", "f:2: listeners[0].bind: is required: address and port: 127.0.0.1:8080, [::1]:8080, 0.0.0.0:0" },
@@ -219,6 +229,10 @@ START_TEST(what_arrives_over_a_channel_is_checked_again)
 	BAD(k2.source_kind = SOURCE_ETCD);
 	BAD(k2.log_ring_bytes++);
 	BAD(k2.respawn_min_ms = k2.respawn_max_ms + 1);
+	BAD(k2.identity_issuer = IDENTITY_NODE_CA);
+	BAD(k2.identity_issuer = IDENTITY_FILES);
+	BAD(strcpy(k2.identity_bundle, "/b"));
+	BAD(k2.identity_dir[0] = 'x');
 	BAD(k2.service_bits = 13);
 	BAD(k2.service_base.ip[15] = 1);
 	BAD(k2.n_listeners = KNOBS_LISTENERS + 1);
