@@ -71,6 +71,7 @@ static void died(void *arg, unsigned events)
 {
 	struct errand *e = arg;
 	siginfo_t si = { 0 };
+	int error;
 
 	(void)events;
 	hear(e);
@@ -78,7 +79,8 @@ static void died(void *arg, unsigned events)
 	loop_io_stop(&e->m->loop, &e->on_death);
 	fd_close(&e->pidfd);
 	chan_fini(&e->chan);
-	if (si.si_code != CLD_EXITED || si.si_status != 0)
+	error = si.si_code == CLD_EXITED && si.si_status == 0 ? 0 : -EIO;
+	if (error)
 		log_limited(LOG_WARN, "errand_failed", "pid=%d status=%d", (int)e->pid, si.si_status);
 	e->pid = 0;
 	if (e->job.kind == ERRAND_ENTER && !e->answered) {
@@ -88,8 +90,10 @@ static void died(void *arg, unsigned events)
 			     SLICE("what should have entered its network namespace did not end well"),
 			     NULL, 0);
 	}
+	if (e->job.kind == ERRAND_CHANGE)
+		away_changed(e->m, e->job.ref, e->job.stays, error);
 	if (e->job.kind == ERRAND_FREE)
-		pods_freed(e->m, e->job.ref);
+		pods_freed(e->m, e->job.ref, error);
 	pods_settle(e->m);
 }
 

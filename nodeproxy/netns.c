@@ -27,8 +27,8 @@
 #include "nodeproxy/visit.h"
 
 /* What is in the way may be what was there before, and is being closed just now. */
-#define AGAIN_FOR_MS 1000	/* by the clock: tries take long where the kernel is busy */
-#define AGAIN_MS     5
+#define AGAIN_MOST_MS 1000	/* well below ERRAND_S: a transaction that is refused takes its time, too */
+#define AGAIN_MS      5
 
 #ifndef SO_NETNS_COOKIE
 #define SO_NETNS_COOKIE 71	/* of Linux 5.14 */
@@ -158,9 +158,9 @@ static int open_listeners(uint8_t family, struct fd ret[POD_SOCKETS], char words
 	return 0;
 }
 
-static int capture(struct fd *ret, char words[SAID])
+static int capture(bool stays, struct fd *ret, char words[SAID])
 {
-	int r = nft_capture(ret);
+	int r = nft_capture(stays, ret);
 
 	if (r == -EEXIST)
 		snprintf(words, SAID, "it has a table inet nodeproxy of somebody else");
@@ -197,8 +197,8 @@ static int find(struct master *m, const struct errand_job *job, struct fd *ret, 
 	return -EALREADY;
 }
 
-/* The socket that owns the rules, then the listeners. */
-static int open_all(struct fd ret[1 + POD_LISTENERS], char words[SAID])
+/* The socket of the rules, and the listeners: these are opened first, so that nothing is led to nobody. */
+static int open_all(bool stays, struct fd ret[1 + POD_LISTENERS], char words[SAID])
 {
 	char none[SAID];
 	int r = open_listeners(4, &ret[1], words);
@@ -212,7 +212,7 @@ static int open_all(struct fd ret[1 + POD_LISTENERS], char words[SAID])
 		memcpy(words, none, SAID);
 		return r;
 	}
-	return capture(&ret[0], words);
+	return capture(stays, &ret[0], words);
 }
 
 /* Inside: whether it is the one that it was. */
@@ -249,10 +249,10 @@ static void enter(struct master *m, const struct errand_job *job, struct chan *c
 	}
 	if (r == 0)
 		r = same(job, &e.cookie, words);
-	for (struct mono began = clock_now(); r == 0; ) {
-		r = open_all(&fd[1], words);
+	for (struct mono began = clock_tick(); r == 0; ) {
+		r = open_all(job->stays, &fd[1], words);
 		if ((r != -EADDRINUSE && r != -EEXIST && r != -EPERM) ||
-		    mono_diff_ms(clock_now(), began) >= AGAIN_FOR_MS)
+		    mono_diff_ms(clock_tick(), began) > AGAIN_MOST_MS)
 			break;
 		for (unsigned k = 1; k < countof(fd); k++)
 			fd_close(&fd[k]);
@@ -351,6 +351,10 @@ _Noreturn void errand_run(struct master *m, const struct errand_job *job, struct
 		break;
 	case ERRAND_BANK:
 		fill(job, &ch);
+		break;
+	case ERRAND_CHANGE:
+		if (nft_change(job->fd, job->stays) < 0)
+			_exit(1);
 		break;
 	case ERRAND_FREE:
 		if (nft_free(job->fd) < 0)

@@ -21,6 +21,7 @@ struct master;
 enum errand_kind {
 	ERRAND_ENTER,		/* finds the namespace by its path; opens listeners there, puts the rules */
 	ERRAND_BANK,		/* opens sockets for connections that leave the pod, or go to it from us */
+	ERRAND_CHANGE,		/* has the rules of a pod stay while we are away, or not */
 	ERRAND_FREE,		/* makes the rules of a pod match nothing any more */
 	ERRAND_LOOK,		/* whether the namespaces of all pods are still where they were; visits some */
 };
@@ -30,7 +31,8 @@ struct errand_job {
 	uint32_t ref;		/* of the pod */
 	char netns[192];	/* ENTER */
 	uint64_t cookie;	/* ENTER: it must still be this one (an inode may be used again); 0: any */
-	struct fd fd;		/* BANK: the namespace; FREE: the socket that owns the rules; borrowed */
+	bool stays;		/* ENTER, CHANGE: the rules, while we are away */
+	struct fd fd;		/* BANK: the namespace; CHANGE, FREE: the socket of the rules; borrowed */
 	uint16_t n[BANK_KINDS];	/* BANK: how many of each sort */
 };
 

@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 
 #define TABLE	  "nodeproxy"
+#define STAYS	  "when-away-closed"	/* an empty chain of a table that no socket owns */
 #define ROOM	  8192		/* of the transaction; it takes some 5,000 bytes */
 #define ANSWER_MS 2000
 #define NAT_PRIORITY (-100)
@@ -109,12 +110,44 @@ static void of_table(struct batch *b, uint16_t type, uint16_t flags)
 	msg_begin(b, (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | type), NLM_F_ACK | flags, NFPROTO_INET, 0);
 }
 
-static void table(struct batch *b)
+static void table(struct batch *b, bool stays)
 {
 	of_table(b, NFT_MSG_NEWTABLE, NLM_F_CREATE | NLM_F_EXCL);
 	attr_str(b, NFTA_TABLE_NAME, TABLE);
-	attr_u32(b, NFTA_TABLE_FLAGS, TABLE_OWNER);
+	attr_u32(b, NFTA_TABLE_FLAGS, stays ? 0 : TABLE_OWNER);
 	msg_end(b);
+	if (!stays)
+		return;
+	of_table(b, NFT_MSG_NEWCHAIN, NLM_F_CREATE);
+	attr_str(b, NFTA_CHAIN_TABLE, TABLE);
+	attr_str(b, NFTA_CHAIN_NAME, STAYS);
+	msg_end(b);
+}
+
+static void delete_table(struct batch *b)
+{
+	of_table(b, NFT_MSG_DELTABLE, 0);
+	attr_str(b, NFTA_TABLE_NAME, TABLE);
+	msg_end(b);
+}
+
+/* The table goes, should it be there: what is made before it is deleted cannot be missing. */
+static void no_table(struct batch *b)
+{
+	of_table(b, NFT_MSG_NEWTABLE, NLM_F_CREATE);
+	attr_str(b, NFTA_TABLE_NAME, TABLE);
+	msg_end(b);
+	delete_table(b);
+}
+
+/* Likewise, but only one that is ours and stays: of another there is no such chain, and all is refused. */
+static void no_table_that_stays(struct batch *b)
+{
+	of_table(b, NFT_MSG_DELCHAIN, 0);
+	attr_str(b, NFTA_CHAIN_TABLE, TABLE);
+	attr_str(b, NFTA_CHAIN_NAME, STAYS);
+	msg_end(b);
+	delete_table(b);
 }
 
 static void chain(struct batch *b, const char *name, const char *type, uint32_t hook, int priority)
@@ -458,16 +491,13 @@ static void inbound(struct batch *b)
 	rule_end(b, at);
 }
 
-/* All rules of a chain go, but for one that needs what they needed, and matches nothing. */
-static void hollow(struct batch *b, const char *name, uint16_t port)
+/* A rule that needs what those that capture need, and matches nothing. */
+static void hollow(struct batch *b, const char *name, uint32_t hook, uint16_t port)
 {
 	const uint8_t no_protocol = 255;
 	size_t at;
 
-	of_table(b, NFT_MSG_DELRULE, 0);
-	attr_str(b, NFTA_RULE_TABLE, TABLE);
-	attr_str(b, NFTA_RULE_CHAIN, name);
-	msg_end(b);
+	chain(b, name, "nat", hook, NAT_PRIORITY);
 	at = rule(b, name);
 	load_meta(b, NFT_META_L4PROTO);
 	compare(b, NFT_CMP_EQ, &no_protocol, 1);
@@ -525,9 +555,31 @@ int nft_free(struct fd s)
 	struct batch b = { .n = 0 };
 
 	mark(&b, NFNL_MSG_BATCH_BEGIN);
-	hollow(&b, "outbound", POD_OUT);
-	hollow(&b, "inbound", POD_IN);
+	no_table(&b);
+	table(&b, false);
+	hollow(&b, "outbound", NF_INET_LOCAL_OUT, POD_OUT);
+	hollow(&b, "inbound", NF_INET_PRE_ROUTING, POD_IN);
 	return commit(s, &b);
+}
+
+/* Whatever of ours is to go first, none: a table that is there is somebody else's. */
+static int put(struct fd s, void (*go)(struct batch *), bool stays)
+{
+	struct batch b = { .n = 0 };
+
+	mark(&b, NFNL_MSG_BATCH_BEGIN);
+	if (go)
+		go(&b);
+	table(&b, stays);
+	outbound(&b);
+	inbound(&b);
+	zones(&b);
+	return commit(s, &b);
+}
+
+int nft_change(struct fd s, bool stays)
+{
+	return put(s, no_table, stays);
 }
 
 static int open_socket(struct fd *ret)
@@ -549,21 +601,18 @@ static int open_socket(struct fd *ret)
 	return r;
 }
 
-int nft_capture(struct fd *ret)
+int nft_capture(bool stays, struct fd *ret)
 {
-	struct batch b = { .n = 0 };
 	struct fd s;
-	int r;
+	int r = open_socket(&s);
 
-	mark(&b, NFNL_MSG_BATCH_BEGIN);
-	table(&b);
-	outbound(&b);
-	inbound(&b);
-	zones(&b);
-	r = open_socket(&s);
 	if (r < 0)
 		return r;
-	r = commit(s, &b);
+	r = put(s, NULL, stays);
+	if (r == -EEXIST) {
+		r = put(s, no_table_that_stays, stays);
+		r = r == -ENOENT ? -EEXIST : r;
+	}
 	if (r < 0)
 		fd_close(&s);
 	else

@@ -25,12 +25,14 @@
  *
  * The table belongs to the netlink socket that made it: nobody else changes it, and when the last copy
  * of that socket is closed the kernel removes it.  So whatever becomes of us, a pod is never left with
- * rules that lead to nobody.
+ * rules that lead to nobody.  Unless that is wanted: a table that stays belongs to nobody, and says by an
+ * empty chain that it is ours.  Without us what it captures is refused, as nobody listens; whoever
+ * captures the pod again puts a new table in its place, in the same transaction.
  *
  * With the last rule that needs connection tracking go the translations of connections that were
  * redirected, and what their ends say to each other, an end among it, does not arrive any more.  So
- * a pod is set free in two steps: rules that match nothing take the place of those that capture, and
- * when the connections have ended the table goes. */
+ * a pod is set free in two steps: rules that match nothing, in a table that does not stay, take the
+ * place of those that capture, and when the connections have ended the table goes. */
 #ifndef NODEPROXY_NFT_H
 #define NODEPROXY_NFT_H
 
@@ -43,8 +45,10 @@
 #define POD_MARK 0x539		/* of 0xfff: as in Istio, whose rules let it pass as well */
 
 /* 0 and the socket; -EEXIST, -EPERM: there is such a table already; else -errno. */
-must_use int nft_capture(struct fd *ret);
-/* From now on nothing is redirected that was not before.  In any namespace, by the socket.  0 or -errno. */
+must_use int nft_capture(bool stays, struct fd *ret);
+/* In any namespace, by the socket, both in one transaction; 0 or -errno.  The same rules in a table that
+ * stays, or does not; from now on nothing is redirected that was not before. */
+must_use int nft_change(struct fd, bool stays);
 must_use int nft_free(struct fd);
 /* Flows that passed, in the namespace of whoever calls.  0 or -errno. */
 must_use int nft_count(uint64_t ret[PASSED]);

@@ -70,6 +70,7 @@ static struct pod_told tell_of(const struct pod *p)
 			      .leaves = is_leaving(p),
 			      .waits = p->state == POD_LATER,
 			      .source = p->source,
+			      .stays = p->stays,
 			      .modes = p->modes };
 
 	memcpy(t.why, p->why, sizeof t.why);
@@ -122,9 +123,14 @@ static void tell(struct master *m)
 /* Pods came, went or are called something else. */
 void pods_changed(struct master *m)
 {
-	struct pods_page *page = make_page(&m->pods, true);
+	struct pods_page *page;
 	int r = -ENOMEM;
 
+	if (m->pods.closed) {		/* the next start goes by the list as it was before the stop */
+		tell(m);
+		return;
+	}
+	page = make_page(&m->pods, true);
 	if (page)
 		r = podlist_write(m->knobs.run_dir, slice_of(page, PODS_PAGE_BYTES(page->n)));
 	free(page);
@@ -364,14 +370,14 @@ void pods_free_some(struct master *m)
 		struct errand_job job = { .kind = ERRAND_FREE, .ref = p->ref, .fd = p->fd[POD_TABLE] };
 		int r;
 
-		if (p->state != POD_LEAVING)
+		if (p->state != POD_LEAVING || p->in_change)
 			continue;
 		r = errand_start(m, &job, NULL);
 		if (r == -EAGAIN)
 			return;		/* one that ends looks here again */
 		if (r == 0)
 			p->state = POD_FREEING;
-		else
+		else if (!p->stays)	/* such rules go with their socket */
 			cut(m, p);
 	}
 }
@@ -382,7 +388,7 @@ void pods_enter_some(struct master *m)
 	for (unsigned i = 0; i < PODS_MAX && m->pods.waiting; i++) {
 		struct pod *p = &m->pods.at[i];
 		struct errand_job job = { .kind = ERRAND_ENTER, .ref = p->ref, .cookie = p->cookie,
-					  .fd = FD_NONE };
+					  .fd = FD_NONE, .stays = away_stays(p) };
 
 		if (p->state != POD_WAITING || (p->asker == 0 && !who_should(m, i)))
 			continue;
@@ -391,15 +397,34 @@ void pods_enter_some(struct master *m)
 			return;
 		m->pods.waiting--;
 		p->state = POD_ENTERING;
+		p->stays = job.stays;
 	}
 }
 
-void pods_freed(struct master *m, uint32_t ref)
+void pods_freed(struct master *m, uint32_t ref, int error)
 {
 	struct pod *p = by_ref(m, ref, POD_FREEING);
 
-	if (p && !m->pods.closed)
+	if (!p)
+		return;
+	if (error < 0 && p->stays) {
+		p->state = POD_LEAVING;		/* again, with the next tick */
+		return;
+	}
+	p->stays = false;
+	if (!m->pods.closed)
 		cut(m, p);
+}
+
+/* An errand captured what is not to be captured any more: rules that stay would outlive it. */
+static void take_back(struct master *m, const struct pod *p, struct fd table)
+{
+	struct errand_job job = { .kind = ERRAND_FREE, .ref = p->ref, .fd = table };
+	int r = p->stays ? errand_start(m, &job, NULL) : 0;
+
+	if (r < 0)
+		log_warn("rules_left", "pod=%s/%s netns=%s error=\"%s\"", p->words.ns, p->words.name,
+			 p->words.netns, strerror(-r));
 }
 
 static void answer(struct master *m, const struct pod *p, int error, const char *text)
@@ -440,6 +465,8 @@ void pods_entered(struct master *m, uint32_t ref, const struct msg_pod_entered *
 	if (e->error < 0 || pods_may_change(m, text, sizeof text) < 0 || n < 2 + POD_SOCKETS) {
 		if (e->error < 0)
 			snprintf(text, sizeof text, "%.*s", (int)words.n, (const char *)words.p);
+		if (e->error == 0 && n >= 2 && (p->asker != 0 || p->word == WORKLOAD_GONE))
+			take_back(m, p, fd[1]);
 		if (p->asker == 0 && e->error == 0) {
 			p->state = POD_WAITING;		/* later, or for that one to do */
 			m->pods.waiting++;
@@ -494,6 +521,7 @@ void pods_settle(struct master *m)
 {
 	bool other = false;
 
+	away_settle(m);
 	if (m->pods.leaving && m->phase != PHASE_TRIAL)
 		pods_free_some(m);
 	if (m->pods.n_wants)
@@ -657,16 +685,17 @@ void pods_modes_told(struct master *m, const char *ns, const struct ns_modes *of
 		p->modes = now;
 		other = true;
 	}
-	if (other && m->phase != PHASE_TRIAL)	/* until then the list is another master's */
-		pods_changed(m);
+	if (!other || m->phase == PHASE_TRIAL)	/* until then the list is another master's */
+		return;
+	pods_changed(m);
+	away_settle(m);
 }
 
 void pods_tick(struct master *m)
 {
 	struct errand_job job = { .kind = ERRAND_LOOK, .fd = FD_NONE };
 
-	if (m->pods.waiting || m->pods.leaving || m->pods.n_wants)
-		pods_settle(m);		/* should an errand not have been forked for want of memory */
+	pods_settle(m);		/* should an errand have failed, or not have been forked for want of memory */
 	workloads_settle(m);
 	proof_tick(m);
 	if (m->pods.captured == 0 || m->phase != PHASE_SERVING || ++m->pods.ticks % LOOK_TICKS)
@@ -690,6 +719,7 @@ static void take_over(struct master *m, const struct pod_told *t)
 	p->since_unix_ms = t->since_unix_ms;
 	p->modes = t->modes;
 	p->source = (enum pod_source)t->source;
+	p->stays = t->stays;
 	if (t->waits) {		/* a Workload's: syncd says it again */
 		p->state = POD_LATER;
 		memcpy(p->why, t->why, sizeof p->why);
@@ -770,9 +800,15 @@ void pods_open(struct master *m)
 void pods_close(struct master *m)
 {
 	m->pods.closed = true;
-	for (unsigned i = 0; i < PODS_MAX; i++)
-		if (m->pods.at[i].state == POD_CAPTURED)
-			pods_leave(m, &m->pods.at[i], "nodeproxy stops");
+	for (unsigned i = 0; i < PODS_MAX; i++) {
+		struct pod *p = &m->pods.at[i];
+
+		if (p->state != POD_CAPTURED)
+			continue;
+		pods_leave(m, p, "nodeproxy stops");
+		if (p->in_change ? away_stays(p) : p->stays)
+			release(m, p);
+	}
 	pods_free_some(m);
 }
 

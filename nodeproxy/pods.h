@@ -22,8 +22,8 @@
  *
  * With the last copy of the socket that owns its rules (ours goes first, the keeper's follows) the
  * rules of a pod are gone; they are made harmless before, so that both ends of the connections that
- * are cut learn it (nft.h).  At the full stop nothing is cut: workers drain meanwhile.  Namespaces are
- * looked after: one that is not where it was, by its inode, has left.
+ * are cut learn it (nft.h).  At the full stop nothing is cut: workers drain meanwhile; rules that stay
+ * (away.h) lead to nobody from then on.  Namespaces are looked after: one that is not where it was, by its inode, has left.
  *
  * The list is also in run_dir: pods that are still there after a stop are captured again at the next
  * start.
@@ -32,6 +32,7 @@
 #ifndef NODEPROXY_PODS_H
 #define NODEPROXY_PODS_H
 
+#include "nodeproxy/away.h"
 #include "nodeproxy/errand.h"
 #include "nodeproxy/lib/ipc/pods.h"
 #include "nodeproxy/workloads.h"
@@ -58,6 +59,8 @@ struct pod {
 	uint64_t told;			/* bits of worker slots that have its listeners */
 	struct proof proof;
 	bool cleared;			/* what a former master said was taken back */
+	bool stays;			/* its rules do when we are away (away.h); ENTERING: they will */
+	bool in_change;			/* an errand puts the rules anew: who leaves waits for its end */
 	struct mono until;		/* CUT; LATER: not tried again before */
 	enum pod_source source;
 	enum workload_word word;	/* OF_WORKLOAD, as the rest of these */
@@ -119,8 +122,8 @@ void pods_entered(struct master *, uint32_t ref, const struct msg_pod_entered *,
 void pods_bank(struct master *, const struct errand *, const struct msg_bank *, const struct fd *fd,
 	       unsigned n);
 void pods_left(struct master *, uint32_t ref);
-/* The errand that frees it is over. */
-void pods_freed(struct master *, uint32_t ref);
+/* The errand that frees it is over; error < 0: it did not succeed. */
+void pods_freed(struct master *, uint32_t ref, int error);
 
 /* A worker asks for sockets. */
 void pods_bank_want(struct master *, struct child *, const struct msg_bank_want *);

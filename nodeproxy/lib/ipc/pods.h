@@ -27,6 +27,8 @@ struct pod_told {
 	struct ns_modes modes;		/* its namespace's, but for what its own labels say */
 	uint32_t waits;			/* not captured, and tried again: a Workload's */
 	uint32_t source;		/* enum pod_source */
+	uint32_t stays;			/* its rules do when nodeproxy is away */
+	uint32_t zero;
 	char why[POD_WHY];		/* waits */
 };
 
