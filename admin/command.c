@@ -27,7 +27,7 @@ static const struct col_row cols[] = {
 };
 
 static const struct local_row locals[] = {
-#define LOCAL(name, words, help) { words, help },
+#define LOCAL(name, words, program, help) { words, program, help },
 #include "admin/commands.def"
 };
 static_must(countof(locals) == LOCALS);

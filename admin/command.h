@@ -17,7 +17,7 @@ enum cmd {
 
 /* Those that ask no daemon. */
 enum local {
-#define LOCAL(name, words, help) LOCAL_##name,
+#define LOCAL(name, words, program, help) LOCAL_##name,
 #include "admin/commands.def"
 	LOCALS
 };
@@ -52,7 +52,7 @@ struct col_row {
 };
 
 struct local_row {
-	const char *words, *help;
+	const char *words, *program, *help;
 };
 
 struct local_arg {
@@ -78,7 +78,7 @@ const struct arg_row *cmd_arg(enum cmd, unsigned i);
 const struct col_row *cmd_col(enum cmd, unsigned i);
 
 const struct local_row *local_row(enum local);
-/* The i-th option; NULL after the last. */
+/* The i-th argument; NULL after the last. */
 const struct local_arg *local_arg(enum local, unsigned i);
 
 /* The command of a path without its query; *rest is what follows a path that ends with "/".

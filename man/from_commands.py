@@ -68,6 +68,35 @@ def findings(path):
     return out
 
 
+# What a LOCAL command needs of others, by the program that does it.
+WHO = {"nodeproxy-ca": "No daemon is asked.\n",
+       "nodeproxy-resources": "With the rights of who runs it; no daemon is needed.\n"}
+
+DOCUMENTS = r""".SH DOCUMENTS
+\fBapply\fR, \fBdelete\fR and \fBget\fR work on the registry: the source of nodeproxy.yaml, or \fB\-\-registry\fR. A kind in the
+singular (get service shop/web) is a document there; get services, in the plural, is what the daemon serves.
+.PP
+Everything that is given is judged before anything is written, by the code that judges it in the daemon. One document that
+is refused, as FILE:LINE: FIELD: REASON, stops all of it. Then each object is written for itself: \fIcreated\fR,
+\fIconfigured\fR, \fIunchanged\fR (nothing is written), or \fIconflict\fR: somebody changed it after it was read, and theirs
+stays. metadata.generation goes up by one with every change outside metadata; metadata.creationTimestamp is when the object
+was first written here, and stays.
+.PP
+In a directory of files an object is changed where it is written, whatever stands around it; comments inside the document
+itself are lost. A new one gets a file of its own, KIND.NAMESPACE.NAME.yaml. A file is replaced as a whole, by rename, with
+its owner and mode; a program that is killed leaves the old one or the new one. Writers of nodeproxyctl wait for each other
+(flock of the directory, 10 seconds); what an editor saves meanwhile is a conflict. An object that is written twice, or in a
+document that cannot be read, is refused with its lines.
+.PP
+Then it waits for the daemon of this host and says what became of each object: \fIaccepted\fR, \fIgone\fR, the first condition
+of its status that is False, or why it was refused; and for the workers to serve it. No daemon is needed: what is written is
+read when one starts.
+.PP
+\fBstore check\fR and \fBstore export\fR read the state directory, also while the daemon runs: from a copy below TMPDIR, which is
+one whole revision. They need the rights of root, or of the account nodeproxy\-sync.
+"""
+
+
 def ctl(commands, version, local):
     out = heading("nodeproxyctl", "1", version, "nodeproxy")
     out += (".SH NAME\nnodeproxyctl \\- look at and steer the nodeproxy of this host\n"
@@ -75,14 +104,16 @@ def ctl(commands, version, local):
             "\\fICOMMAND\\fR [\\fIARGUMENTS\\fR]\n"
             ".SH DESCRIPTION\nAsks the running nodeproxy over its admin socket and prints the answer. Tables are for "
             "people: ages and bytes are rounded, columns may be added. JSON and YAML are for programs: exact numbers, "
-            "fields are never renamed.\n.SH COMMANDS\n")
+            "fields are never renamed.\n.PP\n"
+            "Documents are written by nodeproxyctl itself, with the rights of who runs it: the daemon has none to write to its "
+            "registry. See DOCUMENTS.\n.SH COMMANDS\n")
     for c in commands + local:
         out += f".TP\n{usage(c)}\n{esc(c['help'][0].upper() + c['help'][1:])}.\n"
         for a in c["args"]:
             left = " ".join(x for x in (a["option"], a["value"]) if x)
             out += f".RS\n.TP\n.B {esc(left)}\n{esc(a['help'])}\n.RE\n"
         if c["permission"] == "NOBODY":
-            out += "No daemon is asked.\n"
+            out += WHO[c["program"]]
         elif c["permission"] != "LOOK":
             out += "Only by root.\n"
     out += (".SH OPTIONS\n.TP\n\\fB\\-s\\fR \\fISOCKET\\fR\nThe admin socket. Default: the environment variable "
@@ -91,14 +122,15 @@ def ctl(commands, version, local):
             ".TP\n\\fB\\-n\\fR \\fINAMESPACE\\fR\nWhere a command lists or names something in a namespace.\n"
             ".TP\n\\fB\\-\\-help\\fR\nOf nodeproxyctl, or after a command, of that command.\n"
             ".TP\n\\fB\\-\\-version\\fR\nThe version of nodeproxyctl, without asking anybody.\n"
-            "%(more)s"
+            "%(more)s" + DOCUMENTS +
             ".SH EXIT STATUS\n.TP\n0\ndone\n.TP\n1\nrefused or not found; for \\fBcheck\\fR: an error was found\n"
-            ".TP\n2\nusage\n.TP\n3\nthe daemon cannot be reached\n"
+            ".TP\n2\nusage\n.TP\n3\nthe daemon cannot be reached; for \\fBapply\\fR, \\fBdelete\\fR and \\fBget\\fR: the registry, or the daemon that "
+            "\\fB\\-\\-wait\\fR asked for\n"
             ".SH ENVIRONMENT\n.TP\n.B NODEPROXY_SOCKET\nThe admin socket when \\fB\\-s\\fR is not given.\n"
-            ".TP\n.B NODEPROXY_CONFIG\nThe bootstrap file that \\fBcheck\\fR looks at when there is no daemon; default: "
-            "/etc/nodeproxy/nodeproxy.yaml.\n"
+            ".TP\n.B NODEPROXY_CONFIG\nThe bootstrap file that \\fBcheck\\fR looks at when there is no daemon, and that "
+            "names registry and store when \\fB\\-c\\fR is not given; default: /etc/nodeproxy/nodeproxy.yaml.\n"
             ".SH EXAMPLES\n.nf\nnodeproxyctl status\nnodeproxyctl check\nnodeproxyctl get endpoints \\-n shop\n"
-            "nodeproxyctl describe httproute shop/web \\-o json\nnodeproxyctl explain web.shop/cart\nnodeproxyctl explain \\-\\-from shop \\-H 'x\\-version: next' 'web.shop/cart?id=1'\nnodeproxyctl drain \\-\\-worker 1 \\-\\-deadline 10\n.fi\n"
+            "nodeproxyctl describe httproute shop/web \\-o json\nnodeproxyctl explain web.shop/cart\nnodeproxyctl explain \\-\\-from shop \\-H 'x\\-version: next' 'web.shop/cart?id=1'\nnodeproxyctl apply \\-f shop.yaml\nnodeproxyctl get httproute shop/web \\-o yaml\nnodeproxyctl store export >kept.yaml\nnodeproxyctl drain \\-\\-worker 1 \\-\\-deadline 10\n.fi\n"
             ".SH SEE ALSO\n.BR nodeproxy (8),\n.BR nodeproxy\\-api (7),\n.BR nodeproxy.yaml (5),\n"
             ".BR nodeproxy\\-resources (5),\n.BR nodeproxy\\-metrics (7)\n")
     return out
@@ -206,6 +238,12 @@ _nodeproxyctl_routes() {
 		awk -v kind="$1" 'NR > 1 && tolower($3) == kind { print $1 "/" $2 }' | sort -u
 }
 
+# Names of documents in the registry.
+_nodeproxyctl_documents() {
+	nodeproxyctl ${_np_socket:+-s "$_np_socket"} get "$1" 2>/dev/null |
+		awk 'NR == 1 { both = $2 == "NAMESPACE" } NR > 1 { print both ? $2 "/" $3 : $2 }' | sort -u
+}
+
 # Values of an option or of the n-th word behind a command.
 _nodeproxyctl_values() {
 	case $1 in
@@ -219,7 +257,7 @@ _nodeproxyctl_values() {
 	--worker) _nodeproxyctl_ask "get workers" ;;
 	--key) echo p256 ed25519 ;;
 	LEVEL) echo debug info warn error ;;
-	KIND) echo %(kinds)s ;;
+	KIND | "[KIND]") echo %(kinds)s ;;
 	"[SERIAL]") _nodeproxyctl_ask "get panics" ;;
 	"[NAMESPACE/]NAME") case ${2-} in
 		namespace) _nodeproxyctl_ask "get namespaces" ;;
@@ -228,6 +266,7 @@ _nodeproxyctl_values() {
 		trafficpolicy | xbackendtrafficpolicy | ratelimitpolicy) _nodeproxyctl_ask "get policies" both ;;
 		*) _nodeproxyctl_ask "get services" both ;;
 		esac ;;
+	"[[NAMESPACE/]NAME]") _nodeproxyctl_documents "${2-}" ;;
 	WHAT) echo %(debug)s ;;
 	esac
 }
@@ -239,7 +278,7 @@ _nodeproxyctl() {
 		w=${COMP_WORDS[i]}
 		case $w in
 		-s) _np_socket=${COMP_WORDS[++i]} ;;
-		-o | -n | --*) case " %(flags)s " in *" $w "*) ;; *) ((i++)) ;; esac ;;
+		-o | -n | -f | -c | --*) case " %(flags)s " in *" $w "*) ;; *) ((i++)) ;; esac ;;
 		*) words+=${words:+ }$w ;;
 		esac
 	done
@@ -251,7 +290,7 @@ _nodeproxyctl() {
 		esac
 	done <<<"$_nodeproxyctl_rows"
 	case $prev in
-	-s | --dir | --out | --passphrase-file | --node-passphrase-file) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+	-s | -f | -c | --registry | --dir | --out | --passphrase-file | --node-passphrase-file) COMPREPLY=($(compgen -f -- "$cur")); return ;;
 	%(valued)s) COMPREPLY=($(compgen -W "$(_nodeproxyctl_values "$prev")" -- "$cur")); return ;;
 	esac
 	if [ -z "$command" ]; then
@@ -267,6 +306,9 @@ _nodeproxyctl() {
 		set -- $words
 		for ((i = $#; i > 0; i--)); do rest=${rest#* }; done
 		reply="$(_nodeproxyctl_values "${rest%%%% *}" "$last") $reply"
+		[ -z "$words" ] && while IFS='|' read -r row options values; do	# of longer commands
+			case "$row" in "$command "*) row=${row#"$command "} && reply+=" ${row%%%% *}" ;; esac
+		done <<<"$_nodeproxyctl_rows"
 	fi
 	COMPREPLY=($(compgen -W "$reply -s -o --help" -- "$cur"))
 }
@@ -280,13 +322,13 @@ def bash(commands, version, local):
     del version
     lines, valued, flags, said = [], {"-o", "-n"}, {"--help", "--version"}, {}
     for c in commands + local:
-        options = [a["option"] for a in c["args"] if a["option"]]
+        options = [a["option"] for a in c["args"] if a["option"] not in ("", "-s", "-o")]
         values = [a["value"].split()[0] for a in c["args"] if not a["option"]]
         for a in c["args"]:
             if a["option"] and a["option"] != "-s":
                 (flags if a["kind"].endswith("FLAG") else valued).add(a["option"])
             # "a, b or c" in the help of these lists all there are
-            said[a["value"]] = " ".join(re.findall(r"[a-z]+(?:-[a-z]+)*", a["help"].replace(" or ", " ")))
+            said.setdefault(a["value"], " ".join(re.findall(r"[a-z]+(?:-[a-z]+)*", a["help"].replace(" or ", " "))))
         lines.append("|".join((c["words"], " ".join(options), " ".join(values) + " ")))
     headings = next(c["headings"] for c in commands if c["name"] == "top")
     return BASH % {"sort": " ".join(h.lower() for h in headings), "rows": "\n".join(lines), "valued": " | ".join(sorted(valued)), "flags": " ".join(sorted(flags)),
@@ -304,7 +346,7 @@ def main():
             commands[a[0]] = dict(zip(("name", "words", "method", "path", "permission", "answers", "list", "help"), a),
                                   args=[], headings=[])
         elif macro == "LOCAL":
-            local[a[0]] = dict(zip(("name", "words", "help"), a), permission="NOBODY", args=[])
+            local[a[0]] = dict(zip(("name", "words", "program", "help"), a), permission="NOBODY", args=[])
         elif macro == "LARG":
             local[a[0]]["args"].append(dict(zip(("cmd", "option", "value", "help"), a), kind="TEXT" if a[2] else "FLAG"))
         elif macro == "ARG":

@@ -19,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "admin/command.h"
+#include "admin/options.h"
 #include "nodeproxy/lib/base/clock.h"
 #include "nodeproxy/lib/base/fd.h"
 #include "nodeproxy/lib/base/rand.h"
@@ -29,49 +29,11 @@
 #include "nodeproxy/lib/net/pem.h"
 #include "nodeproxy/lib/net/spiffe.h"
 
-enum { EXIT_DONE, EXIT_REFUSED, EXIT_USAGE };
-
-#define OPTIONS	  8
 #define FILE_MOST (1u << 20)
 #define TEXT_MAX  16384u
 #define DAY_S	  86400
 
-struct asked {
-	enum local what;
-	const char *value[OPTIONS];	/* in the order of their rows; a flag: "" */
-};
-
 /* ---- words ---- */
-
-static void usage(FILE *f)
-{
-	fprintf(f, "usage: nodeproxyctl ca init|issue-node|show [OPTIONS]\n\n");
-	for (unsigned l = 0; l < LOCALS; l++)
-		fprintf(f, "  %-16s  %s\n", local_row((enum local)l)->words, local_row((enum local)l)->help);
-	fprintf(f, "\nnodeproxyctl ca COMMAND --help says its options\n");
-}
-
-static void command_usage(enum local l)
-{
-	const struct local_arg *a;
-
-	printf("usage: nodeproxyctl %s", local_row(l)->words);
-	for (unsigned i = 0; (a = local_arg(l, i)); i++)
-		printf(a->value[0] ? " [%s %s]" : " [%s]", a->option, a->value);
-	printf("\n\n%s\n\n", local_row(l)->help);
-	for (unsigned i = 0; (a = local_arg(l, i)); i++) {
-		char left[64];
-
-		snprintf(left, sizeof left, "%s %s", a->option, a->value);
-		printf("%-30s  %s\n", left, a->help);
-	}
-}
-
-static int wrong(const char *what, const char *which)
-{
-	fprintf(stderr, "nodeproxyctl: %s%s\nsee nodeproxyctl ca --help\n", what, which);
-	return EXIT_USAGE;
-}
 
 static int refuse(const char *path, const char *what)
 {
@@ -79,49 +41,29 @@ static int refuse(const char *path, const char *what)
 	return EXIT_REFUSED;
 }
 
-static const char *value_of(const struct asked *a, const char *option, const char *otherwise)
+static const char *value_of(const struct options *o, const char *option, const char *otherwise)
 {
-	const struct local_arg *row;
+	const char *value = options_value(o, option);
 
-	for (unsigned i = 0; (row = local_arg(a->what, i)); i++)
-		if (strcmp(row->option, option) == 0 && a->value[i])
-			return a->value[i];
-	return otherwise;
+	return value ? value : otherwise;
 }
 
-static int split(int argc, char **argv, struct asked *a)
-{
-	for (int i = 2; i < argc; i++) {
-		const struct local_arg *row;
-		unsigned k = 0;
-
-		while ((row = local_arg(a->what, k)) && strcmp(row->option, argv[i]) != 0)
-			k++;
-		if (row == NULL)
-			return wrong("unknown option: ", argv[i]);
-		if (row->value[0] && i + 1 == argc)
-			return wrong("an option without its value: ", argv[i]);
-		a->value[k] = row->value[0] ? argv[++i] : "";
-	}
-	return EXIT_DONE;
-}
-
-static int days_of(const struct asked *a, const char *otherwise, uint64_t most, int64_t *ret_s)
+static int days_of(const struct options *a, const char *otherwise, uint64_t most, int64_t *ret_s)
 {
 	uint64_t days;
 
 	if (!slice_u64(slice_str(value_of(a, "--days", otherwise)), most, &days) || days == 0)
-		return wrong("not a number of days that is allowed: ", value_of(a, "--days", otherwise));
+		return options_wrong("not a number of days that is allowed: ", value_of(a, "--days", otherwise));
 	*ret_s = (int64_t)days * DAY_S;
 	return EXIT_DONE;
 }
 
-static int kind_of(const struct asked *a, int *ret)
+static int kind_of(const struct options *a, int *ret)
 {
 	const char *word = value_of(a, "--key", "p256");
 
 	*ret = strcmp(word, "p256") == 0 ? EVP_PKEY_EC : strcmp(word, "ed25519") == 0 ? EVP_PKEY_ED25519 : 0;
-	return *ret ? EXIT_DONE : wrong("a key is p256 or ed25519, not ", word);
+	return *ret ? EXIT_DONE : options_wrong("a key is p256 or ed25519, not ", word);
 }
 
 /* ---- files ---- */
@@ -252,7 +194,7 @@ static int write_key(struct fd dir, const char *dir_name, const char *name, EVP_
 
 /* ---- init ---- */
 
-static int make_root(const struct asked *a, const char *td, int64_t life_s, int kind, struct fd dir)
+static int make_root(const struct options *a, const char *td, int64_t life_s, int kind, struct fd dir)
 {
 	const char *where = value_of(a, "--dir", NULL);
 	bool force = value_of(a, "--force", NULL);
@@ -286,7 +228,7 @@ static int make_root(const struct asked *a, const char *td, int64_t life_s, int 
 	return code;
 }
 
-static int init(const struct asked *a)
+static int init(const struct options *a)
 {
 	const char *td = value_of(a, "--trust-domain", "cluster.local"), *where = value_of(a, "--dir", NULL);
 	struct spiffe id = { .trust_domain = slice_str(td), .host = SLICE("h") };
@@ -296,9 +238,9 @@ static int init(const struct asked *a)
 	int kind, code;
 
 	if (where == NULL)
-		return wrong("--dir is missing", "");
+		return options_wrong("--dir is missing", "");
 	if (spiffe_print(&id, uri) < 0)
-		return wrong("a trust domain is lower case letters, digits, dots, - and _, not ", td);
+		return options_wrong("a trust domain is lower case letters, digits, dots, - and _, not ", td);
 	code = days_of(a, "3650", 36500, &life_s);
 	if (code == EXIT_DONE)
 		code = kind_of(a, &kind);
@@ -383,7 +325,7 @@ static int read_root(const char *where, struct fd dir, struct slice passphrase, 
 							       refuse(path, "is not the key of root.pem");
 }
 
-static int write_node(const struct asked *a, const struct root *root, const char *node, int64_t life_s, int kind,
+static int write_node(const struct options *a, const struct root *root, const char *node, int64_t life_s, int kind,
 		      struct fd dir)
 {
 	const char *where = value_of(a, "--out", NULL);
@@ -400,7 +342,7 @@ static int write_node(const struct asked *a, const struct root *root, const char
 
 	snprintf(bundle, sizeof bundle, "%s.pem", root->trust_domain);
 	if (code == EXIT_DONE && spiffe_print(&id, uri) < 0)
-		code = wrong("not the name of a host: ", node);
+		code = options_wrong("not the name of a host: ", node);
 	if (code == EXIT_DONE)
 		code = look_first(dir, where, (const char *[]){ "node.key", "node.pem", bundle, NULL }, force);
 	if (code)
@@ -423,7 +365,7 @@ static int write_node(const struct asked *a, const struct root *root, const char
 	return code;
 }
 
-static int issue_node(const struct asked *a)
+static int issue_node(const struct options *a)
 {
 	const char *node = value_of(a, "--node", NULL), *from = value_of(a, "--dir", NULL),
 		   *where = value_of(a, "--out", NULL);
@@ -435,7 +377,7 @@ static int issue_node(const struct asked *a)
 	int kind, code;
 
 	if (!node || !from || !where)
-		return wrong(!from ? "--dir is missing" : !node ? "--node is missing" : "--out is missing", "");
+		return options_wrong(!from ? "--dir is missing" : !node ? "--node is missing" : "--out is missing", "");
 	code = days_of(a, "90", 3650, &life_s);
 	if (code == EXIT_DONE)
 		code = kind_of(a, &kind);
@@ -501,7 +443,7 @@ static int show_cert(const char *where, const char *name, X509 *x)
 	return to <= now ? EXIT_REFUSED : EXIT_DONE;
 }
 
-static int show(const struct asked *a)
+static int show(const struct options *a)
 {
 	static const char *const names[] = { "root.pem", "node.pem" };
 	const char *where = value_of(a, "--dir", NULL);
@@ -511,7 +453,7 @@ static int show(const struct asked *a)
 	int code;
 
 	if (where == NULL)
-		return wrong("--dir is missing", "");
+		return options_wrong("--dir is missing", "");
 	code = open_dir(where, false, &dir);
 	if (code)
 		return code;
@@ -537,28 +479,13 @@ static int show(const struct asked *a)
 
 int main(int argc, char **argv)
 {
-	static int (*const does[LOCALS])(const struct asked *) = {
+	static int (*const does[LOCALS])(const struct options *) = {
 		[LOCAL_ca_init] = init, [LOCAL_ca_issue_node] = issue_node, [LOCAL_ca_show] = show,
 	};
-	struct asked a = { .what = LOCALS };
-	bool help = argc < 2;
+	struct options o;
 	int code;
 
 	rand_init();
-	for (int i = 1; i < argc; i++)
-		help |= strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0;
-	for (unsigned l = 0; argc > 1 && l < LOCALS; l++)
-		if (strcmp(strchr(local_row((enum local)l)->words, ' ') + 1, argv[1]) == 0)
-			a.what = (enum local)l;
-	if (help) {
-		if (a.what < LOCALS)
-			command_usage(a.what);
-		else
-			usage(argc < 2 ? stderr : stdout);
-		return argc < 2 ? EXIT_USAGE : EXIT_DONE;
-	}
-	if (a.what == LOCALS)
-		return wrong("there is no command ca ", argv[1]);
-	code = split(argc, argv, &a);
-	return code ? code : does[a.what](&a);
+	code = options_read(argc, argv, "nodeproxy-ca", &o);
+	return code >= 0 ? code : does[o.what](&o);
 }

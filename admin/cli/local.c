@@ -11,44 +11,49 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "admin/command.h"
-
-#define PROGRAM "nodeproxy-ca"
-
-bool local_is_word(const char *word)
+enum local local_find(char *const *words, int n, int *n_words)
 {
-	size_t n = strlen(word);
+	enum local best = LOCALS;
 
+	*n_words = 0;
 	for (unsigned l = 0; l < LOCALS; l++) {
-		const char *words = local_row((enum local)l)->words;
+		const char *row = local_row((enum local)l)->words, *second = strchr(row, ' ');
+		size_t first = strcspn(row, " ");
+		int used;
 
-		if (strncmp(words, word, n) == 0 && words[n] == ' ')
-			return true;
+		if (n < 1 || strncmp(words[0], row, first) != 0 || words[0][first])
+			continue;
+		used = second && n > 1 && strcmp(words[1], second + 1) == 0 ? 2 : 1;
+		if (used > *n_words) {
+			*n_words = used;
+			best = (enum local)l;
+		}
 	}
-	return false;
+	return best;
 }
 
 /* Beside this program (also in a build tree), or where it is installed. */
-void local_be(char **argv)
+void local_be(enum local l, char **argv)
 {
 	static const char *const beside[] = { "..", "../libexec/nodeproxy" };
-	const char *env = getenv("NODEPROXY_LIBEXEC");
-	char exe[PATH_MAX], path[PATH_MAX + 64];
+	const char *env = getenv("NODEPROXY_LIBEXEC"), *program = local_row(l)->program;
+	char exe[PATH_MAX], path[2 * PATH_MAX];
 	ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
 
 	if (env && env[0]) {
-		snprintf(path, sizeof path, "%s/" PROGRAM, env);
+		snprintf(path, sizeof path, "%s/%s", env, program);
 		execv(path, argv);
 	}
 	if (n > 0) {
 		exe[n] = 0;
 		*strrchr(exe, '/') = 0;
 		for (size_t i = 0; i < countof(beside); i++) {
-			snprintf(path, sizeof path, "%s/%s/" PROGRAM, exe, beside[i]);
+			snprintf(path, sizeof path, "%s/%s/%s", exe, beside[i], program);
 			execv(path, argv);
 		}
 	}
-	execv(LIBEXECDIR "/" PROGRAM, argv);
-	fprintf(stderr, "nodeproxyctl: cannot start " PROGRAM " (beside it, or in " LIBEXECDIR "): %s\n",
+	snprintf(path, sizeof path, LIBEXECDIR "/%s", program);
+	execv(path, argv);
+	fprintf(stderr, "nodeproxyctl: cannot start %s (beside it, or in " LIBEXECDIR "): %s\n", program,
 		strerror(errno));
 }

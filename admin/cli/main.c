@@ -17,11 +17,11 @@
 #include "admin/cli/offline.h"
 #include "admin/cli/print.h"
 #include "admin/cli/top.h"
+#include "admin/options.h"
 #include "nodeproxy/lib/base/clock.h"
 
 #define DEFAULT_SOCKET "/run/nodeproxy/admin.sock"
 
-enum { EXIT_DONE, EXIT_REFUSED, EXIT_USAGE, EXIT_AWAY };
 enum format { TABLE, JSON, YAML };
 
 struct asked {
@@ -580,6 +580,38 @@ static int watch(const struct asked *a, const char *target)
 	return code;
 }
 
+/* Becomes another program when the words are a command of its. */
+static void be_local(int argc, char **argv)
+{
+	char **next = calloc((size_t)argc + 1, sizeof *next), *words[2];
+	int at[2], n = 0, n_command, n_local, moved, k = 0;
+	enum local l;
+
+	for (int i = 1; i < argc && n < 2; i++) {
+		if (argv[i][0] != '-' || argv[i][1] == 0) {
+			at[n] = i;
+			words[n++] = argv[i];
+		} else if (argv[i][1] && strchr("sonc", argv[i][1]) && argv[i][2] == 0) {
+			i++;	/* its value */
+		}
+	}
+	l = local_find(words, n, &n_local);
+	if (l < LOCALS && next) {
+		(void)find_command(words, n, &n_command);
+		moved = strchr(local_row(l)->words, ' ') ? n : 1;	/* what is no command, too: to be told */
+		for (int i = 0; i < moved; i++)
+			next[k++] = words[i];
+		for (int i = 1; i < argc; i++)
+			if (i != at[0] && !(moved == 2 && i == at[1]))
+				next[k++] = argv[i];
+		if (n_local > n_command) {
+			local_be(l, next);
+			exit(EXIT_REFUSED);
+		}
+	}
+	free(next);
+}
+
 int main(int argc, char **argv)
 {
 	struct asked a = { .cmd = CMDS, .socket = getenv("NODEPROXY_SOCKET") };
@@ -590,12 +622,9 @@ int main(int argc, char **argv)
 	const char *namespace = NULL;
 	struct response r;
 
-	if (argc > 1 && local_is_word(argv[1])) {
-		local_be(argv + 1);
-		return EXIT_REFUSED;
-	}
 	if (!words || !options)
 		return EXIT_REFUSED;
+	be_local(argc, argv);
 	code = split(argc, argv, &a, words, &n_words, options, &n_options);
 	if (code < 0) {
 		a.cmd = find_command(words, n_words, &used);

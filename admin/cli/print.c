@@ -458,6 +458,12 @@ void print_object(const json_t *o, int64_t now_unix_ms, struct text *out)
 	object(o, now_unix_ms, 0, out);
 }
 
+void print_list(const json_t *list, int64_t now_unix_ms, struct text *out)
+{
+	if (is_table(list))
+		free_table(list, now_unix_ms, out);
+}
+
 static const char *text_at(const json_t *o, const char *key)
 {
 	const char *s = json_string_value(json_object_get(o, key));

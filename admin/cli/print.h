@@ -15,6 +15,8 @@
 void print_table(enum cmd, const json_t *list, int64_t now_unix_ms, struct text *out);
 /* Any object as "Key: value" lines, lists of objects as tables below. */
 void print_object(const json_t *, int64_t now_unix_ms, struct text *out);
+/* A list of objects as a table: the keys of the first are the columns; empty: nothing. */
+void print_list(const json_t *, int64_t now_unix_ms, struct text *out);
 void print_refused(const json_t *list, int64_t now_unix_ms, struct text *out);
 /* Two lines each, for they are sentences: what is wrong, and what to do. */
 void print_findings(const json_t *list, struct text *out);

@@ -10,6 +10,7 @@ nodeproxyctl() {
 	*"get services") printf 'NAMESPACE  NAME  PORTS\nshop  web  80\nbank  db  5432\n' ;;
 	*"get policies") printf 'NAMESPACE  POLICY  SERVICE\nshop  slow  web\n' ;;
 	*"get routes") printf 'NAMESPACE  ROUTE  KIND\nshop  web  HTTPRoute\nshop  rpc  GRPCRoute\n' ;;
+	*"get httproute") printf 'KIND  NAMESPACE  NAME\nHTTPRoute  shop  web\n' ;;
 	*"get workers") printf 'ID  PID\n0  7\n1  8\n' ;;
 	*"get namespaces") printf 'NAMESPACE  TENANT\nshop  shop\n' ;;
 	esac
@@ -26,7 +27,14 @@ offers() { # expected, words; the last one is being typed
 	fi
 }
 offers "status" nodeproxyctl sta
-offers "endpoints" nodeproxyctl get e
+offers "endpointslice endpoints" nodeproxyctl get e
+offers "services" nodeproxyctl get services
+offers "shop/web" nodeproxyctl get httproute sh
+offers "apply" nodeproxyctl ap
+offers "check export -s -o --help --version" nodeproxyctl store ""
+offers "--dry-run" nodeproxyctl apply --d
+offers "-f -n --dry-run --wait --registry -c -s -o --help" nodeproxyctl delete -
+offers "tenant" nodeproxyctl -o yaml store export te
 offers "table json yaml" nodeproxyctl -o ""
 offers "-n --service -s -o --help" nodeproxyctl -s /x get endpoints -
 offers "service" nodeproxyctl describe se

@@ -38,8 +38,8 @@ ROWS = [  # folder (longest match wins), what it may include beside itself
     ("admin/cli", "nodeproxy/lib/base nodeproxy/lib/net admin"),
     ("admin/cni", "nodeproxy/lib/base admin admin/cli"),
     ("admin/ca", "nodeproxy/lib/base nodeproxy/lib/net admin"),
-    ("admin/cli", "nodeproxy/lib/base nodeproxy/lib/net nodeproxy/lib/doc nodeproxy/lib/knobs store/rows store/resource "
-                  "store/registry store/db store/sync admin"),
+    ("admin/resources", "nodeproxy/lib/base nodeproxy/lib/net nodeproxy/lib/doc nodeproxy/lib/knobs store/rows "
+                        "store/resource store/registry store/db store/view store/sync admin admin/cli"),
     ("admin", "nodeproxy/lib/base nodeproxy/lib/net nodeproxy/lib/ipc nodeproxy/lib/role nodeproxy/lib/knobs "
               "nodeproxy/lib/doc workers/obs store/view"),
 ]
