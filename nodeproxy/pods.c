@@ -503,6 +503,7 @@ void pods_entered(struct master *m, uint32_t ref, const struct msg_pod_entered *
 	p->tries = 0;
 	p->why[0] = 0;
 	p->told = 0;
+	p->proof = (struct proof){ .state = PROOF_NONE };
 	m->pods.captured++;
 	keep(m, p);
 	log_info("pod_captured", "pod=%s/%s inode=%llu ipv6=%d", p->words.ns, p->words.name,
