@@ -498,6 +498,8 @@ static void listener_series(const struct state *st, struct text *t)
 	struct counter_row row;
 
 	for (unsigned k = 0; listener_counter_row(k, &row); k++) {
+		if (!row.prom[0])
+			continue;
 		family(t, row.prom, type_of(&row), row.help);
 		for (uint32_t i = 0; i < st->knobs->n_listeners && i < KNOBS_LISTENERS; i++) {
 			const char *name = st->knobs->listener[i].name;

@@ -263,6 +263,10 @@ void child_tell_again(struct child *c, uint32_t type)
 		identity_here(m, c, true);
 		return;
 	}
+	if (type == MSG_RESOLVERS_HERE) {
+		resolvers_send(m, c);
+		return;
+	}
 	if (type == MSG_CERTS_HERE) {
 		keys_send_certs(m, c);
 		return;
@@ -368,5 +372,6 @@ void child_tell(struct child *c)
 	else
 		keys_connect(m, c);
 	keys_send_certs(m, c);
+	resolvers_send(m, c);
 	views_send(m, c);
 }

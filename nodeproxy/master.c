@@ -365,6 +365,7 @@ static void tick(void *arg)
 	listeners_tick(arg);
 	keys_tick(arg);
 	identity_tick(arg);
+	resolvers_tick(arg);
 	pods_tick(arg);
 	survey(arg);
 }

@@ -33,6 +33,7 @@
 #include "nodeproxy/listeners.h"
 #include "nodeproxy/pods.h"
 #include "nodeproxy/reload.h"
+#include "nodeproxy/resolvers.h"
 #include "nodeproxy/service.h"
 #include "nodeproxy/spaces.h"
 #include "nodeproxy/upgrade.h"
@@ -66,6 +67,7 @@ struct master {
 	struct child child[CHILDREN];
 	struct listeners listeners;
 	struct pods pods;
+	struct resolvers resolvers;
 	struct spaces spaces;
 	struct files files;
 	struct doors doors;

@@ -442,6 +442,18 @@ static int pod_listens(uint32_t ref, struct gate *g[GATE_DIRECTIONS], unsigned f
 	return r;
 }
 
+static void pod_resolvers(const struct msg_pod_here *m)
+{
+	struct names_resolvers r = { .n = min_of(m->n_resolvers, (uint32_t)NAMES_RESOLVERS) };
+
+	for (unsigned i = 0; i < r.n; i++) {
+		r.at[i].family = m->resolver[i].family;
+		r.at[i].port = NAMES_PORT;
+		memcpy(r.at[i].ip, m->resolver[i].ip, sizeof r.at[i].ip);
+	}
+	names_use_resolvers(&the.names, m->ref, &r);
+}
+
 /* Also again: what was there is replaced. */
 static void pod_here(const struct msg_pod_here *m, struct fd fd[CHAN_MAX_FDS], unsigned n)
 {
@@ -456,6 +468,7 @@ static void pod_here(const struct msg_pod_here *m, struct fd fd[CHAN_MAX_FDS], u
 		r = pod_listens(m->ref, g, 4, fd);
 	if (r == 0 && n == 2 * POD_SOCKETS)
 		r = pod_listens(m->ref, g, 6, fd + POD_SOCKETS);
+	pod_resolvers(m);
 	if (r < 0) {
 		pod_drop(m->ref);
 		lack(MSG_POD_HERE);
@@ -539,6 +552,7 @@ static void handle(const struct msg *m)
 		const struct msg_bank *b = m->p;
 
 		path_pod_bank(&the.path, b->ref, b->sort, mine->fd, m->nfds);
+		names_pod_bank(&the.names, b->ref);
 		return;
 	}
 	default:
@@ -572,6 +586,9 @@ static void handle(const struct msg *m)
 	}
 	case MSG_KEY_LINE:
 		keys_line(&the.keys, &fd);
+		break;
+	case MSG_RESOLVERS_HERE:
+		names_read_resolvers(&the.names, fd);
 		break;
 	case MSG_CERTS_HERE:
 		certs_here(m->p, fd);

@@ -95,7 +95,171 @@ def only_what_was_redirected_is_answered():
             assert ask(other, "web", at=client.ip4).texts == ["192.0.2.1"]
 
 
-TESTS = [names_of_the_mesh_by_udp_and_tcp, programs_find_services_by_name, only_what_was_redirected_is_answered]
+class Conf:
+    """A resolv.conf of the host, and settings that name it."""
+
+    def __init__(self, *servers):
+        self.file = tempfile.NamedTemporaryFile("w", suffix=".resolv.conf")
+        self.write(*servers)
+
+    def write(self, *servers):
+        with open(self.file.name, "w") as f:
+            f.write("# of a test\nsearch example.org\n" + "".join(f"nameserver {a}\n" for a in servers))
+
+    def settings(self, **more):
+        more = "".join(f", {k}: {v}" for k, v in more.items())
+        return f"timeouts: {{drain: 2000}}\nnames: {{resolv_conf: {self.file.name}{more}}}"
+
+
+def at(pod, fn, *addresses):
+    """A resolver in a pod."""
+    return dns.Resolver(addresses or pod.addresses, fn, lambda make: lab.inside(pod.ns, make))
+
+
+def count(host, name):
+    return lab.inside(host.ns, lambda: sum(host.np.metric(f"nodeproxy_worker_{name}", worker=str(i)) for i in range(2)))
+
+
+def other_names_are_asked_of_the_resolvers_of_the_host():
+    conf = Conf("127.0.0.53", "10.100.1.2")
+    with lab.Lab(pods=3, config=conf.settings()) as mesh:
+        client, one, two = mesh.pods
+        mesh.start()
+        client.add()
+
+        def fn(q, tcp):
+            m = dns.Message(q)
+            assert m.edns == 1232 or tcp
+            if m.name.startswith("no."):
+                return dns.reply(q, rcode="NXDOMAIN", soa=60)
+            if m.name.startswith("large."):
+                all_of_it = [("A", f"192.0.2.{i}", 60) for i in range(200)]
+                return dns.reply(q, *(all_of_it if tcp else []), flags=0 if tcp else dns.TC)
+            return dns.reply(q, ("A", "192.0.2.1", 60)) if m.type == "A" else dns.reply(q, soa=60)
+        with at(one, fn) as first, at(two, lambda q, tcp: dns.reply(q, ("A", "192.0.2.2", 60))) as second:
+            m = ask(client, "Www.Example.org")
+            assert (m.texts, m.name, m.rcode, m.edns) == (["192.0.2.1"], "Www.Example.org", "NOERROR", None)
+            assert ask(client, "www.example.org", edns=4096).edns
+            assert ask(client, "www.example.org", "AAAA").texts == []
+            assert ask(client, "no.example.org").rcode == "NXDOMAIN"
+            assert ask(client, "no.example.org").rcode == "NXDOMAIN"
+            # what it said is kept, by each worker
+            for _ in range(20):
+                assert ask(client, "www.example.org", tcp=True).texts == ["192.0.2.1"]
+            assert 1 <= first.asked.count(("www.example.org", "A", False)) + first.asked.count(("Www.Example.org", "A", False)) <= 2
+            # more than UDP takes
+            assert ask(client, "large.example.org").tc
+            m = ask(client, "large.example.org", tcp=True)
+            assert len(m.answers) == 200 and not m.tc
+            assert len(ask(client, "large.example.org", edns=4096).answers) == 200
+            # names of the mesh are nobody else's
+            assert ask(client, "nope.shop.svc.cluster.local").rcode == "NXDOMAIN"
+            assert not [n for n, _, _ in first.asked if "cluster.local" in n]
+            # the file changes: others are asked, and what was said before does not count
+            conf.write(two.ip6)
+            np.until("the other resolver", lambda: ask(client, "www.example.org").texts == ["192.0.2.2"])
+            assert second.asked
+        assert count(client.host, "names_cached_total") >= 18
+        assert count(client.host, "names_tcp_total") >= 1
+
+
+def resolvers_that_are_dead_refuse_or_lie():
+    conf = Conf("10.100.1.2", "10.100.2.2")
+    with lab.Lab(pods=3, config=conf.settings(timeout=200)) as mesh:
+        client, one, two = mesh.pods
+        mesh.start()
+        client.add()
+        good = ("A", "192.0.2.1", 0)        # never kept
+
+        # The first is silent, refuses (nobody listens), fails: the second is asked; then it is the first.
+        with at(two, lambda q, tcp: dns.reply(q, good)) as second:
+            with at(one, lambda q, tcp: None) as silent:
+                for i in range(6):
+                    assert ask(client, f"a{i}.example.org").texts == ["192.0.2.1"]
+                assert 1 <= len(silent.asked) <= 2, silent.asked        # once by each worker
+            assert ask(client, "b.example.org").texts == ["192.0.2.1"]
+            with at(one, lambda q, tcp: dns.reply(q, rcode="SERVFAIL")):
+                assert ask(client, "c.example.org").texts == ["192.0.2.1"]
+        with at(one, lambda q, tcp: dns.reply(q, rcode="FORMERR") if dns.Message(q).edns else dns.reply(q, good)):
+            assert ask(client, "old.example.org").texts == ["192.0.2.1"]
+
+        # Lies: another id, another question, half of an answer, none, another address; then the truth.
+        def liar(q, tcp):
+            m = dns.Message(q)
+            return [dns.reply(q, ("A", "192.0.2.66", 60), ident=m.id ^ 1), dns.reply(dns.query("else.example.org", ident=m.id), good),
+                    dns.query(m.name, ident=m.id), b"", b"x" * 11, dns.reply(q, good)]
+        with at(one, liar):
+            assert ask(client, "d.example.org").texts == ["192.0.2.1"]
+
+        def guesser(q, tcp):        # who tries all ids is asked by TCP
+            m = dns.Message(q)
+            return dns.reply(q, good) if tcp else [dns.reply(q, ("A", "192.0.2.66", 60), ident=m.id ^ k) for k in range(1, 40)]
+        with at(one, guesser):
+            assert ask(client, "e.example.org").texts == ["192.0.2.1"]
+
+        def from_elsewhere(q, tcp):
+            def send():
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+                    for port in range(32768, 61000, 997):
+                        s.sendto(dns.reply(q, ("A", "192.0.2.66", 60)), (client.ip4, port))
+            lab.inside(two.ns, send)
+            return dns.reply(q, good)
+        with at(one, from_elsewhere):
+            assert ask(client, "f.example.org").texts == ["192.0.2.1"]
+
+        # Nobody at all; then nonsense alone.
+        assert ask(client, "g.example.org").rcode == "SERVFAIL"
+        with at(one, lambda q, tcp: dns.reply(q, rcode="REFUSED")), at(two, lambda q, tcp: q[:20]):
+            assert ask(client, "h.example.org").rcode in ("SERVFAIL", "REFUSED")
+
+
+def answers_outlive_their_resolvers():
+    conf = Conf("10.100.1.2")
+    with lab.Lab(pods=2, config=conf.settings(timeout=100)) as mesh:
+        client, one = mesh.pods
+        mesh.start()
+        client.add()
+        with at(one, lambda q, tcp: dns.reply(q, ("A", "192.0.2.1", 1))):
+            for _ in range(50):         # both workers know it
+                ask(client, "www.example.org", tcp=True)
+
+        def stale():
+            assert ask(client, "www.example.org").texts == ["192.0.2.1"]
+            return count(client.host, "names_stale_total") >= 2
+        np.until("old answers", stale)
+        assert ask(client, "other.example.org").rcode == "SERVFAIL"
+        assert count(client.host, "names_unanswered_total") >= 2
+
+
+def a_flood_of_questions_costs_nobody_else_an_answer():
+    conf = Conf("10.100.2.2")
+    with lab.Lab(pods=3, config=conf.settings(pending=4, timeout=2000)) as mesh:
+        client, server, silent = mesh.pods
+        mesh.service("shop/web", 80, [server])
+        mesh.start()
+        client.add()
+        server.host.np.ctl("pod", "add", "other", "--namespace", "elsewhere", "--netns", server.netns)
+        with at(silent, lambda q, tcp: dns.reply(q, ("A", "192.0.2.1", 1)) if dns.Message(q).name == "good" else None):
+            def flood():
+                s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                s.settimeout(np.DEADLINE)
+                s.connect((ANYBODY[4], 53))
+                for i in range(60):
+                    s.send(dns.query(f"x{i}.example.org"))
+                return s
+            with lab.inside(client.ns, flood) as s:
+                assert dns.Message(s.recv(512)).rcode == "REFUSED"
+                assert ask(client, "web").texts == [mesh.vip["shop/web"]]
+                assert ask(server, "good").texts == ["192.0.2.1"]
+        assert count(client.host, "names_refused_total") >= 50
+        # the pod leaves while they wait
+        client.remove()
+        np.until("nobody waits", lambda: count(client.host, "names_waiting") == 0)
+
+
+TESTS = [names_of_the_mesh_by_udp_and_tcp, programs_find_services_by_name, only_what_was_redirected_is_answered,
+         other_names_are_asked_of_the_resolvers_of_the_host, resolvers_that_are_dead_refuse_or_lie,
+         answers_outlive_their_resolvers, a_flood_of_questions_costs_nobody_else_an_answer]
 
 if __name__ == "__main__":
     np.need_root()

@@ -2,7 +2,7 @@
  * Copyright the nodeproxy authors */
 
 /* See names.h. */
-#include "workers/names/names.h"
+#include "workers/names/ask.h"
 
 #include <errno.h>
 
@@ -12,6 +12,7 @@
 
 #define UDP_BURST    16u	/* questions of a step */
 #define ACCEPT_BURST 4u
+#define SILENT_MS    60000	/* so long it is said that nobody answered, if nobody is asked */
 #define KIND_SHIFT   27		/* in the 29 bits of a token's slot */
 
 static struct names_pod *pod_of(struct names *ns, uint32_t ref)
@@ -54,8 +55,10 @@ bool names_event(struct names *ns, uint64_t token, unsigned bits)
 	r.slot &= (1u << KIND_SHIFT) - 1;
 	if (k == NAMES_KIND_SOCKET)
 		socket_event(ns, r.slot);
-	else
+	else if (k == NAMES_KIND_CALLER)
 		caller_event(ns, r, bits);
+	else
+		ask_event(ns, r, bits);
 	return true;
 }
 
@@ -70,8 +73,10 @@ void names_deadline(struct names *ns, struct wheel_entry *e, int64_t ms)
 
 static void on_deadline(struct wheel_entry *e, void *arg)
 {
-	(void)arg;
-	caller_deadline(e);
+	if (ask_has_entry(arg, e))
+		ask_deadline(e);
+	else
+		caller_deadline(e);
 }
 
 void names_deadlines(struct names *ns)
@@ -86,6 +91,7 @@ void names_deadlines(struct names *ns)
 void names_reap(struct names *ns)
 {
 	callers_reap(ns);
+	asks_reap(ns);
 }
 
 /* ---- questions by UDP ---- */
@@ -124,12 +130,29 @@ static void udp_step(struct sched_unit *u)
 	}
 }
 
+static uint64_t *rcode_counter(struct names *ns)
+{
+	uint64_t *c = ns->path->mine->c;
+
+	switch (ns->out[3] & 15) {
+	case DNS_NOERROR:
+		return &c[WC_names_noerror];
+	case DNS_NXDOMAIN:
+		return &c[WC_names_nxdomain];
+	case DNS_SERVFAIL:
+		return &c[WC_names_servfail];
+	default:
+		return &c[WC_names_other];
+	}
+}
+
 void names_say(struct names *ns, const struct names_from *from, size_t n)
 {
 	struct sockaddr_storage ss;
 	socklen_t len;
 
 	sched_charge(&ns->path->sched, n);
+	board_add(rcode_counter(ns), 1);
 	if (from->socket == NULL) {
 		caller_say(ns, from->caller, n);
 		return;
@@ -247,7 +270,9 @@ static void leave(struct names_pod *p)
 {
 	struct names *ns = p->names;
 
+	asks_end(p);
 	callers_end(ns, p);
+	cache_drop_pod(&ns->cache, &p->cache);
 	for (unsigned i = 0; i < NAMES_SOCKETS; i++)
 		close_socket(&p->socket[i]);
 	gate_unref(&p->gate);
@@ -268,6 +293,8 @@ int names_pod_here(struct names *ns, uint32_t ref, unsigned family, struct fd fd
 	gate_now(g);
 	if (p->ref == 0) {
 		p->ref = ref;
+		p->own = (struct names_resolvers){ 0 };
+		p->first = 0;
 		p->gate = g;
 		gate_ref(g);
 		ns->pods++;
@@ -275,6 +302,47 @@ int names_pod_here(struct names *ns, uint32_t ref, unsigned family, struct fd fd
 	for (unsigned i = 0; i < NAMES_SOCKETS_FAMILY && r == 0; i++)
 		r = open_socket(p, (family == 6) * NAMES_SOCKETS_FAMILY + i, &fd[i]);
 	return r;
+}
+
+void names_use_resolvers(struct names *ns, uint32_t ref, const struct names_resolvers *r)
+{
+	struct names_pod *p = pod_of(ns, ref);
+	struct names_resolvers *of = p ? &p->own : &ns->host, now = { 0 };
+
+	for (unsigned i = 0; i < r->n; i++)
+		if (resolver_is_far(&r->at[i]))
+			now.at[now.n++] = r->at[i];
+	if ((ref && p == NULL) || memcmp(of, &now, sizeof now) == 0)
+		return;
+	*of = now;
+	/* What others said is of no worth any more. */
+	for (unsigned i = 0; i < BANKS; i++)
+		if (names_resolvers(&ns->pod[i]) == of) {
+			ns->pod[i].first = 0;
+			cache_drop_pod(&ns->cache, &ns->pod[i].cache);
+		}
+}
+
+void names_read_resolvers(struct names *ns, struct fd fd)
+{
+	struct names_resolvers r = { 0 };
+	unsigned n = 0;
+	int e = fd_is_open(fd) ? resolvconf_read(fd.v, r.at, &n) : 0;
+
+	if (e < 0)
+		log_limited(LOG_WARN, "resolvers_not_read", "error=\"%s\"", strerror(-e));
+	for (unsigned i = 0; i < n; i++)
+		r.at[i].port = NAMES_PORT;
+	r.n = n;
+	names_use_resolvers(ns, 0, &r);
+}
+
+void names_pod_bank(struct names *ns, uint32_t ref)
+{
+	struct names_pod *p = pod_of(ns, ref);
+
+	if (p)
+		asks_feed(p);
 }
 
 void names_pod_drop(struct names *ns, uint32_t ref)
@@ -333,27 +401,50 @@ void names_tick(struct names *ns)
 			continue;
 		seen++;
 		gate_now(p->gate);
+		if (p->silent_at.ns && mono_diff_ms(clock_now(), p->silent_at) > SILENT_MS) {
+			p->silent_at.ns = 0;
+			board_set(&p->gate->board->c[LC_names_silent_gauge], 0);
+		}
 		for (unsigned k = 0; k < NAMES_SOCKETS; k++)
 			tick_socket(&p->socket[k]);
 	}
+	cache_tick(&ns->cache, ns->path->knobs->names_stale_ms);
+	board_set(&ns->path->mine->c[WC_names_waiting_gauge], ns->waiters.live);
+	board_set(&ns->path->mine->c[WC_names_kept_gauge], ns->cache.answers.live);
 }
 
 /* at start */
 int names_init(struct names *ns, struct path *p)
 {
+	int r;
+
 	memset(ns, 0, offsetof(struct names, in));
 	ns->path = p;
 	ns->due.ns = INT64_MAX;
 	wheel_init(&ns->wheel, clock_now());
 	list_init(&ns->dead);
+	list_init(&ns->dead_asks);
+	for (unsigned i = 0; i < NAMES_BUCKETS; i++)
+		list_init(&ns->asked[i]);
 	for (unsigned i = 0; i < BANKS; i++) {
-		ns->pod[i].names = ns;
+		struct names_pod *pod = &ns->pod[i];
+
+		pod->names = ns;
+		list_init(&pod->thirsty);
+		cache_pod_init(&pod->cache);
 		for (unsigned k = 0; k < NAMES_SOCKETS; k++) {
-			ns->pod[i].socket[k].fd = FD_NONE;
-			ns->pod[i].socket[k].pod = &ns->pod[i];
+			pod->socket[k].fd = FD_NONE;
+			pod->socket[k].pod = pod;
 		}
 	}
-	return slab_init(&ns->callers, "names_caller", caller_bytes(), NAMES_CALLERS);
+	r = slab_init(&ns->callers, "names_caller", caller_bytes(), NAMES_CALLERS);
+	if (r == 0)
+		r = slab_init(&ns->asks, "names_ask", ask_bytes(), ASKS);
+	if (r == 0)
+		r = slab_init(&ns->waiters, "names_waiter", waiter_bytes(), ASK_WAITERS);
+	if (r == 0)
+		r = cache_init(&ns->cache);
+	return r;
 }
 
 void names_fini(struct names *ns)
@@ -363,4 +454,7 @@ void names_fini(struct names *ns)
 			leave(&ns->pod[i]);
 	names_reap(ns);
 	slab_fini(&ns->callers);
+	slab_fini(&ns->asks);
+	slab_fini(&ns->waiters);
+	cache_fini(&ns->cache);
 }

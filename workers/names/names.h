@@ -7,6 +7,8 @@
  *   names.c    pods, their sockets, events and deadlines; questions by UDP
  *   caller.c   questions by TCP
  *   question.c one question: whose name it is, and the answer
+ *   ask.c      what somebody else has to answer
+ *   cache.c    what they have answered
  *   local.c    names of the mesh, from the view
  *   dns.c      messages
  *
@@ -20,11 +22,14 @@
 #ifndef WORKERS_NAMES_NAMES_H
 #define WORKERS_NAMES_NAMES_H
 
+#include "nodeproxy/lib/net/resolvconf.h"
+#include "workers/names/cache.h"
 #include "workers/names/dns.h"
 #include "workers/path/path.h"
 
 #define NAMES_CALLERS	  4096	/* by TCP, of a worker */
 #define NAMES_CALLERS_POD 128
+#define NAMES_BUCKETS	  1024
 #define NAMES_UDP	  4096	/* bytes of an answer by UDP at most: on loopback nothing breaks it */
 
 /* In the order of POD_HERE. */
@@ -42,11 +47,24 @@ struct names_socket {
 	bool dropped;
 };
 
+#define NAMES_RESOLVERS RESOLVCONF_MOST
+#define NAMES_PORT	53
+
+struct names_resolvers {		/* all zero behind the n-th */
+	uint32_t n;
+	struct addr at[NAMES_RESOLVERS];
+};
+
 struct names_pod {
 	struct names *names;
 	uint32_t ref;			/* 0: nobody */
 	struct gate *gate;		/* of what leaves it; holds a reference */
+	struct names_resolvers own;	/* none: those of the host */
+	uint8_t first;			/* of them: who answered last */
+	struct mono silent_at;		/* when none of them answered */
 	uint32_t callers, waiters;
+	struct node thirsty;		/* asks that wait for sockets of its bank */
+	struct cache_pod cache;
 	struct names_socket socket[NAMES_SOCKETS];
 };
 
@@ -63,8 +81,11 @@ struct names {
 	uint32_t pods, sockets;
 	struct wheel wheel;
 	struct mono due;		/* no deadline is earlier; ns INT64_MAX: none */
-	struct slab callers;
-	struct node dead;		/* callers, for names_reap() */
+	struct names_resolvers host;	/* of the host: of pods that have none of their own */
+	struct slab callers, asks, waiters;
+	struct node dead, dead_asks;	/* for names_reap() */
+	struct node asked[NAMES_BUCKETS];	/* asks under way, by what is asked */
+	struct cache cache;
 	struct names_pod pod[BANKS];
 	/* Scratch of the step that runs. */
 	uint8_t in[DNS_MOST + 1], out[DNS_MOST + 1];
@@ -77,6 +98,14 @@ void names_fini(struct names *);
 /* Takes the sockets of a family; again: they take the place of those before.  0 or -errno. */
 must_use int names_pod_here(struct names *, uint32_t ref, unsigned family,
 			    struct fd fd[NAMES_SOCKETS_FAMILY]);
+/* Whom names are asked of that are none of ours: of this pod, or (ref 0) of all that have none of their
+ * own.  Those that are not far are left out (they would be ourselves, or nobody); known already: nothing
+ * happens. */
+void names_use_resolvers(struct names *, uint32_t ref, const struct names_resolvers *);
+/* Of the host, by an open resolv.conf. */
+void names_read_resolvers(struct names *, struct fd);
+/* Sockets of its bank have come. */
+void names_pod_bank(struct names *, uint32_t ref);
 void names_pod_drop(struct names *, uint32_t ref);
 void names_pod_gone(struct names *, uint32_t ref);
 /* Others are at home in all pods from now on. */
@@ -87,7 +116,7 @@ bool names_event(struct names *, uint64_t token, unsigned bits);
 void names_deadlines(struct names *);
 static inline bool names_have_dead(const struct names *ns)
 {
-	return !list_is_empty(&ns->dead);
+	return !list_is_empty(&ns->dead) || !list_is_empty(&ns->dead_asks);
 }
 void names_reap(struct names *);
 /* Now and then: tenants of a new view pay from now on. */
@@ -95,16 +124,25 @@ void names_tick(struct names *);
 /* Callers, and what waits for an answer. */
 static inline uint32_t names_live(const struct names *ns)
 {
-	return ns->callers.live;
+	return ns->callers.live + ns->waiters.live;
 }
 
 /* ---- of names alone ---- */
 
 /* Whose token it is: the two upper bits of its slot. */
-enum names_kind { NAMES_KIND_SOCKET, NAMES_KIND_CALLER };
+enum names_kind { NAMES_KIND_SOCKET, NAMES_KIND_CALLER, NAMES_KIND_ASK };
 uint64_t names_token(enum names_kind, struct slot_ref);
 void names_deadline(struct names *, struct wheel_entry *, int64_t ms);
 
+static inline const struct names_resolvers *names_resolvers(const struct names_pod *p)
+{
+	return p->own.n ? &p->own : &p->names->host;
+}
+/* Bytes that the answer may have. */
+static inline size_t names_room(const struct names_from *from, const struct dns_query *q)
+{
+	return from->socket ? min_of((size_t)q->udp, (size_t)NAMES_UDP) : (size_t)DNS_MOST;
+}
 /* One question in these bytes: 0: it was answered, or is none that gets an answer (-EBADMSG). */
 must_use int names_question(struct names *, const struct names_from *, struct slice message);
 /* The answer, n bytes of out. */

@@ -4,6 +4,7 @@
 /* One question: what it is, whose name it asks for, and the answer.  See names.h. */
 #include <errno.h>
 
+#include "workers/names/ask.h"
 #include "workers/names/local.h"
 #include "workers/names/names.h"
 
@@ -18,9 +19,28 @@ static void refuse(struct names *ns, const struct names_from *from, const struct
 	names_say(ns, from, o.n);
 }
 
-static size_t room_of(const struct names_from *from, const struct dns_query *q)
+/* It is none of ours: from what was answered before, or by asking. */
+static void pass_on(struct names *ns, const struct names_from *from, const struct dns_query *q)
 {
-	return from->socket ? min_of(q->udp, (uint16_t)NAMES_UDP) : DNS_MOST;
+	struct names_key k = names_key(from->pod->ref, q);
+	struct cached *c = cache_find(&ns->cache, &k);
+	bool fresh = c && cached_is_fresh(c);
+	int r;
+
+	/* While it is known that nobody answers nobody is asked. */
+	if (c && (fresh || (clock_now().ns < c->again_at.ns &&
+			    cached_is_of_use(c, ns->path->knobs->names_stale_ms)))) {
+		ask_say_cached(ns, from, q, c, !fresh);
+		return;
+	}
+	r = ask_for(ns, from, q, &k);
+	if (r == -EUSERS) {
+		board_add(&ns->path->mine->c[WC_names_refused], 1);
+		board_add(&from->pod->gate->tenant->board->c[TC_names_refused], 1);
+		refuse(ns, from, q, DNS_REFUSED);
+	} else if (r < 0) {
+		refuse(ns, from, q, DNS_SERVFAIL);
+	}
 }
 
 static void answer(struct names *ns, const struct names_from *from, const struct dns_query *q)
@@ -34,17 +54,23 @@ static void answer(struct names *ns, const struct names_from *from, const struct
 		refuse(ns, from, q, DNS_SERVFAIL);
 		return;
 	}
-	n = local_answer(&l, q, ns->out, room_of(from, q), &rcode);
-	if (n)
-		names_say(ns, from, n);
-	else
-		refuse(ns, from, q, DNS_SERVFAIL);
+	n = local_answer(&l, q, ns->out, names_room(from, q), &rcode);
+	if (n == 0) {
+		pass_on(ns, from, q);
+		return;
+	}
+	board_add(&ns->path->mine->c[WC_names_local], 1);
+	names_say(ns, from, n);
 }
 
 int names_question(struct names *ns, const struct names_from *from, struct slice message)
 {
+	struct gate *g = from->pod->gate;
 	struct dns_query q;
 
+	gate_now(g);
+	board_add(&ns->path->mine->c[WC_names], 1);
+	board_add(&g->tenant->board->c[TC_names], 1);
 	switch (dns_query(message, &q)) {
 	case DNS_GOOD:
 		answer(ns, from, &q);

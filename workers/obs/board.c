@@ -454,7 +454,7 @@ unsigned board_bury(struct board *b, int fd, unsigned worker)
 	static const enum worker_counter gauges[] = {
 		WC_conns_gauge, WC_backs_gauge, WC_pooled_gauge, WC_pipes_gauge, WC_fds_gauge,
 		WC_fds_limit_gauge, WC_memory_grade_gauge, WC_pending_gauge, WC_checks_gauge,
-		WC_run_delay_ns_gauge, WC_shed_tenants_gauge,
+		WC_names_waiting_gauge, WC_names_kept_gauge, WC_run_delay_ns_gauge, WC_shed_tenants_gauge,
 		WC_chunk_bytes_gauge, WC_view_rev_gauge, WC_view_step_ns_gauge, WC_beat_ms_gauge,
 	};
 	struct board_worker *w = &b->worker[worker];
@@ -484,6 +484,7 @@ unsigned board_bury(struct board *b, int fd, unsigned worker)
 		for (uint32_t i = e.first; i <= e.last; i++) {
 			board_set(&w->listener[i].c[LC_conns_gauge], 0);
 			board_set(&w->listener[i].c[LC_requests_gauge], 0);
+			board_set(&w->listener[i].c[LC_names_silent_gauge], 0);
 		}
 	return returned;
 }

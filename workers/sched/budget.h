@@ -55,6 +55,7 @@ struct tenant {
 	uint32_t conns, conns_max;
 	uint32_t requests, requests_max;
 	uint32_t pipes;			/* that its flows hold */
+	uint32_t names;			/* questions of its pods that wait for answers */
 	struct ratelimit handshakes;	/* that its callers may begin */
 	uint8_t grade;			/* enum grade: how short of memory it was found */
 	uint32_t weight;

@@ -282,6 +282,11 @@ struct msg_bank {
 	uint32_t sort;			/* of all descriptors that come with it */
 };
 
+/* The file that says whom the host asks for names. */
+struct msg_resolvers {
+	int32_t error;			/* no descriptor: -errno says why */
+};
+
 struct msg_bank_want {
 	uint32_t ref;
 	uint16_t n[BANK_KINDS];		/* sockets of each sort */

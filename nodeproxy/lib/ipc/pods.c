@@ -72,16 +72,6 @@ static const char *labels_problem(const char *s)
 	return NULL;
 }
 
-/* Of one host, and another than whoever asks. */
-static bool is_far(const struct msg_ip *a)
-{
-	static const uint8_t one[16] = { [15] = 1 }, none[16];
-
-	if (a->family == 4)
-		return a->ip[0] != 0 && a->ip[0] != 127 && a->ip[0] < 224;
-	return a->family == 6 && memcmp(a->ip, one, 16) && memcmp(a->ip, none, 16) && a->ip[0] != 0xff;
-}
-
 const char *pod_problem(const struct pod_words *w, bool only_name)
 {
 	if (!ends(w->name, sizeof w->name) || !is_name(w->name, true))
@@ -99,9 +89,6 @@ const char *pod_problem(const struct pod_words *w, bool only_name)
 		return "labels are too long";
 	if (w->n_resolvers > POD_RESOLVERS)
 		return "a pod has at most 3 resolvers";
-	for (uint32_t i = 0; i < w->n_resolvers; i++)
-		if (!is_far(&w->resolver[i]))
-			return "a resolver is at an address of one host, and not at that of whoever asks (127.0.0.1)";
 	return labels_problem(w->labels);
 }
 
