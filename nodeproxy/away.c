@@ -22,10 +22,11 @@ void away_settle(struct master *m)
 		return;
 	for (unsigned i = 0; i < PODS_MAX; i++) {
 		struct pod *p = &m->pods.at[i];
-		struct errand_job job = { .kind = ERRAND_CHANGE, .ref = p->ref, .fd = p->fd[POD_TABLE],
-					  .stays = away_stays(p) };
+		struct errand_job job = { .kind = ERRAND_CHANGE, .ref = p->ref, .inside = FD_NONE,
+					  .rules = p->fd[POD_TABLE],
+					  .how = { away_stays(p), p->origin != ORIGIN_OWN } };
 
-		if (p->state != POD_CAPTURED || p->in_change || p->stays == job.stays)
+		if (p->state != POD_CAPTURED || p->in_change || p->stays == job.how.stays)
 			continue;
 		if (errand_start(m, &job, NULL) < 0)
 			return;		/* one that ends looks here again, or the next tick */

@@ -5,6 +5,7 @@
 #include "nodeproxy/errand.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <sys/pidfd.h>
 #include <sys/syscall.h>
@@ -12,21 +13,30 @@
 
 #include "nodeproxy/lib/base/log.h"
 #include "nodeproxy/master.h"
+#include "nodeproxy/origin.h"
 
 #ifndef P_PIDFD
 #define P_PIDFD 3
 #endif
 
 /* All that the master has open is not the errand's: a copy would keep it open. */
-static void close_others(int a, int b)
+static void close_others(int channel, const struct errand_job *job)
 {
-	int low = min_of(a, b), high = max_of(a, b);
+	int keep[] = { channel, job->inside.v, job->rules.v };
+	int from = 3;
 
-	if (low > 3)
-		(void)syscall(SYS_close_range, 3, low - 1, 0);
-	if (low >= 3 && high > low + 1)
-		(void)syscall(SYS_close_range, low + 1, high - 1, 0);
-	(void)syscall(SYS_close_range, max_of(high + 1, 3), ~0u, 0);
+	for (;;) {
+		int next = INT_MAX;
+
+		for (unsigned i = 0; i < countof(keep); i++)
+			if (keep[i] >= from)
+				next = min_of(next, keep[i]);
+		if (next > from)
+			(void)syscall(SYS_close_range, from, next == INT_MAX ? ~0u : (unsigned)next - 1, 0);
+		if (next == INT_MAX)
+			return;
+		from = next + 1;
+	}
 }
 
 static void said(struct errand *e, const struct msg *msg)
@@ -91,9 +101,13 @@ static void died(void *arg, unsigned events)
 			     NULL, 0);
 	}
 	if (e->job.kind == ERRAND_CHANGE)
-		away_changed(e->m, e->job.ref, e->job.stays, error);
+		away_changed(e->m, e->job.ref, e->job.how.stays, error);
 	if (e->job.kind == ERRAND_FREE)
 		pods_freed(e->m, e->job.ref, error);
+	if (e->job.kind == ERRAND_ORIGIN)
+		origin_done(e->m, e->job.ref, error);
+	if (e->job.kind == ERRAND_SWEEP)
+		origins_are_swept(e->m);
 	pods_settle(e->m);
 }
 
@@ -114,7 +128,7 @@ int errand_start(struct master *m, const struct errand_job *job, const struct ch
 		return r;
 	pid = fork();
 	if (pid == 0) {
-		close_others(pair[1].v, fd_is_open(job->fd) ? job->fd.v : pair[1].v);
+		close_others(pair[1].v, job);
 		errand_run(m, job, pair[1]);
 	}
 	r = pid < 0 ? -errno : 0;
@@ -133,7 +147,7 @@ int errand_start(struct master *m, const struct errand_job *job, const struct ch
 		return r;
 	}
 	e->pid = pid;
-	e->job.fd = FD_NONE;		/* it has its own */
+	e->job.inside = e->job.rules = FD_NONE;	/* it has its own */
 	if (whom) {
 		e->worker = whom->id;
 		e->generation = whom->generation;

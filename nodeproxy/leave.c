@@ -7,6 +7,7 @@
 #include "nodeproxy/death.h"
 #include "nodeproxy/lib/base/log.h"
 #include "nodeproxy/master.h"
+#include "nodeproxy/origin.h"
 #include "nodeproxy/reload.h"
 #include "nodeproxy/replace.h"
 
@@ -36,7 +37,7 @@ void leave_step(struct master *m)
 		workers |= child_is_worker(c) && child_is_alive(c);
 		others |= !child_is_worker(c) && child_is_alive(c);
 	}
-	if (workers)
+	if (workers || !origins_sweep(m))
 		return;
 	if (!others) {
 		goodbye(m, 0);

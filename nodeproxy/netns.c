@@ -24,6 +24,7 @@
 #include "nodeproxy/master.h"
 #include "nodeproxy/nft.h"
 #include "nodeproxy/pods.h"
+#include "nodeproxy/route.h"
 #include "nodeproxy/visit.h"
 
 /* What is in the way may be what was there before, and is being closed just now. */
@@ -158,9 +159,9 @@ static int open_listeners(uint8_t family, struct fd ret[POD_SOCKETS], char words
 	return 0;
 }
 
-static int capture(bool stays, struct fd *ret, char words[SAID])
+static int capture(struct rules rules, struct fd *ret, char words[SAID])
 {
-	int r = nft_capture(stays, ret);
+	int r = nft_capture(rules, ret);
 
 	if (r == -EEXIST)
 		snprintf(words, SAID, "it has a table inet nodeproxy of somebody else");
@@ -197,10 +198,22 @@ static int find(struct master *m, const struct errand_job *job, struct fd *ret, 
 	return -EALREADY;
 }
 
+/* The way of answers. */
+static int lead_back(bool has_ipv6, char words[SAID])
+{
+	int r = route_origin(true, has_ipv6);
+
+	if (r < 0)
+		snprintf(words, SAID, "cannot put the route that showing callers' addresses needs: %s",
+			 strerror(-r));
+	return r;
+}
+
 /* The socket of the rules, and the listeners: these are opened first, so that nothing is led to nobody. */
-static int open_all(bool stays, struct fd ret[1 + POD_LISTENERS], char words[SAID])
+static int open_all(struct rules rules, struct fd ret[1 + POD_LISTENERS], char words[SAID])
 {
 	char none[SAID];
+	bool ipv6;
 	int r = open_listeners(4, &ret[1], words);
 
 	if (r < 0)
@@ -212,7 +225,13 @@ static int open_all(bool stays, struct fd ret[1 + POD_LISTENERS], char words[SAI
 		memcpy(words, none, SAID);
 		return r;
 	}
-	return capture(stays, &ret[0], words);
+	ipv6 = fd_is_open(ret[1 + POD_SOCKETS]);
+	r = rules.origin ? lead_back(ipv6, words) : 0;
+	if (r == 0)
+		r = capture(rules, &ret[0], words);
+	if (r < 0 && rules.origin)
+		(void)!route_origin(false, ipv6);
+	return r;
 }
 
 /* Inside: whether it is the one that it was. */
@@ -250,7 +269,7 @@ static void enter(struct master *m, const struct errand_job *job, struct chan *c
 	if (r == 0)
 		r = same(job, &e.cookie, words);
 	for (struct mono began = clock_tick(); r == 0; ) {
-		r = open_all(job->stays, &fd[1], words);
+		r = open_all(job->how, &fd[1], words);
 		if ((r != -EADDRINUSE && r != -EEXIST && r != -EPERM) ||
 		    mono_diff_ms(clock_tick(), began) > AGAIN_MOST_MS)
 			break;
@@ -269,15 +288,20 @@ static void enter(struct master *m, const struct errand_job *job, struct chan *c
 
 static int open_socket(unsigned sort, struct fd *ret)
 {
-	bool udp = sort >= 2;
-	struct fd f = { socket(sort % 2 == 0 ? AF_INET : AF_INET6,
+	bool udp = sort >= 2, ipv4 = sort % 2 == 0;
+	struct fd f = { socket(ipv4 ? AF_INET : AF_INET6,
 			       (udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0) };
 	int mark = POD_MARK, one = 1;
 
 	if (f.v < 0)
 		return -errno;
+	/* The last two are for those that will show a caller's address: to tell them apart, in banks of
+	 * their own, would cost more. */
 	if (setsockopt(f.v, SOL_SOCKET, SO_MARK, &mark, sizeof mark) < 0 ||
-	    (!udp && setsockopt(f.v, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) < 0)) {
+	    (!udp && (setsockopt(f.v, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) < 0 ||
+		      setsockopt(f.v, ipv4 ? SOL_IP : SOL_IPV6, ipv4 ? IP_TRANSPARENT : IPV6_TRANSPARENT,
+				 &one, sizeof one) < 0 ||
+		      setsockopt(f.v, SOL_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one) < 0))) {
 		fd_close(&f);
 		return -errno;
 	}
@@ -287,7 +311,7 @@ static int open_socket(unsigned sort, struct fd *ret)
 
 static void fill(const struct errand_job *job, struct chan *ch)
 {
-	if (setns(job->fd.v, CLONE_NEWNET) < 0)
+	if (setns(job->inside.v, CLONE_NEWNET) < 0)
 		_exit(1);
 	for (unsigned k = 0; k < BANK_KINDS; k++) {
 		struct msg_bank b = { .ref = job->ref, .sort = k };
@@ -308,6 +332,35 @@ static void fill(const struct errand_job *job, struct chan *ch)
 			for (unsigned i = 0; i < n; i++)
 				fd_close(&fd[i]);
 		}
+	}
+}
+
+/* ---- origin ---- */
+
+/* The rules first when it ends, the route first when it begins: nothing is marked that has no way.  Of one
+ * that leaves the rules go with their socket. */
+static void set_origin(const struct errand_job *job)
+{
+	bool on = job->how.origin;
+
+	if (setns(job->inside.v, CLONE_NEWNET) < 0 || (on && route_origin(true, job->has_ipv6) < 0) ||
+	    (fd_is_open(job->rules) && nft_change(job->rules, job->how) < 0) ||
+	    (!on && route_origin(false, job->has_ipv6) < 0))
+		_exit(1);
+}
+
+static void sweep(struct master *m)
+{
+	for (unsigned i = 0; i < PODS_MAX; i++) {
+		const struct pod *p = &m->pods.at[i];
+		struct fd f;
+		uint64_t inode;
+
+		if (p->state == POD_NONE || p->origin == ORIGIN_OWN || netns_open(p->words.netns, &f, &inode) < 0)
+			continue;
+		if (inode == p->inode && setns(f.v, CLONE_NEWNET) == 0)
+			(void)!route_origin(false, true);
+		fd_close(&f);
 	}
 }
 
@@ -353,12 +406,18 @@ _Noreturn void errand_run(struct master *m, const struct errand_job *job, struct
 		fill(job, &ch);
 		break;
 	case ERRAND_CHANGE:
-		if (nft_change(job->fd, job->stays) < 0)
+		if (nft_change(job->rules, job->how) < 0)
 			_exit(1);
 		break;
 	case ERRAND_FREE:
-		if (nft_free(job->fd) < 0)
+		if (nft_free(job->rules, job->how.origin) < 0)
 			_exit(1);
+		break;
+	case ERRAND_ORIGIN:
+		set_origin(job);
+		break;
+	case ERRAND_SWEEP:
+		sweep(m);
 		break;
 	case ERRAND_LOOK:
 		look(m, &ch);

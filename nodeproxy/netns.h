@@ -11,6 +11,7 @@
 #define NODEPROXY_NETNS_H
 
 #include "nodeproxy/lib/ipc/chan.h"
+#include "nodeproxy/nft.h"
 #include "nodeproxy/lib/ipc/messages.h"
 
 struct master;
@@ -23,6 +24,8 @@ enum errand_kind {
 	ERRAND_BANK,		/* opens sockets for connections that leave the pod, or go to it from us */
 	ERRAND_CHANGE,		/* has the rules of a pod stay while we are away, or not */
 	ERRAND_FREE,		/* makes the rules of a pod match nothing any more */
+	ERRAND_ORIGIN,		/* puts or takes away what shows callers' addresses to applications */
+	ERRAND_SWEEP,		/* takes that away from all pods: nodeproxy ends */
 	ERRAND_LOOK,		/* whether the namespaces of all pods are still where they were; visits some */
 };
 
@@ -31,9 +34,11 @@ struct errand_job {
 	uint32_t ref;		/* of the pod */
 	char netns[192];	/* ENTER */
 	uint64_t cookie;	/* ENTER: it must still be this one (an inode may be used again); 0: any */
-	bool stays;		/* ENTER, CHANGE: the rules, while we are away */
-	struct fd fd;		/* BANK: the namespace; CHANGE, FREE: the socket of the rules; borrowed */
+	struct rules how;	/* ENTER, CHANGE, ORIGIN: the rules are to be; FREE: are */
+	struct fd inside, rules;	/* BANK, ORIGIN: the namespace; CHANGE, FREE, ORIGIN: the socket of the
+				 * rules; borrowed; FD_NONE: none */
 	uint16_t n[BANK_KINDS];	/* BANK: how many of each sort */
+	bool has_ipv6;		/* ORIGIN */
 };
 
 /* In an errand.  Waits until the master has room for it. */
@@ -42,7 +47,7 @@ void errand_say(struct chan *, enum msg_type, const void *payload, const char *t
 /* 0, or -errno (-EINVAL: it is no namespace). */
 must_use int netns_open(const char *path, struct fd *ret, uint64_t *ret_inode);
 
-/* In the forked process, with nothing open but the channel (and job->fd).  Does not return. */
+/* In the forked process, with nothing open but the channel (and the job's descriptors).  Does not return. */
 _Noreturn void errand_run(struct master *, const struct errand_job *, struct fd chan);
 
 #endif

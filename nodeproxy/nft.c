@@ -8,6 +8,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <linux/netfilter.h>
+#include <linux/netfilter/nf_conntrack_tuple_common.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
@@ -16,12 +17,15 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "nodeproxy/route.h"
+
 #define TABLE	  "nodeproxy"
 #define STAYS	  "when-away-closed"	/* an empty chain of a table that no socket owns */
-#define ROOM	  8192		/* of the transaction; it takes some 5,000 bytes */
+#define ROOM	  8192		/* of the transaction; it takes some 6,000 bytes */
 #define ANSWER_MS 2000
 #define NAT_PRIORITY (-100)
-#define RAW_PRIORITY (-300)	/* before connection tracking */
+#define RAW_PRIORITY (-300)	/* before connection tracking (-200) */
+#define MANGLE_PRIORITY (-150)	/* behind it */
 #define ZONE	  1u
 #define DNS	  53
 #define LO	  1u		/* index of lo, in every namespace */
@@ -255,6 +259,16 @@ static void load_address_type(struct batch *b)
 	expr_end(b, e);
 }
 
+/* Of the connection that it is tracked as. */
+static void load_ct(struct batch *b, uint32_t key)
+{
+	struct expr e = expr(b, "ct");
+
+	attr_u32(b, NFTA_CT_KEY, key);
+	attr_u32(b, NFTA_CT_DREG, NFT_REG_1);
+	expr_end(b, e);
+}
+
 static void mask(struct batch *b, const void *bits, uint32_t n)
 {
 	static const uint8_t none[4];
@@ -306,29 +320,52 @@ static void accept_it(struct batch *b)
 	expr_end(b, e);
 }
 
-static void redirect(struct batch *b, uint16_t port)
+static void load_value(struct batch *b, const void *p, size_t n)
 {
 	struct expr e = expr(b, "immediate");
 
-	port = htons(port);
 	attr_u32(b, NFTA_IMMEDIATE_DREG, NFT_REG_1);
-	value(b, NFTA_IMMEDIATE_DATA, &port, sizeof port);
+	value(b, NFTA_IMMEDIATE_DATA, p, n);
 	expr_end(b, e);
+}
+
+static void redirect(struct batch *b, uint16_t port)
+{
+	struct expr e;
+
+	port = htons(port);
+	load_value(b, &port, sizeof port);
 	e = expr(b, "redir");
 	attr_u32(b, NFTA_REDIR_REG_PROTO_MIN, NFT_REG_1);
 	expr_end(b, e);
 }
 
-static void set_zone(struct batch *b, uint16_t zone)
+/* ct KEY set; direction NULL: of both. */
+static void set_ct(struct batch *b, uint32_t key, const uint8_t *direction)
 {
-	struct expr e = expr(b, "immediate");
+	struct expr e = expr(b, "ct");
 
-	attr_u32(b, NFTA_IMMEDIATE_DREG, NFT_REG_1);
-	value(b, NFTA_IMMEDIATE_DATA, &zone, sizeof zone);
-	expr_end(b, e);
-	e = expr(b, "ct");
-	attr_u32(b, NFTA_CT_KEY, NFT_CT_ZONE);
+	attr_u32(b, NFTA_CT_KEY, key);
 	attr_u32(b, NFTA_CT_SREG, NFT_REG_1);
+	if (direction)
+		attr(b, NFTA_CT_DIRECTION, direction, 1);
+	expr_end(b, e);
+}
+
+static void set_zone(struct batch *b, uint16_t zone, const uint8_t *direction)
+{
+	load_value(b, &zone, sizeof zone);
+	set_ct(b, NFT_CT_ZONE, direction);
+}
+
+static void set_mark(struct batch *b, uint32_t mark)
+{
+	struct expr e;
+
+	load_value(b, &mark, sizeof mark);
+	e = expr(b, "meta");
+	attr_u32(b, NFTA_META_KEY, NFT_META_MARK);
+	attr_u32(b, NFTA_META_SREG, NFT_REG_1);
 	expr_end(b, e);
 }
 
@@ -433,7 +470,7 @@ static void zones(struct batch *b)
 	has_our_mark(b, true);
 	is_udp(b);
 	compare_port(b, 2, NFT_CMP_EQ, DNS);
-	set_zone(b, ZONE);
+	set_zone(b, ZONE, NULL);
 	rule_end(b, at);
 	chain(b, "zone_in", "filter", NF_INET_PRE_ROUTING, RAW_PRIORITY);
 	at = rule(b, "zone_in");
@@ -442,7 +479,7 @@ static void zones(struct batch *b)
 	is_udp(b);
 	compare_port(b, 0, NFT_CMP_EQ, DNS);
 	compare_port(b, 2, NFT_CMP_NEQ, DNS);
-	set_zone(b, ZONE);
+	set_zone(b, ZONE, NULL);
 	rule_end(b, at);
 }
 
@@ -488,6 +525,50 @@ static void inbound(struct batch *b)
 	load_address_type(b);
 	compare_u32(b, NFT_CMP_EQ, RTN_LOCAL);
 	is_other(b, PASSED_IN_OTHER);
+	rule_end(b, at);
+}
+
+static size_t by_lo_rule(struct batch *b, const char *name)
+{
+	size_t at = rule(b, name);
+
+	load_meta(b, NFT_META_OIF);
+	compare_u32(b, NFT_CMP_EQ, LO);
+	has_our_mark(b, true);
+	return at;
+}
+
+/* Of connections to applications, which show whose they are. */
+static void callers(struct batch *b)
+{
+	const uint8_t original = IP_CT_DIR_ORIGINAL;
+	size_t at;
+
+	chain(b, "callers", "filter", NF_INET_LOCAL_OUT, RAW_PRIORITY);
+	at = by_lo_rule(b, "callers");
+	set_zone(b, ZONE, &original);
+	rule_end(b, at);
+}
+
+/* A chain of type route: what gets another mark is routed again. */
+static void answers(struct batch *b)
+{
+	const uint8_t reply = IP_CT_DIR_REPLY;
+	const uint32_t origin_mark = ORIGIN_MARK;
+	size_t at;
+
+	chain(b, "answers", "route", NF_INET_LOCAL_OUT, MANGLE_PRIORITY);
+	at = by_lo_rule(b, "answers");
+	is_first_segment(b);
+	load_value(b, &origin_mark, sizeof origin_mark);
+	set_ct(b, NFT_CT_MARK, NULL);
+	rule_end(b, at);
+	at = rule(b, "answers");
+	load_ct(b, NFT_CT_DIRECTION);
+	compare(b, NFT_CMP_EQ, &reply, 1);
+	load_ct(b, NFT_CT_MARK);
+	compare_u32(b, NFT_CMP_EQ, ORIGIN_MARK);
+	set_mark(b, ORIGIN_MARK);
 	rule_end(b, at);
 }
 
@@ -550,7 +631,7 @@ static int commit(struct fd s, struct batch *b)
 	return hear(s, 2, last);	/* the first begins the transaction */
 }
 
-int nft_free(struct fd s)
+int nft_free(struct fd s, bool origin)
 {
 	struct batch b = { .n = 0 };
 
@@ -559,27 +640,35 @@ int nft_free(struct fd s)
 	table(&b, false);
 	hollow(&b, "outbound", NF_INET_LOCAL_OUT, POD_OUT);
 	hollow(&b, "inbound", NF_INET_PRE_ROUTING, POD_IN);
+	if (origin) {		/* until the connections have ended */
+		callers(&b);
+		answers(&b);
+	}
 	return commit(s, &b);
 }
 
 /* Whatever of ours is to go first, none: a table that is there is somebody else's. */
-static int put(struct fd s, void (*go)(struct batch *), bool stays)
+static int put(struct fd s, void (*go)(struct batch *), struct rules how)
 {
 	struct batch b = { .n = 0 };
 
 	mark(&b, NFNL_MSG_BATCH_BEGIN);
 	if (go)
 		go(&b);
-	table(&b, stays);
+	table(&b, how.stays);
 	outbound(&b);
 	inbound(&b);
 	zones(&b);
+	if (how.origin) {
+		callers(&b);
+		answers(&b);
+	}
 	return commit(s, &b);
 }
 
-int nft_change(struct fd s, bool stays)
+int nft_change(struct fd s, struct rules how)
 {
-	return put(s, no_table, stays);
+	return put(s, no_table, how);
 }
 
 static int open_socket(struct fd *ret)
@@ -601,16 +690,16 @@ static int open_socket(struct fd *ret)
 	return r;
 }
 
-int nft_capture(bool stays, struct fd *ret)
+int nft_capture(struct rules how, struct fd *ret)
 {
 	struct fd s;
 	int r = open_socket(&s);
 
 	if (r < 0)
 		return r;
-	r = put(s, NULL, stays);
+	r = put(s, NULL, how);
 	if (r == -EEXIST) {
-		r = put(s, no_table_that_stays, stays);
+		r = put(s, no_table_that_stays, how);
 		r = r == -ENOENT ? -EEXIST : r;
 	}
 	if (r < 0)

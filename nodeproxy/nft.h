@@ -23,6 +23,13 @@
  * neither TCP nor a question.  Counters are objects of the table with names of their own, so that they
  * are read apart from whatever rules there are.
  *
+ * Where applications see the address of their caller (origin.h), connections of ours to them have a source
+ * that is not the pod's, and what the application answers must come back to us (route.h):
+ *
+ *   callers    what our sockets send by lo is tracked in a zone of its own, in that direction: the same
+ *              caller may have the same port in a connection that was redirected
+ *   answers    such connections are marked, and so is each answer: ORIGIN_MARK
+ *
  * The table belongs to the netlink socket that made it: nobody else changes it, and when the last copy
  * of that socket is closed the kernel removes it.  So whatever becomes of us, a pod is never left with
  * rules that lead to nobody.  Unless that is wanted: a table that stays belongs to nobody, and says by an
@@ -44,12 +51,18 @@
 #define POD_NAMES 15053
 #define POD_MARK 0x539		/* of 0xfff: as in Istio, whose rules let it pass as well */
 
+/* How they are, for one pod. */
+struct rules {
+	bool stays;		/* in a table that does */
+	bool origin;		/* with callers and answers */
+};
+
 /* 0 and the socket; -EEXIST, -EPERM: there is such a table already; else -errno. */
-must_use int nft_capture(bool stays, struct fd *ret);
-/* In any namespace, by the socket, both in one transaction; 0 or -errno.  The same rules in a table that
- * stays, or does not; from now on nothing is redirected that was not before. */
-must_use int nft_change(struct fd, bool stays);
-must_use int nft_free(struct fd);
+must_use int nft_capture(struct rules, struct fd *ret);
+/* In any namespace, by the socket, both in one transaction; 0 or -errno.  The same rules in another way; from
+ * now on nothing is redirected that was not before (origin: they are so). */
+must_use int nft_change(struct fd, struct rules);
+must_use int nft_free(struct fd, bool origin);
 /* Flows that passed, in the namespace of whoever calls.  0 or -errno. */
 must_use int nft_count(uint64_t ret[PASSED]);
 

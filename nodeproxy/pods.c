@@ -12,6 +12,7 @@
 #include "nodeproxy/lib/base/log.h"
 #include "nodeproxy/lib/base/memfd.h"
 #include "nodeproxy/lib/ipc/pods.h"
+#include "nodeproxy/residents.h"
 #include "nodeproxy/master.h"
 #include "nodeproxy/podlist.h"
 #include "nodeproxy/workloads.h"
@@ -71,6 +72,7 @@ static struct pod_told tell_of(const struct pod *p)
 			      .waits = p->state == POD_LATER,
 			      .source = p->source,
 			      .stays = p->stays,
+			      .origin = p->origin,
 			      .modes = p->modes };
 
 	memcpy(t.why, p->why, sizeof t.why);
@@ -214,8 +216,10 @@ static bool settle_one(struct master *m, struct pod *p)
 
 void pods_forget(struct master *m, unsigned slot)
 {
-	for (unsigned i = 0; i < PODS_MAX; i++)
+	for (unsigned i = 0; i < PODS_MAX; i++) {
 		m->pods.at[i].told &= ~(1ull << slot);
+		m->pods.at[i].knows &= ~(1ull << slot);
+	}
 }
 
 /* 0, -EAGAIN, or -errno; who or what is gone by now wants nothing. */
@@ -223,11 +227,11 @@ static int open_wanted(struct master *m, const struct pod_want *w)
 {
 	const struct pod *p = by_ref(m, w->ref, POD_CAPTURED);
 	const struct child *c = &m->child[w->worker];
-	struct errand_job job = { .kind = ERRAND_BANK, .ref = w->ref };
+	struct errand_job job = { .kind = ERRAND_BANK, .ref = w->ref, .rules = FD_NONE };
 
 	if (!p || !child_is_alive(c) || c->generation != w->generation)
 		return 0;
-	job.fd = p->fd[POD_NETNS];
+	job.inside = p->fd[POD_NETNS];
 	memcpy(job.n, w->n, sizeof job.n);
 	return errand_start(m, &job, c);
 }
@@ -335,6 +339,10 @@ static void cut_cb(void *arg)
 			more = true;
 			continue;
 		}
+		if (!origin_leaves(m, p)) {
+			more = true;
+			continue;
+		}
 		release(m, p);
 		gone = true;
 	}
@@ -367,7 +375,8 @@ void pods_free_some(struct master *m)
 {
 	for (unsigned i = 0; i < PODS_MAX && m->pods.leaving; i++) {
 		struct pod *p = &m->pods.at[i];
-		struct errand_job job = { .kind = ERRAND_FREE, .ref = p->ref, .fd = p->fd[POD_TABLE] };
+		struct errand_job job = { .kind = ERRAND_FREE, .ref = p->ref, .inside = FD_NONE,
+					  .rules = p->fd[POD_TABLE], .how.origin = p->origin != ORIGIN_OWN };
 		int r;
 
 		if (p->state != POD_LEAVING || p->in_change)
@@ -388,7 +397,8 @@ void pods_enter_some(struct master *m)
 	for (unsigned i = 0; i < PODS_MAX && m->pods.waiting; i++) {
 		struct pod *p = &m->pods.at[i];
 		struct errand_job job = { .kind = ERRAND_ENTER, .ref = p->ref, .cookie = p->cookie,
-					  .fd = FD_NONE, .stays = away_stays(p) };
+					  .inside = FD_NONE, .rules = FD_NONE,
+					  .how = { away_stays(p), origin_is_wanted(p) } };
 
 		if (p->state != POD_WAITING || (p->asker == 0 && !who_should(m, i)))
 			continue;
@@ -397,7 +407,8 @@ void pods_enter_some(struct master *m)
 			return;
 		m->pods.waiting--;
 		p->state = POD_ENTERING;
-		p->stays = job.stays;
+		p->stays = job.how.stays;
+		p->origin = job.how.origin ? ORIGIN_SHOWN : ORIGIN_OWN;	/* if it comes back well */
 	}
 }
 
@@ -419,7 +430,7 @@ void pods_freed(struct master *m, uint32_t ref, int error)
 /* An errand captured what is not to be captured any more: rules that stay would outlive it. */
 static void take_back(struct master *m, const struct pod *p, struct fd table)
 {
-	struct errand_job job = { .kind = ERRAND_FREE, .ref = p->ref, .fd = table };
+	struct errand_job job = { .kind = ERRAND_FREE, .ref = p->ref, .inside = FD_NONE, .rules = table };
 	int r = p->stays ? errand_start(m, &job, NULL) : 0;
 
 	if (r < 0)
@@ -443,6 +454,7 @@ static void say_again(struct master *m, const struct pod *p, struct pod *have)
 
 	have->words = p->words;
 	have->modes = p->modes;
+	have->knows = 0;
 	for (unsigned s = 0; s < BOARD_WORKERS; s++)	/* its resolvers may be others */
 		if (have->told & 1ull << s)
 			say_here(&m->child[s], have);
@@ -502,12 +514,13 @@ void pods_entered(struct master *m, uint32_t ref, const struct msg_pod_entered *
 	p->answered = false;
 	p->tries = 0;
 	p->why[0] = 0;
-	p->told = 0;
+	p->told = p->knows = 0;
 	p->proof = (struct proof){ .state = PROOF_NONE };
 	m->pods.captured++;
 	keep(m, p);
 	log_info("pod_captured", "pod=%s/%s inode=%llu ipv6=%d", p->words.ns, p->words.name,
 		 (unsigned long long)p->inode, fd_is_open(p->fd[POD_OUT6]));
+	residents_settle(m);
 	(void)settle_one(m, p);
 	pods_changed(m);
 	pods_free_some(m);
@@ -531,6 +544,8 @@ void pods_settle(struct master *m)
 		pods_enter_some(m);
 	if (m->pods.closed || m->phase == PHASE_TRIAL || m->pods.captured == 0)
 		return;
+	origins_settle(m);
+	residents_settle(m);
 	for (unsigned i = 0; i < PODS_MAX; i++)
 		if (m->pods.at[i].state == POD_CAPTURED)
 			other |= settle_one(m, &m->pods.at[i]);
@@ -684,17 +699,18 @@ void pods_modes_told(struct master *m, const char *ns, const struct ns_modes *of
 		if (ns_modes_eq(&now, &p->modes))
 			continue;
 		p->modes = now;
+		p->knows = 0;
 		other = true;
 	}
 	if (!other || m->phase == PHASE_TRIAL)	/* until then the list is another master's */
 		return;
 	pods_changed(m);
-	away_settle(m);
+	pods_settle(m);
 }
 
 void pods_tick(struct master *m)
 {
-	struct errand_job job = { .kind = ERRAND_LOOK, .fd = FD_NONE };
+	struct errand_job job = { .kind = ERRAND_LOOK, .inside = FD_NONE, .rules = FD_NONE };
 
 	pods_settle(m);		/* should an errand have failed, or not have been forked for want of memory */
 	workloads_settle(m);
@@ -721,6 +737,11 @@ static void take_over(struct master *m, const struct pod_told *t)
 	p->modes = t->modes;
 	p->source = (enum pod_source)t->source;
 	p->stays = t->stays;
+	/* What an errand of our predecessor's was about is done once more. */
+	p->origin = t->origin == ORIGIN_COMING ? ORIGIN_OWN :
+		    t->origin == ORIGIN_GOING  ? ORIGIN_ENDING :
+		    t->origin < ORIGIN_STATES  ? (enum origin_state)t->origin : ORIGIN_OWN;
+	p->origin_until = mono_after_ms(clock_now(), t->origin == ORIGIN_ENDING ? m->knobs.drain_ms : 0);
 	if (t->waits) {		/* a Workload's: syncd says it again */
 		p->state = POD_LATER;
 		memcpy(p->why, t->why, sizeof p->why);

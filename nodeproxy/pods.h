@@ -22,8 +22,9 @@
  *
  * With the last copy of the socket that owns its rules (ours goes first, the keeper's follows) the
  * rules of a pod are gone; they are made harmless before, so that both ends of the connections that
- * are cut learn it (nft.h).  At the full stop nothing is cut: workers drain meanwhile; rules that stay
- * (away.h) lead to nobody from then on.  Namespaces are looked after: one that is not where it was, by its inode, has left.
+ * are cut learn it (nft.h), and what shows callers' addresses goes when those are cut (origin.h).  At the
+ * full stop nothing is cut: workers drain meanwhile; rules that stay (away.h) lead to nobody from then on.
+ * Namespaces are looked after: one that is not where it was, by its inode, has left.
  *
  * The list is also in run_dir: pods that are still there after a stop are captured again at the next
  * start.
@@ -35,6 +36,7 @@
 #include "nodeproxy/away.h"
 #include "nodeproxy/errand.h"
 #include "nodeproxy/lib/ipc/pods.h"
+#include "nodeproxy/origin.h"
 #include "nodeproxy/workloads.h"
 #include "nodeproxy/proof.h"
 
@@ -57,10 +59,13 @@ struct pod {
 	struct ns_modes modes;		/* of its namespace as it was told last, but for its own labels */
 	struct fd fd[POD_FDS];
 	uint64_t told;			/* bits of worker slots that have its listeners */
+	uint64_t knows;			/* bits of worker slots that know it as it is now (residents.h) */
 	struct proof proof;
 	bool cleared;			/* what a former master said was taken back */
 	bool stays;			/* its rules do when we are away (away.h); ENTERING: they will */
 	bool in_change;			/* an errand puts the rules anew: who leaves waits for its end */
+	enum origin_state origin;
+	struct mono origin_until;	/* ENDING */
 	struct mono until;		/* CUT; LATER: not tried again before */
 	enum pod_source source;
 	enum workload_word word;	/* OF_WORKLOAD, as the rest of these */
@@ -93,6 +98,7 @@ struct pods {
 	bool turned_away;		/* a Workload for which there was no slot */
 	bool proofs_changed;
 	bool closed;
+	enum { SWEEP_NONE, SWEEP_RUNS, SWEEP_DONE } sweep;	/* of the full stop (origin.h) */
 };
 
 /* Takes over what a former master, or an older build's, had. */

@@ -164,6 +164,7 @@ void workload_said_again(struct master *m, struct pod *p, struct pod *have)
 	p->state = POD_NONE;
 	have->words = p->words;
 	have->modes = p->modes;
+	have->knows = 0;
 	have->word = p->word;
 	have->answered = false;
 	pods_changed(m);

@@ -571,6 +571,12 @@ static void handle(const struct msg *m)
 		listeners_drop(&the.listeners, l->listener, l->group);
 		break;
 	}
+	case MSG_RESIDENT: {
+		const struct msg_resident *h = m->p;
+
+		residents_here(&the.path, h->ref, h->origin);
+		break;
+	}
 	case MSG_POD_DROP:
 		pod_drop(((const struct msg_pod *)m->p)->ref);
 		break;
@@ -661,6 +667,7 @@ static void on_tick(void *arg)
 	(void)arg;
 	clock_tick();
 	path_gates_expire(&the.path);
+	residents_tick(&the.path);
 	path_reap(&the.path);
 	names_tick(&the.names);
 	path_gauges(&the.path);

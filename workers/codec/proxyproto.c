@@ -143,3 +143,23 @@ int proxyproto(struct slice bytes, struct proxied *ret)
 		return bytes.n < 6 ? 0 : version_1(bytes, ret);
 	return -1;
 }
+
+size_t proxyproto_tell(const struct addr *from, const struct addr *to, uint8_t out[PROXYPROTO_TOLD])
+{
+	size_t ip = from->family == 4 ? 4 : 16, n = 2 * ip + 4;
+
+	memcpy(out, v2_signature, sizeof v2_signature);
+	out[12] = 0x21;				/* version 2, PROXY */
+	out[13] = from->family == 4 ? 0x11 : 0x21;	/* TCP over IPv4, IPv6 */
+	out[14] = 0;
+	out[15] = (uint8_t)n;
+	out += V2_FIXED;
+	memcpy(out, from->ip, ip);
+	memcpy(out + ip, to->ip, ip);
+	out += 2 * ip;
+	out[0] = (uint8_t)(from->port >> 8);
+	out[1] = (uint8_t)from->port;
+	out[2] = (uint8_t)(to->port >> 8);
+	out[3] = (uint8_t)to->port;
+	return V2_FIXED + n;
+}

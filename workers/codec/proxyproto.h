@@ -23,4 +23,8 @@ struct proxied {
  * is wrong (the connection must be closed). */
 must_use int proxyproto(struct slice bytes, struct proxied *ret);
 
+/* The header of version 2 that tells an application in a pod of its caller.  Both of one family; bytes. */
+#define PROXYPROTO_TOLD 52	/* 16 + twice an address and a port of IPv6 */
+size_t proxyproto_tell(const struct addr *from, const struct addr *to, uint8_t out[PROXYPROTO_TOLD]);
+
 #endif

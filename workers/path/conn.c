@@ -231,6 +231,7 @@ static void set_extra(struct conn *c, const struct addr *peer)
 				    "\r\nX-Forwarded-Proto: http\r\n");
 	must(!b.cut);		/* 17 + 45 + 2 + 26 + 1 < 96 */
 	c->extra_n = (uint8_t)b.n;
+	c->peer_port = peer->port;
 }
 
 /* The first thing that is done with what the caller sends, or without it.  http: it has agreed to HTTP

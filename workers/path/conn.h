@@ -74,6 +74,7 @@ struct conn {
 	bool is_mirror;			/* a copy of a request: nobody called (mirror.h) */
 	bool secure;			/* its caller speaks TLS */
 	bool quiet;			/* a session with nothing to do: its deadline is that of idleness */
+	uint16_t peer_port;
 	uint32_t exchanges;
 	struct sched_unit unit;
 

@@ -14,6 +14,7 @@
 #include <errno.h>
 
 #include "workers/obs/endpoint.h"
+#include "workers/pool/origin.h"
 
 /* Dialled in one step for those who wait. */
 #define TRUNKS_AT_ONCE 8
@@ -276,6 +277,8 @@ static enum step begin(struct exchange *ex)
 	enum reason why;
 
 	ex->connect_began = clock_now();
+	if (unlikely(key.pod))
+		residents_origin(ex, &key);
 	if (ex->back_codec->trunks)
 		return begin_on_trunk(ex, &key);
 	if (ex->is_http && !ex->fresh_only) {
@@ -342,6 +345,12 @@ enum step stage_connect(struct exchange *ex)
 	if (!(ex->back->leg.ready & READY_OUT)) {
 		ex->back->leg.want = READY_OUT;
 		return WAIT;
+	}
+	if (unlikely(ex->back->key.how)) {
+		int r = origin_tell(&ex->back->key, &ex->back->leg.s);
+
+		if (r < 0)
+			return failed(ex, reason_of(r));
 	}
 	if (unlikely(ex->passes))
 		return connected(ex);

@@ -241,6 +241,7 @@ static bool launch(struct exchange *ex, const struct target *t)
 	c->front.ready = READY_IN | READY_OUT | READY_END;
 	c->extra_n = from->extra_n;
 	memcpy(c->extra, from->extra, from->extra_n);
+	c->peer_port = from->peer_port;
 	board_add(&p->mine->c[WC_mirrors], 1);
 	conn_wake(c);
 	return true;

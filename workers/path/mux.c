@@ -155,6 +155,7 @@ static void begin_stream(struct conn *c, struct h2_stream *st)
 	s->secure = c->secure;
 	s->extra_n = c->extra_n;
 	memcpy(s->extra, c->extra, c->extra_n);
+	s->peer_port = c->peer_port;
 	s->dialled = c->dialled;
 	st->user = user_of(ref);
 	conn_wake(s);

@@ -28,6 +28,7 @@
 #include "workers/pool/pool.h"
 #include "workers/pool/trunk.h"
 #include "workers/path/health.h"
+#include "workers/path/residents.h"
 #include "workers/path/pending.h"
 #include "workers/sched/sched.h"
 
@@ -119,6 +120,7 @@ struct path {
 	struct gate *gate[KNOBS_LISTENERS];	/* per listener of the settings */
 	struct gate *pod[BANKS][GATE_DIRECTIONS];	/* per slot of a pod; NULL: none */
 	struct banks banks;
+	struct residents residents;
 	/* What proves that the pod is captured has arrived; NULL: nobody asks. */
 	void (*proven)(uint32_t ref, unsigned family, uint16_t token);
 	struct slab gates;

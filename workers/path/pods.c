@@ -55,7 +55,7 @@ int path_pod_here(struct path *p, uint32_t ref, const char *ns, const char *name
 	return 0;
 }
 
-static void close_backs(struct path *p, uint32_t ref)
+void path_pod_close_idle(struct path *p, uint32_t ref)
 {
 	for (uint32_t i = 0; i < p->pool.backs.fresh; i++) {
 		struct back *b = slab_at(&p->pool.backs, (struct slot_ref){ i, p->pool.backs.gen[i] });
@@ -74,8 +74,9 @@ void path_pod_gone(struct path *p, uint32_t ref)
 		if (of[d] && of[d]->pod == ref)
 			gate_retire(p, &of[d], 0);
 	path_gates_expire(p);
-	close_backs(p, ref);
+	path_pod_close_idle(p, ref);
 	bank_close(&p->banks, ref);
+	residents_gone(p, ref);
 }
 
 static bool waits_for(const struct conn *c, uint32_t ref)

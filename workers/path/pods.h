@@ -20,6 +20,8 @@ enum { POD_PORT_OUT = 15001, POD_PORT_IN = 15006, POD_PORT_TUNNEL = 15008, POD_P
 must_use int path_pod_here(struct path *, uint32_t ref, const char *ns, const char *name,
 			   bool has_ipv6, struct gate *ret[GATE_DIRECTIONS]);
 void path_pod_gone(struct path *, uint32_t ref);
+/* Connections inside it that wait for a next request, and those that requests share once these have ended. */
+void path_pod_close_idle(struct path *, uint32_t ref);
 /* Sockets inside it have come. */
 void path_pod_bank(struct path *, uint32_t ref, unsigned sort, struct fd *fd, unsigned n);
 /* The namespace denies destinations that nobody knows, and this, no address and port of a Service, is one. */

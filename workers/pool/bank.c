@@ -166,7 +166,8 @@ int bank_dial(struct banks *bs, const struct back_key *key, struct stream *ret)
 	if (likely(key->pod == 0))
 		return tcp_world->connect(&key->addr, ret);
 	r = take(bs, key->pod, bank_sort(key->addr.family, false), &fd);
-	return r < 0 ? r : tcp_world->connect_by(&fd, &key->addr, ret);
+	return r < 0 ? r : tcp_world->connect_by(&fd, key->how == ORIGIN_BOUND ? &key->origin : NULL,
+						&key->addr, ret);
 }
 
 int bank_take_udp(struct banks *bs, uint32_t ref, unsigned family, struct fd *ret)

@@ -137,13 +137,13 @@ void bundle_left(struct trunk *t, bool was_coming)
 static struct bundle *find(const struct trunks *ts, const struct back_key *key, struct node **ret_bucket)
 {
 	/* Keyed: whoever may name endpoint addresses must not choose who shares a bucket. */
-	struct node *h = &ts->bucket[hash_slice(slice_of(key, sizeof *key)) & (ts->buckets - 1)];
+	struct node *h = &ts->bucket[hash_slice(back_key_bytes(key)) & (ts->buckets - 1)];
 
 	*ret_bucket = h;
 	list_each(it, h) {
 		struct bundle *u = container_of(it, struct bundle, node);
 
-		if (memcmp(&u->key, key, sizeof *key) == 0)
+		if (back_key_eq(&u->key, key))
 			return u;
 	}
 	return NULL;

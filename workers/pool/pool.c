@@ -14,7 +14,7 @@ struct pool_entry {
 	uint32_t n;
 };
 
-static_must(sizeof(struct back_key) == 32);	/* no padding: hashed and compared as bytes */
+static_must(sizeof(struct back_key) == 56 && BACK_KEY_PLAIN == 32);	/* no padding: hashed as bytes */
 
 /* at start */
 int pool_init(struct pool *p, uint32_t backs, uint32_t keep)
@@ -79,14 +79,14 @@ void back_free(struct pool *p, struct back **bp)
 static struct pool_entry *find(struct pool *p, const struct back_key *key, struct node **ret_bucket)
 {
 	/* Keyed: whoever may name endpoint addresses must not choose who shares a bucket. */
-	struct node *h = &p->bucket[hash_slice(slice_of(key, sizeof *key)) & (p->buckets - 1)];
+	struct node *h = &p->bucket[hash_slice(back_key_bytes(key)) & (p->buckets - 1)];
 
 	if (ret_bucket)
 		*ret_bucket = h;
 	list_each(it, h) {
 		struct pool_entry *e = container_of(it, struct pool_entry, node);
 
-		if (memcmp(&e->key, key, sizeof *key) == 0)
+		if (back_key_eq(&e->key, key))
 			return e;
 	}
 	return NULL;

@@ -23,13 +23,34 @@
 
 #define BACK_MAGIC 0x4e50424bu	/* "NPBK" */
 
+/* Of a socket inside a pod: how its application is to see the caller's address. */
+enum origin_how {
+	ORIGIN_NONE,		/* not: it sees the pod's own */
+	ORIGIN_BOUND,		/* as the one that the connection comes from */
+	ORIGIN_TOLD,		/* by the PROXY protocol */
+};
+
 struct back_key {
 	struct addr addr;
 	uint16_t tenant;		/* slot of the view */
 	uint16_t limit;			/* slot of the limits that it counts for; 0: none */
 	uint32_t tenant_gen;
 	uint32_t pod;			/* ref, where the socket is inside one; 0: the host */
+	uint32_t how;			/* enum origin_how: never shared with callers of another origin */
+	struct addr origin;		/* BOUND: port 0; TOLD: with the caller's port */
 };
+#define BACK_KEY_PLAIN offsetof(struct back_key, how)	/* bytes of one with ORIGIN_NONE */
+
+/* The bytes that tell it from others. */
+static inline struct slice back_key_bytes(const struct back_key *k)
+{
+	return slice_of(k, likely(k->how == ORIGIN_NONE) ? BACK_KEY_PLAIN : sizeof *k);
+}
+static inline bool back_key_eq(const struct back_key *a, const struct back_key *b)
+{
+	return memcmp(a, b, BACK_KEY_PLAIN) == 0 && a->how == b->how &&
+	       (likely(a->how == ORIGIN_NONE) || addr_eq(&a->origin, &b->origin));
+}
 
 struct pool_entry;
 struct bundle;

@@ -3,6 +3,7 @@
 
 /* See trunk.h: the life of a trunk, and what its step does. */
 #include "workers/pool/bank.h"
+#include "workers/pool/origin.h"
 #include "workers/pool/trunk_inner.h"
 
 #include <errno.h>
@@ -401,6 +402,12 @@ static void step_dialling(struct trunk *t)
 	} else if (t->expired) {
 		fail(t, -ETIMEDOUT);
 	} else if (t->ready & READY_OUT) {
+		int r = origin_tell(&t->bundle->key, &t->s);
+
+		if (r < 0) {
+			fail(t, r);
+			return;
+		}
 		trunk_event(t, TRUNK_EV_CONNECTED);
 		step_hello(t);
 	}

@@ -234,6 +234,13 @@ struct msg_pod_here {
 	struct msg_ip resolver[POD_RESOLVERS];
 };
 
+/* How a captured pod is spoken to, by whichever worker. */
+struct msg_resident {
+	uint32_t ref;
+	uint8_t origin;			/* enum ns_mode_value of source-address */
+	uint8_t zero[3];
+};
+
 /* Descriptors: the network namespace, the netlink socket that owns the rules, then as POD_HERE. */
 struct msg_pod_entered {
 	int32_t error;			/* 0, or -errno + text */

@@ -9,7 +9,7 @@
 #include "nodeproxy/lib/base/slice.h"
 #include "nodeproxy/lib/ipc/messages.h"
 
-#define PODS_MAGIC 0x324c504eu	/* "NPL2" */
+#define PODS_MAGIC 0x334c504eu	/* "NPL3" */
 
 /* Who says that it is to be captured. */
 enum pod_source { POD_OF_ORDER, POD_OF_WORKLOAD };
@@ -28,7 +28,7 @@ struct pod_told {
 	uint32_t waits;			/* not captured, and tried again: a Workload's */
 	uint32_t source;		/* enum pod_source */
 	uint32_t stays;			/* its rules do when nodeproxy is away */
-	uint32_t zero;
+	uint32_t origin;		/* enum origin_state, of the master: for the next one */
 	char why[POD_WHY];		/* waits */
 };
 

@@ -157,11 +157,22 @@ static int kernel_connect(const struct addr *a, struct stream *ret)
 	return start(&fd, &ss, n, ret);
 }
 
-static int kernel_connect_by(struct fd *fd, const struct addr *a, struct stream *ret)
+static int kernel_connect_by(struct fd *fd, const struct addr *from, const struct addr *a,
+			     struct stream *ret)
 {
 	struct sockaddr_storage ss;
-	socklen_t n = addr_to_sockaddr(a, &ss);
+	socklen_t n;
 
+	if (from) {
+		n = addr_to_sockaddr(from, &ss);
+		if (bind(fd->v, (const struct sockaddr *)&ss, n) < 0) {
+			int r = -errno;
+
+			fd_close(fd);
+			return r;
+		}
+	}
+	n = addr_to_sockaddr(a, &ss);
 	return start(fd, &ss, n, ret);
 }
 

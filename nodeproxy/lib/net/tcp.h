@@ -17,8 +17,9 @@ struct tcp_world {
 	int (*accept)(int listener, struct stream *ret, struct addr *peer);
 	/* 0: connected; -EINPROGRESS: READY_OUT or READY_ERR will tell; else -errno and no stream. */
 	int (*connect)(const struct addr *, struct stream *ret);
-	/* The same by a socket of that family that was opened elsewhere; taken. */
-	int (*connect_by)(struct fd *, const struct addr *, struct stream *ret);
+	/* The same by a socket of that family that was opened elsewhere; taken.  from: with this address
+	 * as its own, for which it was prepared; NULL: with whatever the kernel chooses. */
+	int (*connect_by)(struct fd *, const struct addr *from, const struct addr *, struct stream *ret);
 	/* The address the caller had dialled, before any redirection on this host. */
 	int (*dialled)(const struct stream *, struct addr *ret);
 	/* Edge-triggered, for as long as the stream is open. */

@@ -97,5 +97,27 @@ START_TEST(everything_else_is_refused_and_stays_refused)
 }
 END_TEST
 
-UNIT_TESTS("proxyproto", what_the_balancer_says_is_known_at_its_last_byte_and_not_before,
+START_TEST(what_we_tell_is_what_we_would_understand)
+{
+	struct addr from[] = { { .family = 4, .ip = { 192, 0, 2, 1 }, .port = 56324 },
+			       { .family = 6, .ip = { 0xfd, [15] = 7 }, .port = 1 } };
+
+	for (size_t i = 0; i < countof(from); i++) {
+		struct addr at = from[i];
+		uint8_t out[PROXYPROTO_TOLD];
+		struct proxied p;
+		size_t n;
+
+		at.port = 443;
+		at.ip[3] = 9;
+		n = proxyproto_tell(&from[i], &at, out);
+		ck_assert_uint_eq(n, i ? 52 : 28);
+		ck_assert_int_eq(proxyproto(slice_of(out, n), &p), 1);
+		ck_assert(p.bytes == n && !p.local && addr_eq(&p.from, &from[i]) && addr_eq(&p.to, &at));
+	}
+}
+END_TEST
+
+UNIT_TESTS("proxyproto", what_we_tell_is_what_we_would_understand,
+	    what_the_balancer_says_is_known_at_its_last_byte_and_not_before,
 	   everything_else_is_refused_and_stays_refused)

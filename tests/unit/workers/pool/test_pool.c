@@ -37,14 +37,26 @@ START_TEST(nobody_gets_the_connection_of_another_tenant_or_endpoint)
 	struct pool p;
 	struct back_key mine = key(1, 1, 80);
 	struct back_key others[] = { key(2, 1, 80), key(1, 2, 80), key(1, 1, 81), key(1, 1, 80),
-				     key(1, 1, 80) };
+				     key(1, 1, 80), key(1, 1, 80), key(1, 1, 80) };
 	struct back *b;
 
 	others[3].tenant_gen = 2;	/* the slot is another tenant's now */
 	others[4].pod = 512;		/* whose socket is in that one's network namespace */
+	for (unsigned i = 5; i < 7; i++) {	/* that shows, or has told, whose it is */
+		others[i].how = i == 5 ? ORIGIN_BOUND : ORIGIN_TOLD;
+		others[i].origin = key(1, 9, 0).addr;
+	}
 	ck_assert_int_eq(pool_init(&p, 8, 4), 0);
 	b = back_new(&p, &mine);
 	ck_assert(pool_put(&p, b));
+	for (size_t i = 0; i < countof(others); i++)
+		ck_assert_ptr_null(pool_take(&p, &others[i]));
+	ck_assert_ptr_eq(pool_take(&p, &mine), b);
+	back_free(&p, &b);
+	mine = others[6];
+	b = back_new(&p, &mine);
+	ck_assert(pool_put(&p, b));
+	others[6].origin.port = 1;	/* told of another caller's connection */
 	for (size_t i = 0; i < countof(others); i++)
 		ck_assert_ptr_null(pool_take(&p, &others[i]));
 	ck_assert_ptr_eq(pool_take(&p, &mine), b);

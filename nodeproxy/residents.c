@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See residents.h. */
+#include "nodeproxy/residents.h"
+
+#include <errno.h>
+
+#include "nodeproxy/death.h"
+#include "nodeproxy/master.h"
+#include "nodeproxy/origin.h"
+
+#define QUEUED_MOST 256		/* a quarter of what a channel takes: listeners of as many pods follow */
+
+static bool hears(const struct child *c)
+{
+	return child_is_alive(c) && c->has_chan && c->told;
+}
+
+static void tell(struct child *c, struct pod *p)
+{
+	struct msg_resident l = { .ref = p->ref, .origin = origin_now(p) };
+
+	if (chan_say(&c->chan, MSG_RESIDENT, &l) == -ENOBUFS)
+		child_kill(c, "channel full");
+	p->knows |= 1ull << c->id;
+}
+
+void residents_settle(struct master *m)
+{
+	for (unsigned s = 0; s < BOARD_WORKERS; s++) {
+		struct child *c = &m->child[s];
+
+		if (!hears(c))
+			continue;
+		for (unsigned i = 0; i < PODS_MAX && c->chan.queued < QUEUED_MOST; i++)
+			if (m->pods.at[i].state == POD_CAPTURED && !(m->pods.at[i].knows & 1ull << s))
+				tell(c, &m->pods.at[i]);
+	}
+}
