@@ -122,7 +122,8 @@ def what_cannot_be_captured_says_why_and_is_tried_again():
         # it moves to where nobody is: what is captured stays until the new one is
         write(late, netns=f"{lab.RUN}/{late.ns}y")
         np.until("why not", lambda: condition(late)[0] == "False")
-        assert late.rules() and [p["captured"] for p in shown(late)] == [True, False]
+        np.until("both are listed", lambda: [p["captured"] for p in shown(late)] == [True, False])
+        assert late.rules()
         write(late)
         until_enrolled(late)
         np.until("one is listed", lambda: len(shown(late)) == 1)
