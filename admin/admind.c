@@ -46,7 +46,7 @@ static struct admind {
 	struct fd waiting;		/* the newest overlay on that base */
 	struct msg_view waiting_msg;
 	struct loop_timer check_timer, order_timer, ask_again;
-	uint64_t lacks;			/* bits of message types to be asked for again */
+	uint64_t lacks[MSGS / 64 + 1];	/* bits of message types to be asked for again */
 	struct pending pending[ORDERS_MAX];
 	struct ratelimit orders;	/* below what the channel drops without a word */
 	uint64_t serial;
@@ -59,18 +59,18 @@ static struct admind {
 static void ask_again_cb(void *arg)
 {
 	(void)arg;
-	while (the.lacks) {
-		struct msg_lost l = { .type = (uint32_t)__builtin_ctzll(the.lacks) };
+	for (unsigned i = 0; i < countof(the.lacks); i++)
+		for (uint64_t *bits = &the.lacks[i]; *bits; *bits &= *bits - 1) {
+			struct msg_lost l = { .type = i * 64 + (uint32_t)__builtin_ctzll(*bits) };
 
-		the.lacks &= the.lacks - 1;
-		chan_say(&the.born.chan, MSG_LOST, &l);
-	}
+			chan_say(&the.born.chan, MSG_LOST, &l);
+		}
 }
 
 /* Not at once: whatever we were short of is short now. */
 static void lack(enum msg_type t)
 {
-	the.lacks |= 1ull << t;
+	the.lacks[t / 64] |= 1ull << t % 64;
 	if (!loop_timer_is_running(&the.ask_again))
 		loop_timer_start(&the.loop, &the.ask_again, ASK_AGAIN_MS * NS_PER_MS, 0,
 				 ask_again_cb, NULL);
