@@ -366,6 +366,9 @@ static void message(const struct msg *m, struct fd fd[CHAN_MAX_FDS])
 	case MSG_SOURCES_SEEN:
 		report_put(&the.state.report, &fd[0]);
 		break;
+	case MSG_RESOLVERS_HERE:
+		state_host_resolvers(&the.state, m->nfds ? fd[0] : FD_NONE);
+		break;
 	case MSG_PODS_SEEN:
 		state_pods(&the.state, fd[0]);
 		break;

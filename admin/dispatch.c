@@ -205,6 +205,26 @@ static bool take_word(const struct call *c, const char *arg, char *to, size_t ro
 	return snprintf(to, room, "%s", from) < (int)room;
 }
 
+/* Lines of addresses; what is wrong, NULL: nothing. */
+static const char *take_resolvers(const char *lines, struct pod_words *w)
+{
+	for (const char *at = lines, *end; at && *at; at = *end ? end + 1 : end) {
+		struct addr a;
+
+		end = strchrnul(at, '\n');
+		if (addr_parse_ip(slice_of(at, (size_t)(end - at)), &a) < 0)
+			return "a resolver is an address, without port";
+		if (!resolver_is_far(&a))
+			return "a resolver is at the address of one host, and not at 127.0.0.1 or ::1: inside the "
+			       "pod that is the pod";
+		if (w->n_resolvers == POD_RESOLVERS)
+			return "a pod has at most 3 resolvers";
+		w->resolver[w->n_resolvers].family = a.family;
+		memcpy(w->resolver[w->n_resolvers++].ip, a.ip, sizeof a.ip);
+	}
+	return NULL;
+}
+
 /* Who the pod is and where; with only_name who, and where if that is said. */
 static bool pod_order(const struct call *c, bool only_name, struct msg_order *o, struct answer *error)
 {
@@ -227,6 +247,8 @@ static bool pod_order(const struct call *c, bool only_name, struct msg_order *o,
 			snprintf(w->netns, sizeof w->netns, "/proc/%u/ns/net", (unsigned)pid);
 	}
 	if (fits)
+		problem = only_name ? NULL : take_resolvers(call_text(c, "resolver"), w);
+	if (fits && !problem)
 		problem = pod_problem(w, only_name);
 	if (problem)
 		answer_error(error, 400, problem, NULL, "see `nodeproxyctl pod add --help`");

@@ -259,6 +259,22 @@ static void check_tenants(const struct state *st, struct findings *f)
 		gather_tenants(st, check_tenant, &a);
 }
 
+static void check_names(const struct state *st, const struct pod_told *p, struct findings *f)
+{
+	struct addr a[RESOLVCONF_MOST];
+	char where[132];
+
+	if (p->leaves || p->waits)
+		return;
+	snprintf(where, sizeof where, "%s/%s", p->words.ns, p->words.name);
+	if (state_resolvers(st, p, a) == 0)
+		found(f, CHECK_names_unasked, where, "pod %s has no resolver: %s has none whose address means the "
+		      "same inside a pod", where, st->knobs->names_resolv_conf);
+	else if (state_names_are_silent(st, p))
+		found(f, CHECK_names_silent, where, "none of the resolvers of pod %s answered when they were asked "
+		      "last", where);
+}
+
 static void check_pods(const struct state *st, struct findings *f)
 {
 	const struct pods_page *page = state_pods_page(st);
@@ -269,6 +285,7 @@ static void check_pods(const struct state *st, struct findings *f)
 		const struct pod_told *p = &page->pod[i];
 		const struct pod_proof *proof = proof_of(proofs, p->ref);
 
+		check_names(st, p, f);
 		if (p->leaves || !proof || proof->state != PROOF_FAILED)
 			continue;
 		snprintf(where, sizeof where, "%s/%s", p->words.ns, p->words.name);

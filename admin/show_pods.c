@@ -39,14 +39,58 @@ void state_proofs(struct state *st, struct fd fd)
 	st->proofs_bytes = now;
 }
 
-static void direction(const struct state *st, const char *word, const struct pod_told *p,
-		      const uint64_t passed[2], struct text *t)
+void state_host_resolvers(struct state *st, struct fd fd)
 {
-	uint64_t n[LCS];
+	struct addr all[RESOLVCONF_MOST];
+	unsigned n = 0;
+
+	st->n_resolvers = 0;
+	if (fd_is_open(fd) && resolvconf_read(fd.v, all, &n) < 0)
+		n = 0;
+	for (unsigned i = 0; i < n; i++)
+		if (resolver_is_far(&all[i]))
+			st->resolver[st->n_resolvers++] = all[i];
+}
+
+unsigned state_resolvers(const struct state *st, const struct pod_told *p, struct addr ret[RESOLVCONF_MOST])
+{
+	unsigned n = min_of(p->words.n_resolvers, (uint32_t)POD_RESOLVERS);
+
+	static_must(POD_RESOLVERS <= RESOLVCONF_MOST);
+	memset(ret, 0, RESOLVCONF_MOST * sizeof *ret);
+	for (unsigned i = 0; i < n; i++) {
+		ret[i].family = p->words.resolver[i].family;
+		memcpy(ret[i].ip, p->words.resolver[i].ip, sizeof ret[i].ip);
+	}
+	if (n)
+		return n;
+	memcpy(ret, st->resolver, sizeof st->resolver);
+	return st->n_resolvers;
+}
+
+/* The counters of one of its gates. */
+static void of_gate(const struct state *st, const char *word, const struct pod_told *p, uint64_t n[LCS])
+{
 	char name[64];
 
 	snprintf(name, sizeof name, "%s:%.55s", word, p->words.name);
 	gather_listener(st, name, n);
+}
+
+bool state_names_are_silent(const struct state *st, const struct pod_told *p)
+{
+	uint64_t n[LCS];
+
+	of_gate(st, "out", p, n);
+	return n[LC_names_silent_gauge] != 0;
+}
+
+static void direction(const struct state *st, const char *word, const struct pod_told *p,
+		      const uint64_t passed[2], struct text *t)
+{
+	uint64_t n[LCS];
+
+	of_gate(st, word, p, n);
 	js_open(t, word, '{');
 	js_u64(t, "connections", n[LC_conns_gauge]);
 	js_u64(t, "connections_total", n[LC_conns]);
@@ -69,6 +113,23 @@ static void proof(const struct pod_proof *f, struct text *t)
 		js_u64(t, "failed_unix_ms", f->failed_unix_ms);
 	else
 		js_null(t, "failed_unix_ms");
+}
+
+/* Whom it asks for names of others, and whether they answered. */
+static void names(const struct state *st, const struct pod_told *p, struct text *t)
+{
+	struct addr a[RESOLVCONF_MOST];
+	unsigned n = state_resolvers(st, p, a);
+	char text[ADDR_TEXT];
+
+	js_open(t, "names", '{');
+	js_bool(t, "own", p->words.n_resolvers > 0);
+	js_open(t, "resolvers", '[');
+	for (unsigned i = 0; i < n; i++)
+		js_str(t, NULL, addr_text(&a[i], false, text));
+	js_close(t, ']');
+	js_bool(t, "silent", state_names_are_silent(st, p));
+	js_close(t, '}');
 }
 
 static void pod(const struct state *st, const struct pod_told *p, const struct proofs_page *proofs,
@@ -102,6 +163,7 @@ static void pod(const struct state *st, const struct pod_told *p, const struct p
 		if (p->workers & 1ull << i)
 			js_u64(t, NULL, i);
 	js_close(t, ']');
+	names(st, p, t);
 	proof(f, t);
 	direction(st, "out", p, &f->passed[PASSED_OUT_OTHER], t);
 	direction(st, "in", p, &f->passed[PASSED_IN_OTHER], t);

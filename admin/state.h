@@ -16,6 +16,7 @@
 #include "nodeproxy/lib/ipc/procs.h"
 #include "nodeproxy/lib/knobs/knobs.h"
 #include "nodeproxy/lib/net/certs.h"
+#include "nodeproxy/lib/net/resolvconf.h"
 #include "store/view/view.h"
 #include "workers/obs/board.h"
 
@@ -42,6 +43,8 @@ struct state {
 	const struct view *view;		/* NULL: none checked yet */
 	struct report report;
 	const struct certs *certs;		/* of listeners, checked; NULL: none yet */
+	struct addr resolver[RESOLVCONF_MOST];	/* of the host: of pods that have none of their own */
+	unsigned n_resolvers;
 	struct slice pods_bytes;		/* mapped: pods_page(); empty: none has come */
 	struct slice proofs_bytes;		/* mapped: proofs_page(); likewise */
 	struct log_losses losses[BOARD_WORKERS];
@@ -78,5 +81,11 @@ static inline const struct proofs_page *state_proofs_page(const struct state *st
 {
 	return st->proofs_bytes.n ? proofs_page(st->proofs_bytes) : NULL;
 }
+/* Those of the host, by an open resolv.conf (none: there is none). */
+void state_host_resolvers(struct state *, struct fd);
+/* Whom a pod asks for names of others: how many. */
+unsigned state_resolvers(const struct state *, const struct pod_told *, struct addr ret[RESOLVCONF_MOST]);
+/* None of them answered when they were asked last. */
+bool state_names_are_silent(const struct state *, const struct pod_told *);
 
 #endif

@@ -6,6 +6,7 @@
  * Everything it can ask is a row of commands.def; this file only turns words into a request and the
  * answer into text.  Exit codes: 0 done, 1 refused or not found (for check: an error was found),
  * 2 usage, 3 the daemon cannot be reached. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -16,6 +17,7 @@
 #include "admin/cli/local.h"
 #include "admin/cli/offline.h"
 #include "admin/cli/print.h"
+#include "admin/cli/resolv.h"
 #include "admin/cli/top.h"
 #include "admin/options.h"
 #include "nodeproxy/lib/base/clock.h"
@@ -258,6 +260,32 @@ static int take_arguments(struct asked *a, char **words, int n_words,
 	return -1;
 }
 
+static int arg_index(enum cmd c, const char *name)
+{
+	const struct arg_row *row;
+
+	for (int i = 0; i < CMD_ARGS && (row = cmd_arg(c, (unsigned)i)); i++)
+		if (strcmp(row->name, name) == 0)
+			return i;
+	return -1;
+}
+
+/* What a file says is told as if it had been said here. */
+static int take_files(struct asked *a)
+{
+	int file = arg_index(a->cmd, "resolv_conf"), to = arg_index(a->cmd, "resolver"), r;
+
+	if (file < 0 || !a->value[file])
+		return -1;
+	r = resolv_add(a->value[file], a->lines, sizeof a->lines);
+	a->value[to] = a->lines;
+	if (r == 0)
+		return -1;
+	fprintf(stderr, "nodeproxyctl: %s: %s\n", a->value[file],
+		r == -ENOENT ? "it is not there, or has no nameserver" : strerror(-r));
+	return EXIT_USAGE;
+}
+
 /* describe KIND NS/NAME -> KIND/NS/NAME, each part escaped. */
 static int describe_path(const struct asked *a, const char *namespace, struct text *t)
 {
@@ -488,12 +516,9 @@ static int check_from_here(const struct asked *a)
 /* The value of an argument; NULL: it was not given. */
 static const char *value_of(const struct asked *a, const char *name)
 {
-	const struct arg_row *row;
+	int i = arg_index(a->cmd, name);
 
-	for (unsigned i = 0; i < CMD_ARGS && (row = cmd_arg(a->cmd, i)); i++)
-		if (strcmp(row->name, name) == 0)
-			return a->value[i];
-	return NULL;
+	return i < 0 ? NULL : a->value[i];
 }
 
 static uint64_t number_of(const struct asked *a, const char *name, uint64_t otherwise)
@@ -643,6 +668,8 @@ int main(int argc, char **argv)
 	}
 	if (code < 0)
 		code = take_arguments(&a, words + used, n_words - used, options, n_options);
+	if (code < 0)
+		code = take_files(&a);
 	for (int i = 0; i < n_options; i++)
 		if (strcmp(options[i].name, "-n") == 0)
 			namespace = options[i].value;

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the nodeproxy authors
 """Names inside captured pods: what a pod asks at port 53, by UDP and TCP, is answered by us."""
+import json
 import os
 import socket
 import struct
@@ -257,9 +258,47 @@ def a_flood_of_questions_costs_nobody_else_an_answer():
         np.until("nobody waits", lambda: count(client.host, "names_waiting") == 0)
 
 
+def a_pod_may_have_resolvers_of_its_own():
+    def found(host):
+        r = host.np.ctl("check", "-o", "json")
+        return {f["check"] for f in json.loads(r.stdout)["findings"]}
+
+    conf, own = Conf("127.0.0.53", "::1"), Conf("10.100.1.2", "fd10:0:1::2")
+    with lab.Lab(pods=2, config=conf.settings(timeout=100, stale=0)) as mesh:
+        client, one = mesh.pods
+        host = client.host
+        mesh.start()
+        client.add()
+        assert ask(client, "www.example.org").rcode == "SERVFAIL"       # nobody is to be asked
+        names = host.np.api("pods")["pods"][0]["names"]
+        assert names == {"own": False, "resolvers": [], "silent": False}, names
+        assert found(host) & {"names_unasked", "names_silent"} == {"names_unasked"}
+        for words, problem in ((["--resolver", "127.0.0.1"], "inside the pod that is the pod"), (["--resolver", "dns"], "is an address"),
+                               (["--resolv-conf", "/nowhere"], "/nowhere: "), (["--resolv-conf", "/dev/null"], "has no nameserver"),
+                               (["--resolv-conf", conf.file.name], "inside the pod that is the pod"),
+                               (["--resolver", "10.0.0.1", "--resolver", "10.0.0.2", "--resolv-conf", own.file.name], "at most 3")):
+            r = host.np.ctl("pod", "add", client.name, "--namespace", "shop", "--netns", client.netns, *words)
+            assert r.returncode in (1, 2) and problem in r.stderr, (words, r.returncode, r.stderr)
+
+        # what is said of it now counts; live
+        client.add("--resolv-conf", own.file.name)
+        names = host.np.api("pods")["pods"][0]["names"]
+        assert (names["own"], names["resolvers"]) == (True, ["10.100.1.2", "fd10:0:1::2"]), names
+        with at(one, lambda q, tcp: dns.reply(q, ("A", "192.0.2.1", 0))):
+            np.until("its own resolver", lambda: ask(client, "www.example.org").texts == ["192.0.2.1"])
+            np.until("no finding", lambda: not found(host) & {"names_unasked", "names_silent"})
+        assert ask(client, "www.example.org").rcode == "SERVFAIL"
+        assert host.np.api("pods")["pods"][0]["names"]["silent"] and "names_silent" in found(host)
+        # and outlives a stop
+        host.np.stop()
+        host.np.start()
+        np.until("the pod again", lambda: [p["names"]["resolvers"] for p in host.np.api("pods")["pods"]] == [["10.100.1.2", "fd10:0:1::2"]])
+
+
 TESTS = [names_of_the_mesh_by_udp_and_tcp, programs_find_services_by_name, only_what_was_redirected_is_answered,
          other_names_are_asked_of_the_resolvers_of_the_host, resolvers_that_are_dead_refuse_or_lie,
-         answers_outlive_their_resolvers, a_flood_of_questions_costs_nobody_else_an_answer]
+         answers_outlive_their_resolvers, a_flood_of_questions_costs_nobody_else_an_answer,
+         a_pod_may_have_resolvers_of_its_own]
 
 if __name__ == "__main__":
     np.need_root()

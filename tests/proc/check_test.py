@@ -28,6 +28,7 @@ ELSEWHERE.update(dict.fromkeys("not_ready waiting view_behind bad_messages accou
                                "certificate_missing certificate_expired certificate_expires "
                                "source_away crash_loop no_report report_broken not_durable".split(), "tests/unit/admin/test_dispatch.c"))
 ELSEWHERE["pod_not_captured"] = "tests/lab/proof_test.py"
+ELSEWHERE["names_silent"] = ELSEWHERE["names_unasked"] = "tests/lab/names_test.py"
 seen = set()
 
 
