@@ -352,6 +352,7 @@ static void on_drain_deadline(void *arg)
 	listeners_drop_all(&the.listeners);
 	path_drain_deadline(&the.path);
 	path_reap(&the.path);
+	names_end(&the.names);
 	check_drained();
 }
 

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -295,10 +296,78 @@ def a_pod_may_have_resolvers_of_its_own():
         np.until("the pod again", lambda: [p["names"]["resolvers"] for p in host.np.api("pods")["pods"]] == [["10.100.1.2", "fd10:0:1::2"]])
 
 
+class Asker:
+    """A thread in a pod that asks for a name of the mesh and for one of others, by UDP and TCP, over and over."""
+
+    def __init__(self, pod, vip):
+        self.asked, self.lost, self.wrong, self.end = 0, 0, [], False
+        self.vip, self.thread = vip, threading.Thread(target=lambda: lab.inside(pod.ns, self.run))
+        self.thread.start()
+
+    def run(self):
+        while not self.end:
+            for name, want in (("web", self.vip), (f"x{self.asked}.example.org", "192.0.2.1")):
+                self.asked += 1
+                for again in range(5):
+                    try:
+                        m = dns.ask(ANYBODY[4], name, tcp=self.asked % 4 < 2, timeout=2)
+                        if m.texts == [want]:
+                            break
+                        self.wrong.append((m.rcode, m.texts))
+                    except (OSError, struct.error):
+                        pass
+                    self.lost += 1
+                else:
+                    raise AssertionError(f"no answer about {name}: {self.wrong}")
+
+    def go_on(self, more=20):
+        n = self.asked
+        np.until("more answers", lambda: self.asked >= n + more or not self.thread.is_alive())
+        assert self.thread.is_alive()
+        lost, self.lost = self.lost, 0
+        return lost
+
+
+def names_outlive_masters_and_workers():
+    conf = Conf("10.100.1.2")
+    with lab.Lab(pods=2, config=conf.settings(timeout=1000)) as mesh:
+        client, one = mesh.pods
+        host = mesh.hosts[0].np
+        mesh.service("shop/web", 80, [one])
+        mesh.start()
+        client.add()
+
+        def pid(comm):
+            return next((p for p, c in host.pids().items() if c == comm), None)
+        with at(one, lambda q, tcp: dns.reply(q, ("A", "192.0.2.1", 1))):
+            asker = Asker(client, mesh.vip["shop/web"])
+            try:
+                assert asker.go_on() == 0
+                was = {w["pid"] for w in host.status()["workers"]}
+                assert host.ctl("drain").returncode == 0
+                np.until("other workers", lambda: asker.go_on() == 0 and host.status()["ready"] and
+                         not was & {w["pid"] for w in host.status()["workers"]})
+                assert host.ctl("upgrade").returncode == 0
+                assert asker.go_on() == 0
+                was = pid("nodeproxy-mastr")
+                os.kill(was, 9)
+                np.until("another master", lambda: pid("nodeproxy-mastr") not in (None, was))
+                np.until("ready", lambda: host.status()["ready"])
+                assert asker.go_on() == 0
+                for w in host.status()["workers"]:
+                    os.kill(w["pid"], 9)
+                assert asker.go_on() <= 4       # what they had read is gone with them
+                np.until("ready", lambda: host.status()["ready"])
+                assert asker.go_on() <= 4 and asker.wrong == [], asker.wrong
+            finally:
+                asker.end = True
+                asker.thread.join()
+
+
 TESTS = [names_of_the_mesh_by_udp_and_tcp, programs_find_services_by_name, only_what_was_redirected_is_answered,
          other_names_are_asked_of_the_resolvers_of_the_host, resolvers_that_are_dead_refuse_or_lie,
          answers_outlive_their_resolvers, a_flood_of_questions_costs_nobody_else_an_answer,
-         a_pod_may_have_resolvers_of_its_own]
+         a_pod_may_have_resolvers_of_its_own, names_outlive_masters_and_workers]
 
 if __name__ == "__main__":
     np.need_root()

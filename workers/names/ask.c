@@ -6,6 +6,7 @@
 
 #include <errno.h>
 
+#include "nodeproxy/lib/base/log.h"
 #include "nodeproxy/lib/base/rand.h"
 
 #define ASK_MAGIC   0x4e504e51u	/* "NPNQ" */
@@ -289,16 +290,25 @@ static unsigned tries_most(const struct names_resolvers *r)
 	return min_of(r->n + 1u, (unsigned)NAMES_RESOLVERS);
 }
 
+static void silent(struct names_pod *pod)
+{
+	uint64_t *gauge = &pod->gate->board->c[LC_names_silent_gauge];
+
+	if (board_get(gauge) == 0)
+		log_limited(LOG_WARN, "names_silent", "namespace=%s listener=%s resolvers=%u",
+			    pod->gate->knobs.ns, pod->gate->knobs.name, names_resolvers(pod)->n);
+	board_set(gauge, 1);
+	pod->silent_at = clock_now();
+}
+
 static void fail(struct ask *a)
 {
 	struct names *ns = names_of(a);
 	struct waiter *w;
 
 	count(a, WC_names_unanswered);
-	if (!a->heard) {
-		board_set(&a->pod->gate->board->c[LC_names_silent_gauge], 1);
-		a->pod->silent_at = clock_now();
-	}
+	if (!a->heard)
+		silent(a->pod);
 	if (!say_stale(a))
 		while ((w = list_pop(&a->waiters, struct waiter, node))) {
 			say_failed(ns, w, (enum dns_rcode)a->worst);

@@ -33,11 +33,15 @@ bool names_key_eq(const struct names_key *a, const struct names_key *b)
 /* at start */
 int cache_init(struct cache *c)
 {
+	c->at = 0;
+	return slab_init(&c->answers, "names_answer", sizeof(struct cached), CACHE_ANSWERS);
+}
+
+void cache_begin(struct cache *c)
+{
 	for (unsigned i = 0; i < CACHE_BUCKETS; i++)
 		list_init(&c->bucket[i]);
 	list_init(&c->age);
-	c->at = 0;
-	return slab_init(&c->answers, "names_answer", sizeof(struct cached), CACHE_ANSWERS);
 }
 
 void cache_fini(struct cache *c)

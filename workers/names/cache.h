@@ -58,6 +58,7 @@ struct names_key names_key(uint32_t pod, const struct dns_query *);
 bool names_key_eq(const struct names_key *, const struct names_key *);
 
 must_use int cache_init(struct cache *);	/* 0 or -ENOMEM */
+void cache_begin(struct cache *);	/* before it is used first */
 void cache_fini(struct cache *);
 void cache_pod_init(struct cache_pod *);
 

@@ -6,7 +6,7 @@
  *   phase    what happens                                     ends with
  *   READS    what is written goes out; questions are read     a question that cannot be answered at
  *                                                             once: WAITS; the caller's end, time: OVER
- *   WAITS    for an answer; nothing is read                   the answer: READS; time: OVER
+ *   WAITS    for an answer, which comes, good or bad (ask.h)  it: READS; the caller's end: OVER
  *   OVER     names_reap() takes it
  *
  * Buffers are there while bytes wait, and charged to the pod's tenant, of whom it is a connection. */
@@ -27,6 +27,7 @@ struct caller {
 	uint8_t phase;			/* enum phase */
 	uint8_t ready;			/* READY_ bits */
 	bool expired;
+	bool asked;			/* a question came */
 	struct sched_unit unit;
 	struct wheel_entry deadline;
 	struct node dead;
@@ -154,17 +155,25 @@ static int serve(struct caller *c)
 	if (r == 0)
 		r = read_some(c);
 	else if (r == 1) {
+		c->asked = true;
 		c->phase = CALLER_WAITS;	/* unless it is answered at once */
 		if (names_question(ns, &from, m) < 0) {
 			c->phase = CALLER_READS;
 			r = -1;
 		}
 		c->in->at += (uint32_t)(m.n + LENGTH);
-		names_deadline(ns, &c->deadline, CALLER_IDLE_MS);
+		if (c->phase == CALLER_WAITS)
+			wheel_clear(&ns->wheel, &c->deadline);
 	}
 	if (c->in && c->in->at == c->in->end)
 		chunk_give(&ns->path->chunks, &c->in);
 	return r;
+}
+
+/* Nothing of it is under way.  (Who has just come has a question on its way.) */
+static bool is_idle(const struct caller *c)
+{
+	return c->phase == CALLER_READS && c->asked && c->in == NULL && c->out.bytes == 0;
 }
 
 static void step(struct sched_unit *u)
@@ -183,7 +192,7 @@ static void step(struct sched_unit *u)
 	     c->out.bytes < OUT_MOST && sched_may_go_on(s); i++)
 		r = serve(c);
 	/* Who has said all still gets what was asked for. */
-	if (!write_some(c) || (r < 0 && c->out.bytes == 0))
+	if (!write_some(c) || (r < 0 && c->out.bytes == 0) || (c->pod->names->draining && is_idle(c)))
 		over(c);
 	else if (r == 1 && c->phase == CALLER_READS && c->out.bytes < OUT_MOST)
 		sched_wake(s, u);
@@ -204,6 +213,7 @@ void caller_say(struct names *ns, struct slot_ref ref, size_t n)
 		c->expired = true;	/* no memory: cut */
 	}
 	c->phase = CALLER_READS;
+	names_deadline(ns, &c->deadline, CALLER_IDLE_MS);
 	sched_wake(&p->sched, &c->unit);
 }
 
@@ -266,7 +276,7 @@ void callers_end(struct names *ns, const struct names_pod *pod)
 		struct caller *c = slab_at(&ns->callers, (struct slot_ref){ i, ns->callers.gen[i] });
 
 		if (c && c->magic == CALLER_MAGIC &&
-		    (pod ? c->pod == pod : c->phase == CALLER_READS && c->out.bytes == 0 && c->in == NULL))
+		    (pod ? c->pod == pod : is_idle(c)))
 			over(c);
 	}
 }

@@ -280,6 +280,24 @@ static void leave(struct names_pod *p)
 	ns->pods--;
 }
 
+/* What is needed only where there are pods is touched when they come. */
+static void init_pod(struct names *ns, struct names_pod *p)
+{
+	if (!ns->begun) {
+		cache_begin(&ns->cache);
+		for (unsigned i = 0; i < NAMES_BUCKETS; i++)
+			list_init(&ns->asked[i]);
+		ns->begun = true;
+	}
+	p->names = ns;
+	list_init(&p->thirsty);
+	cache_pod_init(&p->cache);
+	for (unsigned k = 0; k < NAMES_SOCKETS; k++) {
+		p->socket[k].fd = FD_NONE;
+		p->socket[k].pod = p;
+	}
+}
+
 int names_pod_here(struct names *ns, uint32_t ref, unsigned family, struct fd fd[NAMES_SOCKETS_FAMILY])
 {
 	struct names_pod *p = &ns->pod[ref % BANKS];
@@ -288,6 +306,8 @@ int names_pod_here(struct names *ns, uint32_t ref, unsigned family, struct fd fd
 
 	if (g == NULL || g->pod != ref)
 		return -ENOENT;
+	if (p->names == NULL)
+		init_pod(ns, p);
 	if (p->ref && p->ref != ref)
 		leave(p);		/* its end was not heard */
 	gate_now(g);
@@ -317,7 +337,7 @@ void names_use_resolvers(struct names *ns, uint32_t ref, const struct names_reso
 	*of = now;
 	/* What others said is of no worth any more. */
 	for (unsigned i = 0; i < BANKS; i++)
-		if (names_resolvers(&ns->pod[i]) == of) {
+		if (ns->pod[i].ref && names_resolvers(&ns->pod[i]) == of) {
 			ns->pod[i].first = 0;
 			cache_drop_pod(&ns->cache, &ns->pod[i].cache);
 		}
@@ -363,9 +383,20 @@ void names_pod_gone(struct names *ns, uint32_t ref)
 
 void names_drain(struct names *ns)
 {
+	ns->draining = true;
 	for (unsigned i = 0; i < BANKS; i++)
 		names_pod_drop(ns, ns->pod[i].ref);
 	callers_end(ns, NULL);
+}
+
+void names_end(struct names *ns)
+{
+	for (unsigned i = 0; i < BANKS; i++)
+		if (ns->pod[i].ref) {
+			asks_end(&ns->pod[i]);
+			callers_end(ns, &ns->pod[i]);
+		}
+	names_reap(ns);
 }
 
 /* ---- all ---- */
@@ -418,25 +449,11 @@ int names_init(struct names *ns, struct path *p)
 {
 	int r;
 
-	memset(ns, 0, offsetof(struct names, in));
 	ns->path = p;
 	ns->due.ns = INT64_MAX;
 	wheel_init(&ns->wheel, clock_now());
 	list_init(&ns->dead);
 	list_init(&ns->dead_asks);
-	for (unsigned i = 0; i < NAMES_BUCKETS; i++)
-		list_init(&ns->asked[i]);
-	for (unsigned i = 0; i < BANKS; i++) {
-		struct names_pod *pod = &ns->pod[i];
-
-		pod->names = ns;
-		list_init(&pod->thirsty);
-		cache_pod_init(&pod->cache);
-		for (unsigned k = 0; k < NAMES_SOCKETS; k++) {
-			pod->socket[k].fd = FD_NONE;
-			pod->socket[k].pod = pod;
-		}
-	}
 	r = slab_init(&ns->callers, "names_caller", caller_bytes(), NAMES_CALLERS);
 	if (r == 0)
 		r = slab_init(&ns->asks, "names_ask", ask_bytes(), ASKS);

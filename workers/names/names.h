@@ -79,6 +79,8 @@ struct names_from {
 struct names {
 	struct path *path;
 	uint32_t pods, sockets;
+	bool begun;			/* there was a pod */
+	bool draining;
 	struct wheel wheel;
 	struct mono due;		/* no deadline is earlier; ns INT64_MAX: none */
 	struct names_resolvers host;	/* of the host: of pods that have none of their own */
@@ -91,7 +93,7 @@ struct names {
 	uint8_t in[DNS_MOST + 1], out[DNS_MOST + 1];
 };
 
-/* 0 or -ENOMEM.  The path is borrowed. */
+/* Of one that is all zero: 0 or -ENOMEM.  The path is borrowed. */
 must_use int names_init(struct names *, struct path *);
 void names_fini(struct names *);
 
@@ -108,8 +110,9 @@ void names_read_resolvers(struct names *, struct fd);
 void names_pod_bank(struct names *, uint32_t ref);
 void names_pod_drop(struct names *, uint32_t ref);
 void names_pod_gone(struct names *, uint32_t ref);
-/* Others are at home in all pods from now on. */
+/* Others are at home in all pods from now on; its deadline: what waits still is given up. */
 void names_drain(struct names *);
+void names_end(struct names *);
 
 /* An event of the poll set; false: a token of another kind. */
 bool names_event(struct names *, uint64_t token, unsigned bits);
@@ -154,7 +157,7 @@ void caller_new(struct names_pod *, struct tenant *, struct stream *);
 void caller_event(struct names *, struct slot_ref, unsigned bits);
 void caller_deadline(struct wheel_entry *);
 void caller_say(struct names *, struct slot_ref, size_t n);
-/* All of a pod (NULL: of any that say nothing now). */
+/* All of a pod (NULL: of any, those with nothing under way). */
 void callers_end(struct names *, const struct names_pod *);
 void callers_reap(struct names *);
 

@@ -113,6 +113,7 @@ static void begin(unsigned resolvers)
 	memset(wanted, 0, sizeof wanted);
 	r = rig_new("service t/s port=80/main/http\n", change);
 	r->path.banks.want = want;
+	memset(&ns, 0, sizeof ns);
 	ck_assert_int_eq(names_init(&ns, &r->path), 0);
 	ck_assert_int_eq(path_pod_here(&r->path, REF, "t", "p", false, g), 0);
 	fd[NAMES_TCP].v = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
