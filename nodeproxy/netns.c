@@ -225,12 +225,16 @@ static int open_all(struct rules rules, struct fd ret[1 + POD_LISTENERS], char w
 		memcpy(words, none, SAID);
 		return r;
 	}
+	r = capture(rules, &ret[0], words);
+	if (r < 0 || !rules.origin)
+		return r;
+	/* Not before: who was captured here before this takes away its own until its rules are gone. */
 	ipv6 = fd_is_open(ret[1 + POD_SOCKETS]);
-	r = rules.origin ? lead_back(ipv6, words) : 0;
-	if (r == 0)
-		r = capture(rules, &ret[0], words);
-	if (r < 0 && rules.origin)
+	r = lead_back(ipv6, words);
+	if (r < 0) {
 		(void)!route_origin(false, ipv6);
+		(void)!nft_free(ret[0], false);		/* so that they go with the socket */
+	}
 	return r;
 }
 
@@ -356,7 +360,7 @@ static void sweep(struct master *m)
 		struct fd f;
 		uint64_t inode;
 
-		if (p->state == POD_NONE || p->origin == ORIGIN_OWN || netns_open(p->words.netns, &f, &inode) < 0)
+		if (p->origin == ORIGIN_OWN || netns_open(p->words.netns, &f, &inode) < 0)
 			continue;
 		if (inode == p->inode && setns(f.v, CLONE_NEWNET) == 0)
 			(void)!route_origin(false, true);

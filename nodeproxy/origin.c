@@ -95,17 +95,18 @@ void origin_done(struct master *m, uint32_t ref, int error)
 	else	/* of what is to be shown the next tick tries it again */
 		log_limited(LOG_WARN, "origin_not_set", "pod=%s/%s shown=%d", p->words.ns, p->words.name, on);
 	pods_changed(m);
+	if (p->state == POD_CUT)
+		pods_release_some(m);
 }
 
 bool origin_leaves(struct master *m, struct pod *p)
 {
-	if (p->origin == ORIGIN_OWN || p->origin == ORIGIN_GOING)
-		return true;
-	/* Whatever becomes of it: what stays leads nothing anywhere. */
-	if (start(m, p, false) == -EAGAIN)
-		return false;
-	p->origin = ORIGIN_OWN;
-	return true;
+	int r = 0;
+
+	if (p->origin != ORIGIN_OWN && p->origin != ORIGIN_GOING && (r = start(m, p, false)) == 0)
+		p->origin = ORIGIN_GOING;
+	/* Should there be no errand at all: what is left leads nothing anywhere. */
+	return p->origin == ORIGIN_OWN || (r < 0 && r != -EAGAIN);
 }
 
 bool origins_sweep(struct master *m)
@@ -118,7 +119,7 @@ bool origins_sweep(struct master *m)
 	if (m->pods.sweep == SWEEP_RUNS)
 		return false;
 	for (unsigned i = 0; i < PODS_MAX; i++)
-		any |= m->pods.at[i].state != POD_NONE && m->pods.at[i].origin != ORIGIN_OWN;
+		any |= m->pods.at[i].origin != ORIGIN_OWN;	/* of those whose rules stay nothing else is left */
 	/* Without it what is left leads nothing anywhere. */
 	m->pods.sweep = any && errand_start(m, &job, NULL) == 0 ? SWEEP_RUNS : SWEEP_DONE;
 	return m->pods.sweep == SWEEP_DONE;

@@ -35,7 +35,8 @@ uint8_t origin_now(const struct pod *);
 /* Makes true what the modes say, as far as errands can be started. */
 void origins_settle(struct master *);
 void origin_done(struct master *, uint32_t ref, int error);
-/* It has been cut; false: an errand is still needed, and could not be started yet. */
+/* It has been cut; false: an errand is under way, or could not be started yet.  Whoever is captured in that
+ * namespace next waits until the rules have gone, so its own are not taken away. */
 bool origin_leaves(struct master *, struct pod *);
 /* The workers have left; false: the errand is under way, and calls leave_step(). */
 bool origins_sweep(struct master *);

@@ -324,12 +324,10 @@ static void release(struct master *m, struct pod *p)
 	p->state = POD_NONE;
 }
 
-static void cut_cb(void *arg)
+void pods_release_some(struct master *m)
 {
-	struct master *m = arg;
 	bool more = false, gone = false;
 
-	clock_tick();
 	for (unsigned i = 0; i < PODS_MAX; i++) {
 		struct pod *p = &m->pods.at[i];
 
@@ -350,6 +348,12 @@ static void cut_cb(void *arg)
 		tell(m);
 	if (!more)
 		loop_timer_stop(&m->loop, &m->pods.cut);
+}
+
+static void cut_cb(void *arg)
+{
+	clock_tick();
+	pods_release_some(arg);
 }
 
 static void cut(struct master *m, struct pod *p)

@@ -115,6 +115,8 @@ int pods_may_change(const struct master *, char *text, size_t n);
 void pods_leave(struct master *, struct pod *, const char *why);
 void pods_free_some(struct master *);
 void pods_enter_some(struct master *);
+/* Those that are cut and whose time is over. */
+void pods_release_some(struct master *);
 /* A captured pod whose namespace has this inode; NULL: none. */
 const struct pod *pods_by_inode(const struct master *, uint64_t inode);
 
