@@ -279,8 +279,9 @@ void show_status(struct state *st, const struct call *c, struct answer *ret)
 		/* The sync process is away or new: say which source there should be. */
 		js_open(t, "sources", '[');
 		js_open(t, NULL, '{');
-		js_str(t, "kind", st->knobs->source_kind == SOURCE_FILE ? "file" : "unknown");
-		js_str(t, "path", st->knobs->source_path);
+		js_str(t, "kind", st->knobs->source_kind == SOURCE_FILE ? "file" : "etcd");
+		js_str(t, "path", st->knobs->source_kind == SOURCE_FILE ? st->knobs->source_path
+									: st->knobs->source_prefix);
 		js_str(t, "state", "unknown");
 		js_u64(t, "refused", 0);
 		js_close(t, '}');

@@ -17,6 +17,7 @@
 #include "nodeproxy/lib/base/log.h"
 #include "nodeproxy/lib/base/outlet.h"
 #include "nodeproxy/lib/ipc/messages.h"
+#include "nodeproxy/lib/knobs/change.h"
 #include "nodeproxy/master.h"
 #include "nodeproxy/words.h"
 
@@ -182,6 +183,74 @@ static int open_source(struct master *m, struct fd *ret_inotify)
 	return 0;
 }
 
+/* ---- files of a registry ---- */
+
+static const enum knob_index secret_row[SECRETS] = {
+	[SECRET_CA] = KNOB_source_ca, [SECRET_CERT] = KNOB_source_cert, [SECRET_KEY] = KNOB_source_key,
+	[SECRET_PASSWORD] = KNOB_source_password_file,
+};
+
+/* All of them, or none and -errno; *ret_which: of which. */
+static int open_secrets(const struct knobs *k, struct fd f[SECRETS], uint32_t *ret_has, uint32_t *ret_which)
+{
+	const char *const path[SECRETS] = {
+		[SECRET_CA] = k->source_ca, [SECRET_CERT] = k->source_cert, [SECRET_KEY] = k->source_key,
+		[SECRET_PASSWORD] = k->source_password_file,
+	};
+	int r = 0;
+
+	*ret_has = 0;
+	for (uint32_t i = 0; i < SECRETS; i++)
+		f[i] = FD_NONE;
+	for (uint32_t i = 0; r == 0 && i < SECRETS; i++) {
+		if (path[i][0] == 0)
+			continue;
+		*ret_which = i;
+		*ret_has |= 1u << i;
+		r = files_open_regular((struct fd){ AT_FDCWD }, path[i], &f[i]);
+	}
+	if (r == 0)
+		return 0;
+	*ret_has = 0;
+	for (uint32_t i = 0; i < SECRETS; i++)
+		fd_close(&f[i]);
+	return r;
+}
+
+int files_try_secrets(const struct knobs *k, enum knob_index *ret_row)
+{
+	struct fd f[SECRETS];
+	uint32_t has, which = 0;
+	int r = open_secrets(k, f, &has, &which);
+
+	*ret_row = secret_row[which];
+	for (uint32_t i = 0; i < SECRETS; i++)
+		fd_close(&f[i]);
+	return r;
+}
+
+static void send_secrets(struct master *m, struct child *c)
+{
+	struct msg_source_secrets s = { 0 };
+	struct fd f[SECRETS];
+	struct knob_row row = { .key = "" };
+	int fds[SECRETS];
+	unsigned n = 0;
+
+	s.error = open_secrets(&m->knobs, f, &s.has, &s.which);
+	if (s.error < 0) {
+		(void)knobs_row(secret_row[s.which], &row);
+		log_limited(LOG_WARN, "source_file_not_opened", "what=%s error=\"%s\"", row.key,
+			    strerror(-s.error));
+	}
+	for (uint32_t i = 0; i < SECRETS; i++)
+		if (fd_is_open(f[i]))
+			fds[n++] = f[i].v;
+	chan_offer(&c->chan, MSG_SOURCE_SECRETS, &s, (struct slice){ 0 }, fds, n);
+	for (uint32_t i = 0; i < SECRETS; i++)
+		fd_close(&f[i]);
+}
+
 void files_send_source(struct master *m)
 {
 	struct child *c = &m->child[CHILD_SYNCD];
@@ -189,8 +258,12 @@ void files_send_source(struct master *m)
 	struct fd inotify = FD_NONE;
 	int fds[2];
 
-	if (!c->has_chan || !c->told || m->knobs.source_kind != SOURCE_FILE)
+	if (!c->has_chan || !c->told)
 		return;
+	if (m->knobs.source_kind != SOURCE_FILE) {
+		send_secrets(m, c);
+		return;
+	}
 	s.error = open_source(m, &inotify);
 	snprintf(s.name, sizeof s.name, "%s", m->files.only);
 	fds[0] = m->files.source_dir.v;
@@ -202,8 +275,18 @@ void files_send_source(struct master *m)
 	fd_close(&inotify);
 }
 
-void files_source_moved(struct master *m)
+void files_source_moved(struct master *m, const struct knobs *was)
 {
+	static const enum knob_index of_source[] = {
+		KNOB_source_path, KNOB_source_endpoints, KNOB_source_ca, KNOB_source_server_name,
+		KNOB_source_cert, KNOB_source_key, KNOB_source_user, KNOB_source_password_file,
+	};
+	bool moved = false;
+
+	for (size_t i = 0; i < countof(of_source); i++)
+		moved |= knobs_differ(was, &m->knobs, of_source[i]);
+	if (!moved)
+		return;
 	fd_close(&m->files.source_dir);
 	m->files.only[0] = 0;
 	files_send_source(m);

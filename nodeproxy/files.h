@@ -2,7 +2,7 @@
  * Copyright the nodeproxy authors */
 
 /* What the master opens for others and never reads: the state directory, the source directory and
- * its files, the access log. */
+ * its files, those by which a registry is reached, the access log. */
 #ifndef NODEPROXY_FILES_H
 #define NODEPROXY_FILES_H
 
@@ -10,6 +10,7 @@
 
 #include "nodeproxy/lib/base/fd.h"
 #include "nodeproxy/lib/ipc/messages.h"
+#include "nodeproxy/lib/knobs/knobs.h"
 
 struct master;
 struct child;
@@ -31,6 +32,8 @@ void files_renew_state_dir(struct master *);
 must_use int files_make_dirs(const char *path, mode_t mode);
 /* To syncd: the directory and a fresh inotify descriptor, or why there is none (it asks again). */
 void files_send_source(struct master *);
+/* Whether the files of a registry (source.ca ...) can be opened: 0, or -errno and the row. */
+must_use int files_try_secrets(const struct knobs *, enum knob_index *ret_row);
 void files_want(struct master *, struct child *, const struct msg_file *);
 /* Opens a regular file for reading, without waiting: 0, -EINVAL when it is none, -errno. */
 must_use int files_open_regular(struct fd dir, const char *name, struct fd *ret);
@@ -38,7 +41,7 @@ must_use int files_open_regular(struct fd dir, const char *name, struct fd *ret)
 int files_send_log(struct master *, struct child *);
 /* Whether the access log could be opened; *ret_made: it was not there and is now.  0 or -errno. */
 must_use int files_try_log(const char *path, bool *ret_made);
-/* source.path is another one: it is opened and syncd told. */
-void files_source_moved(struct master *);
+/* Settings of the source are others: what they name is opened and syncd told. */
+void files_source_moved(struct master *, const struct knobs *was);
 
 #endif

@@ -64,15 +64,9 @@ static int load(const char *file, struct knobs *ret)
 	char error[KNOBS_ERROR];
 	int r = knobs_load(file, ret, error);
 
-	if (r < 0) {
+	if (r < 0)
 		words_say("%s", error);
-		return r;
-	}
-	if (ret->source_kind != SOURCE_FILE) {
-		words_say("%s: source.kind: this release serves file", file);
-		return -EINVAL;
-	}
-	return 0;
+	return r;
 }
 
 /* Only -t looks: at a start what keyd has kept may do. */
@@ -91,12 +85,20 @@ static int try_identity(const char *file, const struct knobs *k)
 /* What cannot be opened now is a mistake now; later it is an accident. */
 static int try_keys(const char *file, const struct knobs *k)
 {
+	enum knob_index secret;
+	struct knob_row row;
 	char words[320];
 	unsigned i;
 	int r = keys_try(k, &i, words);
 
-	if (r < 0)
+	if (r < 0) {
 		words_say("%s: listeners[%u].%s", file, i, words);
+		return r;
+	}
+	r = files_try_secrets(k, &secret);
+	if (r < 0 && knobs_row(secret, &row))
+		words_say("%s: %s: cannot be opened: %s", file, row.key,
+			  r == -EINVAL ? "not a regular file" : strerror(-r));
 	return r;
 }
 

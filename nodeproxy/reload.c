@@ -160,7 +160,7 @@ static bool plan_workers(struct master *m)
 static bool open_new(struct master *m)
 {
 	struct reload *r = &m->reload;
-	enum knob_index bad = KNOB_workers;
+	enum knob_index bad = KNOB_workers, secret;
 	char at[256], why[160], text[320];
 	struct knob_row row;
 	unsigned i = 0;
@@ -184,6 +184,13 @@ static bool open_new(struct master *m)
 	if (doors_try(m, &r->knobs, &r->doors, &bad, why) < 0) {
 		place(m, r->lines.key[bad], at);
 		refuse(m, "%s: %s: %s", at, knobs_row(bad, &row) ? row.key : "", why);
+		return false;
+	}
+	e = files_try_secrets(&r->knobs, &secret);
+	if (e < 0) {
+		place(m, r->lines.key[secret], at);
+		refuse(m, "%s: %s: cannot be opened: %s", at, knobs_row(secret, &row) ? row.key : "",
+		       e == -EINVAL ? "not a regular file" : strerror(-e));
 		return false;
 	}
 	if (!knobs_differ(&m->knobs, &r->knobs, KNOB_access_log_path))
@@ -226,8 +233,7 @@ static void use_files(struct master *m, const struct knobs *was, struct doors *d
 	doors_use(m, was, doors);
 	if (knobs_differ(was, &m->knobs, KNOB_access_log_path))
 		(void)files_send_log(m, &m->child[CHILD_ADMIND]);
-	if (knobs_differ(was, &m->knobs, KNOB_source_path))
-		files_source_moved(m);
+	files_source_moved(m, was);
 }
 
 static unsigned replace_all(struct master *m)

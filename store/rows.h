@@ -263,6 +263,7 @@ struct row {
 	char *ns;			/* "" for cluster-scoped kinds */
 	char *name;
 	int64_t created_unix_ms;	/* metadata.creationTimestamp; 0: absent = oldest */
+	int64_t created_rev;		/* the registry's revision that made it, which counts before; 0: it has none */
 	int64_t generation;		/* metadata.generation; 0: absent */
 	uint8_t digest[32];		/* SHA-256 of the canonical JSON */
 	char *json;			/* canonical JSON of the object: what the store keeps */

@@ -60,6 +60,7 @@ void db_change_drop(struct db *db)
 int db_put_resource(struct db *db, const struct db_resource *d, uint64_t rev)
 {
 	sqlite3_stmt *st = db->stmt[DB_RESOURCE_PUT];
+	int64_t created = d->created_rev ? -d->created_rev : max_of(d->created_unix_ms, (int64_t)0);
 	int rc;
 
 	if (!db->changing)
@@ -72,7 +73,7 @@ int db_put_resource(struct db *db, const struct db_resource *d, uint64_t rev)
 		    SQLITE_OK &&
 	    (rc = bind_slice(st, 6, d->source)) == SQLITE_OK &&
 	    (rc = sqlite3_bind_int64(st, 7, d->line)) == SQLITE_OK &&
-	    (rc = sqlite3_bind_int64(st, 8, d->created_unix_ms)) == SQLITE_OK &&
+	    (rc = sqlite3_bind_int64(st, 8, created)) == SQLITE_OK &&
 	    (rc = sqlite3_bind_int64(st, 9, d->generation)) == SQLITE_OK)
 		rc = sqlite3_bind_int64(st, 10, (sqlite3_int64)rev);
 	return step(db, DB_RESOURCE_PUT, rc);

@@ -49,6 +49,11 @@ int db_each_resource(struct db *db, int (*fn)(void *, const struct db_resource *
 		d.source = text_at(st, 5);
 		d.line = (uint32_t)sqlite3_column_int64(st, 6);
 		d.created_unix_ms = sqlite3_column_int64(st, 7);
+		d.created_rev = 0;
+		if (d.created_unix_ms < 0) {
+			d.created_rev = d.created_unix_ms == INT64_MIN ? 0 : -d.created_unix_ms;
+			d.created_unix_ms = 0;
+		}
 		d.generation = sqlite3_column_int64(st, 8);
 		r = fn(arg, &d);
 	}

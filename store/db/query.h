@@ -14,7 +14,7 @@ struct db_resource {
 	struct slice kind, ns, name, json, source;
 	uint8_t digest[32];
 	uint32_t line;
-	int64_t created_unix_ms, generation;
+	int64_t created_unix_ms, created_rev, generation;	/* one of the first two, as of struct row */
 };
 
 struct db_slot {

@@ -20,7 +20,7 @@ CREATE TABLE resource (
 	digest     BLOB NOT NULL CHECK (length(digest) = 32),  -- SHA-256 of json
 	source     TEXT NOT NULL,          -- where it was written: a file's name
 	line       INTEGER NOT NULL,
-	created    INTEGER NOT NULL,       -- metadata.creationTimestamp, Unix ms; 0: absent
+	created    INTEGER NOT NULL,       -- metadata.creationTimestamp, Unix ms; 0: absent; -N: made by revision N of its registry
 	generation INTEGER NOT NULL,       -- metadata.generation; 0: absent
 	rev        INTEGER NOT NULL,       -- revision that wrote this row
 	PRIMARY KEY (kind, ns, name)

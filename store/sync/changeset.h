@@ -3,7 +3,7 @@
 
 /* The one shape all sources speak: what a place says now.
  *
- * A place is where documents are written: a file, later a key of a registry.  A source tells the
+ * A place is where documents are written: a file, or a key of a registry.  A source tells the
  * sync process the whole content of each place that changed, then ends the change set; everything
  * between two ends becomes true at once.  A snapshot is a change set that tells all places: those
  * it does not mention are gone at its end (the marker). */
@@ -13,6 +13,8 @@
 #include "nodeproxy/lib/base/slice.h"
 #include "store/resource/resource.h"
 #include "store/rows.h"
+
+#define PLACE_MAX 640u	/* longest name of one, with its NUL */
 
 /* One document of a place: a row or a refusal. */
 struct document {
@@ -39,11 +41,14 @@ void documents_fini(struct documents *);
 struct source_events {
 	void (*snapshot)(void *arg);	/* what follows, up to end, tells all places */
 	void (*place)(void *arg, const char *place, struct slice content);
+	/* The same of documents that the source has read itself; takes them. */
+	void (*documents)(void *arg, const char *place, struct documents *);
 	void (*same)(void *arg, const char *place);	/* is there, as it was told last */
 	void (*unreadable)(void *arg, const char *place, const char *why);
 	void (*gone)(void *arg, const char *place);
 	void (*end)(void *arg);
 	void (*lost)(void *arg, const char *why);	/* a change set under way will not end */
+	uint32_t (*places)(void *arg);	/* how many there are, as far as was told */
 	void *arg;
 };
 

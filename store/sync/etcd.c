@@ -301,6 +301,11 @@ const struct addr *etcd_endpoint(const struct etcd *e)
 	return grpc_endpoint(e->g);
 }
 
+void etcd_leave(struct etcd *e, const char *why)
+{
+	grpc_leave(e->g, why);
+}
+
 int etcd_new(struct loop *loop, struct grpc_stock *stock, const struct etcd_terms *t, struct etcd **ret,
 	     char why[GRPC_WORDS])
 {
@@ -324,6 +329,7 @@ int etcd_new(struct loop *loop, struct grpc_stock *stock, const struct etcd_term
 		return r;
 	}
 	e->loop = loop;
+	e->cluster = t->cluster;
 	e->endpoints = t->endpoints;
 	snprintf(e->user, sizeof e->user, "%s", t->user);
 	if (t->password.n)

@@ -40,6 +40,7 @@ struct etcd_terms {
 	const char *name;
 	const char *user;		/* "": nobody is named */
 	struct slice password;
+	uint64_t cluster;		/* the id that is known already; 0: that of whoever answers first */
 	void (*up)(void *arg);
 	/* No calls can be made (any more), and why; after every attempt.  Calls that are under way say
 	 * themselves how they ended: of a token only, they go on. */
@@ -55,6 +56,7 @@ must_use int etcd_new(struct loop *, struct grpc_stock *, const struct etcd_term
 void etcd_free(struct etcd **);
 bool etcd_is_up(const struct etcd *);
 const struct addr *etcd_endpoint(const struct etcd *);	/* as grpc_endpoint() */
+void etcd_leave(struct etcd *, const char *why);	/* as grpc_leave() */
 
 /* ---- calls ---- */
 

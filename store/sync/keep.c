@@ -115,7 +115,7 @@ static int load_row(void *arg, const struct db_resource *d)
 	struct loading *l = arg;
 	struct refusal *refusal = NULL;
 	struct row *row = NULL;
-	char place[300];
+	char place[PLACE_MAX];
 	uint8_t digest[32];
 	int r;
 
@@ -127,7 +127,7 @@ static int load_row(void *arg, const struct db_resource *d)
 		return -EBADMSG;
 	}
 	/* Names of places are ours, but the file could have been written by anybody. */
-	snprintf(place, sizeof place, "%.*s", (int)min_of(d->source.n, (size_t)280), d->source.p);
+	snprintf(place, sizeof place, "%.*s", (int)min_of(d->source.n, sizeof place - 1), d->source.p);
 	r = resource_json(place, d->line, d->json, &row, &refusal);
 	if (r < 0)
 		return r;
@@ -138,6 +138,7 @@ static int load_row(void *arg, const struct db_resource *d)
 		return -EBADMSG;
 	}
 	if (row) {
+		row->created_rev = d->created_rev;
 		l->loaded->rows++;
 		model_add_stored(l->m, place, d->line, &row);
 	} else {

@@ -467,7 +467,8 @@ static bool settle_resource(struct model *m, struct resource *r)
 	if (keep || (c && c->held == was) || (c == NULL && was == NULL))
 		return false;
 	r->served = c ? held_ref(c->held) : NULL;
-	same = was && c && memcmp(was->row->digest, c->held->row->digest, 32) == 0;
+	same = was && c && memcmp(was->row->digest, c->held->row->digest, 32) == 0 &&
+	       was->row->created_rev == c->held->row->created_rev;
 	if (c == NULL)
 		journal_row_gone(&m->journal, r->kind, r->ns, r->name);
 	else if (m->stored)

@@ -204,6 +204,17 @@ static void timing_json(FILE *f, const char *name, const struct timing *t, bool 
 	fputc('}', f);
 }
 
+static void registry_json(FILE *f, const struct source_news *n)
+{
+	fputs(",\"endpoint\":", f);
+	json_text(f, n->endpoint);
+	fprintf(f, ",\"connected\":%s,\"revision\":%lld,\"cluster_id\":\"%llx\",\"snapshots\":%llu,"
+		   "\"snapshot_why\":",
+		n->is_connected ? "true" : "false", (long long)n->revision, (unsigned long long)n->cluster,
+		(unsigned long long)n->snapshots);
+	json_text(f, n->snapshot_why);
+}
+
 static void source_json(FILE *f, const struct report *r, const struct model_counts *n)
 {
 	uint32_t good = 0;
@@ -221,6 +232,8 @@ static void source_json(FILE *f, const struct report *r, const struct model_coun
 		(long long)(r->since.ns / NS_PER_MS), n->places,
 		n->documents, good, n->refused);
 	json_text(f, r->problem ? r->problem : "");
+	if (r->news.is_registry)
+		registry_json(f, &r->news);
 	fputc('}', f);
 }
 

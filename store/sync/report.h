@@ -4,7 +4,8 @@
 /* What the sync process tells the operator: two JSON objects in one text, sealed (SOURCES_MADE); the
  * second, all but the resources, is its last line.
  *
- *   sources    [{kind, path, state, problem, documents, accepted, refused, since_unix_ms}]
+ *   sources    [{kind, path, state, problem, documents, accepted, refused, since_unix_ms};
+ *              of a registry also {endpoint, connected, revision, cluster_id, snapshots, snapshot_why}]
  *   refused    [{source, line, field, reason, kind, namespace, name, serving_last_good}]
  *   resources  [{kind, namespace, name, source, line, created, generation, status}]
  *   rev, durable, store, views, timings
@@ -19,6 +20,7 @@
 
 #include "nodeproxy/lib/base/fd.h"
 #include "store/sync/keep.h"
+#include "store/sync/source.h"
 
 #define REPORT_REFUSED_MAX   10000
 #define REPORT_RESOURCES_MAX 40000
@@ -35,7 +37,8 @@ struct report {
 	const char *kind, *path;	/* of the source */
 	enum source_state state;
 	const char *problem;		/* while lost: why */
-	struct mono since;		/* of state */
+	struct mono since;		/* of state; of one that is lost, when it was heard last */
+	struct source_news news;
 	uint64_t rev;
 	uint64_t failed_rev, failed_views;
 	uint64_t views, bases;

@@ -24,6 +24,7 @@ int put_row(struct db *db, const struct row *row, uint64_t rev)
 		.source = slice_str(row->source),
 		.line = row->line,
 		.created_unix_ms = row->created_unix_ms,
+		.created_rev = row->created_rev,
 		.generation = row->generation,
 	};
 

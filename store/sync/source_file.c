@@ -80,6 +80,7 @@ struct file {
 };
 
 struct source_file {
+	struct source source;
 	struct loop *loop;
 	struct chan *chan;
 	struct source_events on;
@@ -800,6 +801,8 @@ static void first_dir_cb(void *arg)
 	lose(arg, "the directory was not handed over");
 }
 
+static const struct source_ops ops;
+
 int source_file_new(struct loop *loop, struct chan *chan, const char *path,
 		    const struct source_events *events, struct source_file **ret)
 {
@@ -809,6 +812,7 @@ int source_file_new(struct loop *loop, struct chan *chan, const char *path,
 		free(s);
 		return -ENOMEM;
 	}
+	s->source.ops = &ops;
 	s->loop = loop;
 	s->chan = chan;
 	s->on = *events;
@@ -857,3 +861,53 @@ void source_file_free(struct source_file **p)
 	free(s);
 	*p = NULL;
 }
+
+/* ---- as any source ---- */
+
+struct source *source_of_file(struct source_file *s)
+{
+	return &s->source;
+}
+
+static struct source_file *self(const struct source *s)
+{
+	return container_of(s, struct source_file, source);
+}
+
+static void message(struct source *s, const struct msg *m)
+{
+	source_file_message(self(s), m);
+}
+
+static void dropped(struct source *s, enum msg_type type)
+{
+	source_file_dropped(self(s), type);
+}
+
+static int settings(struct source *s, const struct knobs *k)
+{
+	return source_file_path(self(s), k->source_path);
+}
+
+static struct mono since(const struct source *s)
+{
+	return source_file_since(self(s));
+}
+
+static void news(const struct source *s, struct source_news *ret)
+{
+	(void)s;
+	*ret = (struct source_news){ 0 };
+}
+
+static void end(struct source *s)
+{
+	struct source_file *f = self(s);
+
+	source_file_free(&f);
+}
+
+static const struct source_ops ops = {
+	.message = message, .dropped = dropped, .settings = settings, .since = since, .news = news,
+	.free = end,
+};

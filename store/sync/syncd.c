@@ -25,6 +25,7 @@
 #include "nodeproxy/lib/base/rand.h"
 #include "nodeproxy/lib/ipc/debug.h"
 #include "store/db/copy.h"
+#include "store/registry/key.h"
 #include "store/sync/syncd.h"
 
 #define WORK_SLICE_US	500	/* of background building per pass */
@@ -195,6 +196,7 @@ static void report_cb(void *arg)
 		s->report_us = 0;
 	}
 	s->report.rev = s->rev;
+	s->source->ops->news(s->source, &s->report.news);
 	r = report_step(&s->job, &s->model, &s->keep, &s->report, REPORT_SLICE_US, &text);
 	if (r == 1 && chan_send(&s->born.chan, MSG_SOURCES_MADE, &(struct msg_rev){ s->rev },
 				(struct slice){ 0 }, &text.v, 1) < 0)
@@ -270,6 +272,13 @@ static void set_state(struct syncd *s, enum source_state state, const char *why)
 		return;
 	s->report.state = state;
 	s->report.since = clock_tick();
+	if (state == SOURCE_LOST) {
+		struct source_news n;
+
+		s->source->ops->news(s->source, &n);
+		if (n.heard.ns)
+			s->report.since = n.heard;	/* so old is what is served */
+	}
 	if (state == SOURCE_LOST)
 		log_warn("source_lost", "path=\"%s\" why=\"%s\" serving_rev=%llu",
 			 s->report.path, why, (unsigned long long)s->rev);
@@ -287,20 +296,39 @@ static void on_snapshot(void *arg)
 	model_snapshot(&s->model);
 }
 
+static void say_refused(const struct documents *docs)
+{
+	char text[1400];
+
+	for (size_t i = 0; i < docs->n; i++)
+		if (docs->v[i].refusal)
+			log_limited(LOG_WARN, "refused", "%s",
+				    refusal_text(docs->v[i].refusal, text, sizeof text));
+}
+
 static void on_place(void *arg, const char *place, struct slice content)
 {
 	struct syncd *s = arg;
 	struct documents docs = { 0 };
-	char text[600];
 
 	if (documents_read(&docs, place, content) < 0)
 		s->model.shortages++;
 	log_debug("told", "place=%s bytes=%zu documents=%zu", place, content.n, docs.n);
-	for (size_t i = 0; i < docs.n; i++)
-		if (docs.v[i].refusal)
-			log_limited(LOG_WARN, "refused", "%s",
-				    refusal_text(docs.v[i].refusal, text, sizeof text));
+	say_refused(&docs);
 	model_place(&s->model, place, &docs);
+}
+
+static void on_documents(void *arg, const char *place, struct documents *docs)
+{
+	struct syncd *s = arg;
+
+	say_refused(docs);
+	model_place(&s->model, place, docs);
+}
+
+static uint32_t on_places(void *arg)
+{
+	return (uint32_t)((struct syncd *)arg)->model.places.count;
 }
 
 static void on_same(void *arg, const char *place)
@@ -319,16 +347,31 @@ static void on_gone(void *arg, const char *place)
 	model_gone(&((struct syncd *)arg)->model, place);
 }
 
+/* That a registry was read again, which is not what it should need. */
+static void say_snapshot(struct syncd *s)
+{
+	struct source_news n;
+
+	s->source->ops->news(s->source, &n);
+	if (n.snapshots == s->snapshots)
+		return;
+	s->snapshots = n.snapshots;
+	log_info("source_read", "path=\"%s\" endpoint=%s revision=%lld cluster=%llx why=\"%s\"", s->report.path,
+		 n.endpoint, (long long)n.revision, (unsigned long long)n.cluster,
+		 n.snapshot_why[0] ? n.snapshot_why : "the first time");
+}
+
 static void on_end(void *arg)
 {
 	struct syncd *s = arg;
 	bool changed = model_settle(&s->model);
 
 	make_true(s, changed, s->telling_all ? &s->report.snapshot : &s->report.change,
-		  source_file_since(s->source));
+		  s->source->ops->since(s->source));
 	s->telling_all = false;
 	workloads_all(&s->model.workloads);
 	say_workloads(s);
+	say_snapshot(s);
 	set_state(s, SOURCE_SYNCED, "");
 }
 
@@ -364,6 +407,15 @@ static void view_failed(struct syncd *s, const struct msg *m)
 }
 
 /* ---- settings ---- */
+
+static void name_place(struct syncd *s)
+{
+	if (s->knobs->source_kind == SOURCE_FILE)
+		snprintf(s->place, sizeof s->place, "%s", s->knobs->source_path);
+	else if (key_root(s->knobs->source_prefix, s->knobs->cluster, s->place) < 0)
+		s->place[0] = 0;
+	s->report.path = s->place;
+}
 
 /* Namespaces of listeners are in the view whether or not a resource names them. */
 static int want_spaces(struct syncd *s, bool wanted)
@@ -414,14 +466,14 @@ static void knobs_use(struct syncd *s, struct fd fd)
 		r = want_spaces(s, false);
 		s->born.knobs = now;
 		s->knobs = (const void *)now.p;
-		s->report.path = s->knobs->source_path;
+		name_place(s);
 	}
 	if (r == 0)
 		r = want_spaces(s, true);
 	if (r == 0)
 		r = model_settings(&s->model, s->knobs->domain, s->knobs->service_cidr, s->knobs->zone);
 	if (r == 0)
-		r = source_file_path(s->source, s->knobs->source_path);
+		r = s->source->ops->settings(s->source, s->knobs);
 	if (r < 0) {
 		log_error("settings_not_used", "error=\"%s\"", strerror(-r));
 		exit(ROLE_EXIT_START);	/* the next one is born with them */
@@ -444,7 +496,7 @@ static void knobs_use(struct syncd *s, struct fd fd)
 static void say_again(struct syncd *s, const struct msg_lost *l)
 {
 	if (l->type == MSG_NONE) {
-		source_file_dropped(s->source, MSG_FILE_HERE);
+		s->source->ops->dropped(s->source, MSG_FILE_HERE);
 		if (s->announced) {
 			modes_all(&s->model);
 			tell_modes(s);
@@ -485,7 +537,8 @@ static void from_master(struct syncd *s, const struct msg *m)
 		break;
 	case MSG_SOURCE_DIR:
 	case MSG_FILE_HERE:
-		source_file_message(s->source, m);
+	case MSG_SOURCE_SECRETS:
+		s->source->ops->message(s->source, m);
 		break;
 	case MSG_VIEW_FAILED:
 		view_failed(s, m);
@@ -534,7 +587,7 @@ static void chan_cb(void *arg)
 		if (r == -EMFILE && m) {
 			if (m->type == MSG_KNOBS_USE)
 				exit(ROLE_EXIT_START);	/* the next one is born with them */
-			source_file_dropped(s->source, m->type);
+			s->source->ops->dropped(s->source, m->type);
 			continue;
 		}
 		if (r < 0) {	/* the end, or a master that talks nonsense */
@@ -558,12 +611,31 @@ int syncd_new_model(struct syncd *s)
 	return r < 0 ? r : want_spaces(s, true);
 }
 
+static int open_source(struct syncd *s, const struct source_events *events)
+{
+	struct source_file *file;
+	struct source_etcd *etcd;
+	int r;
+
+	if (s->knobs->source_kind == SOURCE_FILE) {
+		r = source_file_new(&s->loop, &s->born.chan, s->knobs->source_path, events, &file);
+		if (r == 0)
+			s->source = source_of_file(file);
+	} else {
+		r = source_etcd_new(&s->loop, &s->born.chan, s->knobs, events, &etcd);
+		if (r == 0)
+			s->source = source_of_etcd(etcd);
+	}
+	return r;
+}
+
 int main(int argc, char **argv)
 {
 	struct syncd *s = &the;
 	const struct source_events events = {
-		.snapshot = on_snapshot, .place = on_place, .same = on_same,
+		.snapshot = on_snapshot, .place = on_place, .documents = on_documents, .same = on_same,
 		.unreadable = on_unreadable, .gone = on_gone, .end = on_end, .lost = on_lost,
+		.places = on_places,
 		.arg = s,
 	};
 	int r;
@@ -577,16 +649,16 @@ int main(int argc, char **argv)
 	}
 	s->knobs = (const void *)s->born.knobs.p;
 	snprintf(s->store_path, sizeof s->store_path, "%s/store.db", s->knobs->state_dir);
-	s->report = (struct report){ .kind = "file", .path = s->knobs->source_path,
+	s->report = (struct report){ .kind = s->knobs->source_kind == SOURCE_FILE ? "file" : "etcd",
 				     .state = SOURCE_STARTING, .problem = "",
 				     .since = s->began,
 				     .store_path = s->store_path };
+	name_place(s);
 	r = loop_init(&s->loop);
 	if (r == 0)
 		r = syncd_new_model(s);
 	if (r == 0)
-		r = source_file_new(&s->loop, &s->born.chan, s->knobs->source_path, &events,
-				    &s->source);
+		r = open_source(s, &events);
 	if (r < 0) {
 		log_error("cannot_start", "error=\"%s\"", strerror(-r));
 		return ROLE_EXIT_START;
@@ -605,7 +677,7 @@ int main(int argc, char **argv)
 	chan_watch(&s->born.chan, &s->loop, chan_cb, s);
 	role_ready(&s->born.chan);
 	loop_run(&s->loop);
-	source_file_free(&s->source);
+	source_free(&s->source);
 	keep_close(&s->keep);
 	return s->exit_code;
 }

@@ -24,9 +24,11 @@ struct syncd {
 	struct loop loop;
 	struct model model;
 	struct keep keep;
-	struct source_file *source;
+	struct source *source;
 	struct report report;
-	char store_path[256], problem[256];
+	char store_path[256], problem[400];
+	char place[PLACE_MAX];		/* where the source reads, for words */
+	uint64_t snapshots;		/* of a registry that were said */
 	uint64_t rev;			/* of the model */
 	bool announced;			/* a view was made */
 	bool rebuild;			/* all workers refused what the builder made */

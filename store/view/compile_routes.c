@@ -12,6 +12,8 @@ int compile_by_age(const void *a, const void *b)
 	const struct row *x = *(const struct row *const *)a, *y = *(const struct row *const *)b;
 	int c;
 
+	if (x->created_rev != y->created_rev)
+		return x->created_rev < y->created_rev ? -1 : 1;
 	if (x->created_unix_ms != y->created_unix_ms)
 		return x->created_unix_ms < y->created_unix_ms ? -1 : 1;
 	c = compile_str_cmp(x->ns, y->ns);

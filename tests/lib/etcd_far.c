@@ -9,6 +9,7 @@
 
 #include "store/sync/etcd.pb-c.h"
 
+#define GRPC_RESOURCE_EXHAUSTED_CODE 8
 #define GRPC_OUT_OF_RANGE_CODE	   11
 #define GRPC_UNAUTHENTICATED_CODE 16
 
@@ -102,10 +103,12 @@ static void range(struct far_call *c, const Etcd__RangeRequest *q)
 	Etcd__Header h = header(f);
 	char from[512], end[512];
 	size_t n = 0, most;
+	bool behind;
 
 	must(list != NULL);
 	f->ranges++;
 	text(&q->key, from, sizeof from);
+	behind = q->key.len && q->key.data[q->key.len - 1] == 0;	/* a page behind a key */
 	text(&q->range_end, end, sizeof end);
 	if (at > f->revision || at < f->compacted) {
 		far_refuse(c, "200", GRPC_OUT_OF_RANGE_CODE,
@@ -117,7 +120,7 @@ static void range(struct far_call *c, const Etcd__RangeRequest *q)
 	for (size_t i = 0; i < f->events; i++) {
 		const struct etcd_far_event *e = &f->event[i];
 
-		if (in_range(e->key, from, end) && last_of(f, e->key, at) == e && !e->is_delete)
+		if (in_range(e->key, from, end) && !(behind && strcmp(e->key, from) == 0) && last_of(f, e->key, at) == e && !e->is_delete)
 			list[n++] = e;
 	}
 	qsort(list, n, sizeof *list, by_key);
@@ -137,7 +140,10 @@ static void range(struct far_call *c, const Etcd__RangeRequest *q)
 		if (q->keys_only)
 			r.kvs[i]->value.len = 0;
 	}
-	answer(c, &r.base);
+	if (f->bytes_max && protobuf_c_message_get_packed_size(&r.base) > f->bytes_max)
+		far_refuse(c, "200", GRPC_RESOURCE_EXHAUSTED_CODE, "grpc: trying to send message larger than max");
+	else
+		answer(c, &r.base);
 	for (size_t i = 0; i < r.n_kvs; i++)
 		free(r.kvs[i]);
 	free(r.kvs);

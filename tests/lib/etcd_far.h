@@ -40,6 +40,7 @@ struct etcd_far {
 	const char *words;
 	unsigned ranges, watches, proofs;	/* that were asked for */
 	size_t page_max;		/* keys of a page, whatever the limit; 0: the limit */
+	size_t bytes_max;		/* of a page; more is refused as etcd does; 0: any */
 	bool fragments;			/* each event is told by itself */
 	bool asks_for_token;
 };

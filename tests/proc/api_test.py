@@ -24,7 +24,8 @@ ROWS = {name: rows for name, (_, rows) in fields(os.path.join(np.SOURCE, "admin/
 # Answered only in states that this test does not make: others do, by these names.
 RARE = {("not_durable", k) for k in ("why", "since_unix_ms", "seconds")} | {
     ("store", "since_mono_ms"), ("store", "since_unix_ms"), ("status", "why"), ("status", "not_durable"),
-    ("worker", "last_exit"), ("pod", "proven_unix_ms"), ("pod", "failed_unix_ms")}
+    ("worker", "last_exit"), ("pod", "proven_unix_ms"), ("pod", "failed_unix_ms")} | {
+    ("source", k) for k in ("endpoint", "connected", "revision", "cluster_id", "snapshots", "snapshot_why")}   # etcd_test.py
 PLAIN = {"text": str, "number": int, "real": float, "flag": bool}
 ROUTES = """apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute

@@ -373,7 +373,7 @@ def options_and_bad_files_are_answered():
         assert r.returncode == 0 and ": ok" in r.stdout, r
         bad = os.path.join(host.dir, "bad.yaml")
         for text, words in (("nonsense: 1\n", "bad.yaml:1"), ("workers: cpus=900\n", "affinity mask"),
-                            ("workers: 0\n", "workers"), ("source: {kind: etcd}\n", "source.kind")):
+                            ("workers: 0\n", "workers"), ("source: {kind: xds}\n", "source.kind")):
             open(bad, "w").write(text)
             for flags in (["-t"], []):
                 r = subprocess.run([PROGRAM, *flags, "-c", bad], capture_output=True, text=True, timeout=np.DEADLINE)

@@ -94,6 +94,15 @@ struct msg_source {
 	char name[MSG_NAME * 2];	/* the one file to read in it; "": all of them */
 };
 
+enum source_secret { SECRET_CA, SECRET_CERT, SECRET_KEY, SECRET_PASSWORD, SECRETS };
+
+struct msg_source_secrets {
+	uint32_t has;			/* bits by enum source_secret: those that are handed over, in order */
+	int32_t error;			/* of a file that could not be opened: -errno; nothing is handed over */
+	uint32_t which;			/* error: of which */
+	uint32_t zero;
+};
+
 struct msg_file {
 	uint64_t serial;
 	int32_t error;			/* FILE_HERE: 0 or -errno */

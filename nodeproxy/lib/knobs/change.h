@@ -11,7 +11,7 @@
 
 #include "nodeproxy/lib/knobs/knobs.h"
 
-#define KNOB_VALUE 256
+#define KNOB_VALUE 768
 
 struct knob_change {
 	char key[160];			/* "timeouts.idle", "listeners[front].service" */

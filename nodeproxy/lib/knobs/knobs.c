@@ -16,6 +16,7 @@
 
 #include "nodeproxy/lib/base/memfd.h"
 #include "nodeproxy/lib/doc/doc.h"
+#include "nodeproxy/lib/knobs/source.h"
 
 enum knob_type { KNOB_STR, KNOB_NUM, KNOB_ENU };
 
@@ -280,8 +281,9 @@ static const char *text_wrong(const char *key, const char *v)
 		return knobs_workers(v, &n, &cpus) == 0 ?
 			       NULL :
 			       "must be auto, a number from 1 to 1024, or a list like cpus=0,2-5";
-	if (IS("state_dir") || IS("run_dir") || IS("admin.socket") || IS("source.path") ||
-	    IS("identity.dir"))
+	if (strncmp(key, "source.", 7) == 0)
+		return source_text_wrong(key, v);
+	if (IS("state_dir") || IS("run_dir") || IS("admin.socket") || IS("identity.dir"))
 		return is_absolute_path(v) ? NULL : "must be an absolute path (start with /)";
 	if (IS("identity.ca_certificate") || IS("identity.ca_key") || IS("identity.files") ||
 	    IS("identity.bundle") || IS("identity.crl") || IS("identity.passphrase_file"))
@@ -454,6 +456,29 @@ static bool read_number(const struct knob *k, struct slice s, int64_t *ret)
 	return true;
 }
 
+static int read_value(struct reading *, void *base, const struct knob *, const char *key,
+		      const struct doc_node *);
+
+/* A list of words is what it would be between commas. */
+static int read_words(struct reading *r, void *base, const struct knob *k, const char *key,
+		      const struct doc_node *n)
+{
+	struct doc_node all = { .type = DOC_STR, .line = n->line };
+	char text[1024];
+	size_t at = 0;
+
+	for (const struct doc_node *one = n->first; one; one = one->next) {
+		if (one->type != DOC_STR || one->text.n == 0 || memchr(one->text.p, ',', one->text.n))
+			return wrong(r, one->line, key, "must be a list of words");
+		if (one->text.n + 2 > sizeof text - at)
+			return wrong(r, one->line, key, "must be at most %zu bytes", k->bytes - 1);
+		at += (size_t)snprintf(text + at, sizeof text - at, "%s%.*s", at ? "," : "",
+				       (int)one->text.n, (const char *)one->text.p);
+	}
+	all.text = slice_of(text, at);
+	return read_value(r, base, k, key, &all);
+}
+
 static int read_value(struct reading *r, void *base, const struct knob *k, const char *key,
 		      const struct doc_node *n)
 {
@@ -461,6 +486,8 @@ static int read_value(struct reading *r, void *base, const struct knob *k, const
 	const char *why;
 	char seen[64];
 
+	if (n->type == DOC_LIST && strcmp(key, "source.endpoints") == 0)
+		return read_words(r, base, k, key, n);
 	if (n->type == DOC_LIST || n->type == DOC_MAP)
 		return wrong(r, n->line, key, "must be one value, not %s", doc_type_name(n->type));
 	if (n->type == DOC_NULL)
@@ -479,8 +506,8 @@ static int read_value(struct reading *r, void *base, const struct knob *k, const
 	case KNOB_ENU:
 		if (!word_index(k->values, s, enu_at(base, k)))
 			return wrong(r, n->line, key, "must be one of %s, not %s", k->values, seen);
-		if (strcmp(key, "source.kind") == 0 && *enu_at(base, k) != SOURCE_FILE)
-			return wrong(r, n->line, key, "%s is not served by this release: only file",
+		if (strcmp(key, "source.kind") == 0 && *enu_at(base, k) > SOURCE_ETCD)
+			return wrong(r, n->line, key, "%s is not served by this release: only file and etcd",
 				     seen);
 		return 0;
 	case KNOB_STR:
@@ -647,23 +674,24 @@ static int read_map(struct reading *r, const struct doc_node *map, const char *p
 	return 0;
 }
 
-static uint32_t line_of(const struct reading *r, const char *key)
+/* Where a key is; other when it is not there. */
+static uint32_t line_of(const struct reading *r, const char *key, uint32_t other)
 {
 	for (unsigned i = 0; i < countof(knob); i++)
-		if (strcmp(knob[i].key, key) == 0)
+		if (strcmp(knob[i].key, key) == 0 && r->lines->key[i])
 			return r->lines->key[i];
-	return 0;
+	return other;
 }
 
 static bool was_set(const struct reading *r, const char *key)
 {
-	return line_of(r, key) != 0;
+	return line_of(r, key, 0) != 0;
 }
 
 static int read_all(struct reading *r, const struct doc_node *root)
 {
 	struct knobs *k = r->k;
-	const char *key, *words;
+	const char *key, *why;
 	int e;
 
 	if (root->type != DOC_MAP)
@@ -688,9 +716,13 @@ static int read_all(struct reading *r, const struct doc_node *root)
 			     "is required: the host name of this machine is not a DNS name");
 	if (k->respawn_min_ms > k->respawn_max_ms)
 		return wrong(r, root->line, "respawn.min", "must not be above respawn.max");
-	words = identity_wrong(k, &key);
-	if (words)
-		return wrong(r, line_of(r, key) ? line_of(r, key) : root->line, key, "%s", words);
+	why = identity_wrong(k, &key);
+	if (why)
+		return wrong(r, line_of(r, key, root->line), key, "%s", why);
+	must(source_endpoints(slice_str(k->source_endpoints), k->source_endpoint, &k->n_source_endpoints) == 0);
+	why = source_wrong(k, &key);
+	if (why)
+		return wrong(r, line_of(r, key, root->line), key, "%s", why);
 	must(parse_cidr(slice_str(k->service_cidr), &k->service_base, &k->service_bits) == 0);
 	return 0;
 }
@@ -966,11 +998,25 @@ static bool listener_is_sane(const struct knobs_listener *l)
 	       l->service_port == again.service_port;
 }
 
+/* What was parsed is what is written. */
+static bool same_endpoints(const struct knobs *k)
+{
+	struct addr a[KNOBS_ENDPOINTS];
+	uint32_t n;
+
+	if (source_endpoints(slice_str(k->source_endpoints), a, &n) < 0 || n != k->n_source_endpoints)
+		return false;
+	for (uint32_t i = 0; i < n; i++)
+		if (!addr_eq(&a[i], &k->source_endpoint[i]))
+			return false;
+	return true;
+}
+
 int knobs_check(const void *bytes, size_t n)
 {
 	const struct knobs *k = bytes;
-	struct addr base;
 	const char *key;
+	struct addr base;
 	uint32_t bits;
 
 	if (n != sizeof *k || k->magic != KNOBS_MAGIC || k->bytes != sizeof *k ||
@@ -979,7 +1025,9 @@ int knobs_check(const void *bytes, size_t n)
 	for (unsigned i = 0; i < countof(knob); i++)
 		if (!value_is_sane(k, &knob[i], false))
 			return -EBADMSG;
-	if (k->source_kind != SOURCE_FILE || identity_wrong(k, &key))
+	if (identity_wrong(k, &key))
+		return -EBADMSG;
+	if (k->source_kind > SOURCE_ETCD || source_wrong(k, &key) || !same_endpoints(k))
 		return -EBADMSG;
 	if ((k->log_ring_bytes & (k->log_ring_bytes - 1)) || k->respawn_min_ms > k->respawn_max_ms)
 		return -EBADMSG;

@@ -20,6 +20,8 @@
 #define KNOBS_MAGIC	0x4e504b4eu	/* "NPKN" */
 #define KNOBS_LISTENERS 128
 
+#define KNOBS_ENDPOINTS 16	/* of source.endpoints */
+
 enum source_kind { SOURCE_FILE, SOURCE_ETCD, SOURCE_KUBERNETES, SOURCE_XDS };
 enum log_format { LOG_TEXT, LOG_JSON };
 enum debug_scheduler { DEBUG_SCHEDULER_ON, DEBUG_SCHEDULER_OFF };
@@ -64,6 +66,8 @@ struct knobs {
 #include "nodeproxy/lib/knobs/knobs.def"
 	struct addr service_base;	/* service_cidr, parsed: first address and length of the prefix */
 	uint32_t service_bits;
+	struct addr source_endpoint[KNOBS_ENDPOINTS];	/* source.endpoints, parsed */
+	uint32_t n_source_endpoints;
 	uint32_t n_listeners;
 	struct knobs_listener listener[KNOBS_LISTENERS];
 };

@@ -51,9 +51,21 @@ START_TEST(every_refusal_names_file_line_key_and_what_is_allowed)
 		{ "state_dir: var\n", "f:1: state_dir: must be an absolute path (start with /), not \"var\"" },
 		{ "state_dir: \"/a\\nb\"\n", "f:1: state_dir: control characters are not allowed, not \"/a?b\"" },
 		{ "source:\n  path: res.d\n", "f:2: source.path: must be an absolute path (start with /), not \"res.d\"" },
-		{ "source:\n  kind: etcd\n", "f:2: source.kind: etcd is not served by this release: only file" },
-		{ "source: {kind: kubernetes}\n", "f:1: source.kind: kubernetes is not served by this release: only file" },
-		{ "source: {kind: xds}\n", "f:1: source.kind: xds is not served by this release: only file" },
+		{ "source:\n  kind: etcd\n", "f:1: source.endpoints: is required with kind: etcd, like 10.0.0.1:2379" },
+		{ "source: {kind: kubernetes}\n", "f:1: source.kind: kubernetes is not served by this release: only file and etcd" },
+		{ "source: {kind: xds}\n", "f:1: source.kind: xds is not served by this release: only file and etcd" },
+		{ "source: {endpoints: 10.0.0.1:2379}\n", "f:1: source.endpoints: has a meaning only with kind: etcd" },
+		{ "source: {kind: etcd, endpoints: etcd.example:2379}\n", "f:1: source.endpoints: must be at most 16 addresses with ports like 10.0.0.1:2379 or [fd00::1]:2379, not \"etcd.example:2379\"" },
+		{ "source: {kind: etcd, endpoints: 10.0.0.1}\n", "f:1: source.endpoints: must be at most 16 addresses with ports like 10.0.0.1:2379 or [fd00::1]:2379, not \"10.0.0.1\"" },
+		{ "source: {kind: etcd, endpoints: [10.0.0.1:2379, [a]]}\n", "f:1: source.endpoints: must be a list of words" },
+		{ "source: {kind: etcd, endpoints: 10.0.0.1:2379, prefix: np}\n", "f:1: source.prefix: must start with /, not end with it, and have no blank in it, not \"np\"" },
+		{ "source: {kind: etcd, endpoints: 10.0.0.1:2379, ca: ca.pem}\n", "f:1: source.ca: must be an absolute path (start with /), not \"ca.pem\"" },
+		{ "source: {kind: etcd, endpoints: 10.0.0.1:2379, cert: /c, key: /k}\n", "f:1: source.ca: is required with cert" },
+		{ "source: {kind: etcd, endpoints: 10.0.0.1:2379, ca: /ca, cert: /c}\n", "f:1: source.key: is required with cert" },
+		{ "source: {kind: etcd, endpoints: 10.0.0.1:2379, ca: /ca, key: /k}\n", "f:1: source.cert: is required with key" },
+		{ "source: {kind: etcd, endpoints: 10.0.0.1:2379, server_name: etcd}\n", "f:1: source.server_name: has a meaning only with ca" },
+		{ "source: {kind: etcd, endpoints: 10.0.0.1:2379, user: host}\n", "f:1: source.password_file: is required with user" },
+		{ "source: {kind: etcd, endpoints: 10.0.0.1:2379, user: host, password_file: /p}\n", "f:1: source.user: needs ca: without TLS everybody on the way could read the password" },
 		{ "source: {kind: ftp}\n", "f:1: source.kind: must be one of file|etcd|kubernetes|xds, not ftp" },
 		{ "admin: {metrics: \"15020\"}\n", "f:1: admin.metrics: must be an address with a port like 127.0.0.1:15020 or [::1]:15020, or empty, not \"15020\"" },
 		{ "admin: {group: \"a b\"}\n", "f:1: admin.group: must be the name of a group, not \"a b\"" },
@@ -227,6 +239,8 @@ START_TEST(what_arrives_over_a_channel_is_checked_again)
 	BAD(k2.log_level = 4);
 	BAD(k2.access_log_format = UINT32_MAX);
 	BAD(k2.source_kind = SOURCE_ETCD);
+	BAD(k2.n_source_endpoints = 1);
+	BAD(strcpy(k2.source_ca, "/ca"));
 	BAD(k2.log_ring_bytes++);
 	BAD(k2.respawn_min_ms = k2.respawn_max_ms + 1);
 	BAD(k2.identity_issuer = IDENTITY_NODE_CA);

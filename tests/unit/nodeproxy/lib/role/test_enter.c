@@ -257,11 +257,12 @@ static int worker_sockets(void *arg)
 	return 0;
 }
 
-START_TEST(worker_opens_only_tcp_sockets)
+START_TEST(worker_and_syncd_open_only_tcp_sockets)
 {
 	if (not_root())
 		return;
 	ck_assert_int_eq(in_role(ROLE_WORKER, worker_sockets, NULL), 0);
+	ck_assert_int_eq(in_role(ROLE_SYNCD, worker_sockets, NULL), 0);
 }
 END_TEST
 
@@ -273,7 +274,7 @@ static int shared_flags(void *arg)
 	struct sockaddr none = { .sa_family = AF_UNSPEC };
 	int pair[2] = { STDIN_FILENO, STDOUT_FILENO }, one = 1, s = pair[0];
 
-	if (role == ROLE_WORKER)
+	if (role == ROLE_WORKER || role == ROLE_SYNCD)
 		s = socket(AF_INET, SOCK_STREAM, 0);
 	if (s < 0)
 		return 1;
@@ -298,7 +299,7 @@ static int shared_flags(void *arg)
 		return 7;
 	if (fcntl(s, F_GETFD) < 0)
 		return 8;
-	if (role == ROLE_WORKER &&
+	if ((role == ROLE_WORKER || role == ROLE_SYNCD) &&
 	    (setsockopt(s, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) < 0 ||
 	     connect(s, &none, sizeof none) < 0))
 		return 9;
@@ -364,8 +365,11 @@ static int syncd_files(void *arg)
 		return 5;
 	if (role_landlock_version() && openat(d, "../", O_RDONLY | O_CLOEXEC) >= 0)
 		return 6;
-	if (socket(AF_INET, SOCK_STREAM, 0) >= 0)
+	/* To its registry over TCP, and no other way. */
+	if (socket(AF_INET, SOCK_STREAM, 0) < 0)
 		return 7;
+	if (socket(AF_INET, SOCK_DGRAM, 0) >= 0 || socket(AF_UNIX, SOCK_STREAM, 0) >= 0)
+		return 8;
 	return 0;
 }
 
@@ -411,6 +415,6 @@ END_TEST
 UNIT_TESTS("role/enter", proc_status_says_what_roles_def_says,
 	   what_is_spare_comes_into_effect_when_it_is_raised_and_not_before,
 	   exec_ptrace_mount_and_raw_sockets_kill, unknown_calls_are_refused_and_counted,
-	   worker_opens_only_tcp_sockets, worker_and_admind_open_no_file_and_map_no_code,
+	   worker_and_syncd_open_only_tcp_sockets, worker_and_admind_open_no_file_and_map_no_code,
 	   syncd_writes_its_directory_and_opens_nothing_else, no_child_writes_a_core_file,
 	   children_change_nothing_that_siblings_share, unknown_roles_have_no_row)

@@ -1,0 +1,480 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* The source etcd against one that goes away, forgets and lies: what is told, in which change sets, and
+ * that nothing is forgotten here because something was forgotten there. */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "nodeproxy/lib/base/rand.h"
+#include "store/sync/source.h"
+#include "tests/lib/etcd_far.h"
+#include "tests/unit/test.h"
+
+static struct loop loop;
+static struct chan ours, theirs;	/* the source's end, the master's end */
+static struct etcd_far far;
+static struct knobs knobs;
+static struct source_etcd *source;
+static char said[1 << 16], why_not[400];
+static unsigned ends;
+static uint32_t places;			/* that the model has */
+
+/* ---- what it says ---- */
+
+#define ROOT "/nodeproxy/default/"
+
+static void say(const char *word, const char *place)
+{
+	size_t n = strlen(said);
+
+	if (place && strncmp(place, ROOT, strlen(ROOT)) == 0)
+		place += strlen(ROOT);
+	snprintf(said + n, sizeof said - n, "%s%s%s ", word, place ? ":" : "", place ? place : "");
+}
+
+static void on_snapshot(void *arg)
+{
+	(void)arg;
+	say("snapshot", NULL);
+}
+
+static void on_documents(void *arg, const char *place, struct documents *docs)
+{
+	(void)arg;
+	ck_assert_uint_eq(docs->n, 1);
+	if (docs->v[0].row) {
+		ck_assert_int_gt(docs->v[0].row->created_rev, 0);
+		ck_assert_str_eq(docs->v[0].row->source, place);
+		say("row", place);
+	} else {
+		snprintf(why_not, sizeof why_not, "%s: %s", docs->v[0].refusal->field, docs->v[0].refusal->reason);
+		say("refused", place);
+	}
+	documents_fini(docs);
+}
+
+static void on_same(void *arg, const char *place)
+{
+	(void)arg;
+	say("same", place);
+}
+
+static void on_unreadable(void *arg, const char *place, const char *why)
+{
+	(void)arg;
+	snprintf(why_not, sizeof why_not, "%s", why);
+	say("unreadable", place);
+}
+
+static void on_gone(void *arg, const char *place)
+{
+	(void)arg;
+	say("gone", place);
+}
+
+static void on_end(void *arg)
+{
+	(void)arg;
+	ends++;
+	say("end", NULL);
+}
+
+static void on_lost(void *arg, const char *why)
+{
+	(void)arg;
+	snprintf(why_not, sizeof why_not, "%s", why);
+	say("lost", NULL);
+}
+
+static uint32_t on_places(void *arg)
+{
+	(void)arg;
+	return places;
+}
+
+/* ---- life ---- */
+
+static void pass(void)
+{
+	struct pollfd p = { loop_fd(&loop), POLLIN, 0 };
+	int64_t ms = (loop_due(&loop).ns - clock_tick().ns) / NS_PER_MS;
+	const struct msg *m;
+
+	(void)!poll(&p, 1, (int)min_of(max_of(ms, (int64_t)0), (int64_t)100));
+	clock_tick();
+	while (chan_recv(&theirs, &m) == 1)
+		ck_assert_int_eq(m->type, MSG_SOURCE_AGAIN);
+	loop_once(&loop);
+}
+
+#define UNTIL(x)                                                                                   \
+	do {                                                                                       \
+		struct mono until_ = mono_after_ms(clock_tick(), 20000);                           \
+		while (!(x)) {                                                                     \
+			ck_assert_msg(clock_tick().ns < until_.ns, "never: %s (%.300s; %s)", #x, said, why_not); \
+			pass();                                                                    \
+		}                                                                                  \
+	} while (0)
+
+/* Everything that is said until the end of a change set. */
+static const char *told(void)
+{
+	unsigned n = ends;
+
+	said[0] = 0;
+	UNTIL(ends > n);
+	return said;
+}
+
+static struct source_news news(void)
+{
+	struct source_news n;
+
+	source_of_etcd(source)->ops->news(source_of_etcd(source), &n);
+	return n;
+}
+
+static void hand_over(void)
+{
+	static const struct msg_source_secrets none = { 0 };
+	const struct msg m = { .type = MSG_SOURCE_SECRETS, .p = &none };
+
+	source_of_etcd(source)->ops->message(source_of_etcd(source), &m);
+}
+
+static void setup(void)
+{
+	const struct source_events events = {
+		.snapshot = on_snapshot, .documents = on_documents, .same = on_same,
+		.unreadable = on_unreadable, .gone = on_gone, .end = on_end, .lost = on_lost,
+		.places = on_places,
+	};
+	struct fd pair[2];
+
+	rand_init();
+	said[0] = why_not[0] = 0;
+	ends = 0;
+	places = 0;
+	ck_assert_int_eq(loop_init(&loop), 0);
+	ck_assert_int_eq(chan_pair(pair), 0);
+	chan_init(&ours, &pair[0], ROLE_SYNCD, ROLE_MASTER);
+	chan_init(&theirs, &pair[1], ROLE_MASTER, ROLE_SYNCD);
+	etcd_far_open(&far, &loop);
+	knobs_default(&knobs);
+	knobs.source_kind = SOURCE_ETCD;
+	addr_text(&far.far.addr, true, knobs.source_endpoints);
+	knobs.source_endpoint[0] = far.far.addr;
+	knobs.n_source_endpoints = 1;
+	ck_assert_int_eq(source_etcd_new(&loop, &ours, &knobs, &events, &source), 0);
+	source_etcd_bounds(source, 20, 5000, 1);
+}
+
+static void teardown(void)
+{
+	struct source *s = source_of_etcd(source);
+
+	source_free(&s);
+	etcd_far_close(&far);
+	chan_fini(&ours);
+	chan_fini(&theirs);
+	loop_fini(&loop);
+}
+
+/* ---- objects ---- */
+
+static void put_ns(const char *name, const char *label)
+{
+	char key[200], value[300];
+
+	snprintf(key, sizeof key, ROOT "global/core/Namespace/%s", name);
+	snprintf(value, sizeof value,
+		 "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"%s\",\"labels\":{\"a\":\"%s\"}}}",
+		 name, label);
+	etcd_far_put(&far, key, slice_str(value));
+}
+
+#define NS "global/core/Namespace/"
+
+/* ---- tests ---- */
+
+START_TEST(snapshot_comes_in_pages_and_what_follows_in_change_sets)
+{
+	far.page_max = 2;
+	for (char name[2] = "a"; name[0] <= 'e'; name[0]++)
+		put_ns(name, "1");
+	etcd_far_put(&far, ROOT "vip/10.96.0.1", SLICE("shop/web"));
+	etcd_far_put(&far, ROOT "node/host-b/status", SLICE("{}"));
+	etcd_far_put(&far, "/nodeproxy/other/" NS "x", SLICE("{}"));
+	hand_over();
+	ck_assert_str_eq(told(), "snapshot row:" NS "a row:" NS "b row:" NS "c row:" NS "d row:" NS "e end ");
+	ck_assert_uint_eq(far.ranges, 4);
+	ck_assert_int_eq(news().revision, 9);
+	ck_assert_uint_eq(news().cluster, 0xc1);
+	UNTIL(far.watches == 1);
+	etcd_far_hold(&far, true);
+	put_ns("f", "1");
+	put_ns("a", "2");
+	etcd_far_delete(&far, ROOT NS "b");
+	etcd_far_put(&far, "/nodeproxy/other/" NS "y", SLICE("{}"));
+	etcd_far_hold(&far, false);
+	ck_assert_str_eq(told(), "row:" NS "f row:" NS "a gone:" NS "b end ");
+	ck_assert_int_eq(news().revision, 10);
+}
+END_TEST
+
+static const struct {
+	const char *key, *value, *said, *why;
+} bad[] = {
+	{ NS "a", "{", "refused", "" },
+	{ NS "a", "null", "refused", "" },
+	{ NS "a", "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"b\"}}", "refused",
+	  "metadata.name: the object is of \"b\", but its key says \"a\"" },
+	{ "ns/x/core/Namespace/a", "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"a\"}}",
+	  "refused", "metadata.namespace: the object is of \"\", but its key says \"x\"" },
+	{ "global/core/Service/a", "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"a\"}}",
+	  "refused", "kind: the object is of \"Namespace\", but its key says \"Service\"" },
+	{ "global/apps/Namespace/a", "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"a\"}}",
+	  "refused", "apiVersion: the object is of \"\", but its key says \"apps\"" },
+	{ "ns/shop/core/Service", "{}", "unreadable", "is no key: ns/NAMESPACE/GROUP/KIND/NAME is" },
+	{ "global/core/Namespace/a/b", "{}", "unreadable", "is no key: global/GROUP/KIND/NAME is" },
+	{ "what", "{}", "unreadable", "is no key: ns/, global/, node/ and vip/ are known here" },
+	{ "global/core/Namespace/\x01", "{}", "unreadable", "is no key: it is too long, or not of printable characters" },
+};
+
+START_TEST(what_is_no_object_is_refused_alone)
+{
+	char key[200];
+
+	snprintf(key, sizeof key, ROOT "%s", bad[_i].key);
+	etcd_far_put(&far, key, slice_str(bad[_i].value));
+	put_ns("zzz", "1");
+	hand_over();
+	told();
+	ck_assert_ptr_nonnull(strstr(said, bad[_i].said));
+	ck_assert_ptr_nonnull(strstr(said, "row:" NS "zzz "));
+	if (bad[_i].why[0])
+		ck_assert_str_eq(why_not, bad[_i].why);
+	/* And is gone with its key. */
+	UNTIL(far.watches == 1);
+	etcd_far_delete(&far, key);
+	ck_assert_int_eq(strncmp(told(), "gone:", 5), 0);
+}
+END_TEST
+
+START_TEST(connection_that_comes_back_costs_what_changed)
+{
+	unsigned ranges;
+
+	put_ns("a", "1");
+	put_ns("b", "1");
+	hand_over();
+	told();
+	UNTIL(far.watches == 1);
+	ranges = far.ranges;
+	far_cut(&far.far);
+	put_ns("a", "2");
+	said[0] = 0;
+	UNTIL(strstr(said, "row:"));
+	ck_assert_str_eq(said, "end row:" NS "a ");	/* the first end: it is there again */
+	ck_assert_uint_eq(far.ranges, ranges + 1);	/* the key that changed last */
+	ck_assert_uint_eq(news().snapshots, 1);
+}
+END_TEST
+
+static void history_is(const char *words)
+{
+	ck_assert_uint_eq(news().snapshots, 2);
+	ck_assert_str_eq(news().snapshot_why, words);
+}
+
+START_TEST(what_was_compacted_meanwhile_is_read_again_and_told_where_it_is_other)
+{
+	put_ns("a", "1");
+	put_ns("b", "1");
+	put_ns("c", "1");
+	hand_over();
+	told();
+	UNTIL(far.watches == 1);
+	far_cut(&far.far);
+	put_ns("b", "2");
+	etcd_far_delete(&far, ROOT NS "c");
+	far.compacted = far.revision;
+	ck_assert_str_eq(told(), "snapshot same:" NS "a row:" NS "b end ");
+	history_is("what changed meanwhile was compacted");
+}
+END_TEST
+
+START_TEST(older_snapshot_that_was_restored_is_read_again)
+{
+	put_ns("a", "1");
+	put_ns("b", "1");
+	hand_over();
+	told();
+	UNTIL(far.watches == 1);
+	far_cut(&far.far);
+	etcd_far_forget(&far, 2);
+	ck_assert_str_eq(told(), "snapshot same:" NS "a end ");
+	history_is("it was restored from an older snapshot");
+}
+END_TEST
+
+START_TEST(history_that_went_on_otherwise_is_read_again)
+{
+	put_ns("a", "1");
+	put_ns("b", "1");
+	hand_over();
+	told();
+	UNTIL(far.watches == 1);
+	far_cut(&far.far);
+	etcd_far_forget(&far, 2);
+	put_ns("other", "1");
+	put_ns("b", "2");
+	ck_assert_str_eq(told(), "snapshot same:" NS "a row:" NS "b row:" NS "other end ");
+	history_is("it was restored from an older snapshot");
+}
+END_TEST
+
+START_TEST(cluster_that_was_made_anew_is_read_again)
+{
+	put_ns("a", "1");
+	hand_over();
+	told();
+	UNTIL(far.watches == 1);
+	far_cut(&far.far);
+	far.cluster = 0xc2;
+	put_ns("b", "1");
+	ck_assert_str_eq(told(), "snapshot same:" NS "a row:" NS "b end ");
+	history_is("it was made anew, as another cluster");
+	ck_assert_uint_eq(news().cluster, 0xc2);
+}
+END_TEST
+
+START_TEST(registry_that_lost_everything_is_not_believed_until_something_is_written)
+{
+	put_ns("a", "1");
+	hand_over();
+	told();
+	places = 1;
+	UNTIL(far.watches == 1);
+	far_cut(&far.far);
+	etcd_far_forget(&far, 1);
+	said[0] = 0;
+	UNTIL(strstr(said, "lost"));
+	ck_assert_ptr_null(strstr(said, "end"));
+	ck_assert_ptr_nonnull(strstr(why_not, "nothing is written below " ROOT));
+	UNTIL(far.watches == 2);
+	put_ns("b", "1");
+	ck_assert_str_eq(told(), "snapshot row:" NS "b end ");
+	/* What was seen to go is gone. */
+	UNTIL(far.watches == 3);
+	etcd_far_delete(&far, ROOT NS "b");
+	ck_assert_str_eq(told(), "gone:" NS "b end ");
+}
+END_TEST
+
+START_TEST(registry_that_is_away_is_lost_after_a_while_and_goes_on_where_it_was)
+{
+	put_ns("a", "1");
+	hand_over();
+	told();
+	UNTIL(far.watches == 1);
+	source_etcd_bounds(source, 20, 50, 1);
+	far_deaf(&far.far, true);
+	far_cut(&far.far);
+	said[0] = 0;
+	UNTIL(strstr(said, "lost"));
+	ck_assert(!news().is_connected);
+	UNTIL(strstr(why_not, "Connection refused"));
+	far_deaf(&far.far, false);
+	put_ns("b", "1");
+	said[0] = 0;
+	UNTIL(strstr(said, "row:" NS "b"));
+	ck_assert_ptr_null(strstr(said, "snapshot"));
+	ck_assert(news().is_connected);
+}
+END_TEST
+
+START_TEST(what_is_refused_is_asked_for_again)
+{
+	put_ns("a", "1");
+	far.lie = LIE_REFUSE;
+	far.status = 7;
+	far.words = "etcdserver: permission denied";
+	source_etcd_bounds(source, 20, 50, 1);
+	hand_over();
+	UNTIL(strstr(said, "lost"));
+	ck_assert_str_eq(why_not, "PERMISSION_DENIED: etcdserver: permission denied");
+	far.lie = LIE_NONE;
+	ck_assert_str_eq(told(), "snapshot row:" NS "a end ");
+}
+END_TEST
+
+START_TEST(values_that_are_too_many_for_a_message_come_in_smaller_pages)
+{
+	char key[200], large[3000];
+
+	far.bytes_max = 2000;
+	for (char name[2] = "a"; name[0] <= 't'; name[0]++)
+		put_ns(name, "1");
+	memset(large, '[', sizeof large);
+	snprintf(key, sizeof key, ROOT NS "hm");
+	etcd_far_put(&far, key, slice_of((uint8_t *)large, sizeof large));
+	far.event[3].bytes--;		/* broken JSON is refused like any other */
+	source_etcd_bounds(source, 100, 5000, 1);
+	hand_over();
+	told();
+	ck_assert_ptr_nonnull(strstr(said, "row:" NS "h unreadable:" NS "hm row:" NS "i"));
+	ck_assert_str_eq(why_not, "a value that is too large to be read");
+	ck_assert_ptr_nonnull(strstr(said, "refused:" NS "d"));
+	ck_assert_ptr_nonnull(strstr(said, "row:" NS "t end"));
+}
+END_TEST
+
+START_TEST(keys_beyond_the_bound_are_left_out_and_said)
+{
+	char name[16];
+
+	for (int i = 0; i < 25; i++) {
+		snprintf(name, sizeof name, "n%02d", i);
+		put_ns(name, "1");
+	}
+	hand_over();
+	told();
+	ck_assert_ptr_nonnull(strstr(said, "row:" NS "n19 "));
+	ck_assert_ptr_null(strstr(said, "n20"));
+	ck_assert_str_eq(why_not, "5 keys are not read: more than 20");
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("source_etcd");
+	TCase *t = tcase_create("source_etcd");
+	SRunner *r;
+	int failed;
+
+	tcase_set_timeout(t, 60);
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, snapshot_comes_in_pages_and_what_follows_in_change_sets);
+	tcase_add_loop_test(t, what_is_no_object_is_refused_alone, 0, countof(bad));
+	tcase_add_test(t, connection_that_comes_back_costs_what_changed);
+	tcase_add_test(t, what_was_compacted_meanwhile_is_read_again_and_told_where_it_is_other);
+	tcase_add_test(t, older_snapshot_that_was_restored_is_read_again);
+	tcase_add_test(t, history_that_went_on_otherwise_is_read_again);
+	tcase_add_test(t, cluster_that_was_made_anew_is_read_again);
+	tcase_add_test(t, registry_that_lost_everything_is_not_believed_until_something_is_written);
+	tcase_add_test(t, registry_that_is_away_is_lost_after_a_while_and_goes_on_where_it_was);
+	tcase_add_test(t, what_is_refused_is_asked_for_again);
+	tcase_add_test(t, values_that_are_too_many_for_a_message_come_in_smaller_pages);
+	tcase_add_test(t, keys_beyond_the_bound_are_left_out_and_said);
+	suite_add_tcase(s, t);
+	r = srunner_create(s);
+	srunner_set_fork_status(r, CK_NOFORK);
+	srunner_run_all(r, CK_ENV);
+	failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed != 0;
+}
