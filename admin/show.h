@@ -43,6 +43,9 @@ struct answer show_ok(void);
 /* False: the answer says that there is no view yet. */
 bool show_has_view(const struct state *, struct answer *);
 void show_end(struct answer *);		/* closes the object, adds the newline */
+/* The certificate that a listener shows (of two the preferred one), and whom it is for; NULL: there is none
+ * yet. */
+const struct certs_leaf *show_leaf(const struct state *, const struct knobs_listener *, char names[CERTS_NAMES]);
 /* A worker for status and workers; nothing for a slot without one. */
 void show_worker(const struct state *, uint32_t id, bool counters, struct text *);
 /* Counters of a Service, into an open object. */

@@ -205,18 +205,21 @@ static void check_certificates(const struct state *st, struct findings *f)
 {
 	for (uint32_t i = 0; i < st->knobs->n_listeners && i < KNOBS_LISTENERS; i++) {
 		const struct knobs_listener *l = &st->knobs->listener[i];
-		const struct certs_entry *e = st->certs ? certs_of(st->certs, l->name) : NULL;
+		char names[CERTS_NAMES];
+		const struct certs_leaf *leaf = show_leaf(st, l, names);
 		int64_t left, life;
 
 		if (l->tls != TLS_TERMINATE)
 			continue;
-		if (e == NULL) {
+		if (leaf == NULL) {
 			found(f, CHECK_certificate_missing, l->name,
 			      "listener %s has no certificate: nobody can connect to it", l->name);
 			continue;
 		}
-		left = e->leaf.to_unix_s - st->now_unix_ms / 1000;
-		life = e->leaf.to_unix_s - e->leaf.from_unix_s;
+		if (l->tls_identity[0])
+			continue;	/* that of an identity is told of there */
+		left = leaf->to_unix_s - st->now_unix_ms / 1000;
+		life = leaf->to_unix_s - leaf->from_unix_s;
 		if (left <= 0)
 			found(f, CHECK_certificate_expired, l->name,
 			      "the certificate of listener %s expired %lld hours ago", l->name,

@@ -14,8 +14,8 @@ static const char *const routes[] = { "service", "host", "original-destination" 
 static void show_tls(struct text *t, const struct state *st, const struct knobs_listener *l,
 		     const uint64_t n[LCS])
 {
-	const struct certs_entry *e = st->certs && l->tls == TLS_TERMINATE ?
-					      certs_of(st->certs, l->name) : NULL;
+	char names[CERTS_NAMES];
+	const struct certs_leaf *leaf = show_leaf(st, l, names);
 
 	js_str(t, "tls", l->tls == TLS_TERMINATE ? "terminate" : "off");
 	if (l->tls != TLS_TERMINATE)
@@ -23,12 +23,12 @@ static void show_tls(struct text *t, const struct state *st, const struct knobs_
 	js_u64(t, "tls_handshakes_total", n[LC_tls_handshakes]);
 	js_u64(t, "tls_resumed_total", n[LC_tls_resumed]);
 	js_u64(t, "tls_failed_total", n[LC_tls_failed]);
-	if (e == NULL)
+	if (leaf == NULL)
 		return;		/* the key process has not told of it */
-	js_str(t, "certificate_names", e->names);
-	js_str(t, "certificate_key", cert_key_name(e->leaf.kind));
-	js_i64(t, "certificate_from_unix_ms", e->leaf.from_unix_s * 1000);
-	js_i64(t, "certificate_to_unix_ms", e->leaf.to_unix_s * 1000);
+	js_str(t, "certificate_names", names);
+	js_str(t, "certificate_key", cert_key_name(leaf->kind));
+	js_i64(t, "certificate_from_unix_ms", leaf->from_unix_s * 1000);
+	js_i64(t, "certificate_to_unix_ms", leaf->to_unix_s * 1000);
 }
 
 void show_listeners(struct state *st, const struct call *c, struct answer *ret)

@@ -299,6 +299,9 @@ static void make_list(const struct master *m, struct msg_identities *l)
 		if (p->state == POD_WAITING || p->state == POD_ENTERING || p->state == POD_CAPTURED)
 			add(l, p->words.ns, p->words.account);
 	}
+	for (unsigned i = 0; i < m->knobs.n_listeners; i++)
+		if (m->knobs.listener[i].tls_identity[0])
+			add(l, m->knobs.listener[i].tls_ns, m->knobs.listener[i].tls_account);
 }
 
 void identity_here(struct master *m, struct child *c, bool again)

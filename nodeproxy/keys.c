@@ -23,6 +23,12 @@ static const char *path_of(const struct knobs_listener *l, unsigned which)
 	return which == 0 ? l->tls_certificate : which == 1 ? l->tls_key : l->tls_client_ca;
 }
 
+/* Not those that show an identity. */
+static bool has_files(const struct knobs_listener *l)
+{
+	return l->tls == TLS_TERMINATE && !l->tls_identity[0];
+}
+
 bool keys_are_wanted(const struct knobs *k)
 {
 	for (uint32_t i = 0; i < k->n_listeners; i++)
@@ -64,7 +70,7 @@ int keys_try(const struct knobs *k, unsigned *ret_listener, char words[320])
 		uint32_t which;
 		int r;
 
-		if (k->listener[i].tls != TLS_TERMINATE)
+		if (!has_files(&k->listener[i]))
 			continue;
 		r = open_files(&k->listener[i], f, &which);
 		if (r < 0) {
@@ -116,7 +122,7 @@ void keys_send(struct master *m, struct child *c, const struct knobs *k, bool tr
 		int fds[KEY_FILES];
 		unsigned n = 0;
 
-		if (l->tls != TLS_TERMINATE)
+		if (!has_files(l))
 			continue;
 		if (!try)
 			(void)look(m, i, l);	/* before they are opened: a change after that is seen */
@@ -214,7 +220,7 @@ void keys_tick(struct master *m)
 	if (c->state != PROC_READY || m->reload.state != RELOAD_IDLE)
 		return;
 	for (unsigned i = 0; i < m->knobs.n_listeners; i++)
-		if (m->knobs.listener[i].tls == TLS_TERMINATE)
+		if (has_files(&m->knobs.listener[i]))
 			other |= look(m, i, &m->knobs.listener[i]);
 	if (!other)
 		return;

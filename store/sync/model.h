@@ -45,9 +45,10 @@ struct refused {
 };
 
 /* What a served row is linked to: Services; spaces from LINK_TENANT on.  LINK_GRANT: a ReferenceGrant
- * to the space it is in; LINK_GRANTED: a route to the other spaces it wants something of. */
+ * to the space it is in; LINK_GRANTED: a route to the other spaces it wants something of; LINK_PLACED: a Workload to its own. */
 enum link_kind {
-	LINK_SLICE, LINK_PARENT, LINK_POLICY, LINK_RATE, LINK_TENANT, LINK_GRANT, LINK_GRANTED, LINKS
+	LINK_SLICE, LINK_PARENT, LINK_POLICY, LINK_RATE, LINK_TENANT, LINK_GRANT, LINK_GRANTED,
+	LINK_PLACED, LINKS
 };
 
 struct link {

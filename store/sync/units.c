@@ -178,6 +178,7 @@ static void touch_linked(struct model *m, struct resource *r)
 
 		switch (l->kind) {
 		case LINK_TENANT:
+		case LINK_PLACED:
 			touch_space(m, l->space);
 			break;
 		case LINK_GRANT:
@@ -310,6 +311,8 @@ void units_served(struct model *m, struct resource *r, const struct held *was)
 		break;
 	case ROW_WORKLOAD:
 		workloads_served(m, r);
+		if (now)
+			link_add(m, r, LINK_PLACED, NULL, space_make(m, r->ns));
 		break;
 	case ROW_KINDS:
 		break;
@@ -863,11 +866,34 @@ static bool service_is_unused(const struct service *s)
 	return true;
 }
 
+/* Where its accounts have workloads; NULL: no memory. */
+static struct placed *placed_of(const struct model *m, struct space *s, uint32_t *ret_n)
+{
+	const struct node *hub = space_links(s, LINK_PLACED);
+	struct placed *p;
+	uint32_t n = 0;
+
+	for (const struct node *l = hub->next; l != hub; l = l->next)
+		n++;
+	p = malloc((n + 1) * sizeof *p);
+	*ret_n = 0;
+	for (const struct node *l = hub->next; p && l != hub; l = l->next) {
+		const struct resource *r = container_of(l, struct link, in_hub)->resource;
+		const struct row_workload *w = &r->served->row->workload;
+		const char *node = workloads_host(&m->workloads, w);
+
+		if (node)
+			p[(*ret_n)++] = (struct placed){ w->account, node };
+	}
+	return p;
+}
+
 static bool settle_space(struct model *m, struct space *s)
 {
 	struct unit_namespace unit = { .name = slice_str(s->name), .weight = 1 };
 	bool wanted = s->resource || s->services || s->wanted ||
-		      !list_is_empty(space_links(s, LINK_TENANT));
+		      !list_is_empty(space_links(s, LINK_TENANT)) ||
+		      !list_is_empty(space_links(s, LINK_PLACED));
 	struct tenant *t = NULL;
 	char key[600];
 	int r = 0;
@@ -896,7 +922,9 @@ static bool settle_space(struct model *m, struct space *s)
 			unit.connections = row->tenant.connections;
 			unit.requests = row->tenant.requests;
 		}
-		r = builder_set_namespace(m->builder, &unit);
+		unit.placed = placed_of(m, s, &unit.n_placed);
+		r = unit.placed ? builder_set_namespace(m->builder, &unit) : -ENOMEM;
+		free(unit.placed);
 	} else if (s->in_view) {
 		r = builder_remove_namespace(m->builder, slice_str(s->name));
 	}

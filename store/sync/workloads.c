@@ -86,9 +86,16 @@ static void make_due(struct workloads *w, struct workload *one)
 		list_add_tail(&w->due, &one->due);
 }
 
+const char *workloads_host(const struct workloads *w, const struct row_workload *row)
+{
+	return row->node[0] ? row->node : w->shared ? NULL : w->node;
+}
+
 static bool is_here(const struct workloads *w, const struct row_workload *row)
 {
-	return row->node[0] ? strcmp(row->node, w->node) == 0 : !w->shared;
+	const char *host = workloads_host(w, row);
+
+	return host && strcmp(host, w->node) == 0;
 }
 
 /* The words of its row are within these bounds. */

@@ -17,6 +17,7 @@
 
 struct model;
 struct resource;
+struct row_workload;
 
 enum workload_state {
 	WORKLOAD_TOLD,		/* the master has not answered yet */
@@ -49,6 +50,8 @@ void workloads_init(struct workloads *);
 void workloads_fini(struct workloads *);
 /* Before anything is served: which host this is. */
 void workloads_node(struct workloads *, const char *node, bool shared);
+/* The host that one is on; NULL: not said. */
+const char *workloads_host(const struct workloads *, const struct row_workload *);
 /* What is served of r, a Workload, is another row or none. */
 void workloads_served(struct model *, struct resource *r);
 /* A new master: all of them are due. */

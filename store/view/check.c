@@ -95,6 +95,19 @@ static struct slice unit_of(const struct check *c, struct slice f)
 	return slice_of(f.p + d->at, d->bytes);
 }
 
+static bool placed_are_fine(struct slice u)
+{
+	const struct unit_nspace *n = (const struct unit_nspace *)u.p;
+	const struct unit_placed *p = (const struct unit_placed *)(const void *)(u.p + n->placed);
+
+	if (!spans(n->placed, n->n_placed, sizeof *p, sizeof *n, u.n, 4))
+		return false;
+	for (uint32_t i = 0; i < n->n_placed; i++)
+		if (p[i].account >= n->head.n_texts || p[i].node >= n->head.n_texts)
+			return false;
+	return true;
+}
+
 static int check_unit_head(struct check *c, struct slice u)
 {
 	const struct unit_head *h = (const struct unit_head *)u.p;
@@ -109,7 +122,7 @@ static int check_unit_head(struct check *c, struct slice u)
 		const struct unit_nspace *n = (const struct unit_nspace *)u.p;
 
 		if (u.n < sizeof *n || n->tenant >= h->n_texts || n->weight < 1 || n->weight > 1000 ||
-		    !ns_modes_are_valid(&n->modes))
+		    !ns_modes_are_valid(&n->modes) || !placed_are_fine(u))
 			return bad(c, "namespace unit with impossible values");
 		c->namespaces++;
 	} else if (h->kind == UNIT_SERVICE) {

@@ -16,14 +16,43 @@ void unit_bytes_fini(struct unit_bytes *b)
 	*b = (struct unit_bytes){ 0 };
 }
 
+static int placed_cmp(const void *a, const void *b)
+{
+	const struct placed *x = a, *y = b;
+	int c = compile_str_cmp(x->account, y->account);
+
+	return c ? c : compile_str_cmp(x->node, y->node);
+}
+
+static uint32_t put_placed(struct out *o, const struct unit_namespace *ns, uint32_t *ret_n)
+{
+	uint32_t n = 0, at;
+
+	if (ns->n_placed)
+		qsort(ns->placed, ns->n_placed, sizeof *ns->placed, placed_cmp);
+	for (uint32_t i = 0; i < ns->n_placed; i++)
+		if (n == 0 || placed_cmp(&ns->placed[i], &ns->placed[n - 1]) != 0)
+			ns->placed[n++] = ns->placed[i];
+	at = out_room(o, (uint64_t)n * sizeof(struct unit_placed), 4);
+	for (uint32_t i = 0; i < n && !o->error; i++) {
+		struct unit_placed p = { out_str(o, ns->placed[i].account), out_str(o, ns->placed[i].node) };
+
+		if (!o->error)
+			memcpy(o->b->p + at + i * sizeof p, &p, sizeof p);
+	}
+	*ret_n = n;
+	return at;
+}
+
 int compile_namespace(const struct unit_namespace *ns, uint32_t id, struct unit_bytes *ret)
 {
 	struct out o;
-	uint32_t at, tenant;
+	uint32_t at, tenant, placed, n_placed;
 
 	out_begin(&o, ret);
 	at = out_room(&o, sizeof(struct unit_nspace), 8);
 	tenant = out_text(&o, ns->tenant);
+	placed = put_placed(&o, ns, &n_placed);
 	if (!o.error) {
 		struct unit_nspace *u = (struct unit_nspace *)(ret->p + at);
 
@@ -35,6 +64,8 @@ int compile_namespace(const struct unit_namespace *ns, uint32_t id, struct unit_
 		u->requests = ns->requests;
 		u->memory_bytes = ns->memory_bytes;
 		u->modes = ns->modes;
+		u->placed = placed;
+		u->n_placed = n_placed;
 	}
 	return out_end(&o, id, UNIT_NAMESPACE, (struct slice){ 0 }, ns->name);
 }

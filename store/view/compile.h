@@ -67,6 +67,11 @@ struct unit_service {
 	void *arg;
 };
 
+/* Where a service account has a workload. */
+struct placed {
+	const char *account, *node;
+};
+
 struct unit_namespace {
 	struct slice name;
 	struct slice tenant; /* empty: the namespace is its own tenant */
@@ -75,6 +80,8 @@ struct unit_namespace {
 	uint64_t memory_bytes;
 	uint32_t connections, requests;
 	struct ns_modes modes;
+	struct placed *placed; /* in any order, also more than once: it is sorted in place */
+	uint32_t n_placed;
 };
 
 /* A unit in the making; bytes and refs are malloc'ed, unit_bytes_fini() frees them. */

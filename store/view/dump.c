@@ -256,6 +256,7 @@ void view_dump_service(const struct vservice *v, void (*say)(void *arg, const ch
 
 void view_dump(const struct view *v, void (*say)(void *arg, const char *p, size_t n), void *arg)
 {
+	struct slice account, node;
 	struct vnamespace ns;
 	struct vservice svc;
 	struct dump d;
@@ -275,6 +276,12 @@ void view_dump(const struct view *v, void (*say)(void *arg, const char *p, size_
 				strbuf_printf(&s, " %s=%s", ns_mode_label((enum ns_mode)m),
 					      ns_mode_text((enum ns_mode)m, ns.modes.of[m]));
 		end(&d, &s);
+		for (uint32_t k = 0; view_placed_nth(v, ns.name, k, &account, &node); k++) {
+			s = line(&d);
+			add_name(&s, "  placed ", account);
+			add_name(&s, " node=", node);
+			end(&d, &s);
+		}
 	}
 	for (uint32_t i = 0; view_service_nth(v, i, &svc); i++)
 		dump_service(&d, &svc);

@@ -290,8 +290,14 @@ struct unit_nspace {
 	uint32_t connections, requests;
 	uint64_t memory_bytes;
 	struct ns_modes modes;
+	uint32_t placed, n_placed; /* struct unit_placed[], by account and node, each once */
 	uint32_t zero;
 };
 static_must(sizeof(struct unit_nspace) % 8 == 0);
+
+/* A workload of this service account is on that host. */
+struct unit_placed {
+	uint32_t account, node; /* texts */
+};
 
 #endif

@@ -408,6 +408,55 @@ void view_namespace(const struct view *v, struct slice ns, struct vnamespace *re
 		*ret = (struct vnamespace){ .name = ns, .tenant = ns, .weight = 1 };
 }
 
+static bool placed_at(struct slice u, uint32_t i, struct slice *ret_account, struct slice *ret_node)
+{
+	const struct unit_nspace *n = (const struct unit_nspace *)u.p;
+	const struct unit_placed *p = unit_item(u, n->placed, n->n_placed, sizeof *p, i);
+
+	if (p == NULL)
+		return false;
+	*ret_account = unit_text(u, p->account);
+	*ret_node = unit_text(u, p->node);
+	return true;
+}
+
+bool view_placed_nth(const struct view *v, struct slice ns, uint32_t i, struct slice *ret_account,
+		     struct slice *ret_node)
+{
+	struct slice u;
+	uint32_t id;
+
+	return view_find_name(v, UNIT_NAMESPACE, (struct slice){ 0 }, ns, &id, &u) &&
+	       placed_at(u, i, ret_account, ret_node);
+}
+
+bool view_places(const struct view *v, struct slice ns, struct slice account, struct slice node)
+{
+	struct slice u, a, n;
+	uint32_t id, lo = 0, hi;
+
+	if (!view_find_name(v, UNIT_NAMESPACE, (struct slice){ 0 }, ns, &id, &u))
+		return false;
+	hi = ((const struct unit_nspace *)u.p)->n_placed;
+	while (lo < hi) {
+		uint32_t mid = lo + (hi - lo) / 2;
+		int c;
+
+		if (!placed_at(u, mid, &a, &n))
+			return false;
+		c = slice_cmp(account, a);
+		if (c == 0)
+			c = slice_cmp(node, n);
+		if (c == 0)
+			return true;
+		if (c < 0)
+			hi = mid;
+		else
+			lo = mid + 1;
+	}
+	return false;
+}
+
 /* ---- all of it ---- */
 
 struct order_item {

@@ -374,6 +374,11 @@ struct vnamespace {
 /* Any name has an answer: a namespace nobody wrote down is its own tenant with defaults; then
  * slot.gen is 0 and the worker uses the shared slot 0. */
 void view_namespace(const struct view *, struct slice ns, struct vnamespace *ret);
+/* Whether a workload of this service account is on this host, as the registry says. */
+bool view_places(const struct view *, struct slice ns, struct slice account, struct slice node);
+/* The i-th of those of a namespace, by account and node; false: there is none. */
+bool view_placed_nth(const struct view *, struct slice ns, uint32_t i, struct slice *ret_account,
+		     struct slice *ret_node);
 
 /* ---- all of it, for show ---- */
 

@@ -137,7 +137,8 @@ static void say_mode(const char *line, const char *v, struct ns_modes *modes)
 
 static void say_namespace(struct world *w, const char *line, char **word, int n)
 {
-	struct unit_namespace u = { .name = slice_str(word[1]), .weight = 1 };
+	struct placed placed[16];
+	struct unit_namespace u = { .name = slice_str(word[1]), .weight = 1, .placed = placed };
 
 	for (int i = 2; i < n; i++) {
 		const char *v;
@@ -156,6 +157,12 @@ static void say_namespace(struct world *w, const char *line, char **word, int n)
 			u.requests = (uint32_t)atoi(v);
 		else if ((v = value(word[i], "mode")))
 			say_mode(line, v, &u.modes);
+		else if ((v = value(word[i], "placed")) && strchr(v, '@') && u.n_placed < countof(placed)) {
+			char *at = strchr(v, '@');
+
+			*at = 0;
+			placed[u.n_placed++] = (struct placed){ v, at + 1 };
+		}
 		else
 			wrong(line, "what is %s?", word[i]);
 	}

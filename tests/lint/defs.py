@@ -138,7 +138,7 @@ def main():
         if not re.search(r'"[^"]+"$', row):
             bad.append(f"reasons.def: {row.split(',')[0]}: no words")
     n += metrics(bad)
-    tests = read("tests/unit/nodeproxy/lib/net/test_tls.c")
+    tests = read("tests/unit/nodeproxy/lib/net/test_tls.c") + read("tests/unit/nodeproxy/lib/net/test_tls_mesh.c")
     for row in rows("nodeproxy/lib/net/tls_faults.def", "FAULT"):
         n += 1
         name, words = re.match(r'(\w+), *"([^"]*)"$', row).groups()

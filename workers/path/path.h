@@ -107,6 +107,7 @@ struct path {
 	struct h2_stock h2;
 	struct tls_stock tls;
 	const struct certs *certs;	/* of path_certs() */
+	struct tls_trust *mesh;		/* of their bundles; NULL: there are none */
 	struct h2_limits h2_limits;	/* of sessions of callers */
 	struct pool pool;
 	struct trunks trunks;

@@ -4,27 +4,65 @@
 /* See secure.h. */
 #include "workers/path/secure.h"
 
+#include <errno.h>
+
 #include "nodeproxy/lib/base/log.h"
+#include "workers/path/mesh.h"
 
 #define ALPN SLICE("\x02h2\x08http/1.1")
 
 /* ---- sides ---- */
 
-static int make_side(struct gate *g, const struct certs_entry *e)
+/* The certificates that a listener shows: of its files, or of its identity, which has two. */
+static unsigned find_leaves(const struct certs *c, const struct knobs_listener *k,
+			    struct tls_leaf leaf[TLS_LEAVES], int64_t *ret_ends_s)
 {
-	const struct certs *c = g->path->certs;
-	const struct knobs_listener *k = &g->knobs;
-	struct tls_leaf leaf = { .n = e->leaf.chain_n, .key = e->leaf.key };
-	struct tls_terms t = { .server = true, .tls12 = k->tls_min_version == TLS_MIN_1_2,
-			       .optional = k->tls_client == TLS_CLIENT_OPTIONAL, .leaf = &leaf,
-			       .leaves = 1, .alpn = ALPN, .context = slice_str(k->name) };
-	const char *why = "";
-	int r = 0;
+	const struct certs_identity *i = k->tls_identity[0] ? certs_identity_of(c, k->tls_ns, k->tls_account) : NULL;
+	const struct certs_entry *e = k->tls_identity[0] ? NULL : certs_of(c, k->name);
+	const struct certs_leaf *from = i ? i->leaf : e ? &e->leaf : NULL;
+	unsigned n = i ? i->leaves : e ? 1 : 0;
 
-	for (uint32_t i = 0; i < e->leaf.chain_n && i < TLS_CHAIN; i++)
-		leaf.der[i] = certs_bytes(c, e->leaf.chain[i]);
-	if (k->tls_client != TLS_CLIENT_OFF)
-		r = e->client_ca.n ? tls_trust_new(certs_bytes(c, e->client_ca), &t.trust, &why) : -1;
+	*ret_ends_s = INT64_MAX;
+	for (unsigned l = 0; l < n && l < TLS_LEAVES; l++) {
+		leaf[l] = (struct tls_leaf){ .n = from[l].chain_n, .key = from[l].key };
+		for (uint32_t j = 0; j < from[l].chain_n && j < TLS_CHAIN; j++)
+			leaf[l].der[j] = certs_bytes(c, from[l].chain[j]);
+		*ret_ends_s = min_of(*ret_ends_s, from[l].to_unix_s);
+	}
+	return n;
+}
+
+/* Whom it trusts, counted; 0, also with none, or -EINVAL. */
+static int find_trust(struct path *p, const struct knobs_listener *k, struct tls_trust **ret)
+{
+	const struct certs_entry *e = certs_of(p->certs, k->name);
+	const char *why = "";
+
+	if (k->tls_client == TLS_CLIENT_OFF)
+		return 0;
+	if (k->tls_client_trust == TLS_TRUST_MESH) {
+		*ret = p->mesh;
+		if (p->mesh)
+			tls_trust_ref(p->mesh);
+		return p->mesh ? 0 : -EINVAL;
+	}
+	return e && e->client_ca.n ? tls_trust_new(certs_bytes(p->certs, e->client_ca), ret, &why) : -EINVAL;
+}
+
+/* Tickets belong to an identity, whichever of its listeners gave them; those of files to the listener. */
+static int make_side(struct gate *g)
+{
+	const struct knobs_listener *k = &g->knobs;
+	struct tls_leaf leaf[TLS_LEAVES];
+	struct tls_terms t = { .server = true, .tls12 = k->tls_min_version == TLS_MIN_1_2,
+			       .optional = k->tls_client == TLS_CLIENT_OPTIONAL, .leaf = leaf, .alpn = ALPN,
+			       .context = slice_str(k->tls_identity[0] ? k->tls_identity : k->name) };
+	int r;
+
+	t.leaves = find_leaves(g->path->certs, k, leaf, &t.ends_unix_s);
+	if (t.leaves == 0)
+		return 0;	/* not yet */
+	r = find_trust(g->path, k, &t.trust);
 	if (r == 0)
 		r = tls_side_new(&g->path->tls, &t, &g->side);
 	if (t.trust)
@@ -35,12 +73,9 @@ static int make_side(struct gate *g, const struct certs_entry *e)
 /* Without certificates, or with such as cannot be used, callers wait, until their time is up. */
 void secure_gate(struct gate *g)
 {
-	const struct certs *c = g->path->certs;
-	const struct certs_entry *e = c ? certs_of(c, g->knobs.name) : NULL;
-
 	if (g->side)
 		tls_side_unref(&g->side);
-	if (g->knobs.tls == TLS_TERMINATE && e && make_side(g, e) < 0)
+	if (g->knobs.tls == TLS_TERMINATE && g->path->certs && make_side(g) < 0)
 		log_limited(LOG_ERROR, "certificate_not_used", "listener=%s", g->knobs.name);
 }
 
@@ -52,6 +87,7 @@ int secure_init(struct path *p)
 
 void secure_fini(struct path *p)
 {
+	mesh_fini(p);
 	tls_stock_fini(&p->tls);
 }
 
@@ -64,6 +100,7 @@ static void wake_one(struct conn *c)
 void path_certs(struct path *p, const struct certs *certs)
 {
 	p->certs = certs;
+	mesh_renew(p);
 	for (uint32_t i = 0; i < p->knobs->n_listeners; i++)
 		secure_gate(p->gate[i]);
 	path_each_conn(p, wake_one);

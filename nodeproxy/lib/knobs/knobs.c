@@ -255,6 +255,25 @@ static int parse_service(struct slice s, struct knobs_listener *l)
 	return 0;
 }
 
+/* "shop/web": a namespace and a service account. */
+static int parse_identity(struct slice s, struct knobs_listener *l)
+{
+	const uint8_t *slash = s.n ? memchr(s.p, '/', s.n) : NULL;
+	struct slice ns, account;
+
+	if (slash == NULL)
+		return -EINVAL;
+	ns = slice_of(s.p, (size_t)(slash - s.p));
+	account = slice_from(s, ns.n + 1);
+	if (!is_dns_label(ns) || !is_dns_name(account) || account.n > 63)
+		return -EINVAL;
+	memcpy(l->tls_ns, ns.p, ns.n);
+	l->tls_ns[ns.n] = 0;
+	memcpy(l->tls_account, account.p, account.n);
+	l->tls_account[account.n] = 0;
+	return 0;
+}
+
 /* What is wrong with this text for this key, in words; NULL: nothing. */
 static const char *text_wrong(const char *key, const char *v)
 {
@@ -326,6 +345,9 @@ static const char *listener_text_wrong(const char *key, const char *v)
 			       "must be an address with a port like 127.0.0.1:8080 or [::1]:8080";
 	if (IS("tls_certificate") || IS("tls_key") || IS("tls_client_ca"))
 		return s.n == 0 || is_absolute_path(v) ? NULL : "must be an absolute path (start with /)";
+	if (IS("tls_identity"))
+		return s.n == 0 || parse_identity(s, &l) == 0 ? NULL :
+								"must be namespace/account, like shop/web";
 	if (IS("service"))
 		return s.n == 0 || parse_service(s, &l) == 0 ? NULL :
 							       "must be namespace/name:port, like shop/web:80";
@@ -337,18 +359,24 @@ static const char *listener_text_wrong(const char *key, const char *v)
 static const char *tls_wrong(const struct knobs_listener *l, const char **ret_key)
 {
 	const bool on = l->tls == TLS_TERMINATE, asks = l->tls_client != TLS_CLIENT_OFF;
+	const bool files = on && !l->tls_identity[0], mesh = asks && l->tls_client_trust == TLS_TRUST_MESH;
 	const struct {
 		const char *key;
 		bool given, needed, meant;
 		const char *with;
 	} rows[] = {
-		{ "tls_certificate", l->tls_certificate[0], on, on, "tls: terminate" },
-		{ "tls_key", l->tls_key[0], on, on, "tls: terminate" },
-		{ "tls_min_version", l->tls_min_version != TLS_MIN_1_3, false, on, "tls: terminate" },
+		{ "tls_identity", l->tls_identity[0], false, on, "tls: terminate" },
+		{ "tls_certificate", l->tls_certificate[0], files, files, "tls: terminate" },
+		{ "tls_key", l->tls_key[0], files, files, "tls: terminate" },
+		{ "tls_min_version", l->tls_min_version != TLS_MIN_1_3, false, files, "tls: terminate" },
 		{ "tls_client", asks, false, on, "tls: terminate" },
-		{ "tls_client_ca", l->tls_client_ca[0], asks, asks, "tls_client: optional or require" },
+		{ "tls_client_trust", l->tls_client_trust != TLS_TRUST_FILE, asks && l->tls_identity[0], asks,
+		  asks ? "tls_client and tls_identity, and mesh" : "tls_client: optional or require" },
+		{ "tls_client_ca", l->tls_client_ca[0], asks && !mesh, asks && !mesh,
+		  mesh ? "tls_client_trust: file" :
+		  asks ? "tls_client, or tls_client_trust: mesh" : "tls_client: optional or require" },
 	};
-	static char words[96];
+	static char words[128];
 
 	for (size_t i = 0; i < countof(rows); i++) {
 		*ret_key = rows[i].key;
@@ -357,7 +385,9 @@ static const char *tls_wrong(const struct knobs_listener *l, const char **ret_ke
 			return words;
 		}
 		if (rows[i].given && !rows[i].meant) {
-			snprintf(words, sizeof words, "has a meaning only with %s", rows[i].with);
+			snprintf(words, sizeof words, "has a meaning only with %s%s", rows[i].with,
+				 on && strcmp(rows[i].with, "tls: terminate") == 0 ?
+					 ", and without tls_identity" : "");
 			return words;
 		}
 	}
@@ -398,6 +428,15 @@ static const char *identity_wrong(const struct knobs *k, const char **ret_key)
 		}
 	}
 	return NULL;
+}
+
+/* A listener that needs identities, where there are none: which key of it; NULL: there is none such. */
+static const char *identity_unmet(const struct knobs *k, const struct knobs_listener *l)
+{
+	if (k->identity_issuer != IDENTITY_NONE)
+		return NULL;
+	return l->tls_identity[0] ? "tls_identity" :
+	       l->tls_client_trust == TLS_TRUST_MESH ? "tls_client_trust" : NULL;
 }
 
 /* ---- reading the file ---- */
@@ -585,6 +624,8 @@ static int read_listener(struct reading *r, const struct doc_node *n, unsigned i
 			r->lines->bind[i] = m->line;
 		if (strcmp(listener_knob[row].key, "bind") == 0)
 			must(addr_parse(slice_str(l->bind), &l->addr) == 0);
+		if (strcmp(listener_knob[row].key, "tls_identity") == 0 && l->tls_identity[0])
+			must(parse_identity(slice_str(l->tls_identity), l) == 0);
 		if (strcmp(listener_knob[row].key, "service") == 0 && l->service[0])
 			must(parse_service(slice_str(l->service), l) == 0);
 	}
@@ -723,6 +764,14 @@ static int read_all(struct reading *r, const struct doc_node *root)
 	why = source_wrong(k, &key);
 	if (why)
 		return wrong(r, line_of(r, key, root->line), key, "%s", why);
+	for (unsigned i = 0; i < k->n_listeners; i++) {
+		char place[64];
+
+		key = identity_unmet(k, &k->listener[i]);
+		snprintf(place, sizeof place, "listeners[%u].%s", i, key ? key : "");
+		if (key)
+			return wrong(r, r->lines->bind[i], place, "needs identity.issuer");
+	}
 	must(parse_cidr(slice_str(k->service_cidr), &k->service_base, &k->service_bits) == 0);
 	return 0;
 }
@@ -989,7 +1038,10 @@ static bool listener_is_sane(const struct knobs_listener *l)
 		return false;
 	if (l->service[0] && parse_service(slice_str(l->service), &again) < 0)
 		return false;
-	if (tls_wrong(l, &key))
+	if (tls_wrong(l, &key) || (l->tls_identity[0] && parse_identity(slice_str(l->tls_identity), &again) < 0))
+		return false;
+	if (!memchr(l->tls_ns, 0, sizeof l->tls_ns) || !memchr(l->tls_account, 0, sizeof l->tls_account) ||
+	    strcmp(l->tls_ns, again.tls_ns) != 0 || strcmp(l->tls_account, again.tls_account) != 0)
 		return false;
 	return memchr(l->service_ns, 0, sizeof l->service_ns) &&
 	       memchr(l->service_name, 0, sizeof l->service_name) &&
@@ -1035,7 +1087,7 @@ int knobs_check(const void *bytes, size_t n)
 	    !addr_eq(&base, &k->service_base) || bits != k->service_bits)
 		return -EBADMSG;
 	for (unsigned i = 0; i < k->n_listeners; i++)
-		if (!listener_is_sane(&k->listener[i]))
+		if (!listener_is_sane(&k->listener[i]) || identity_unmet(k, &k->listener[i]))
 			return -EBADMSG;
 	return 0;
 }

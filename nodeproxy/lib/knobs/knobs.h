@@ -32,6 +32,7 @@ enum forwarded { FORWARDED_APPEND, FORWARDED_REPLACE };
 enum identity_issuer { IDENTITY_NONE, IDENTITY_NODE_CA, IDENTITY_FILES };
 enum listen_tls { TLS_OFF, TLS_TERMINATE };
 enum listen_tls_version { TLS_MIN_1_3, TLS_MIN_1_2 };
+enum listen_tls_trust { TLS_TRUST_FILE, TLS_TRUST_MESH };
 enum listen_tls_client { TLS_CLIENT_OFF, TLS_CLIENT_OPTIONAL, TLS_CLIENT_REQUIRE };
 enum listen_route { LISTEN_SERVICE, LISTEN_HOST, LISTEN_ORIGINAL };
 
@@ -53,6 +54,8 @@ struct knobs_listener {
 #define LENU(key, field, values, def, help)	uint32_t field;
 #include "nodeproxy/lib/knobs/knobs.def"
 	struct addr addr;	/* bind, parsed */
+	char tls_ns[64];	/* tls_identity, parsed */
+	char tls_account[64];
 	char service_ns[64];	/* service, parsed */
 	char service_name[64];
 	uint32_t service_port;

@@ -122,6 +122,7 @@ struct tls_terms {
 	const char *name;		/* of the rule; client with HOST or NAMES: also SNI, when it is a DNS name */
 	const struct tls_name *names;	/* of TLS_RULE_NAMES */
 	unsigned n_names;
+	int64_t ends_unix_s;		/* server: from then on no ticket is taken back; 0: as long as it lives */
 	/* Tickets are taken back by sides of the same, that trust the same and want the same only. */
 	struct slice context;
 };

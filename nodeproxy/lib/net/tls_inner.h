@@ -23,6 +23,7 @@ struct tls_side {
 	SSL_CTX *ctx;
 	struct tls_stock *stock;
 	bool server;
+	int64_t ends_unix_s;
 	struct leaf leaf[TLS_LEAVES];
 	unsigned leaves;
 	struct tls_trust *trust;

@@ -186,6 +186,7 @@ static enum ssl_verify_result_t verify(SSL *ssl, uint8_t *alert)
 		*alert = SSL_AD_UNKNOWN_CA;
 		break;
 	case TLS_FAULT_WRONG_TRUST_DOMAIN:
+	case TLS_FAULT_WRONG_NODE:
 		*alert = SSL_AD_ACCESS_DENIED;
 		break;
 	case TLS_FAULT_NO_MEMORY:
@@ -234,7 +235,8 @@ bool tls_has_ticket_key(const struct tls_ticket_key *k)
 static int ticket(SSL *ssl, uint8_t *name, uint8_t *iv, EVP_CIPHER_CTX *cipher, HMAC_CTX *mac,
 		  int encrypt)
 {
-	const struct tls_stock *s = tls_of_ssl(ssl)->side->stock;
+	const struct tls_side *side = tls_of_ssl(ssl)->side;
+	const struct tls_stock *s = side->stock;
 	const struct tls_ticket_key *k = &s->now;
 
 	if (encrypt) {
@@ -245,6 +247,8 @@ static int ticket(SSL *ssl, uint8_t *name, uint8_t *iv, EVP_CIPHER_CTX *cipher, 
 		return EVP_EncryptInit_ex(cipher, EVP_aes_128_cbc(), NULL, k->aes, iv) &&
 			HMAC_Init_ex(mac, k->mac, sizeof k->mac, EVP_sha256(), NULL) ? 1 : -1;
 	}
+	if (side->ends_unix_s && clock_unix_ms() / 1000 >= side->ends_unix_s)
+		return 0;	/* what it would go on as has ended */
 	if (memcmp(name, k->name, sizeof k->name) != 0) {
 		k = &s->before;
 		if (!tls_has_ticket_key(k) || memcmp(name, k->name, sizeof k->name) != 0)
@@ -371,7 +375,8 @@ int tls_side_new(struct tls_stock *stock, const struct tls_terms *t, struct tls_
 
 	if (s == NULL)
 		return -ENOMEM;
-	*s = (struct tls_side){ .refs = 1, .stock = stock, .server = t->server, .rule = t->rule };
+	*s = (struct tls_side){ .refs = 1, .stock = stock, .server = t->server, .rule = t->rule,
+				.ends_unix_s = t->ends_unix_s };
 	if (name_n >= sizeof s->name || t->alpn.n > sizeof s->alpn ||
 	    t->leaves > TLS_LEAVES || (t->server && t->leaves == 0) ||
 	    (!t->server && t->trust == NULL))

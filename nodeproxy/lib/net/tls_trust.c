@@ -25,6 +25,9 @@ struct tls_trust {
 	STACK_OF(X509_CRL) *crls;
 	unsigned roots;
 	uint8_t digest[SHA256_DIGEST_LENGTH];	/* of the file */
+	tls_path_fn *path;			/* NULL: all are good */
+	void *path_arg;
+	struct tls_mesh *mesh;			/* not NULL: it is one, and the rest is empty */
 };
 
 /* ---- roots and lists ---- */
@@ -119,13 +122,32 @@ void tls_trust_unref(struct tls_trust **tp)
 		return;
 	X509_STORE_free(t->store);
 	sk_X509_CRL_pop_free(t->crls, X509_CRL_free);
+	tls_mesh_free(&t->mesh);
 	OPENSSL_free(t);
+}
+
+void tls_trust_path(struct tls_trust *t, tls_path_fn *path, void *arg)
+{
+	t->path = path;
+	t->path_arg = arg;
+}
+
+int tls_trust_of_mesh(struct tls_mesh *m, const uint8_t digest[32], struct tls_trust **ret)
+{
+	struct tls_trust *t = OPENSSL_malloc(sizeof *t);
+
+	if (t == NULL)
+		return -ENOMEM;
+	*t = (struct tls_trust){ .refs = 1, .mesh = m };
+	memcpy(t->digest, digest, sizeof t->digest);
+	*ret = t;
+	return 0;
 }
 
 STACK_OF(CRYPTO_BUFFER) *tls_trust_names(const struct tls_trust *t)
 {
 	STACK_OF(CRYPTO_BUFFER) *names = sk_CRYPTO_BUFFER_new_null();
-	STACK_OF(X509_OBJECT) *all = X509_STORE_get0_objects(t->store);
+	STACK_OF(X509_OBJECT) *all = t->store ? X509_STORE_get0_objects(t->store) : NULL;
 
 	for (size_t i = 0; names && i < sk_X509_OBJECT_num(all) && i < 64; i++) {
 		X509 *x = X509_OBJECT_get0_X509(sk_X509_OBJECT_value(all, i));
@@ -213,6 +235,8 @@ static enum tls_fault by_signatures(const struct tls_trust *t, X509 *leaf, STACK
 					       fault_of(X509_STORE_CTX_get_error(c));
 		if (f == TLS_FAULT_NONE && X509_check_ca(leaf) == 1)
 			f = TLS_FAULT_WRONG_USAGE;	/* who issues does not speak */
+		if (f == TLS_FAULT_NONE && t->path)
+			f = t->path(t->path_arg, X509_STORE_CTX_get0_chain(c));
 	}
 	X509_STORE_CTX_free(c);
 	ERR_clear_error();
@@ -246,6 +270,10 @@ enum tls_fault tls_trust_judge(const struct tls_trust *t, const STACK_OF(CRYPTO_
 	size_t n = sk_CRYPTO_BUFFER_num(chain);
 	X509 *leaf = NULL;
 
+	if (t->mesh) {
+		sk_X509_free(above);
+		return tls_mesh_judge(t->mesh, chain, is_client, again, now);
+	}
 	if (n == 0 || n > TLS_CHAIN || above == NULL)
 		f = TLS_FAULT_BAD_CERTIFICATE;
 	for (size_t i = 0; i < n && f == TLS_FAULT_NONE; i++) {
@@ -262,6 +290,11 @@ enum tls_fault tls_trust_judge(const struct tls_trust *t, const STACK_OF(CRYPTO_
 	}
 	if (f == TLS_FAULT_NONE && !again)
 		f = by_signatures(t, leaf, above, is_client, now);
+	if (f == TLS_FAULT_NONE && again && t->path) {
+		f = sk_X509_insert(above, leaf, 0) ? t->path(t->path_arg, above) : TLS_FAULT_NO_MEMORY;
+		if (sk_X509_num(above) && sk_X509_value(above, 0) == leaf)
+			leaf = NULL;	/* it is freed with them */
+	}
 	X509_free(leaf);
 	sk_X509_pop_free(above, X509_free);
 	ERR_clear_error();
@@ -271,7 +304,7 @@ enum tls_fault tls_trust_judge(const struct tls_trust *t, const STACK_OF(CRYPTO_
 /* ---- names ---- */
 
 /* The one URI among the names; a second one, of whatever kind, makes it nobody's. */
-static int identity_of(X509 *x, char out[SPIFFE_MAX])
+int tls_identity_of(X509 *x, char out[SPIFFE_MAX])
 {
 	GENERAL_NAMES *names = X509_get_ext_d2i(x, NID_subject_alt_name, NULL, NULL);
 	struct spiffe id;
@@ -309,7 +342,7 @@ size_t tls_name(CRYPTO_BUFFER *der, char *out, size_t room)
 	X509 *x = X509_parse_from_buffer(der);
 	GENERAL_NAMES *names = x ? X509_get_ext_d2i(x, NID_subject_alt_name, NULL, NULL) : NULL;
 	char id[SPIFFE_MAX];
-	int k = x ? identity_of(x, id) : -EINVAL;
+	int k = x ? tls_identity_of(x, id) : -EINVAL;
 	bool is_identity = k > 0;
 	size_t n = 0;
 
@@ -340,7 +373,7 @@ int tls_identity(struct slice der, char out[1024])
 {
 	const uint8_t *p = der.p;
 	X509 *x = d2i_X509(NULL, &p, (long)der.n);
-	int n = x && p == der.p + der.n ? identity_of(x, out) : -EINVAL;
+	int n = x && p == der.p + der.n ? tls_identity_of(x, out) : -EINVAL;
 
 	static_must(SPIFFE_MAX == 1024);
 	X509_free(x);
@@ -375,7 +408,7 @@ enum tls_fault tls_trust_rule(CRYPTO_BUFFER *der, enum tls_rule rule, const char
 	if (rule == TLS_RULE_HOST) {
 		f = is_called(x, name) ? f : TLS_FAULT_WRONG_NAME;
 	} else {
-		n = identity_of(x, text);
+		n = tls_identity_of(x, text);
 		if (n < 0 || spiffe_parse(slice_of(text, (size_t)n), &id) < 0)
 			f = TLS_FAULT_WRONG_TRUST_DOMAIN;
 		else if (rule == TLS_RULE_TRUST_DOMAIN)

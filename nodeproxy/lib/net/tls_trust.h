@@ -10,8 +10,21 @@
 #define NODEPROXY_LIB_NET_TLS_TRUST_H
 
 #include <openssl/ssl.h>
+#include <openssl/x509.h>
 
 #include "nodeproxy/lib/net/tls.h"
+
+struct tls_mesh;
+
+/* Judges a path that is good otherwise, leaf first: all that was verified, or all that came when it is judged
+ * again. */
+typedef enum tls_fault tls_path_fn(void *arg, const STACK_OF(X509) *);
+void tls_trust_path(struct tls_trust *, tls_path_fn *, void *arg);
+/* One that is a mesh (tls_mesh.c), and says that it is this one: takes it.  0 or -ENOMEM. */
+must_use int tls_trust_of_mesh(struct tls_mesh *, const uint8_t digest[32], struct tls_trust **ret);
+must_use enum tls_fault tls_mesh_judge(const struct tls_mesh *, const STACK_OF(CRYPTO_BUFFER) *, bool is_client,
+				       bool again, int64_t now);
+void tls_mesh_free(struct tls_mesh **);
 
 /* Chain as it came, leaf first; now in seconds of Unix time. */
 must_use enum tls_fault tls_trust_judge(const struct tls_trust *, const STACK_OF(CRYPTO_BUFFER) *,
@@ -28,5 +41,6 @@ const uint8_t *tls_trust_digest(const struct tls_trust *);	/* 32 bytes */
 size_t tls_name(CRYPTO_BUFFER *, char *out, size_t room);
 /* The one SPIFFE identity of a certificate: its length with NUL in out, or -EINVAL. */
 must_use int tls_identity(struct slice der, char out[1024]);
+must_use int tls_identity_of(X509 *, char out[1024]);
 
 #endif

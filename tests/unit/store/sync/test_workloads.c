@@ -130,6 +130,27 @@ START_TEST(a_source_that_all_hosts_share_must_say_where)
 }
 END_TEST
 
+START_TEST(the_view_says_which_host_has_which_account)
+{
+	begin(false);
+	(void)after("a", WORKLOAD("one", "serviceAccount: web") WORKLOAD("two", "node: there, serviceAccount: web")
+			 WORKLOAD("three", "node: there, serviceAccount: web"));
+	ck_assert(serves(&w, "namespace shop"));
+	ck_assert(serves(&w, "\n  placed web node=here\n  placed web node=there\n"));
+	(void)after("a", WORKLOAD("one", "serviceAccount: api") WORKLOAD("two", "node: there, serviceAccount: web"));
+	ck_assert(serves(&w, "\n  placed api node=here\n  placed web node=there\n"));
+	(void)after("a", WORKLOAD("one", "serviceAccount: api"));
+	ck_assert(serves(&w, "placed api node=here") && !serves(&w, "placed web"));
+	(void)after("a", "");
+	ck_assert(!serves(&w, "namespace shop"));
+	end();
+	begin(true);		/* one that nobody has */
+	(void)after("a", WORKLOAD("one", "serviceAccount: web"));
+	ck_assert(!serves(&w, "placed"));
+	end();
+}
+END_TEST
+
 START_TEST(conditions_say_what_became_of_it)
 {
 	begin(false);
@@ -184,5 +205,6 @@ START_TEST(a_master_that_does_not_listen_hears_the_rest_later)
 END_TEST
 
 UNIT_TESTS("workloads", only_what_is_here_and_changed_is_said, those_were_all_only_when_the_source_has_said_so,
+	   the_view_says_which_host_has_which_account,
 	   a_source_that_all_hosts_share_must_say_where, conditions_say_what_became_of_it,
 	   a_master_that_does_not_listen_hears_the_rest_later)

@@ -13,7 +13,8 @@
 #include "tests/unit/test.h"
 
 #define SHOP                                                                                       \
-	"namespace shop tenant=retail slot=3/1 weight=5 memory=4096 connections=10 requests=20\n"              \
+	"namespace shop tenant=retail slot=3/1 weight=5 memory=4096 connections=10 requests=20"              \
+	" placed=web@host-b placed=web@host-a placed=api@host-a placed=web@host-b\n"                \
 	"service shop/web vip=10.96.0.1 slot=4/9 port=80/http/http port=9000/raw/tcp\n"            \
 	"endpoint shop/web:http 10.0.0.2:8080 zone=a node=n1 host=h1\n"                            \
 	"endpoint shop/web:http 10.0.0.1:8080 notready\n"                                          \
@@ -68,6 +69,9 @@ START_TEST(a_view_shows_what_was_said)
 	struct view *v = view_from(SHOP);
 
 	assert_text(v, "namespace shop tenant=retail slot=3/1 weight=5 memory=4096 connections=10 requests=20\n"
+		       "  placed api node=host-a\n"
+		       "  placed web node=host-a\n"
+		       "  placed web node=host-b\n"
 		       "service shop/cart vip=10.96.0.2 vip=fd00::2 slot=0/0\n"
 		       "  port 80 auto endpoints=0 ready=0\n"
 		       "service shop/web vip=10.96.0.1 slot=4/9\n"
@@ -145,6 +149,26 @@ START_TEST(an_unknown_namespace_is_its_own_tenant)
 	ck_assert(slice_eq(ns.tenant, SLICE("elsewhere")));
 	ck_assert_uint_eq(ns.tenant_slot.gen, 0);
 	ck_assert_uint_eq(ns.weight, 1);
+	view_unref(v);
+}
+END_TEST
+
+START_TEST(accounts_are_where_the_registry_says)
+{
+	struct view *v = view_from(SHOP "namespace bank placed=web@host-c\n");
+	static const struct {
+		const char *ns, *account, *node;
+		bool is;
+	} rows[] = {
+		{ "shop", "web", "host-a", true }, { "shop", "web", "host-b", true }, { "shop", "api", "host-a", true },
+		{ "shop", "api", "host-b", false }, { "shop", "web", "host-c", false }, { "shop", "web", "", false },
+		{ "shop", "", "host-a", false }, { "shop", "webx", "host-a", false }, { "shop", "we", "host-a", false },
+		{ "bank", "web", "host-c", true }, { "bank", "web", "host-a", false }, { "none", "web", "host-a", false },
+	};
+
+	for (size_t i = 0; i < countof(rows); i++)
+		ck_assert_msg(view_places(v, slice_str(rows[i].ns), slice_str(rows[i].account),
+					  slice_str(rows[i].node)) == rows[i].is, "row %zu", i);
 	view_unref(v);
 }
 END_TEST
@@ -502,6 +526,7 @@ END_TEST
 
 UNIT_TESTS("view", a_view_shows_what_was_said, an_overlay_replaces_adds_and_removes,
 	   a_removed_service_can_come_back_in_an_overlay, an_unknown_namespace_is_its_own_tenant,
+	   accounts_are_where_the_registry_says,
 	   an_unsealed_file_is_refused, a_file_that_was_not_announced_is_refused,
 	   a_spoiled_unit_refuses_the_base, a_spoiled_policy_refuses_the_base, a_spoiled_rate_limit_refuses_the_base,
 	   a_directory_out_of_order_refuses_the_base,

@@ -801,6 +801,30 @@ START_TEST(tickets_are_taken_back_by_the_same_identity_only)
 }
 END_TEST
 
+START_TEST(no_ticket_is_taken_back_after_the_end_of_our_own_certificate)
+{
+	struct tls_leaf l = rig_leaf(1, &web_ed, &node);
+	struct tls_terms t = { .server = true, .leaf = &l, .leaves = 1, .trust = trust,
+			       .rule = TLS_RULE_TRUST_DOMAIN, .name = "cluster.local",
+			       .context = SLICE("front"), .alpn = ALPN, .ends_unix_s = time(NULL) + 600 };
+	struct tls_side *ends;
+
+	make_ticket_keys();
+	mutual();
+	ck_assert_int_eq(tls_side_new(&pair.stock, &t, &ends), 0);
+	first();
+	ck_assert(again(ends));
+	ck_assert(tls_is_resumed(&pair.server));
+	say_and_hear();
+	ahead_ms = 601 * 1000;
+	ck_assert(again(ends));
+	ck_assert(!tls_is_resumed(&pair.server));
+	rig_close(&pair);
+	tls_side_unref(&ends);
+	forget_session();
+}
+END_TEST
+
 START_TEST(ticket_keys_are_rotated)
 {
 	struct tls_ticket_key one;
@@ -1000,6 +1024,7 @@ int main(void)
 	tcase_add_test(t, a_quiet_connection_holds_no_buffer);
 	tcase_add_test(t, no_memory_is_a_fault);
 	tcase_add_test(t, tickets_are_taken_back_by_the_same_identity_only);
+	tcase_add_test(t, no_ticket_is_taken_back_after_the_end_of_our_own_certificate);
 	tcase_add_test(t, ticket_keys_are_rotated);
 	tcase_add_loop_test(t, a_resumed_caller_is_judged_again, 0, 3);
 	tcase_add_loop_test(t, a_client_takes_a_server_of_any_of_the_names, 0, 4);
