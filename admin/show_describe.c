@@ -12,7 +12,7 @@
 
 enum kind {
 	KIND_SERVICE, KIND_SLICE, KIND_ROUTE, KIND_GRPC_ROUTE, KIND_TLS_ROUTE, KIND_TCP_ROUTE, KIND_GRANT,
-	KIND_POLICY, KIND_BACKEND_POLICY, KIND_RATE, KIND_WORKLOAD, KIND_NAMESPACE, KIND_TENANT, KINDS
+	KIND_POLICY, KIND_BACKEND_POLICY, KIND_RATE, KIND_BACKEND_TLS, KIND_CONFIG_MAP, KIND_WORKLOAD, KIND_NAMESPACE, KIND_TENANT, KINDS
 };
 
 static const struct {
@@ -32,6 +32,8 @@ static const struct {
 	[KIND_BACKEND_POLICY] = { "XBackendTrafficPolicy",
 				  { "xbackendtrafficpolicies", "backendpolicy", "backendpolicies" }, true },
 	[KIND_WORKLOAD] = { "Workload", { "workloads" }, true },
+	[KIND_BACKEND_TLS] = { "BackendTLSPolicy", { "backendtlspolicies", "btlspolicy" }, true },
+	[KIND_CONFIG_MAP] = { "ConfigMap", { "configmaps", "cm" }, true },
 	[KIND_NAMESPACE] = { "Namespace", { "namespaces", "ns" }, false },
 	[KIND_TENANT] = { "Tenant", { "tenants" }, false },
 };
@@ -63,7 +65,7 @@ static bool parse(const char *rest, struct asked *ret, struct answer *error)
 	if (k < 0) {
 		answer_error(error, 404, "no such kind of resource", rest,
 			     "kinds are service, endpointslice, httproute, grpcroute, tlsroute, tcproute, referencegrant, "
-			     "trafficpolicy, xbackendtrafficpolicy, ratelimitpolicy, workload, namespace, tenant");
+			     "trafficpolicy, xbackendtrafficpolicy, ratelimitpolicy, backendtlspolicy, configmap, workload, namespace, tenant");
 		return false;
 	}
 	ret->kind = (enum kind)k;
@@ -225,7 +227,10 @@ static bool policy_counts(const struct asked *a, const struct vport *p)
 {
 	struct vpolicy policy;
 	struct vrate rate;
+	struct vtls tls;
 
+	if (a->kind == KIND_BACKEND_TLS)
+		return vport_tls(p, &tls) && slice_eq(tls.name, slice_str(a->name));
 	if (a->kind == KIND_RATE)
 		return vport_rate(p, &rate) && slice_eq(rate.name, slice_str(a->name));
 	return vport_policy(p, &policy) && slice_eq(policy.name, slice_str(a->name));
@@ -370,6 +375,7 @@ static bool live(const struct state *st, const struct asked *a, struct text *t)
 		return route_now(st, a, t);
 	case KIND_POLICY:
 	case KIND_RATE:
+	case KIND_BACKEND_TLS:
 		return policy_now(st, a, t);
 	case KIND_BACKEND_POLICY:
 		return budget_now(st, a, t);
@@ -381,6 +387,7 @@ static bool live(const struct state *st, const struct asked *a, struct text *t)
 	case KIND_SLICE:
 	case KIND_GRANT:
 	case KIND_WORKLOAD:
+	case KIND_CONFIG_MAP:
 	case KINDS:
 		break;
 	}

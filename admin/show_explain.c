@@ -254,6 +254,21 @@ static void rate_limit(const struct vport *p, struct text *t)
 	     v.slot.slot ? "" : " (not kept)");
 }
 
+static void endpoints_tls(const struct vport *p, struct text *t)
+{
+	char name[400];
+	struct vtls v;
+
+	if (!vport_tls(p, &v))
+		return;
+	if (v.cas == 0 && !v.trusts_host)
+		step(t, "tls", name_of(vservice_ns(&p->service), v.name, 0, name),
+		     "it trusts nobody: requests are answered 503");
+	else
+		step(t, "tls", name_of(vservice_ns(&p->service), v.name, 0, name), "endpoints are asked for %.*s",
+		     (int)v.host.n, (const char *)v.host.p);
+}
+
 static const struct {
 	const char *name, *how;
 } words_of[BALANCERS] = {
@@ -602,6 +617,7 @@ static bool endpoints(const struct state *st, const struct vrule *r, const struc
 
 	policy(st, p, t);
 	rate_limit(p, t);
+	endpoints_tls(p, t);
 	times(r, p, t);
 	if (!candidates_of(st, p, how, &c)) {
 		candidates_free(&c);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* TrafficPolicies, XBackendTrafficPolicies and RateLimitPolicies: the list of them with what each target says
+/* TrafficPolicies, XBackendTrafficPolicies, RateLimitPolicies and BackendTLSPolicies: the list of them with what each target says
  * (from the report: one that counts
  * for nothing is in no view), and what holds for a port (from the view and the board). */
 #include "admin/show.h"
@@ -111,6 +111,29 @@ static void rate_limit(const struct state *st, const struct vport *p, struct tex
 	js_close(t, '}');
 }
 
+static void endpoints_tls(const struct vport *p, struct text *t)
+{
+	struct vtls v;
+
+	if (!vport_tls(p, &v)) {
+		js_null(t, "tls");
+		return;
+	}
+	js_open(t, "tls", '{');
+	js_slice(t, "policy", v.name);
+	js_slice(t, "hostname", v.host);
+	js_bool(t, "system", v.trusts_host);
+	js_u64(t, "issuers", v.cas);
+	js_open(t, "names", '[');
+	for (uint32_t i = 0; i < v.names; i++) {
+		bool is_uri;
+
+		js_slice(t, NULL, vport_tls_name(p, i, &is_uri));
+	}
+	js_close(t, ']');
+	js_close(t, '}');
+}
+
 /* Of requests that no rule says anything else of. */
 static void retries(const struct vport *p, struct text *t)
 {
@@ -217,6 +240,7 @@ void show_policy(const struct state *st, const struct vport *p, struct text *t)
 	faults(&v, t);
 	health_check(p, t);
 	rate_limit(st, p, t);
+	endpoints_tls(p, t);
 	retries(p, t);
 }
 
@@ -241,7 +265,7 @@ static void target_row(const json_t *resource, const json_t *ancestor, struct te
 static bool is_policy(const char *kind)
 {
 	return strcmp(kind, "TrafficPolicy") == 0 || strcmp(kind, "XBackendTrafficPolicy") == 0 ||
-	       strcmp(kind, "RateLimitPolicy") == 0;
+	       strcmp(kind, "RateLimitPolicy") == 0 || strcmp(kind, "BackendTLSPolicy") == 0;
 }
 
 void show_policies(struct state *st, const struct call *c, struct answer *ret)

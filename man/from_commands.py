@@ -263,7 +263,7 @@ _nodeproxyctl_values() {
 		namespace) _nodeproxyctl_ask "get namespaces" ;;
 		tenant) _nodeproxyctl_ask "get tenants" ;;
 		httproute | grpcroute | tlsroute | tcproute) _nodeproxyctl_routes "$2" ;;
-		trafficpolicy | xbackendtrafficpolicy | ratelimitpolicy) _nodeproxyctl_ask "get policies" both ;;
+		trafficpolicy | xbackendtrafficpolicy | ratelimitpolicy | backendtlspolicy) _nodeproxyctl_ask "get policies" both ;;
 		*) _nodeproxyctl_ask "get services" both ;;
 		esac ;;
 	"[[NAMESPACE/]NAME]") _nodeproxyctl_documents "${2-}" ;;

@@ -276,6 +276,8 @@ void child_tell_again(struct child *c, uint32_t type)
 			listeners_tell_again(m, c->id);
 		else if (type == MSG_POD_HERE)
 			pods_tell_again(m, c->id);
+		else if (type == MSG_ROOTS_HERE)
+			roots_send(m, c);
 		else if (type != MSG_BANK_HERE)	/* of those it asks for more */
 			views_send(m, c);
 		return;
@@ -373,5 +375,6 @@ void child_tell(struct child *c)
 		keys_connect(m, c);
 	keys_send_certs(m, c);
 	resolvers_send(m, c);
+	roots_send(m, c);
 	views_send(m, c);
 }

@@ -368,6 +368,7 @@ static void tick(void *arg)
 	keys_tick(arg);
 	identity_tick(arg);
 	resolvers_tick(arg);
+	roots_tick(arg);
 	pods_tick(arg);
 	survey(arg);
 }

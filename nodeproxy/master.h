@@ -17,7 +17,8 @@
  * One struct, in master.c; the files beside it own a part each: children.c (processes; birth.c,
  * death.c, beat.c and replace.c their ways), programs.c (binaries and accounts), listeners.c (host
  * listeners and who holds them), pods.c (captured pods; errand.c and netns.c what is done inside), keys.c and
- * identity.c (what the key process needs), files.c (directories, sockets, logs), views.c (the newest view and
+ * identity.c (what the key process needs), roots.c (whom the host trusts), files.c (directories, sockets, logs),
+ * views.c (the newest view and
  * who serves it), orders.c (what operators want), upgrade.c (another build), leave.c (the end). */
 #ifndef NODEPROXY_MASTER_H
 #define NODEPROXY_MASTER_H
@@ -34,6 +35,7 @@
 #include "nodeproxy/pods.h"
 #include "nodeproxy/reload.h"
 #include "nodeproxy/resolvers.h"
+#include "nodeproxy/roots.h"
 #include "nodeproxy/service.h"
 #include "nodeproxy/spaces.h"
 #include "nodeproxy/upgrade.h"
@@ -73,6 +75,7 @@ struct master {
 	struct doors doors;
 	struct keys keys;
 	struct identity_list identity;
+	struct roots roots;
 	struct reload reload;
 	struct views views;
 	struct facts facts;		/* see survey.h */

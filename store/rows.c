@@ -17,6 +17,7 @@ const char *row_kind_name(enum row_kind k)
 		[ROW_GRANT] = "ReferenceGrant",
 		[ROW_POLICY] = "TrafficPolicy", [ROW_RATE] = "RateLimitPolicy",
 		[ROW_BACKEND_POLICY] = "XBackendTrafficPolicy", [ROW_WORKLOAD] = "Workload",
+		[ROW_BACKEND_TLS] = "BackendTLSPolicy", [ROW_CONFIG_MAP] = "ConfigMap",
 	};
 
 	return (unsigned)k < ROW_KINDS ? name[k] : "?";
@@ -177,10 +178,27 @@ const struct row_target *row_targets(const struct row *r, uint32_t *ret_n)
 	case ROW_RATE:
 		*ret_n = r->rate.n_targets;
 		return r->rate.targets;
+	case ROW_BACKEND_TLS:
+		*ret_n = r->backend_tls.n_targets;
+		return r->backend_tls.targets;
 	default:
 		*ret_n = 0;
 		return NULL;
 	}
+}
+
+static void backend_tls_fini(struct row_backend_tls *p)
+{
+	targets_fini(p->targets, p->n_targets);
+	free(p->hostname);
+	for (uint32_t i = 0; p->refs && i < p->n_refs; i++) {
+		free(p->refs[i].name);
+		free(p->refs[i].other);
+	}
+	for (uint32_t i = 0; p->names && i < p->n_names; i++)
+		free(p->names[i].text);
+	free(p->refs);
+	free(p->names);
 }
 
 void row_free(struct row **pr)
@@ -223,6 +241,12 @@ void row_free(struct row **pr)
 		free(r->workload.netns);
 		free(r->workload.labels);
 		free(r->workload.node);
+		break;
+	case ROW_BACKEND_TLS:
+		backend_tls_fini(&r->backend_tls);
+		break;
+	case ROW_CONFIG_MAP:
+		free(r->config_map.ca);
 		break;
 	case ROW_NAMESPACE:
 	case ROW_KINDS:

@@ -22,7 +22,8 @@
 
 enum row_kind {
 	ROW_NAMESPACE, ROW_TENANT, ROW_SERVICE, ROW_SLICE, ROW_HTTPROUTE, ROW_GRPCROUTE, ROW_TLSROUTE,
-	ROW_TCPROUTE, ROW_GRANT, ROW_POLICY, ROW_BACKEND_POLICY, ROW_RATE, ROW_WORKLOAD, ROW_KINDS
+	ROW_TCPROUTE, ROW_GRANT, ROW_POLICY, ROW_BACKEND_POLICY, ROW_RATE, ROW_WORKLOAD,
+	ROW_BACKEND_TLS, ROW_CONFIG_MAP, ROW_KINDS
 };
 
 struct row_namespace {
@@ -258,6 +259,34 @@ struct row_rate {			/* RateLimitPolicy */
 	struct row_pace total;		/* of all of them together */
 };
 
+struct row_name {
+	bool is_uri;			/* else a DNS name */
+	char *text;
+};
+
+#define ROW_BACKEND_NAMES 5
+#define ROW_CA_REFS       8
+
+struct row_ca_ref {
+	char *name;			/* of a ConfigMap of the policy's namespace */
+	char *other;			/* "Kind of group": it is none, which has no certificates; "" else */
+};
+
+struct row_backend_tls {		/* BackendTLSPolicy */
+	uint32_t n_targets;
+	struct row_target *targets;
+	char *hostname;			/* asked for; and wanted, unless there are names */
+	bool system;			/* issuers are those of the host; then there are no refs */
+	uint32_t n_refs, n_names;
+	struct row_ca_ref *refs;
+	struct row_name *names;
+};
+
+struct row_config_map {
+	char *ca;			/* ca.crt; "" when absent */
+	const char *flaw;		/* why it is no certificates in PEM; NULL: it is */
+};
+
 struct row {
 	enum row_kind kind;
 	char *ns;			/* "" for cluster-scoped kinds */
@@ -280,6 +309,8 @@ struct row {
 		struct row_policy policy;
 		struct row_rate rate;
 		struct row_workload workload;
+		struct row_backend_tls backend_tls;
+		struct row_config_map config_map;
 	};
 };
 
@@ -290,6 +321,11 @@ const struct row_target *row_targets(const struct row *, uint32_t *ret_n);
 static inline bool row_kind_is_route(enum row_kind k)
 {
 	return k == ROW_HTTPROUTE || k == ROW_GRPCROUTE || k == ROW_TLSROUTE || k == ROW_TCPROUTE;
+}
+
+static inline bool row_kind_is_policy(enum row_kind k)
+{
+	return k == ROW_POLICY || k == ROW_BACKEND_POLICY || k == ROW_RATE || k == ROW_BACKEND_TLS;
 }
 
 /* The grant, of the namespace of the Service, lets routes of this kind and namespace name it. */

@@ -600,6 +600,9 @@ static void handle(const struct msg *m)
 	case MSG_CERTS_HERE:
 		certs_here(m->p, fd);
 		break;
+	case MSG_ROOTS_HERE:
+		wraps_roots(&the.path, &fd);
+		break;
 	case MSG_DRAIN:
 		drain(((const struct msg_drain *)m->p)->deadline_ms,
 		      ((const struct msg_drain *)m->p)->full_stop);

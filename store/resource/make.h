@@ -18,6 +18,8 @@ must_use int make_grant(struct judge *, const struct doc_node *root, struct row 
 must_use int make_policy(struct judge *, const struct doc_node *root, struct row *);
 must_use int make_rate(struct judge *, const struct doc_node *root, struct row *);
 must_use int make_workload(struct judge *, const struct doc_node *root, struct row *);
+must_use int make_backend_tls(struct judge *, const struct doc_node *root, struct row *);
+must_use int make_config_map(struct judge *, const struct doc_node *root, struct row *);
 
 /* The filters of a rule or of one of its back ends, in rules[rule].filters or, backend >= 0, in
  * rules[rule].backendRefs[backend].filters, of a route in ns. */

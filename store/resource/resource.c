@@ -169,6 +169,10 @@ static int make(struct judge *j, const struct doc_node *root, struct row *r)
 		return make_backend_policy(j, root, r);
 	case ROW_WORKLOAD:
 		return make_workload(j, root, r);
+	case ROW_BACKEND_TLS:
+		return make_backend_tls(j, root, r);
+	case ROW_CONFIG_MAP:
+		return make_config_map(j, root, r);
 	case ROW_KINDS:
 		break;
 	}

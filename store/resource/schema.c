@@ -377,6 +377,12 @@ static const char *form_wrong(enum schema_form f, struct slice s)
 		return schema_statuses(s, &from, &to) ? NULL : "must be a status like \"200\", or several like \"200-299\"";
 	case FORM_ANNOTATIONS:
 		return NULL;
+	case FORM_LINES:
+		for (size_t i = 0; i < s.n; i++)
+			if ((s.p[i] < 0x20 && s.p[i] != '\n' && s.p[i] != '\r' && s.p[i] != '\t') ||
+			    s.p[i] == 0x7f)
+				return "must not have control characters";
+		return NULL;
 	case FORM_ANY:
 		for (size_t i = 0; i < s.n; i++)
 			if (s.p[i] < 0x20 || s.p[i] == 0x7f)

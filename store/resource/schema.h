@@ -21,6 +21,7 @@ enum schema_type {
 /* What a text must look like. */
 enum schema_form {
 	FORM_ANY,		/* anything printable */
+	FORM_LINES,		/* the same, in lines */
 	FORM_DNS_LABEL,		/* RFC 1123: lower-case letters, digits, - inside, 63 bytes */
 	FORM_DNS_NAME,		/* such labels and dots, 253 bytes */
 	FORM_LABEL_KEY,		/* [dns.name/]name, as Kubernetes has it for labels */

@@ -45,10 +45,11 @@ struct refused {
 };
 
 /* What a served row is linked to: Services; spaces from LINK_TENANT on.  LINK_GRANT: a ReferenceGrant
- * to the space it is in; LINK_GRANTED: a route to the other spaces it wants something of; LINK_PLACED: a Workload to its own. */
+ * to the space it is in; LINK_GRANTED: a route to the other spaces it wants something of; LINK_TRUSTS: a
+ * BackendTLSPolicy to the space of its ConfigMaps; LINK_PLACED: a Workload to its own. */
 enum link_kind {
-	LINK_SLICE, LINK_PARENT, LINK_POLICY, LINK_RATE, LINK_TENANT, LINK_GRANT, LINK_GRANTED,
-	LINK_PLACED, LINKS
+	LINK_SLICE, LINK_PARENT, LINK_POLICY, LINK_RATE, LINK_TLS, LINK_TENANT, LINK_GRANT, LINK_GRANTED,
+	LINK_TRUSTS, LINK_PLACED, LINKS
 };
 
 struct link {
@@ -225,6 +226,10 @@ struct service *service_find(const struct model *, struct slice ns, struct slice
 void units_served(struct model *, struct resource *r, const struct held *was);
 /* A ReferenceGrant permits the reference: route_granted_fn, of a model. */
 bool units_granted(void *model, const struct row *route, const struct row_backend *);
+/* Which kind of link leads from a policy to its Services. */
+enum link_kind units_link_of(enum row_kind policy);
+/* config_map_fn, of a model. */
+const struct row *units_config_map(void *model, const char *ns, const char *name);
 /* The served rows at the other end of a hub's links; free() it; NULL: no memory. */
 const struct row **units_linked(const struct node *links, uint32_t *ret_n);
 /* Settles addresses and tenants, then gives the builder every touched unit. */

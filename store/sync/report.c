@@ -166,8 +166,8 @@ static void resource_json_out(FILE *f, const struct model *m, struct resource *r
 static bool resources_json(FILE *f, struct model *m, struct report_job *j, struct mono end)
 {
 	static const enum row_kind order[] = { ROW_HTTPROUTE, ROW_GRPCROUTE, ROW_TLSROUTE, ROW_TCPROUTE,
-					       ROW_POLICY, ROW_BACKEND_POLICY, ROW_RATE, ROW_GRANT, ROW_TENANT,
-					       ROW_WORKLOAD, ROW_NAMESPACE, ROW_SERVICE };
+					       ROW_POLICY, ROW_BACKEND_POLICY, ROW_RATE, ROW_BACKEND_TLS, ROW_GRANT, ROW_TENANT,
+					       ROW_WORKLOAD, ROW_NAMESPACE, ROW_SERVICE, ROW_CONFIG_MAP };
 
 	for (; j->kind < countof(order); j->kind++, j->bucket = 0) {
 		for (; j->bucket < j->buckets; j->bucket++) {

@@ -304,7 +304,7 @@ static struct verdict ports_verdict(const struct row *policy, const struct row_t
 		best = policy_of_port(policies, n, service, p);
 		if (best == policy) {
 			any = true;
-			for (uint32_t k = 0; k < slots->n; k++)
+			for (uint32_t k = 0; k < slots->n && policy->kind != ROW_BACKEND_TLS; k++)
 				no_slot |= slots->p[k].port == p->port && slots->p[k].slot.slot == 0;
 			continue;
 		}
@@ -353,7 +353,7 @@ static struct verdict target_verdict(const struct model *m, const struct row *po
 		return no("TargetNotFound", "Service %s/%s has no TCP port%s%s", policy->ns, t->name,
 			  t->section[0] ? " named " : "", t->section);
 	s = service_find(m, slice_str(policy->ns), slice_str(t->name));
-	policies = units_linked(&s->links[policy->kind == ROW_RATE ? LINK_RATE : LINK_POLICY], &n);
+	policies = units_linked(&s->links[units_link_of(policy->kind)], &n);
 	if (policies == NULL)
 		return no("Pending", "out of memory");
 	if (policy->kind == ROW_BACKEND_POLICY)
@@ -363,6 +363,31 @@ static struct verdict target_verdict(const struct model *m, const struct row *po
 	if (v.yes && v.message[0] == 0 && policy->kind == ROW_POLICY && policy->policy.budget.is_set)
 		v = budget_verdict(policy, service, policies, n);
 	free(policies);
+	return v;
+}
+
+/* Whether all issuers are there that it refers to.  *good: how many are. */
+static struct verdict issuers_verdict(const struct model *m, const struct row *policy, uint32_t *good)
+{
+	const struct row_backend_tls *p = &policy->backend_tls;
+	struct verdict v = yes("ResolvedRefs");
+
+	*good = p->system;
+	for (uint32_t i = 0; i < p->n_refs; i++) {
+		const struct row *map;
+		enum ca_ref r = ca_of_ref(policy, &p->refs[i], units_config_map, (void *)(uintptr_t)m, &map);
+
+		*good += r == CA_GOOD;
+		if (!v.yes || r == CA_GOOD)
+			continue;
+		v = r == CA_NO_KIND ? no("InvalidKind", "validation.caCertificateRefs[%u]: %s is not supported, "
+							"only ConfigMap", i, p->refs[i].other) :
+		    r == CA_NOT_FOUND ? no("InvalidCACertificateRef", "validation.caCertificateRefs[%u]: "
+					   "ConfigMap %s/%s does not exist", i, policy->ns, p->refs[i].name) :
+					no("InvalidCACertificateRef", "validation.caCertificateRefs[%u]: ca.crt of "
+					   "ConfigMap %s/%s %s", i, policy->ns, p->refs[i].name,
+					   map->config_map.flaw);
+	}
 	return v;
 }
 
@@ -470,7 +495,17 @@ static void policy_json(FILE *f, const struct model *m, struct resource *r)
 			json_text(f, t->section);
 		}
 		fputs("},\"controllerName\":\"" CONTROLLER "\",\"conditions\":[", f);
-		condition(f, r, "Accepted", &v, generation, true);
+		if (row->kind == ROW_BACKEND_TLS) {
+			uint32_t good;
+			struct verdict refs = issuers_verdict(m, row, &good);
+
+			if (v.yes && good == 0)
+				v = no("NoValidCACertificate", "nobody is trusted: requests are answered 503");
+			condition(f, r, "Accepted", &v, generation, true);
+			condition(f, r, "ResolvedRefs", &refs, generation, false);
+		} else {
+			condition(f, r, "Accepted", &v, generation, true);
+		}
 		fputs("]}", f);
 	}
 	if (row == NULL && why) {
@@ -547,7 +582,7 @@ void status_json(FILE *f, const struct model *m, struct resource *r)
 		r->status_now = 1;
 		if (row_kind_is_route(r->kind))
 			route_json(f, m, r);
-		else if (r->kind == ROW_POLICY || r->kind == ROW_BACKEND_POLICY || r->kind == ROW_RATE)
+		else if (row_kind_is_policy(r->kind))
 			policy_json(f, m, r);
 		else
 			other_json(f, m, r);

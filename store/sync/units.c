@@ -154,10 +154,10 @@ static void link_add(struct model *m, struct resource *r, enum link_kind kind,
 	list_add_tail(hub, &l->in_hub);
 }
 
-/* The Services of the routes that want something of this space. */
-static void touch_granted(struct model *m, struct space *s)
+/* The Services, by links of this kind, of those that want something of this space. */
+static void touch_wanting(struct model *m, struct space *s, enum link_kind wants, enum link_kind kind)
 {
-	const struct node *hub = space_links(s, LINK_GRANTED);
+	const struct node *hub = space_links(s, wants);
 
 	for (const struct node *n = hub->next; n != hub; n = n->next) {
 		const struct node *of = &container_of(n, struct link, in_hub)->resource->links;
@@ -165,7 +165,7 @@ static void touch_granted(struct model *m, struct space *s)
 		for (const struct node *k = of->next; k != of; k = k->next) {
 			const struct link *l = container_of(k, struct link, in_resource);
 
-			if (l->kind == LINK_PARENT)
+			if (l->kind == kind)
 				touch_service(m, l->service);
 		}
 	}
@@ -182,15 +182,17 @@ static void touch_linked(struct model *m, struct resource *r)
 			touch_space(m, l->space);
 			break;
 		case LINK_GRANT:
-			touch_granted(m, l->space);
+			touch_wanting(m, l->space, LINK_GRANTED, LINK_PARENT);
 			break;
-		case LINK_GRANTED:	/* nothing of that space hangs on it */
+		case LINK_GRANTED:	/* nothing of that space hangs on them */
+		case LINK_TRUSTS:
 		case LINKS:
 			break;
 		case LINK_SLICE:
 		case LINK_PARENT:
 		case LINK_POLICY:
 		case LINK_RATE:
+		case LINK_TLS:
 			touch_service(m, l->service);
 			break;
 		}
@@ -229,6 +231,18 @@ bool units_granted(void *model, const struct row *route, const struct row_backen
 			       route->kind, route->ns, b->name))
 			return true;
 	return false;
+}
+
+const struct row *units_config_map(void *model, const char *ns, const char *name)
+{
+	const struct resource *r = model_find(model, ROW_CONFIG_MAP, ns, name);
+
+	return r && r->served ? r->served->row : NULL;
+}
+
+enum link_kind units_link_of(enum row_kind policy)
+{
+	return policy == ROW_RATE ? LINK_RATE : policy == ROW_BACKEND_TLS ? LINK_TLS : LINK_POLICY;
 }
 
 void units_served(struct model *m, struct resource *r, const struct held *was)
@@ -298,10 +312,17 @@ void units_served(struct model *m, struct resource *r, const struct held *was)
 	case ROW_POLICY:
 	case ROW_BACKEND_POLICY:
 	case ROW_RATE:
+	case ROW_BACKEND_TLS:
 		target = now ? row_targets(now, &targets) : NULL;
 		for (uint32_t i = 0; i < targets; i++)
-			link_add(m, r, r->kind == ROW_RATE ? LINK_RATE : LINK_POLICY,
-				 service_make(m, ns, slice_str(target[i].name)), NULL);
+			link_add(m, r, units_link_of(r->kind), service_make(m, ns, slice_str(target[i].name)), NULL);
+		if (now && r->kind == ROW_BACKEND_TLS && now->backend_tls.n_refs)
+			link_add(m, r, LINK_TRUSTS, NULL, space_make(m, r->ns));
+		break;
+	case ROW_CONFIG_MAP:
+		space = space_find(m, r->ns);
+		if (space)
+			touch_wanting(m, space, LINK_TRUSTS, LINK_TLS);
 		break;
 	case ROW_TENANT:
 		m->tenants_touched = true;
@@ -583,6 +604,11 @@ static bool ask_granted(void *arg, const struct row *route, const struct row_bac
 	return units_granted(((struct slot_ask *)arg)->m, route, b);
 }
 
+static const struct row *ask_config_map(void *arg, const char *ns, const char *name)
+{
+	return units_config_map(((struct slot_ask *)arg)->m, ns, name);
+}
+
 static struct slot_gen ask_slot(void *arg, const struct addr *a)
 {
 	struct slot_ask *ask = arg;
@@ -772,6 +798,7 @@ static int compile_unit(struct model *m, struct service *s)
 	struct slot_ask ask = { m, s };
 	struct unit_service unit = { .endpoint_slot = ask_slot, .limit_slot = ask_limit,
 				     .rate_slot = ask_rate, .granted = ask_granted,
+				     .config_map = ask_config_map,
 				     .zone = slice_str(m->zone), .arg = &ask };
 	struct row row = *s->resource->served->row;	/* with the address we gave it */
 	char key[600];
@@ -793,13 +820,15 @@ static int compile_unit(struct model *m, struct service *s)
 	const struct row **routes = units_linked(&s->links[LINK_PARENT], &unit.n_routes);
 	const struct row **policies = units_linked(&s->links[LINK_POLICY], &unit.n_policies);
 	const struct row **rates = units_linked(&s->links[LINK_RATE], &unit.n_rates);
+	const struct row **tls = units_linked(&s->links[LINK_TLS], &unit.n_tls);
 
 	unit.slices = slices;
 	unit.routes = routes;
 	unit.policies = policies;
 	unit.rates = rates;
+	unit.tls = tls;
 	s->round++;
-	if (slices && routes && policies && rates)
+	if (slices && routes && policies && rates && tls)
 		r = builder_set_service(m->builder, &unit);
 	/* What others write for their own callers must not take the Service away from everybody. */
 	s->no_consumers = r == -E2BIG && drop_consumers(routes, &unit.n_routes, s->ns);
@@ -813,6 +842,7 @@ static int compile_unit(struct model *m, struct service *s)
 	free(routes);
 	free(policies);
 	free(rates);
+	free(tls);
 	return r;
 }
 
@@ -982,7 +1012,8 @@ void units_settle(struct model *m)
 		if (!settle_space(m, s))
 			list_add_tail(&again, &s->touched);
 		else if (!s->in_view && list_is_empty(space_links(s, LINK_GRANT)) &&
-			 list_is_empty(space_links(s, LINK_GRANTED)))
+			 list_is_empty(space_links(s, LINK_GRANTED)) &&
+			 list_is_empty(space_links(s, LINK_TRUSTS)))
 			space_free(m, s);
 	}
 	while (!list_is_empty(&again)) {

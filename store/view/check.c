@@ -29,6 +29,9 @@ enum part {
 	PART_RATES,
 	PART_FILTERS,
 	PART_TIMES,
+	PART_TLS,
+	PART_TLS_NAMES,
+	PART_CAS,
 	PARTS
 };
 
@@ -149,7 +152,10 @@ static int check_unit_head(struct check *c, struct slice u)
 		    !spans(s->levels, s->n_levels, sizeof(struct unit_level), sizeof *s, u.n, 4) ||
 		    !spans(s->slots, s->n_slots, sizeof(uint16_t), sizeof *s, u.n, 2) ||
 		    !spans(s->filters, s->n_filters, sizeof(struct unit_filter), sizeof *s, u.n, 4) ||
-		    !spans(s->times, s->n_times, sizeof(struct unit_times), sizeof *s, u.n, 4))
+		    !spans(s->times, s->n_times, sizeof(struct unit_times), sizeof *s, u.n, 4) ||
+		    !spans(s->tls, s->n_tls, sizeof(struct unit_tls), sizeof *s, u.n, 4) ||
+		    !spans(s->tls_names, s->n_tls_names, sizeof(struct unit_tls_name), sizeof *s, u.n, 4) ||
+		    !spans(s->cas, s->n_cas, sizeof(uint32_t), sizeof *s, u.n, 4))
 			return bad(c, "arrays outside the unit");
 		for (int i = 0; i < 2; i++)
 			if (s->vip[i].family != 0 && s->vip[i].family != 4 && s->vip[i].family != 6)
@@ -205,7 +211,7 @@ static int check_port(struct check *c, const struct unit_svc *s, const struct un
 	    p->name >= s->head.n_texts || !run_fits(p->endpoint, p->n_endpoints, s->n_endpoints) ||
 	    p->n_ready > p->n_endpoints || !run_fits(p->entry, p->n_entries, s->n_entries) ||
 	    !run_fits(p->table, p->n_tables, s->n_tables) || p->policy > s->n_policies ||
-	    p->rate > s->n_rates ||
+	    p->rate > s->n_rates || p->tls > s->n_tls ||
 	    (p->sum && !run_fits(p->sum - 1, p->n_endpoints, s->n_sums)) ||
 	    p->n_levels > VPORT_LEVELS || !run_fits(p->level, p->n_levels, s->n_levels))
 		return bad(c, "port with impossible values");
@@ -398,6 +404,24 @@ static int check_times(struct check *c, const struct unit_times *t)
 	return 0;
 }
 
+static int check_tls(struct check *c, const struct unit_svc *s, const struct unit_tls *t)
+{
+	if (t->name >= s->head.n_texts || t->host >= s->head.n_texts || t->flags > TLS_TRUSTS_HOST ||
+	    !run_fits(t->ca, t->n_cas, s->n_cas) || !run_fits(t->first, t->n_names, s->n_tls_names))
+		return bad(c, "TLS to endpoints with impossible values");
+	return 0;
+}
+
+static int check_tls_name(struct check *c, const struct unit_svc *s, const struct unit_tls_name *n)
+{
+	return n->is_uri <= 1 && n->text < s->head.n_texts ? 0 : bad(c, "name of endpoints that is none");
+}
+
+static int check_ca(struct check *c, const struct unit_svc *s, const uint32_t *text)
+{
+	return *text < s->head.n_texts ? 0 : bad(c, "issuers that are not there");
+}
+
 /* One item of the unit under way, or the step to its next part. */
 static int check_unit(struct check *c, struct slice f)
 {
@@ -492,6 +516,21 @@ static int check_unit(struct check *c, struct slice f)
 		n = s->n_times;
 		if (i < n)
 			r = check_times(c, (const struct unit_times *)(u.p + s->times) + i);
+		break;
+	case PART_TLS:
+		n = s->n_tls;
+		if (i < n)
+			r = check_tls(c, s, (const struct unit_tls *)(u.p + s->tls) + i);
+		break;
+	case PART_TLS_NAMES:
+		n = s->n_tls_names;
+		if (i < n)
+			r = check_tls_name(c, s, (const struct unit_tls_name *)(u.p + s->tls_names) + i);
+		break;
+	case PART_CAS:
+		n = s->n_cas;
+		if (i < n)
+			r = check_ca(c, s, (const uint32_t *)(u.p + s->cas) + i);
 		break;
 	case PARTS:
 		break;

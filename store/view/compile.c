@@ -664,6 +664,7 @@ static void put_service(struct out *o, const struct unit_service *in,
 	u.rates = out_room(o, 0, 4);
 	for (uint32_t i = 0; i < n_ports && !o->error; i++)
 		put_rate(o, in, ports[i], u.ports + i * (uint32_t)sizeof(struct unit_port), &u.n_rates);
+	compile_put_tls(o, in, ports, n_ports, &u);
 	u.n_sums = b.sums.n;
 	u.sums = out_room(o, (uint64_t)b.sums.n * sizeof *b.sums.p, 4);
 	if (!o->error && b.sums.n)

@@ -41,6 +41,9 @@
 /* A ReferenceGrant permits this reference of a route. */
 typedef bool (*route_granted_fn)(void *arg, const struct row *route, const struct row_backend *);
 
+/* The ConfigMap of this name; NULL: there is none. */
+typedef const struct row *(*config_map_fn)(void *arg, const char *ns, const char *name);
+
 struct unit_service {
 	const struct row *service;	 /* ROW_SERVICE */
 	const struct row *const *slices; /* ROW_SLICE, of this Service */
@@ -54,6 +57,9 @@ struct unit_service {
 	struct slice zone; /* of the host; empty: not known */
 	const struct row *const *rates; /* ROW_RATE, likewise */
 	uint32_t n_rates;
+	const struct row *const *tls; /* ROW_BACKEND_TLS, likewise */
+	uint32_t n_tls;
+	config_map_fn config_map; /* NULL: there is none */
 	struct slot_gen slot; /* of the Service on the board; {0, 0}: the shared slot */
 	/* The board slot of an address and port, asked once per endpoint of each port; {0, 0}:
 	 * shared. */
@@ -107,6 +113,11 @@ void unit_bytes_fini(struct unit_bytes *);
 enum route_backend { BACKEND_PERMITTED, BACKEND_NOT_PERMITTED, BACKEND_NO_SERVICE };
 enum route_backend route_backend(const struct row *route, const char *parent_ns,
 				 const struct row_backend *, route_granted_fn, void *arg);
+
+/* What a reference of a BackendTLSPolicy to certificates is worth: those that are not good are left out. */
+enum ca_ref { CA_GOOD, CA_NO_KIND, CA_NOT_FOUND, CA_FLAWED };
+enum ca_ref ca_of_ref(const struct row *policy, const struct row_ca_ref *, config_map_fn, void *arg,
+		      const struct row **ret);
 
 /* Which of the routes counts at a port of this Service in place of this one, which is attached to
  * it: one for the same callers of a kind that comes first, or a TCPRoute that is older; route itself

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* Between compile.c, compile_routes.c and compile_match.c. */
+/* Between compile.c and the files of its parts. */
 #ifndef NODEPROXY_STORE_VIEW_COMPILE_INNER_H
 #define NODEPROXY_STORE_VIEW_COMPILE_INNER_H
 
@@ -39,6 +39,9 @@ void compile_put_matches(struct out *, const struct row *service, const struct r
 			 struct unit_svc *);
 /* Bytes of a PathPrefix that must match: without the slashes at its end. */
 uint32_t compile_prefix_key(const char *path);
+/* What BackendTLSPolicies say of the ports, and where that is. */
+void compile_put_tls(struct out *, const struct unit_service *, const struct row_service_port *const *ports,
+		     uint32_t n_ports, struct unit_svc *);
 /* The filters of all rules, then those of all backends, in their order; the offset. */
 uint32_t compile_put_filters(struct out *, const struct unit_service *,
 			     const struct row *const *routes, uint32_t n,

@@ -200,6 +200,25 @@ static void dump_rate(struct dump *d, const struct vport *p)
 	end(d, &s);
 }
 
+static void dump_tls(struct dump *d, const struct vport *p)
+{
+	struct strbuf s = line(d);
+	struct vtls v;
+
+	if (!vport_tls(p, &v))
+		return;
+	add_name(&s, "    tls ", v.name);
+	add_name(&s, " host=", v.host);
+	strbuf_printf(&s, " cas=%u%s", v.cas, v.trusts_host ? " system" : "");
+	for (uint32_t i = 0; i < v.names; i++) {
+		bool is_uri;
+		struct slice name = vport_tls_name(p, i, &is_uri);
+
+		add_name(&s, is_uri ? " uri=" : " name=", name);
+	}
+	end(d, &s);
+}
+
 static void dump_port(struct dump *d, const struct vport *p)
 {
 	struct strbuf s = line(d);
@@ -215,6 +234,7 @@ static void dump_port(struct dump *d, const struct vport *p)
 	end(d, &s);
 	dump_policy(d, p);
 	dump_rate(d, p);
+	dump_tls(d, p);
 	for (uint32_t i = 0; vport_rule_at(p, i, &r); i++)
 		dump_rule(d, &r);
 	for (uint32_t i = 0; vport_level(p, i, &l); i++) {

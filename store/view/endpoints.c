@@ -15,6 +15,7 @@ static void port_at(const struct vservice *s, uint32_t i, const struct unit_port
 		.has_routes = p->n_tables > 0,
 		.has_policy = p->policy != 0,
 		.has_rate = p->rate != 0,
+		.has_tls = p->tls != 0,
 		.weighted = p->sum != 0,
 		.levels = (uint8_t)p->n_levels,
 		.endpoints = p->n_endpoints,

@@ -111,6 +111,9 @@ struct unit_svc {
 	uint32_t slots, n_slots; /* uint16_t[]: tables of Maglev */
 	uint32_t filters, n_filters;
 	uint32_t times, n_times;
+	uint32_t tls, n_tls;
+	uint32_t tls_names, n_tls_names;
+	uint32_t cas, n_cas; /* uint32_t[]: texts in PEM */
 	struct unit_budget budget;
 };
 
@@ -125,6 +128,7 @@ struct unit_port {
 	uint32_t entry, n_entries; /* those of all its tables */
 	uint32_t policy;  /* its number + 1; 0: none */
 	uint32_t rate;	  /* likewise */
+	uint32_t tls;	  /* likewise */
 	uint32_t sum;	  /* where sums of the weights of its endpoints begin, + 1: for each endpoint
 			   * that of all up to it; 0: they are all alike */
 	uint32_t level, n_levels; /* first of its run, and how many; 0: all are of one level,
@@ -280,6 +284,23 @@ struct unit_rate {
 	uint32_t key;  /* enum rate_key */
 	struct unit_pace identity, total;
 	uint32_t slot, gen; /* on the board */
+};
+
+#define TLS_TRUSTS_HOST 1u /* the issuers that the host trusts */
+
+/* The BackendTLSPolicy of a port. */
+struct unit_tls {
+	uint32_t name; /* its namespace is the Service's */
+	uint32_t host;
+	uint32_t flags;	    /* TLS_ */
+	uint32_t ca, n_cas; /* issuers; without any nobody is trusted */
+	uint32_t first, n_names;
+	uint32_t id[4]; /* of all this, the same for the same as long as the builder lives */
+};
+
+struct unit_tls_name {
+	uint32_t is_uri;
+	uint32_t text;
 };
 
 struct unit_nspace {

@@ -99,6 +99,7 @@ struct vport {
 	uint16_t port;
 	enum app_protocol protocol;
 	bool has_routes, has_policy, has_rate;
+	bool has_tls;			/* its endpoints are spoken to in TLS */
 	bool weighted;			/* its endpoints have different weights */
 	uint8_t levels;			/* of its endpoints, 0: they are all of one, without a table */
 	uint32_t endpoints;		/* all of them, ready or not */
@@ -223,6 +224,22 @@ struct vrate {				/* the RateLimitPolicy of a port */
 /* false: none is about this port. */
 bool vport_rate(const struct vport *, struct vrate *ret);
 const char *rate_key_name(enum rate_key);	/* as a RateLimitPolicy has it */
+
+/* ---- TLS to endpoints ---- */
+
+struct vtls {				/* the BackendTLSPolicy of a port */
+	struct slice name;		/* its namespace is the Service's */
+	struct slice host;		/* the server name that is asked for */
+	bool trusts_host;		/* the issuers that the host trusts */
+	uint32_t cas;			/* texts of issuers that are trusted; without any nobody is */
+	uint32_t names;			/* the certificate has one of them; 0: that of host */
+	uint64_t id[2];			/* the same for the same: compared, nothing else */
+};
+
+/* false: none is about this port. */
+bool vport_tls(const struct vport *, struct vtls *ret);
+struct slice vport_tls_ca(const struct vport *, uint32_t i);	/* PEM */
+struct slice vport_tls_name(const struct vport *, uint32_t i, bool *ret_is_uri);
 
 /* ---- filters ---- */
 

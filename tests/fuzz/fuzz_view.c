@@ -55,9 +55,14 @@ static void read_all(const struct view *v)
 		vservice_port(&s, 80, &p);
 		for (uint32_t k = 0; vservice_port_at(&s, k, &p); k++) {
 			struct vpolicy y;
+			struct vtls tls;
+			bool is_uri;
 			uint32_t all = vport_weights(&p);
 
 			vport_policy(&p, &y);
+			vport_tls(&p, &tls);
+			for (uint32_t m = 0; m < 3; m++)
+				sum += vport_tls_ca(&p, m).n + vport_tls_name(&p, m, &is_uri).n;
 			if (vport_ready(&p))
 				must(vport_by_weight(&p, all / 2) < vport_ready(&p));
 			for (size_t m = 0; m < countof(paths); m++) {

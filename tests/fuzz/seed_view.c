@@ -38,6 +38,12 @@ static const struct {
 	  "tcproute fourth/t parent=shop/web\nrule backend=shop/web:80\n"
 	  "tlsroute fifth/s parent=shop/web\nrule server_name=a.b server_name=*.b backend=shop/web:80\n",
 	  "service shop/v2 vip=10.96.0.1 port=80\nendpoint shop/v2 10.0.0.1:80\n" },
+	{ "tls",
+	  "service shop/web port=80/a port=81/b\n"
+	  "configmap shop/x pem=one\nconfigmap shop/y pem=two\n"
+	  "backendtls shop/a target=web#a host=a.b ca=x ca=y dns=c.d uri=e:f\n"
+	  "backendtls shop/b target=web system\n",
+	  "configmap shop/x pem=three\n" },
 	{ "filters",
 	  "service shop/web vip=10.96.0.1 port=80\n"
 	  "route shop/r parent=shop/web\n"

@@ -127,15 +127,15 @@ def unknown_destinations_are_denied_live():
 
 def policy_routing(pod):
     """What we have put into its namespace for answers, of both families; chains of our table."""
-    def out(*words):
+    def out(*words, there=True):
         r = subprocess.run(["nsenter", f"--net={pod.netns}", *words], capture_output=True, text=True)
-        assert r.returncode == 0, r.stderr
+        assert r.returncode == 0 or not there, r.stderr
         return r.stdout
     found = [line for f in ("-4", "-6") for line in out("ip", f, "rule").splitlines() if "15006" in line]
     for f in ("-4", "-6"):
         r = subprocess.run(["nsenter", f"--net={pod.netns}", "ip", f, "route", "show", "table", "15006"], capture_output=True, text=True)
         found += r.stdout.splitlines()
-    chains = re.findall(r"chain (\w+)", out("nft", "list", "table", "inet", "nodeproxy")) if pod.rules() else []
+    chains = re.findall(r"chain (\w+)", out("nft", "list", "table", "inet", "nodeproxy", there=False))
     return len(found), "answers" in chains and "callers" in chains
 
 

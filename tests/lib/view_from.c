@@ -402,6 +402,72 @@ static void say_rate(struct world *w, const char *line, char **word, int n)
 	}
 }
 
+static void say_backend_tls(struct world *w, const char *line, char **word, int n)
+{
+	char *ns, *name;
+	struct row_backend_tls *p;
+	struct row *r;
+	const char *v;
+
+	split_name(line, word[1], &ns, &name);
+	row_drop(w, ROW_BACKEND_TLS, ns, name);
+	r = row_new(w, ROW_BACKEND_TLS, ns, name);
+	p = &r->backend_tls;
+	for (int i = 2; i < n; i++) {
+		if ((v = value(word[i], "target"))) {
+			add_target(&p->targets, &p->n_targets, v);
+		} else if ((v = value(word[i], "created"))) {
+			r->created_unix_ms = atoll(v);
+		} else if ((v = value(word[i], "host"))) {
+			free(p->hostname);
+			p->hostname = copy_of(v, strlen(v));
+		} else if ((v = value(word[i], "ca"))) {
+			p->refs = more(p->refs, p->n_refs, sizeof *p->refs);
+			p->refs[p->n_refs].name = copy_of(v, strlen(v));
+			p->refs[p->n_refs++].other = copy_of("", 0);
+		} else if (strcmp(word[i], "system") == 0) {
+			p->system = true;
+		} else if ((v = value(word[i], "dns")) || (v = value(word[i], "uri"))) {
+			p->names = more(p->names, p->n_names, sizeof *p->names);
+			p->names[p->n_names].is_uri = word[i][0] == 'u';
+			p->names[p->n_names++].text = copy_of(v, strlen(v));
+		} else {
+			wrong(line, "what is %s?", word[i]);
+		}
+	}
+	p->hostname = p->hostname ? p->hostname : copy_of("web.example", 11);
+}
+
+static void say_config_map(struct world *w, const char *line, char **word, int n)
+{
+	char *ns, *name, pem[600];
+	struct row *r;
+
+	split_name(line, word[1], &ns, &name);
+	row_drop(w, ROW_CONFIG_MAP, ns, name);
+	r = row_new(w, ROW_CONFIG_MAP, ns, name);
+	snprintf(pem, sizeof pem, "pem of %s", name);
+	for (int i = 2; i < n; i++)
+		if (value(word[i], "flaw"))
+			r->config_map.flaw = "has no certificate";
+		else if (value(word[i], "pem"))
+			snprintf(pem, sizeof pem, "%s", value(word[i], "pem"));
+		else
+			wrong(line, "what is %s?", word[i]);
+	r->config_map.ca = copy_of(pem, strlen(pem));
+}
+
+static const struct row *config_map(void *arg, const char *ns, const char *name)
+{
+	const struct world *w = arg;
+
+	for (uint32_t i = 0; i < w->n_rows; i++)
+		if (w->rows[i]->kind == ROW_CONFIG_MAP && strcmp(w->rows[i]->ns, ns) == 0 &&
+		    strcmp(w->rows[i]->name, name) == 0)
+			return w->rows[i];
+	return NULL;
+}
+
 static void say_backend_policy(struct world *w, const char *line, char **word, int n)
 {
 	char *ns, *name;
@@ -811,6 +877,10 @@ static void say_remove(struct world *w, const char *line, char **word, int n)
 		row_drop(w, ROW_POLICY, ns, name);
 	} else if (strcmp(word[1], "rate") == 0) {
 		row_drop(w, ROW_RATE, ns, name);
+	} else if (strcmp(word[1], "backendtls") == 0) {
+		row_drop(w, ROW_BACKEND_TLS, ns, name);
+	} else if (strcmp(word[1], "configmap") == 0) {
+		row_drop(w, ROW_CONFIG_MAP, ns, name);
 	} else if (strcmp(word[1], "backendpolicy") == 0) {
 		row_drop(w, ROW_BACKEND_POLICY, ns, name);
 	} else if (strcmp(word[1], "endpoints") == 0) {
@@ -857,6 +927,10 @@ static void say_line(struct world *w, const char *text, size_t len)
 		snprintf(w->zone, sizeof w->zone, "%s", value(word[1], "zone"));
 	else if (n >= 2 && strcmp(word[0], "rate") == 0)
 		say_rate(w, line, word, n);
+	else if (n >= 2 && strcmp(word[0], "backendtls") == 0)
+		say_backend_tls(w, line, word, n);
+	else if (n >= 2 && strcmp(word[0], "configmap") == 0)
+		say_config_map(w, line, word, n);
 	else if (n >= 2 && strcmp(word[0], "backendpolicy") == 0)
 		say_backend_policy(w, line, word, n);
 	else if (strcmp(word[0], "rule") == 0)
@@ -876,9 +950,10 @@ static void set_services(struct world *w)
 	const struct row **routes = calloc(w->n_rows + 1, sizeof(struct row *));
 	const struct row **policies = calloc(w->n_rows + 1, sizeof(struct row *));
 	const struct row **rates = calloc(w->n_rows + 1, sizeof(struct row *));
-	uint32_t n_routes = 0, n_policies = 0, n_rates = 0;
+	const struct row **tls = calloc(w->n_rows + 1, sizeof(struct row *));
+	uint32_t n_routes = 0, n_policies = 0, n_rates = 0, n_tls = 0;
 
-	must(policies != NULL && rates != NULL);
+	must(tls != NULL && policies != NULL && rates != NULL);
 	must(slices != NULL && routes != NULL);
 	for (uint32_t i = 0; i < w->n_rows; i++)
 		if (row_kind_is_route(w->rows[i]->kind))
@@ -887,6 +962,8 @@ static void set_services(struct world *w)
 			policies[n_policies++] = w->rows[i];
 		else if (w->rows[i]->kind == ROW_RATE)
 			rates[n_rates++] = w->rows[i];
+		else if (w->rows[i]->kind == ROW_BACKEND_TLS)
+			tls[n_tls++] = w->rows[i];
 	for (uint32_t i = 0; i < w->n_rows; i++) {
 		const struct row *s = w->rows[i];
 		uint32_t n_slices = 0;
@@ -912,6 +989,9 @@ static void set_services(struct world *w)
 						 .endpoint_slot = slot_of_endpoint,
 						 .rates = rates,
 						 .n_rates = n_rates,
+						 .tls = tls,
+						 .n_tls = n_tls,
+						 .config_map = config_map,
 						 .limit_slot = slot_of_limit,
 						 .rate_slot = slot_of_limit,
 						 .granted = is_granted,
@@ -922,6 +1002,7 @@ static void set_services(struct world *w)
 	free(routes);
 	free(policies);
 	free(rates);
+	free(tls);
 }
 
 /* What a worker does with a file. */

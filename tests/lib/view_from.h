@@ -25,6 +25,8 @@
  * [delay=MS/PERCENT] [abort=STATUS/GRPC/PERCENT] [check=TCP|/path [check_timeout=MS]]: every 100 ms, one good or two failed
  *   backendpolicy shop/b target=web... [created=1000] [budget=PERCENT/INTERVAL_MS/COUNT]
  *   host zone=Z      of the host that the view is made for
+ *   backendtls shop/p target=web[#section]... [created=1000] [host=H] [ca=NAME]... [system] [dns=NAME|uri=URI]...
+ *   configmap shop/NAME [pem=TEXT] [flaw=1]     ("pem of NAME" without)
  *   rate shop/p target=web[#section]... [created=1000] [key=Tenant] [identity=N/MS/BURST]
  * [total=N/MS/BURST]
  *

@@ -77,6 +77,13 @@ spec:
   ejection: {successRate: {}}
   healthCheck: {type: TCP, interval: 1h, unhealthyThreshold: 1}
 ---
+apiVersion: gateway.networking.k8s.io/v1
+kind: BackendTLSPolicy
+metadata: {name: dead, namespace: shop}
+spec:
+  targetRefs: [{group: "", kind: Service, name: dead}]
+  validation: {hostname: dead.example, wellKnownCACertificates: System, subjectAltNames: [{type: Hostname, hostname: b.example}]}
+---
 apiVersion: v1
 kind: Namespace
 metadata: {name: shop}

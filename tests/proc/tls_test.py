@@ -18,45 +18,13 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import np  # noqa: E402
+from pki import Authority, TlsBackend, condition, openssl  # noqa: E402
 
 np.only_in_tiers("process")
 np.need_root()
 SANITIZED = b"__asan_init" in open(os.path.join(np.BUILD, "nodeproxy/nodeproxy"), "rb").read()
 COMM = dict(worker="nodeproxy-worke", keyd="nodeproxy-keyd", syncd="nodeproxy-syncd", admind="nodeproxy-admin",
             master="nodeproxy-mastr")
-
-
-def openssl(*words, feed=None):
-    r = subprocess.run(["openssl", *words], input=feed, capture_output=True)
-    assert r.returncode == 0, (words, r.stderr)
-    return r.stdout
-
-
-class Authority:
-    """A root, and files of certificates that it issues."""
-
-    def __init__(self, where, name="root"):
-        self.dir, self.name, self.cert, self.key = where, name, f"{where}/{name}.pem", f"{where}/{name}.key"
-        openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", self.key)
-        openssl("req", "-x509", "-new", "-key", self.key, "-subj", f"/CN={name}", "-days", "30", "-out", self.cert,
-                "-addext", "keyUsage=critical,keyCertSign,cRLSign")
-
-    def issue(self, name, kind="ed25519", san="DNS:shop.example,DNS:localhost", days=10):
-        cert, key, csr, ext = (f"{self.dir}/{name}.{x}" for x in ("pem", "key", "csr", "ext"))
-        if kind == "ed25519":
-            openssl("genpkey", "-algorithm", "ed25519", "-out", key)
-        elif kind == "rsa":
-            openssl("genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", key)
-        else:
-            openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", key)
-        openssl("req", "-new", "-key", key, "-subj", f"/CN={name}", "-out", csr)
-        with open(ext, "w") as f:
-            f.write(f"subjectAltName={san}\nkeyUsage=critical,digitalSignature\nextendedKeyUsage=serverAuth,clientAuth\n"
-                    "basicConstraints=critical,CA:FALSE\n")
-        openssl("x509", "-req", "-in", csr, "-CA", self.cert, "-CAkey", self.key, "-CAcreateserial", "-days", str(days),
-                "-extfile", ext, "-out", cert)
-        os.chmod(key, 0o600)
-        return cert, key
 
 
 def pid_of(host, kind):
@@ -112,48 +80,6 @@ def reason(host, name):
 
 def log_of(host):
     return open(host.log, errors="replace").read()
-
-
-class TlsBackend:
-    """An endpoint that speaks TLS with this certificate, and HTTP/1.1 in it: "NAME path"."""
-
-    def __init__(self, name, cert, key, alpn=("http/1.1",), client_ca=None):
-        self.name, self.seen, self.handshakes, self.resumed = name, [], 0, 0
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.load_cert_chain(cert, key)
-        self.context.set_alpn_protocols(list(alpn))
-        self.context.sni_callback = lambda sock, sni, ctx: self.seen.append(sni)
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self):
-        while True:
-            try:
-                c, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(c,), daemon=True).start()
-
-    def _serve(self, c):
-        try:
-            with self.context.wrap_socket(c, server_side=True) as t:
-                self.handshakes += 1
-                self.resumed += t.session_reused
-                f = t.makefile("rb")
-                while (line := f.readline()):
-                    n = 0
-                    while (h := f.readline()) not in (b"\r\n", b""):
-                        if h.lower().startswith(b"content-length:"):
-                            n = int(h.split(b":")[1])
-                    body = f.read(n)
-                    said = b"%s %s %d\n" % (self.name.encode(), line.split()[1], len(body))
-                    t.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(said), said))
-        except (OSError, ValueError):
-            c.close()
-
-    def stop(self):
-        self.listener.close()
 
 
 # ---- callers
@@ -666,14 +592,6 @@ def the_key_process_is_locked_up():
 
 
 # ---- TLS that nobody opens here
-
-def condition(host, kind, key, name):
-    status = host.ctl_json("describe", kind, key).get("status", {})
-    for c in (status.get("parents") or status.get("ancestors") or [{"conditions": []}])[0]["conditions"]:
-        if c["type"] == name:
-            return c["status"], c["reason"], c["message"]
-    return None, None, None
-
 
 def a_tls_route_leads_by_server_name():
     with np.Host() as host:

@@ -112,7 +112,9 @@ static uint32_t conditions_of(enum reason why)
 
 	switch (why) {
 	case REASON_BACK_REFUSED: case REASON_BACK_UNREACHABLE: case REASON_BACK_CONNECT_TIMEOUT:
-	case REASON_BACK_FULL:
+	case REASON_BACK_FULL: case REASON_BACK_TLS_CERTIFICATE: case REASON_BACK_TLS_REVOKED:
+	case REASON_BACK_TLS_EXPIRED: case REASON_BACK_TLS_NAME: case REASON_BACK_TLS_FAILED:
+	case REASON_BACK_TLS_SLOW:
 		return any | 1u << RETRY_ON_connect_failure;
 	case REASON_BACK_REFUSED_STREAM:
 		return any | 1u << RETRY_ON_refused_stream;

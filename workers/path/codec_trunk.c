@@ -44,7 +44,7 @@ static int spell(struct exchange *ex, struct iovec *v, int max)
 {
 	struct path *p = ex->conn->path;
 	struct head *h = &p->head;
-	struct http2_out out = { .https = false };
+	struct http2_out out = { .https = ex->policy.tls != 0 };
 	struct added added;
 
 	(void)v;

@@ -3,6 +3,8 @@
 
 /* connect: a stream to that endpoint, from the pool when the codec can share one, else a new one.
  *
+ * Where a BackendTLSPolicy wants it, a new stream becomes one in TLS first (wrap.h).
+ *
  * To an endpoint that speaks HTTP/2 it is a place on a trunk (pool/trunk.h), for which it may have to
  * wait in line; what follows holds for that wait too.
  *
@@ -33,6 +35,18 @@ static enum reason reason_of(int error)
 		return REASON_BACK_CONNECT_TIMEOUT;
 	case -EPROTO:
 		return REASON_BACK_BAD_H2;
+	case -EKEYREJECTED:
+		return REASON_BACK_TLS_CERTIFICATE;
+	case -EKEYREVOKED:
+		return REASON_BACK_TLS_REVOKED;
+	case -EKEYEXPIRED:
+		return REASON_BACK_TLS_EXPIRED;
+	case -ENOKEY:
+		return REASON_BACK_TLS_NAME;
+	case -EBADE: case -ESTALE:
+		return REASON_BACK_TLS_FAILED;
+	case -ETIME:
+		return REASON_BACK_TLS_SLOW;
 	default:
 		return REASON_BACK_REFUSED;
 	}
@@ -267,6 +281,29 @@ static enum step dial(struct exchange *ex)
 	return exchange_keep_request(ex);
 }
 
+/* TCP is there, or the handshake goes on.  True: it is over; else *ret. */
+static bool secure(struct exchange *ex, enum step *ret)
+{
+	struct conn *c = ex->conn;
+	struct back *b = ex->back;
+	int r = 0;
+
+	if (!wrap_is_on(&b->leg.s)) {
+		r = wrap_begin(c->path, &b->key, ex->tenant, ex->is_http ? WRAP_HTTP1 : WRAP_OPAQUE, &b->leg.s);
+		tenant_ref(b->payer = ex->tenant);
+		exchange_deadline_ms(ex, c->path->knobs->handshake_ms);
+	}
+	if (r == 0 && c->expired)
+		r = -ETIME;
+	c->expired = false;
+	if (r == 0) {
+		b->leg.want = 0;
+		r = wrap_shake(&b->leg.s, &b->leg.ready, &b->leg.want);
+	}
+	*ret = r < 0 ? failed(ex, reason_of(r)) : WAIT;
+	return r > 0;
+}
+
 static enum step begin(struct exchange *ex)
 {
 	struct conn *c = ex->conn;
@@ -275,6 +312,13 @@ static enum step begin(struct exchange *ex)
 				.tenant_gen = ex->tenant->gen, .pod = c->gate->pod,
 				.limit = (uint16_t)ex->policy.limit.slot };
 	enum reason why;
+
+	/* Once more: something may have changed since it was matched. */
+	if (unlikely(ex->policy.tls)) {
+		key.tls = ex->policy.tls = wrap_find(p, &ex->target);
+		if (key.tls == 0)
+			return end(ex, REASON_NO_BACK_TLS);
+	}
 
 	ex->connect_began = clock_now();
 	if (unlikely(key.pod))
@@ -314,10 +358,20 @@ static enum step begin(struct exchange *ex)
 	return dial(ex);
 }
 
+static enum step arrived(struct exchange *ex)
+{
+	struct board_endpoint *e = exchange_endpoint(ex);
+
+	__atomic_fetch_add(&e->connects, 1, __ATOMIC_RELAXED);
+	if (!ex->is_http)
+		endpoint_succeeded(e, ex->connect_began);
+	return connected(ex);
+}
+
 enum step stage_connect(struct exchange *ex)
 {
 	struct conn *c = ex->conn;
-	struct board_endpoint *e;
+	enum step s;
 
 	if (ex->back == NULL)
 		return begin(ex);
@@ -333,6 +387,8 @@ enum step stage_connect(struct exchange *ex)
 		c->expired = false;
 		return failed(ex, REASON_NO_POD_SOCKET);
 	}
+	if (unlikely(wrap_is_on(&ex->back->leg.s)))
+		return secure(ex, &s) ? arrived(ex) : s;
 	if (ex->back->leg.ready & READY_ERR) {
 		int error = ex->back->leg.s.ops->error(&ex->back->leg.s);
 
@@ -354,9 +410,7 @@ enum step stage_connect(struct exchange *ex)
 	}
 	if (unlikely(ex->passes))
 		return connected(ex);
-	e = exchange_endpoint(ex);
-	__atomic_fetch_add(&e->connects, 1, __ATOMIC_RELAXED);
-	if (!ex->is_http)
-		endpoint_succeeded(e, ex->connect_began);
-	return connected(ex);
+	if (unlikely(ex->back->key.tls) && !secure(ex, &s))
+		return s;
+	return arrived(ex);
 }

@@ -56,6 +56,7 @@ struct policy {
 	uint32_t connections, requests;	/* 0: any number */
 	struct balancing balancing;
 	uint32_t times;			/* not 0: it says something of vtimes */
+	uint32_t tls;			/* number of what endpoints' TLS must be (wrap.h); 0: they speak none */
 	uint32_t pending, pending_ms;	/* so many wait, so long; 0: none */
 	struct ejection ejection;
 	uint8_t balancer;		/* enum balancer */

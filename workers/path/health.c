@@ -16,7 +16,7 @@
 #define AGAIN_MS     50		/* when too many have a socket */
 #define CHECK_MAGIC  0x4e504843u	/* "NPHC" */
 
-enum phase { PHASE_RESTS, PHASE_ASKS, PHASE_HEARS };
+enum phase { PHASE_RESTS, PHASE_DIALS, PHASE_SHAKES, PHASE_ASKS, PHASE_HEARS };
 
 struct check {
 	uint32_t magic;
@@ -28,6 +28,8 @@ struct check {
 	struct tenant *tenant;		/* of the Service; holds a reference */
 	struct slot_gen slot;		/* of the endpoint */
 	struct addr addr;
+	bool has_tls;			/* it is spoken to in TLS */
+	uint32_t tls;			/* by this number (wrap.h); 0: nobody could be trusted */
 	struct stream s;
 	uint8_t phase;			/* enum phase */
 	uint8_t ready;			/* READY_ bits */
@@ -107,7 +109,12 @@ static void begin(struct check *k)
 	}
 	k->ready = k->heard = 0;
 	k->expired = false;
-	k->phase = PHASE_ASKS;
+	if (k->has_tls && k->tls == 0) {
+		over(k, false);
+		p->health.rev = 0;	/* somebody may be trusted by the next time */
+		return;
+	}
+	k->phase = PHASE_DIALS;
 	r = tcp_world->connect(&k->addr, &k->s);
 	if (r < 0 && r != -EINPROGRESS) {
 		over(k, false);
@@ -120,6 +127,33 @@ static void begin(struct check *k)
 		return;
 	}
 	path_deadline(p, &k->deadline, k->what.timeout_ms);
+}
+
+/* TCP is there. */
+static void arrive(struct check *k)
+{
+	struct back_key key = { .addr = k->addr, .tls = k->tls };
+
+	if (!(k->ready & READY_OUT))
+		return;
+	k->phase = k->has_tls ? PHASE_SHAKES : PHASE_ASKS;
+	if (k->has_tls && wrap_begin(k->path, &key, k->tenant,
+				     k->what.type == CHECK_HTTP ? WRAP_HTTP1 : WRAP_OPAQUE, &k->s) < 0) {
+		leave(k);		/* our own trouble, too */
+		rest(k, AGAIN_MS);
+		k->path->health.rev = 0;	/* it may have another number by now */
+	}
+}
+
+static void shake(struct check *k)
+{
+	uint8_t want = 0;
+	int r = wrap_shake(&k->s, &k->ready, &want);
+
+	if (r < 0)
+		over(k, false);
+	else if (r)
+		k->phase = PHASE_ASKS;
 }
 
 static void ask(struct check *k)
@@ -179,10 +213,14 @@ static void step(struct sched_unit *u)
 			begin(k);
 		return;
 	}
-	if (k->expired || (k->phase == PHASE_ASKS && k->ready & READY_ERR)) {
+	if (k->expired || (k->phase <= PHASE_ASKS && k->ready & READY_ERR)) {
 		over(k, false);
 		return;
 	}
+	if (k->phase == PHASE_DIALS)
+		arrive(k);
+	if (k->phase == PHASE_SHAKES)
+		shake(k);
 	if (k->phase == PHASE_ASKS)
 		ask(k);
 	if (k->phase == PHASE_HEARS)
@@ -252,6 +290,10 @@ static void change_tenant(struct check *k, struct tenant *t)
 	bool queued = sched_is_queued(&k->unit);
 
 	sched_forget(s, &k->unit);
+	if (wrap_is_on(&k->s)) {	/* the old one pays for its memory */
+		leave(k);
+		rest(k, AGAIN_MS);
+	}
 	tenant_ref(t);
 	tenant_give(&k->tenant);
 	k->tenant = k->unit.tenant = t;
@@ -312,6 +354,8 @@ static void want(struct path *p, const struct vport *port, const struct vcheck *
 		change_tenant(k, t);
 	k->pass = h->pass;
 	k->what = *what;
+	k->has_tls = port->has_tls;
+	k->tls = port->has_tls ? wrap_find(p, port) : 0;
 	set_request(k, port);
 }
 

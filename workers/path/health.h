@@ -14,7 +14,9 @@
  * turns pay for it; HEALTH_AT_ONCE of them have a socket at a time.
  *
  *   phase       ends with
- *   RESTS       its time: ASKS, or later when too many do
+ *   RESTS       its time: DIALS, or later when too many do
+ *   DIALS       TCP: ASKS, or SHAKES where the endpoint speaks TLS; its failure, time: RESTS
+ *   SHAKES      the handshake: ASKS; its failure, time: RESTS
  *   ASKS        a connection (HTTP: the request is sent, HEARS), its failure, time: RESTS
  *   HEARS       a status line, the end of the connection, time: RESTS */
 #ifndef WORKERS_PATH_HEALTH_H

@@ -169,7 +169,7 @@ static enum step pass(struct exchange *ex)
 enum step stage_match(struct exchange *ex)
 {
 	struct path *p = ex->conn->path;
-	bool by_grpc_route = false;
+	bool by_grpc_route = false, by_name = false;
 	struct vport port;
 	struct vrule rule;
 	uint32_t rule_times = 0;
@@ -199,6 +199,7 @@ enum step stage_match(struct exchange *ex)
 				ex->text_n = texts;	/* all of it comes again */
 			if (s != NEXT)
 				return s;
+			by_name = true;
 			found = MATCH_RULE;
 		}
 		switch (found) {
@@ -224,6 +225,8 @@ enum step stage_match(struct exchange *ex)
 		}
 	}
 	take_policy(&ex->policy, &ex->target);
+	if (unlikely(ex->target.has_tls) && !by_name && (ex->policy.tls = wrap_find(p, &ex->target)) == 0)
+		return end(ex, REASON_NO_BACK_TLS);
 	if (ex->is_http) {
 		choose_codec(ex, by_grpc_route);
 		if (unlikely(rule_times | ex->policy.times))

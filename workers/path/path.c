@@ -400,6 +400,8 @@ void path_reap(struct path *p)
 		exchange_free(p, ex);
 	while ((b = list_pop(&p->dead_backs, struct back, node))) {
 		p->fds.none -= b->on != NULL;
+		if (unlikely(b->payer))
+			tenant_give(&b->payer);
 		back_free(&p->pool, &b);
 	}
 	trunks_reap(&p->trunks);

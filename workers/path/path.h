@@ -30,6 +30,7 @@
 #include "workers/path/health.h"
 #include "workers/path/residents.h"
 #include "workers/path/pending.h"
+#include "workers/path/wrap.h"
 #include "workers/sched/sched.h"
 
 #define PATH_SCRATCH 65536u
@@ -108,6 +109,7 @@ struct path {
 	struct tls_stock tls;
 	const struct certs *certs;	/* of path_certs() */
 	struct tls_trust *mesh;		/* of their bundles; NULL: there are none */
+	struct wraps wraps;
 	struct h2_limits h2_limits;	/* of sessions of callers */
 	struct pool pool;
 	struct trunks trunks;

@@ -82,12 +82,15 @@ void secure_gate(struct gate *g)
 /* at start */
 int secure_init(struct path *p)
 {
-	return tls_stock_init(&p->tls, (uint32_t)p->knobs->max_conns);
+	wraps_init(&p->wraps);
+	/* of callers, and of endpoints */
+	return tls_stock_init(&p->tls, (uint32_t)p->knobs->max_conns + BOARD_CLAIMS);
 }
 
 void secure_fini(struct path *p)
 {
 	mesh_fini(p);
+	wraps_fini(&p->wraps);
 	tls_stock_fini(&p->tls);
 }
 

@@ -57,8 +57,25 @@ static void closed(struct trunks *ts, uint32_t slot)
 	board_limit_give(p->board, p->worker, claim_of(p, slot), LIMIT_CONNECTIONS);
 }
 
+static int wrap(struct trunks *ts, struct trunk *t)
+{
+	struct path *p = path_of(ts);
+	struct back_key key = { .addr = t->addr, .tls = t->tls };
+
+	path_deadline(p, &t->deadline, p->knobs->handshake_ms);
+	return wrap_begin(p, &key, t->tenant, WRAP_HTTP2, &t->s);
+}
+
+static int shake(struct trunks *ts, struct trunk *t)
+{
+	uint8_t want = 0;	/* it is woken for whatever comes */
+
+	(void)ts;
+	return wrap_shake(&t->s, &t->ready, &want);
+}
+
 static const struct trunk_calls calls = { .wake = wake, .deadline = deadline, .keeps = keeps,
-					  .admits = admits, .closed = closed };
+					  .admits = admits, .closed = closed, .wrap = wrap, .shake = shake };
 
 /* ---- those that are idle ---- */
 

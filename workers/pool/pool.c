@@ -14,7 +14,7 @@ struct pool_entry {
 	uint32_t n;
 };
 
-static_must(sizeof(struct back_key) == 56 && BACK_KEY_PLAIN == 32);	/* no padding: hashed as bytes */
+static_must(sizeof(struct back_key) == 60 && BACK_KEY_PLAIN == 36);	/* no padding: hashed as bytes */
 
 /* at start */
 int pool_init(struct pool *p, uint32_t backs, uint32_t keep)

@@ -4,8 +4,8 @@
 /* Backs: connections to endpoints, and the idle ones that wait to be used again.
  *
  * An idle back belongs to one tenant and one endpoint address (a connection that carried one
- * tenant's requests never carries another's), and to one Service port where that has limits, which
- * it goes on counting for; the one used last is taken first, so the rest can time out.  An idle back
+ * tenant's requests never carries another's), to one Service port where that has limits, which
+ * it goes on counting for, and to what was wanted of its TLS; the one used last is taken first, so the rest can time out.  An idle back
  * that becomes readable is of no use any more, whatever it has to say.
  *
  *   phase       who        how
@@ -36,6 +36,7 @@ struct back_key {
 	uint16_t limit;			/* slot of the limits that it counts for; 0: none */
 	uint32_t tenant_gen;
 	uint32_t pod;			/* ref, where the socket is inside one; 0: the host */
+	uint32_t tls;			/* number of what is wanted of its TLS (path/wrap.h); 0: plain */
 	uint32_t how;			/* enum origin_how: never shared with callers of another origin */
 	struct addr origin;		/* BOUND: port 0; TOLD: with the caller's port */
 };
@@ -56,12 +57,14 @@ struct pool_entry;
 struct bundle;
 struct h2_stream;
 struct trunks;
+struct tenant;
 
 struct back {
 	uint32_t magic;
 	uint32_t uses;			/* exchanges it served before this one */
 	struct leg leg;
 	void *user;			/* the conn it serves; NULL: none */
+	struct tenant *payer;		/* of the memory of its TLS, holds a reference; NULL: it has none */
 	struct back_key key;
 	struct pool_entry *idle_at;	/* while idle */
 	struct node node;		/* of its entry while idle, of the dead when closed */

@@ -25,11 +25,12 @@
 #define ___ TRUNK_BUG	/* this event cannot come in this state */
 const uint8_t trunk_next[TRUNK_STATES][TRUNK_EVENTS] = {
 #define TO(s) TRUNK_##s
-/*                     CONNECTED  GREETED   GOAWAY       AGED         IDLE        BROKEN */
-[TRUNK_DIALLING] = { TO(HELLO), ___,      ___,         ___,         ___,        TO(CLOSED) },
-[TRUNK_HELLO]    = { ___,       TO(OPEN), ___,         ___,         ___,        TO(CLOSED) },
-[TRUNK_OPEN]     = { ___,       ___,      TO(LEAVING), TO(LEAVING), TO(CLOSED), TO(CLOSED) },
-[TRUNK_LEAVING]  = { ___,       ___,      ___,         ___,         TO(CLOSED), TO(CLOSED) },
+/*                     SHAKE      CONNECTED  GREETED   GOAWAY       AGED         IDLE        BROKEN */
+[TRUNK_DIALLING] = { TO(SHAKE), TO(HELLO), ___,      ___,         ___,         ___,        TO(CLOSED) },
+[TRUNK_SHAKE]    = { ___,       TO(HELLO), ___,      ___,         ___,         ___,        TO(CLOSED) },
+[TRUNK_HELLO]    = { ___,       ___,       TO(OPEN), ___,         ___,         ___,        TO(CLOSED) },
+[TRUNK_OPEN]     = { ___,       ___,       ___,      TO(LEAVING), TO(LEAVING), TO(CLOSED), TO(CLOSED) },
+[TRUNK_LEAVING]  = { ___,       ___,       ___,      ___,         ___,         TO(CLOSED), TO(CLOSED) },
 #undef TO
 };		/* CLOSED has no row: nothing finds those in it */
 
@@ -38,7 +39,7 @@ TRAIL_NAMES(trunk_event_name, TRUNK_EVENTS_LIST)
 
 static bool is_coming(const struct trunk *t)
 {
-	return t->state == TRUNK_DIALLING || t->state == TRUNK_HELLO;
+	return t->state == TRUNK_DIALLING || t->state == TRUNK_SHAKE || t->state == TRUNK_HELLO;
 }
 
 /* ---- effects: one per state, run after the state was assigned ---- */
@@ -198,6 +199,9 @@ void trunk_event(struct trunk *t, enum trunk_event ev)
 	}
 	t->state = (uint8_t)now;
 	switch (now) {
+	case TRUNK_SHAKE:
+		t->error = t->home->calls->wrap(t->home, t);	/* the step sees to it */
+		break;
 	case TRUNK_HELLO:
 		enter_hello(t);
 		break;
@@ -249,8 +253,10 @@ static bool read_some(struct trunk *t, bool *again)
 		}
 		switch (h2_read(t->h, ts->scratch, ts->scratch_room)) {
 		case H2_DRY:
-			/* Not once its end was seen, or that would be missed. */
-			if (!(t->ready & (READY_END | READY_ERR)))
+			/* Not once its end was seen, or that would be missed; nor while the stream has
+			 * something to say that no event tells. */
+			if (!(t->ready & (READY_END | READY_ERR)) &&
+			    likely(t->s.ops->more == NULL || !t->s.ops->more(&t->s)))
 				t->ready &= (uint8_t)~READY_IN;
 			break;
 		case H2_MORE:
@@ -395,12 +401,27 @@ static void step_hello(struct trunk *t)
 		sched_wake(t->home->sched, &t->unit);
 }
 
+static void step_shake(struct trunk *t)
+{
+	int r = t->error ? t->error : t->expired ? -ETIME : t->home->calls->shake(t->home, t);
+
+	if (r < 0) {
+		fail(t, r);
+	} else if (r) {
+		trunk_event(t, TRUNK_EV_CONNECTED);
+		step_hello(t);
+	}
+}
+
 static void step_dialling(struct trunk *t)
 {
 	if (t->ready & READY_ERR) {
 		fail(t, t->s.ops->error(&t->s));
 	} else if (t->expired) {
 		fail(t, -ETIMEDOUT);
+	} else if (t->ready & READY_OUT && t->tls) {
+		trunk_event(t, TRUNK_EV_SHAKE);
+		step_shake(t);
 	} else if (t->ready & READY_OUT) {
 		int r = origin_tell(&t->bundle->key, &t->s);
 
@@ -422,6 +443,9 @@ static void trunk_step(struct sched_unit *u)
 	switch ((enum trunk_state)t->state) {
 	case TRUNK_DIALLING:
 		step_dialling(t);
+		break;
+	case TRUNK_SHAKE:
+		step_shake(t);
 		break;
 	case TRUNK_HELLO:
 		step_hello(t);
@@ -472,6 +496,8 @@ int trunk_dial(struct trunks *ts, const struct back *b, struct tenant *tenant, i
 	t->home = ts;
 	t->limit = b->key.limit;
 	t->pod = b->key.pod;
+	t->tls = b->key.tls;
+	t->addr = b->key.addr;
 	t->tenant = tenant;
 	tenant_ref(tenant);
 	t->born = clock_now();
@@ -501,7 +527,7 @@ void trunk_ready(struct trunks *ts, struct slot_ref ref, unsigned bits)
 		return;
 	t->ready |= (uint8_t)bits;
 	/* Room alone concerns only who has something to write. */
-	if (bits != READY_OUT || t->state == TRUNK_DIALLING || h2_wants_write(t->h))
+	if (bits != READY_OUT || t->h == NULL || h2_wants_write(t->h))
 		sched_wake(ts->sched, &t->unit);
 }
 

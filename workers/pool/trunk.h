@@ -11,7 +11,8 @@
  * the least loaded of its trunks is more than half full another is dialled, TRUNKS_PER_BUNDLE in all.
  *
  *   trunk     means                                      ends with
- *   DIALLING  TCP connects                               CONNECTED, BROKEN
+ *   DIALLING  TCP connects                               CONNECTED, SHAKE, BROKEN
+ *   SHAKE     the handshake of TLS, where it is wanted   CONNECTED, BROKEN
  *   HELLO     our SETTINGS are out, the endpoint's       GREETED, BROKEN
  *             have not come: nothing is known of what
  *             it takes, and no request was sent
@@ -43,7 +44,7 @@
 /* After a trunk could not be had beside others that serve, no other is tried for so long. */
 #define TRUNK_AGAIN_MS	  1000
 
-#define TRUNK_STATES_LIST(X) X(BUG) X(DIALLING) X(HELLO) X(OPEN) X(LEAVING) X(CLOSED)
+#define TRUNK_STATES_LIST(X) X(BUG) X(DIALLING) X(SHAKE) X(HELLO) X(OPEN) X(LEAVING) X(CLOSED)
 enum trunk_state {
 #define X(n) TRUNK_##n,
 	TRUNK_STATES_LIST(X)
@@ -51,13 +52,14 @@ enum trunk_state {
 	TRUNK_STATES
 };
 
-/*   CONNECTED  TCP is there
+/*   SHAKE      TCP is there, and TLS comes first
+ *   CONNECTED  the endpoint hears what we say
  *   GREETED    the endpoint's SETTINGS have come
  *   GOAWAY     the endpoint takes no more requests, or its stream ids are used up
  *   AGED       it has lived for timeouts.trunk_age
  *   IDLE       its last stream has ended and nobody wants to keep it
  *   BROKEN     the connection or the session is over, or never came to be */
-#define TRUNK_EVENTS_LIST(X) X(CONNECTED) X(GREETED) X(GOAWAY) X(AGED) X(IDLE) X(BROKEN)
+#define TRUNK_EVENTS_LIST(X) X(SHAKE) X(CONNECTED) X(GREETED) X(GOAWAY) X(AGED) X(IDLE) X(BROKEN)
 enum trunk_event {
 #define X(n) TRUNK_EV_##n,
 	TRUNK_EVENTS_LIST(X)
@@ -78,14 +80,15 @@ struct trunk {
 	uint8_t state;			/* enum trunk_state; assigned by trunk_event() only */
 	uint8_t ready;			/* READY_ bits */
 	uint16_t limit;			/* as in its bundle's key, like pod */
-	uint32_t pod;
+	uint32_t pod, tls;
+	struct addr addr;
 	bool expired;			/* its deadline has passed; the next step looks at it */
 	int error;			/* why it did not open, -errno */
 	struct sched_unit unit;
 	struct trunks *home;
 	struct tenant *tenant;		/* holds a reference */
 	struct bundle *bundle;		/* until it is LEAVING or CLOSED */
-	struct stream s;		/* TCP */
+	struct stream s;		/* TCP, or TLS over it */
 	struct h2 *h;			/* from HELLO on, until CLOSED */
 	uint32_t taken;			/* places */
 	uint32_t unused;		/* of them: without a stream yet */
@@ -108,6 +111,9 @@ struct trunk_calls {
 	 * from now on, until closed() (both only where b->key.limit says that there are any). */
 	bool (*admits)(struct trunks *, uint32_t slot, const struct back *);
 	void (*closed)(struct trunks *, uint32_t slot);
+	/* What is done with a stream whose key has tls: as wrap_begin() and wrap_shake(). */
+	int (*wrap)(struct trunks *, struct trunk *);
+	int (*shake)(struct trunks *, struct trunk *);
 };
 
 struct trunk_times {

@@ -305,7 +305,7 @@ static const char *text_wrong(const char *key, const char *v)
 	if (IS("state_dir") || IS("run_dir") || IS("admin.socket") || IS("identity.dir"))
 		return is_absolute_path(v) ? NULL : "must be an absolute path (start with /)";
 	if (IS("identity.ca_certificate") || IS("identity.ca_key") || IS("identity.files") ||
-	    IS("identity.bundle") || IS("identity.crl") || IS("identity.passphrase_file"))
+	    IS("identity.bundle") || IS("identity.crl") || IS("identity.passphrase_file") || IS("system_ca"))
 		return s.n == 0 || is_absolute_path(v) ? NULL : "must be empty or an absolute path (start with /)";
 	if (IS("access_log.path"))
 		return s.n == 0 || strcmp(v, "-") == 0 || is_absolute_path(v) ?

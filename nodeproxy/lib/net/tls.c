@@ -656,6 +656,11 @@ int tls_new(struct tls_stock *stock, struct tls_side *side, struct budget *memor
 	return 0;
 }
 
+bool tls_is(const struct stream *s)
+{
+	return s->ops == &tls_ops;
+}
+
 int tls_client(struct stream *s, struct slice alpn, uint64_t with)
 {
 	struct tls *t = s->tls;

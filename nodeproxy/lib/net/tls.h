@@ -137,6 +137,9 @@ void tls_side_unref(struct tls_side **);
 /* Roots and revocation lists in PEM, at most TLS_TRUST_MAX of each.  0, -EINVAL or -ENOMEM, with words. */
 #define TLS_TRUST_MAX 512u
 must_use int tls_trust_new(struct slice pem, struct tls_trust **ret, const char **why);
+/* The same of several texts together, and of what a file, which is read to its end, has in it. */
+must_use int tls_trust_of(const struct slice *pem, unsigned n, struct tls_trust **ret, const char **why);
+must_use int tls_trust_of_file(struct fd, struct tls_trust **ret, const char **why);
 void tls_trust_ref(struct tls_trust *);
 void tls_trust_unref(struct tls_trust **);
 
@@ -153,6 +156,7 @@ enum tls_went {
  * tls_owner().  0 or -ENOMEM, and the stream below is the caller's still. */
 must_use int tls_new(struct tls_stock *, struct tls_side *, struct budget *memory,
 		     struct slot_ref owner, struct stream *below, struct stream *ret);
+bool tls_is(const struct stream *);
 /* Of a client, before its handshake: the protocols that it offers, as in ClientHello (empty: those of its
  * side), and with whom it talks: what that server gave is offered to it again, so that a handshake
  * is a resumption.  0 or -ENOMEM. */

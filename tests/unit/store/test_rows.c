@@ -141,6 +141,21 @@ START_TEST(every_kind_is_freed_whole)
 				r->workload.labels = full ? strdup("c") : NULL;
 				r->workload.node = full ? strdup("d") : NULL;
 				break;
+			case ROW_BACKEND_TLS:
+				r->backend_tls.n_targets = r->backend_tls.n_refs = r->backend_tls.n_names = 1;
+				r->backend_tls.hostname = strdup("a");
+				if (full) {
+					r->backend_tls.targets = zeroed(1, sizeof *r->backend_tls.targets);
+					r->backend_tls.refs = zeroed(1, sizeof *r->backend_tls.refs);
+					r->backend_tls.names = zeroed(1, sizeof *r->backend_tls.names);
+					r->backend_tls.targets->name = strdup("b");
+					r->backend_tls.refs->other = strdup("c");
+					r->backend_tls.names->text = strdup("d");
+				}
+				break;
+			case ROW_CONFIG_MAP:
+				r->config_map.ca = full ? strdup("a") : NULL;
+				break;
 			case ROW_NAMESPACE:
 			case ROW_KINDS:
 				break;
@@ -157,7 +172,8 @@ START_TEST(every_kind_has_the_name_of_its_resource)
 	static const char *const want[ROW_KINDS] = { "Namespace", "Tenant", "Service",
 						     "EndpointSlice", "HTTPRoute", "GRPCRoute",
 						     "TLSRoute", "TCPRoute", "ReferenceGrant", "TrafficPolicy",
-						     "XBackendTrafficPolicy", "RateLimitPolicy", "Workload" };
+						     "XBackendTrafficPolicy", "RateLimitPolicy", "Workload", "BackendTLSPolicy",
+						     "ConfigMap" };
 
 	for (int kind = 0; kind < ROW_KINDS; kind++)
 		ck_assert_str_eq(row_kind_name(kind), want[kind]);

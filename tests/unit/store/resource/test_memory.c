@@ -102,7 +102,13 @@ static const char yaml[] =
 	"spec: {targetRefs: [{group: \"\", kind: Service, name: web}], total: {requests: 5}}\n"
 	"---\n"
 	"apiVersion: nodeproxy.io/v1alpha1\nkind: Workload\nmetadata: {name: w, labels: {a: b, c: d}}\n"
-	"spec: {networkNamespace: /a, node: b}\n";
+	"spec: {networkNamespace: /a, node: b}\n"
+	"---\n"
+	"apiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\nmetadata: {name: t}\n"
+	"spec: {targetRefs: [{group: \"\", kind: Service, name: web}], validation: {hostname: a, caCertificateRefs: "
+	"[{group: x, kind: Secret, name: b}], subjectAltNames: [{type: URI, uri: 'a:b'}]}}\n"
+	"---\n"
+	"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {ca.crt: x}\n";
 
 /* Reads all documents; returns how many answers were -ENOMEM. */
 static unsigned read_all(unsigned *ret_rows, unsigned *ret_refusals)
@@ -152,14 +158,14 @@ START_TEST(any_allocation_may_fail_while_a_file_is_read)
 
 	fail_at = 0;
 	ck_assert_uint_eq(read_all(&rows, &refusals), 0);
-	ck_assert_uint_eq(rows, 12);
+	ck_assert_uint_eq(rows, 14);
 	ck_assert_uint_eq(refusals, 1);
 	do {
 		fail_at = ++n;
 		calls = 0;
 		failed = read_all(&rows, &refusals);
 		if (calls >= fail_at)		/* something failed: it cost one document, or one JSON */
-			ck_assert_msg(failed == 1 && rows + refusals >= 12, "call %u: %u, %u", n, failed,
+			ck_assert_msg(failed == 1 && rows + refusals >= 14, "call %u: %u, %u", n, failed,
 				      rows + refusals);
 	} while (calls >= fail_at);
 	ck_assert_uint_gt(n, 100);

@@ -66,6 +66,10 @@ static void done(void)
 #define XPOLICY                                                                                    \
 	"apiVersion: gateway.networking.x-k8s.io/v1alpha1\nkind: XBackendTrafficPolicy\n"          \
 	"metadata: {name: b}\nspec:\n"
+#define BTLS                                                                                       \
+	"apiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\n"                      \
+	"metadata: {name: p, namespace: shop}\nspec:\n"
+#define SYSTEM BTLS TARGET "  validation:\n    hostname: a.b\n    wellKnownCACertificates: System\n"
 #define RETRIES POLICY TARGET "  retries:\n"
 #define TARGET "  targetRefs: [{group: \"\", kind: Service, name: web}]\n"
 #define META "apiVersion: v1\nkind: Service\nspec: {clusterIP: None}\nmetadata:\n"
@@ -93,12 +97,12 @@ START_TEST(every_refusal_names_line_field_and_reason)
 		/* which kind */
 		{ "a text\n", 1, "", "must be a mapping with apiVersion, kind and metadata, not text" },
 		{ "- a\n", 1, "", "must be a mapping with apiVersion, kind and metadata, not a list" },
-		{ "\n{}\n", 2, "kind", "is required: one of Namespace, Tenant, Service, EndpointSlice, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, ReferenceGrant, TrafficPolicy, XBackendTrafficPolicy, RateLimitPolicy, Workload" },
+		{ "\n{}\n", 2, "kind", "is required: one of Namespace, Tenant, Service, EndpointSlice, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, ReferenceGrant, TrafficPolicy, XBackendTrafficPolicy, RateLimitPolicy, Workload, BackendTLSPolicy, ConfigMap" },
 		{ "apiVersion: v1\nkind: Servce\n", 2, "kind", "\"Servce\" is not served by this release (did you mean Service?)" },
-		{ "apiVersion: apps/v1\nkind: Deployment\n", 2, "kind", "\"Deployment\" is not served by this release, only Namespace, Tenant, Service, EndpointSlice, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, ReferenceGrant, TrafficPolicy, XBackendTrafficPolicy, RateLimitPolicy, Workload" },
+		{ "apiVersion: apps/v1\nkind: Deployment\n", 2, "kind", "\"Deployment\" is not served by this release, only Namespace, Tenant, Service, EndpointSlice, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, ReferenceGrant, TrafficPolicy, XBackendTrafficPolicy, RateLimitPolicy, Workload, BackendTLSPolicy, ConfigMap" },
 		{ "apiVersion: gateway.networking.k8s.io/v1\nkind: UDPRoute\n", 2, "kind", "\"UDPRoute\" is not served by this release (did you mean TCPRoute?)" },
 		{ "apiVersion: v1\nkind: List\nitems: []\n", 2, "kind", "a List is not served: write each object as a document of its own, with --- lines between them" },
-		{ "apiVersion: v1\nkind: [a]\n", 2, "kind", "\"\" is not served by this release, only Namespace, Tenant, Service, EndpointSlice, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, ReferenceGrant, TrafficPolicy, XBackendTrafficPolicy, RateLimitPolicy, Workload" },
+		{ "apiVersion: v1\nkind: [a]\n", 2, "kind", "\"\" is not served by this release, only Namespace, Tenant, Service, EndpointSlice, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, ReferenceGrant, TrafficPolicy, XBackendTrafficPolicy, RateLimitPolicy, Workload, BackendTLSPolicy, ConfigMap" },
 		{ "kind: Service\n", 1, "apiVersion", "is required: v1 for kind Service" },
 		{ "kind: Service\napiVersion: v2\n", 2, "apiVersion", "must be v1 for kind Service, not \"v2\"" },
 		{ "kind: HTTPRoute\napiVersion: gateway.networking.k8s.io/v1alpha2\n", 2, "apiVersion", "must be gateway.networking.k8s.io/v1 or gateway.networking.k8s.io/v1beta1 for kind HTTPRoute, not \"gateway.networking.k8s.io/v1alpha2\"" },
@@ -145,6 +149,18 @@ START_TEST(every_refusal_names_line_field_and_reason)
 		{ RATE TARGET "  total:\n    requests: 1\n    interval: 24h\n    burst: 8\n", 9, "spec.total.burst", "takes more than 7 days to come again at this rate" },
 		{ RATE TARGET "  identity:\n    requests: 1\n    key: SourceAddress\n", 8, "spec.identity.key", "SourceAddress is not supported by this release: only Namespace or Tenant" },
 		{ RATE TARGET "  identity:\n    requests: 1\n    burst: 1000001\n", 8, "spec.identity.burst", "must be from 1 to 1000000, not 1000001" },
+
+		/* BackendTLSPolicy and ConfigMap */
+		{ BTLS TARGET, 4, "spec.validation", "is required: when an endpoint is the right one" },
+		{ BTLS TARGET "  validation: {hostname: a.b}\n", 6, "spec.validation", "must have caCertificateRefs or wellKnownCACertificates, and not both" },
+		{ BTLS TARGET "  validation: {hostname: a.b, wellKnownCACertificates: System, caCertificateRefs: [{group: \"\", kind: ConfigMap, name: a}]}\n", 6, "spec.validation", "must have caCertificateRefs or wellKnownCACertificates, and not both" },
+		{ BTLS TARGET "  validation: {hostname: '*.b', wellKnownCACertificates: System}\n", 6, "spec.validation.hostname", "must be lower-case letters, digits, - and ., each part starting and ending with a letter or digit, not \"*.b\"" },
+		{ BTLS TARGET "  validation: {wellKnownCACertificates: System}\n", 6, "spec.validation.hostname", "is required: the server name (SNI) that is asked for; the certificate must have it as a DNS name, unless there are subjectAltNames" },
+		{ BTLS TARGET "  validation: {hostname: a.b, wellKnownCACertificates: Mine}\n", 6, "spec.validation.wellKnownCACertificates", "must be System, not \"Mine\"" },
+		{ SYSTEM "    subjectAltNames: [{type: URI, hostname: a}]\n", 9, "spec.validation.subjectAltNames[0].uri", "is required of type URI" },
+		{ SYSTEM "    subjectAltNames: [{type: Hostname, hostname: a}, {type: Hostname, hostname: a, uri: b}]\n", 9, "spec.validation.subjectAltNames[1].hostname", "stands beside uri: a name is one of them" },
+		{ "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  x: y\n  ca.crt: z\n", 5, "data.x", "unknown field" },
+		{ "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\nbinaryData: {x: y}\n", 4, "binaryData", "not supported by this release (bytes that are no text)" },
 
 		/* TrafficPolicy */
 		{ POLICY "  loadBalancer: {type: RoundRobin}\n", 4, "spec.targetRefs", "is required: the Services it is about, of its own namespace" },

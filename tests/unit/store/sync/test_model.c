@@ -681,6 +681,59 @@ START_TEST(a_rate_limit_says_the_same_and_keeps_its_slot)
 }
 END_TEST
 
+#define TLS_POLICY(name, refs)                                                                     \
+	"apiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\n"                      \
+	"metadata: {name: " name ", namespace: shop}\n"                                            \
+	"spec: {targetRefs: [" TO("") "], validation: {hostname: a.b, caCertificateRefs: [" refs "]}}\n---\n"
+#define CA(name) "{group: '', kind: ConfigMap, name: " name "}"
+#define CONFIG_MAP(name, pem)                                                                      \
+	"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: " name ", namespace: shop}\n"           \
+	"data: {ca.crt: \"" pem "\"}\n---\n"
+/* Nearly a certificate: of DER only the outermost length is looked at here. */
+#define NEARLY "-----BEGIN CERTIFICATE-----\\nMAMCAQE=\\n-----END CERTIFICATE-----\\n"
+
+START_TEST(a_policy_of_tls_has_its_issuers_as_they_come_and_go)
+{
+	struct world w;
+
+	world_init(&w, "");
+	tell(&w, "a.yaml", WEB);
+	tell(&w, "p.yaml", TLS_POLICY("p", CA("x") ", " CA("y") ", {group: z, kind: Secret, name: z}"));
+	ck_assert(settle(&w));
+	ck_assert(serves(&w, "tls p host=a.b cas=0\n"));
+	assert_condition_of(&w, "BackendTLSPolicy", "p", "\"type\":\"Accepted\",\"status\":\"False\",\"reason\":\"NoValidCACertificate\"");
+	assert_condition_of(&w, "BackendTLSPolicy", "p", "\"type\":\"ResolvedRefs\",\"status\":\"False\","
+			    "\"reason\":\"InvalidCACertificateRef\",\"message\":\"validation.caCertificateRefs[0]: ConfigMap shop/x does not exist\"");
+	tell(&w, "x.yaml", CONFIG_MAP("x", NEARLY NEARLY));
+	tell(&w, "y.yaml", CONFIG_MAP("y", "no certificate"));
+	ck_assert(settle(&w));
+	ck_assert(serves(&w, "tls p host=a.b cas=1\n"));
+	assert_condition_of(&w, "BackendTLSPolicy", "p", "\"type\":\"Accepted\",\"status\":\"True\",\"reason\":\"Accepted\"");
+	assert_condition_of(&w, "BackendTLSPolicy", "p", "caCertificateRefs[1]: ca.crt of ConfigMap shop/y has no certificate");
+	tell(&w, "y.yaml", CONFIG_MAP("y", "-----BEGIN CERTIFICATE-----\\nMAMCAQ==\\n-----END CERTIFICATE-----\\n"));
+	(void)settle(&w);
+	assert_condition_of(&w, "BackendTLSPolicy", "p", "ca.crt of ConfigMap shop/y has a certificate that cannot be read");
+	tell(&w, "y.yaml", CONFIG_MAP("y", NEARLY));
+	ck_assert(settle(&w));
+	ck_assert(serves(&w, "tls p host=a.b cas=2\n"));
+	assert_condition_of(&w, "BackendTLSPolicy", "p", "\"reason\":\"InvalidKind\",\"message\":\"validation.caCertificateRefs[2]: "
+			    "Secret of z is not supported, only ConfigMap\"");
+	model_gone(&w.model, "x.yaml");
+	ck_assert(settle(&w));
+	ck_assert(serves(&w, "tls p host=a.b cas=1\n"));
+	tell(&w, "q.yaml", TLS_POLICY("q", CA("y")));
+	ck_assert(settle(&w));
+	assert_condition_of(&w, "BackendTLSPolicy", "q", "\"reason\":\"Conflicted\",\"message\":\"another policy counts "
+			    "instead: port 80: BackendTLSPolicy shop/p\"");
+	assert_condition_of(&w, "BackendTLSPolicy", "q", "\"type\":\"ResolvedRefs\",\"status\":\"True\"");
+	model_gone(&w.model, "p.yaml");
+	model_gone(&w.model, "q.yaml");
+	ck_assert(settle(&w));
+	ck_assert(!serves(&w, "tls "));
+	world_fini(&w);
+}
+END_TEST
+
 START_TEST(a_namespace_belongs_to_the_first_tenant_that_lists_it)
 {
 	struct world w;
@@ -887,5 +940,6 @@ UNIT_TESTS("model", modes_of_namespaces_are_told_whole_and_then_as_they_change,
 	   routes_of_other_namespaces_cannot_crowd_a_service_out,
 	   a_policy_says_for_which_ports_it_counts, limits_keep_their_slot_and_too_many_are_said,
 	   a_rate_limit_says_the_same_and_keeps_its_slot,
+	   a_policy_of_tls_has_its_issuers_as_they_come_and_go,
 	   a_namespace_belongs_to_the_first_tenant_that_lists_it, a_rebuilt_view_is_the_same_view,
 	   any_history_gives_the_view_that_its_last_state_alone_gives)

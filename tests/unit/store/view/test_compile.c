@@ -488,7 +488,48 @@ START_TEST(a_rule_says_it_before_the_policy_of_its_back_end)
 }
 END_TEST
 
-UNIT_TESTS("compile", a_service_has_one_retry_budget, a_rule_says_it_before_the_policy_of_its_back_end,
+START_TEST(a_port_says_whom_its_endpoints_must_be)
+{
+	static const char world[] =
+		"service shop/web port=80/a port=81/b port=82/c\n"
+		"configmap shop/x pem=one\nconfigmap shop/y pem=two\nconfigmap shop/bad flaw=1\n"
+		"backendtls shop/all target=web host=all.example ca=x ca=y ca=bad ca=gone dns=a.b uri=spiffe://c/d\n"
+		"backendtls shop/b target=web#b host=b.example system created=5\n"
+		"backendtls other/c target=web#c system\n";
+	struct world *w = world_new();
+	struct vservice s;
+	struct vport p;
+	struct vtls v, was;
+	bool is_uri;
+
+	ck_assert(view_service_by_name(world_say(w, world), SLICE("shop"), SLICE("web"), &s));
+	ck_assert(vservice_port(&s, 80, &p) && p.has_tls && vport_tls(&p, &was));
+	ck_assert(slice_eq(was.name, SLICE("all")) && slice_eq(was.host, SLICE("all.example")));
+	ck_assert(!was.trusts_host && was.cas == 2 && was.names == 2);
+	ck_assert(slice_eq(vport_tls_ca(&p, 0), SLICE("one")) && slice_eq(vport_tls_ca(&p, 1), SLICE("two")));
+	ck_assert_uint_eq(vport_tls_ca(&p, 2).n, 0);
+	ck_assert(slice_eq(vport_tls_name(&p, 0, &is_uri), SLICE("a.b")) && !is_uri);
+	ck_assert(slice_eq(vport_tls_name(&p, 1, &is_uri), SLICE("spiffe://c/d")) && is_uri);
+	ck_assert_uint_eq(vport_tls_name(&p, 2, &is_uri).n, 0);
+	/* the same has the same id; of another port, or of another policy, another one */
+	ck_assert(vservice_port(&s, 82, &p) && vport_tls(&p, &v));
+	ck_assert(memcmp(v.id, was.id, sizeof v.id) == 0);
+	ck_assert(vservice_port(&s, 81, &p) && vport_tls(&p, &v));
+	ck_assert(v.trusts_host && v.cas == 0 && v.names == 0 && memcmp(v.id, was.id, sizeof v.id) != 0);
+	ck_assert(view_service_by_name(world_say(w, "configmap shop/y pem=three\n"), SLICE("shop"), SLICE("web"), &s));
+	ck_assert(vservice_port(&s, 80, &p) && vport_tls(&p, &v));
+	ck_assert(slice_eq(vport_tls_ca(&p, 1), SLICE("three")) && memcmp(v.id, was.id, sizeof v.id) != 0);
+	ck_assert(view_service_by_name(world_say(w, "configmap shop/y pem=two\n"), SLICE("shop"), SLICE("web"), &s));
+	ck_assert(vservice_port(&s, 80, &p) && vport_tls(&p, &v));
+	ck_assert(memcmp(v.id, was.id, sizeof v.id) == 0);
+	ck_assert(view_service_by_name(world_say(w, "remove backendtls shop/all\n"), SLICE("shop"), SLICE("web"), &s));
+	ck_assert(vservice_port(&s, 80, &p) && !p.has_tls && !vport_tls(&p, &v));
+	ck_assert_uint_eq(vport_tls_ca(&p, 0).n, 0);
+	world_free(&w);
+}
+END_TEST
+
+UNIT_TESTS("compile", a_port_says_whom_its_endpoints_must_be, a_service_has_one_retry_budget, a_rule_says_it_before_the_policy_of_its_back_end,
 	   filters_stand_at_their_rule_or_backend_by_kind, ready_endpoints_come_first_then_by_address, endpoints_stand_by_level,
 	   an_address_listed_twice_is_one_endpoint,
 	   a_slice_port_belongs_to_the_service_port_of_its_name, a_dual_stack_pod_is_one_endpoint,
