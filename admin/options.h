@@ -8,7 +8,7 @@
 
 #include "admin/command.h"
 
-#define OPTIONS_MAX 12	/* arguments of one command */
+#define OPTIONS_MAX 20	/* arguments of one command */
 
 /* As nodeproxyctl's: what a program ends with. */
 enum { EXIT_DONE, EXIT_REFUSED, EXIT_USAGE, EXIT_AWAY };

@@ -85,12 +85,17 @@ was first written here, and stays.
 In a directory of files an object is changed where it is written, whatever stands around it; comments inside the document
 itself are lost. A new one gets a file of its own, KIND.NAMESPACE.NAME.yaml. A file is replaced as a whole, by rename, with
 its owner and mode; a program that is killed leaves the old one or the new one. Writers of nodeproxyctl wait for each other
-(flock of the directory, 10 seconds); what an editor saves meanwhile is a conflict. An object that is written twice, or in a
+(flock of the directory, 30 seconds); what an editor saves meanwhile is a conflict. An object that is written twice, or in a
 document that cannot be read, is refused with its lines.
 .PP
 Then it waits for the daemon of this host and says what became of each object: \fIaccepted\fR, \fIgone\fR, the first condition
 of its status that is False, or why it was refused; and for the workers to serve it. No daemon is needed: what is written is
 read when one starts.
+.PP
+Of an etcd cluster (nodeproxy\-registry(7)) each object is a key, and is written by a transaction over what was read. A Service
+without clusterIP is given an address of service_cidr that no other has. A host may not write resources, so say who asks:
+\fB\-\-user\fR, \fB\-\-cert\fR, or \fB\-c\fR with a nodeproxy.yaml of your own. When the etcd does not answer within 5 seconds the
+exit status is 3.
 .PP
 \fBstore check\fR and \fBstore export\fR read the state directory, also while the daemon runs: from a copy below TMPDIR, which is
 one whole revision. They need the rights of root, or of the account nodeproxy\-sync.
@@ -132,7 +137,7 @@ def ctl(commands, version, local):
             ".SH EXAMPLES\n.nf\nnodeproxyctl status\nnodeproxyctl check\nnodeproxyctl get endpoints \\-n shop\n"
             "nodeproxyctl describe httproute shop/web \\-o json\nnodeproxyctl explain web.shop/cart\nnodeproxyctl explain \\-\\-from shop \\-H 'x\\-version: next' 'web.shop/cart?id=1'\nnodeproxyctl apply \\-f shop.yaml\nnodeproxyctl get httproute shop/web \\-o yaml\nnodeproxyctl store export >kept.yaml\nnodeproxyctl drain \\-\\-worker 1 \\-\\-deadline 10\n.fi\n"
             ".SH SEE ALSO\n.BR nodeproxy (8),\n.BR nodeproxy\\-api (7),\n.BR nodeproxy.yaml (5),\n"
-            ".BR nodeproxy\\-resources (5),\n.BR nodeproxy\\-metrics (7)\n")
+            ".BR nodeproxy\\-resources (5),\n.BR nodeproxy\\-registry (7),\n.BR nodeproxy\\-metrics (7)\n")
     return out
 
 
@@ -290,7 +295,7 @@ _nodeproxyctl() {
 		esac
 	done <<<"$_nodeproxyctl_rows"
 	case $prev in
-	-s | -f | -c | --registry | --dir | --out | --passphrase-file | --node-passphrase-file) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+	-s | -f | -c | --registry | --cert | --cert-key | --ca | --password-file | --dir | --out | --passphrase-file | --node-passphrase-file) COMPREPLY=($(compgen -f -- "$cur")); return ;;
 	%(valued)s) COMPREPLY=($(compgen -W "$(_nodeproxyctl_values "$prev")" -- "$cur")); return ;;
 	esac
 	if [ -z "$command" ]; then

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "admin/resources/reach.h"
 #include "admin/resources/resources.h"
 #include "admin/resources/wait.h"
 #include "nodeproxy/lib/base/clock.h"
@@ -462,7 +463,7 @@ static json_t *run(const struct options *o, struct batch *b, bool remove)
 {
 	bool dry = options_value(o, "--dry-run") != NULL;
 	struct knobs *k = resources_knobs(o, options_value(o, "--registry") == NULL, &b->code);
-	struct registry *r = k ? resources_registry(o, k, !dry, &b->code) : NULL;
+	struct registry *r = k ? reach_registry(o, k, !dry, &b->code) : NULL;
 	json_t *changes = json_array();
 	struct waiting w;
 
@@ -480,6 +481,7 @@ static json_t *run(const struct options *o, struct batch *b, bool remove)
 		w.seconds = 0;
 	else
 		change_all(b, r, k, remove, &w);
+	w.written = r->written;
 	registry_close(&r);	/* and its lock, before anybody waits */
 	if (w.seconds)
 		wait_for_all(b, &w);

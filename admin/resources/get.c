@@ -4,6 +4,7 @@
 /* get: documents as the registry has them.  See resources.h. */
 #include <stdlib.h>
 
+#include "admin/resources/reach.h"
 #include "admin/resources/resources.h"
 
 static bool collect(void *arg, const struct registry_key *k, const struct registry_value *v)
@@ -38,7 +39,7 @@ json_t *resources_get(const struct options *o, int *code)
 		return NULL;
 	*code = EXIT_DONE;
 	knobs = resources_knobs(o, options_value(o, "--registry") == NULL, code);
-	r = knobs ? resources_registry(o, knobs, false, code) : NULL;
+	r = knobs ? reach_registry(o, knobs, false, code) : NULL;
 	free(knobs);
 	if (!r)
 		return NULL;

@@ -12,11 +12,10 @@
 
 #include "admin/cli/call.h"
 #include "admin/cli/print.h"
-#include "store/registry/file.h"
+#include "admin/resources/reach.h"
 #include "store/resource/resource.h"
 
 #define DEFAULT_FILE "/etc/nodeproxy/nodeproxy.yaml"
-#define LOCK_WAIT_MS 10000	/* for another writer */
 #define ASK_SECONDS  5
 static_must(KNOBS_ERROR >= 512);	/* call_daemon */
 
@@ -140,47 +139,6 @@ struct knobs *resources_knobs(const struct options *o, bool must, int *code)
 		return k;
 	free(k);
 	return NULL;
-}
-
-/* ---- the registry ---- */
-
-/* A registry_render_fn. */
-static char *render(const char *json, bool as_json)
-{
-	json_t *o = json_loads(json, 0, NULL);
-	struct text t = text_of(4 * DOC_BYTES_MAX);
-	char *dump = NULL, *ret;
-
-	if (o && as_json && (dump = json_dumps(o, JSON_INDENT(2)))) {
-		text_adds(&t, dump);
-		text_addc(&t, '\n');
-	} else if (o && !as_json) {
-		print_yaml(o, &t);
-	}
-	free(dump);
-	json_decref(o);
-	ret = t.cut || t.n == 0 ? NULL : strndup(t.p, t.n);
-	text_fini(&t);
-	return ret;
-}
-
-struct registry *resources_registry(const struct options *o, const struct knobs *k, bool write, int *code)
-{
-	const char *path = options_value(o, "--registry");
-	struct registry *r = NULL;
-	enum registry_error e;
-	char problem[512];
-
-	if (!path && k->source_kind != SOURCE_FILE) {
-		*code = say_error(EXIT_REFUSED, "source.kind: only file can be read and written by this release");
-		return NULL;
-	}
-	e = registry_file_open(path ? path : k->source_path, write ? render : NULL, LOCK_WAIT_MS, &r,
-			       problem);
-	if (e != REGISTRY_DONE)
-		*code = say_error(e == REGISTRY_AWAY ? EXIT_AWAY : EXIT_REFUSED, "%s: %s", problem,
-				  registry_todo(e));
-	return r;
 }
 
 /* ---- which object ---- */

@@ -34,9 +34,6 @@ const char *resources_socket(const struct options *);
  * was named; else where it is usually.  NULL: said why not, with *ret_code.  must: else, when nothing
  * was named and there is none, defaults do. */
 struct knobs *resources_knobs(const struct options *, bool must, int *ret_code);
-/* The registry that is configured, or --registry.  NULL: said why not. */
-struct registry *resources_registry(const struct options *, const struct knobs *, bool write,
-				    int *ret_code);
 /* KIND and [NAMESPACE/]NAME as a key (group is not filled in); name "": none was given.  -1, or an exit
  * code after words.  The texts live as long as the process. */
 int resources_key(const struct options *, struct registry_key *ret);

@@ -4,9 +4,13 @@
 /* See wait.h.
  *
  * The daemon tells which generation of an object it has.  Of EndpointSlices, which it does not list one
- * by one, and of changes in metadata alone, which have no generation, its revision tells: it goes on
- * when what is served changes.  A change that changes nothing served is believed after a while, as long
- * as the source is read. */
+ * by one, and of changes in metadata alone, which have no generation, revisions tell: that of the
+ * registry up to which the daemon has read, or, of files, its own, which goes on when what is served
+ * changes.  A change that changes nothing served is believed after a while, as long as the source is
+ * read.
+ *
+ * Several objects may come in several change sets; so in the end what is served has to stand still for
+ * a moment, before the workers are asked whether they have it. */
 #include "admin/resources/wait.h"
 
 #include <stdio.h>
@@ -19,6 +23,7 @@
 
 #define LOOK_MS	      50
 #define QUIET_MS      2000	/* for a revision that may never come */
+#define STILL_MS      150	/* change sets that belong together come closer than that */
 #define LOOKS_MAX     1000	/* objects that are asked for one by one */
 #define STATE_WORDS   600
 
@@ -61,11 +66,14 @@ static const char *text_at(const json_t *o, const char *key)
 	return s ? s : "";
 }
 
-static bool source_is_read(const char *socket)
+/* The source is read, up to this revision of its own. */
+static bool source_is_read(const char *socket, uint64_t revision)
 {
 	int status;
 	json_t *o = ask(socket, "/v1/sources", &status);
-	bool is = strcmp(text_at(json_array_get(json_object_get(o, "sources"), 0), "state"), "synced") == 0;
+	const json_t *source = json_array_get(json_object_get(o, "sources"), 0);
+	bool is = strcmp(text_at(source, "state"), "synced") == 0 &&
+		  json_integer_value(json_object_get(source, "revision")) >= (json_int_t)revision;
 
 	json_decref(o);
 	return is;
@@ -134,7 +142,8 @@ static int look(const struct waiting *w, struct wait_item *i)
 			 text_at(refused, "field")[0] ? ": " : "", text_at(refused, "reason"));
 		r = -1;
 	} else if (!tells_generation(i)) {
-		r = ask_rev(w->socket, &rev) && rev > w->rev;
+		r = w->written ? source_is_read(w->socket, w->written)
+			       : ask_rev(w->socket, &rev) && rev > w->rev;
 	} else if (i->gone) {
 		r = status == 404 || (status == 200 && !json_object_get(o, "source"));
 	} else {
@@ -164,7 +173,8 @@ static bool wait_one(const struct waiting *w, struct wait_item *i, struct mono u
 	int r;
 
 	while ((r = look(w, i)) == 0 && clock_tick().ns < until.ns) {
-		if (!tells_generation(i) && clock_tick().ns >= quiet.ns && source_is_read(w->socket)) {
+		if (!tells_generation(i) && clock_tick().ns >= quiet.ns && !w->written &&
+		    source_is_read(w->socket, 0)) {
 			say_state(i, "nothing that is served changed");
 			return true;
 		}
@@ -175,18 +185,35 @@ static bool wait_one(const struct waiting *w, struct wait_item *i, struct mono u
 	return r > 0;
 }
 
-/* Workers that serve another revision than the sync process has. */
-static unsigned workers_behind(const char *socket)
+/* The revision that stays for a moment, or the one that there is after some. */
+static uint64_t await_still(const char *socket, struct mono until)
+{
+	const struct timespec pause = { .tv_nsec = LOOK_MS * NS_PER_MS };
+	struct mono give_up = mono_after_ms(clock_tick(), QUIET_MS), since = clock_tick();
+	uint64_t rev = 0, now = 0;
+
+	while (mono_diff_ms(clock_tick(), since) < STILL_MS && clock_tick().ns < min_of(give_up.ns, until.ns)) {
+		if (!ask_rev(socket, &now))
+			break;
+		if (now != rev)
+			since = clock_tick();
+		rev = now;
+		nanosleep(&pause, NULL);
+	}
+	return rev;
+}
+
+/* Workers that serve an older revision. */
+static unsigned workers_behind(const char *socket, uint64_t rev)
 {
 	int status;
 	json_t *o = ask(socket, "/v1/status", &status), *worker;
-	json_int_t rev = json_integer_value(json_object_get(o, "rev"));
 	unsigned n = 0;
 	size_t i;
 
 	json_array_foreach(json_object_get(o, "workers"), i, worker)
 		n += strcmp(text_at(worker, "state"), "ready") == 0 &&
-		     json_integer_value(json_object_get(worker, "rev")) < rev;
+		     json_integer_value(json_object_get(worker, "rev")) < (json_int_t)rev;
 	json_decref(o);
 	return n;
 }
@@ -197,6 +224,7 @@ int wait_for(const struct waiting *w, struct wait_item *v, size_t n)
 	struct mono quiet = mono_after_ms(clock_tick(), QUIET_MS);
 	const struct timespec pause = { .tv_nsec = LOOK_MS * NS_PER_MS };
 	unsigned behind;
+	uint64_t rev;
 	bool ok = true;
 
 	if (n == 0)
@@ -206,7 +234,8 @@ int wait_for(const struct waiting *w, struct wait_item *v, size_t n)
 				 "is read when one starts", w->socket);
 	for (size_t i = 0; i < min_of(n, (size_t)LOOKS_MAX); i++)
 		ok &= wait_one(w, &v[i], until, quiet);
-	while ((behind = workers_behind(w->socket)) && clock_tick().ns < until.ns)
+	rev = await_still(w->socket, until);
+	while ((behind = workers_behind(w->socket, rev)) && clock_tick().ns < until.ns)
 		nanosleep(&pause, NULL);
 	if (behind)
 		return say_error(EXIT_REFUSED, "%u workers do not serve it yet: see nodeproxyctl get workers", behind);

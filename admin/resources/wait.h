@@ -15,6 +15,7 @@ struct waiting {
 	bool is_asked;		/* by whoever runs us: that there is no daemon is an error then */
 	bool was_there;		/* a daemon answered before the change */
 	uint64_t rev;		/* which had this revision */
+	uint64_t written;	/* the registry's own after the change; 0: it has none */
 };
 
 /* An object that was written, or removed. */

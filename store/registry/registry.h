@@ -75,6 +75,7 @@ struct registry_ops {
 
 struct registry {
 	const struct registry_ops *ops;
+	uint64_t written;	/* its revision after the last write of ours, where it has one; 0 else */
 	char problem[512];
 };
 

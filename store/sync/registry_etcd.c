@@ -71,6 +71,7 @@ static bool await_up(struct etcd_registry *r, struct mono until)
 /* An answer, as far as it is needed when the call is over. */
 struct outcome {
 	bool is_over, holds;
+	int64_t revision;
 	enum grpc_status status;
 	char words[GRPC_WORDS];
 	void (*take)(void *arg, const struct etcd_result *);	/* of the last op; NULL: nobody wants it */
@@ -84,6 +85,7 @@ static void on_done(void *arg, const struct etcd_answer *a)
 	o->is_over = true;
 	o->status = a->status;
 	o->holds = a->holds;
+	o->revision = a->head.revision;
 	snprintf(o->words, sizeof o->words, "%s", a->words ? a->words : "");
 	if (a->status == GRPC_OK && o->take && a->results)
 		o->take(o->arg, &a->result[a->results - 1]);
@@ -391,8 +393,10 @@ static enum registry_error write_if(struct etcd_registry *r, const struct etcd_i
 		if (e != REGISTRY_DONE)
 			return e;
 		*ret_holds = o.holds;
-		if (o.status == GRPC_OK)
+		if (o.status == GRPC_OK) {
+			r->r.written = (uint64_t)max_of(o.revision, (int64_t)0);
 			return REGISTRY_DONE;
+		}
 		e = error_of(r, &o);
 		if (e != REGISTRY_AWAY)
 			return e;

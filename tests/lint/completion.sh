@@ -33,7 +33,7 @@ offers "shop/web" nodeproxyctl get httproute sh
 offers "apply" nodeproxyctl ap
 offers "check export -s -o --help --version" nodeproxyctl store ""
 offers "--dry-run" nodeproxyctl apply --d
-offers "-f -n --dry-run --wait --registry -c -s -o --help" nodeproxyctl delete -
+offers "-f -n --dry-run --wait --registry --user --password-file --cert --cert-key --ca -c -s -o --help" nodeproxyctl delete -
 offers "tenant" nodeproxyctl -o yaml store export te
 offers "table json yaml" nodeproxyctl -o ""
 offers "-n --service -s -o --help" nodeproxyctl -s /x get endpoints -
