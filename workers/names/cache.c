@@ -103,6 +103,15 @@ static void drop(struct cache *c, struct cached *a)
 	slab_give(&c->answers, a);
 }
 
+/* Three quarters of whatever it is charged to are for traffic. */
+static bool has_room(const struct budget *b)
+{
+	for (; b; b = b->parent)
+		if (b->limit && b->used + sizeof(struct cached) > b->limit / 4)
+			return false;
+	return true;
+}
+
 /* A place for one more of this pod, paid for; NULL: there is none. */
 static struct cached *take(struct cache *c, struct cache_pod *p, struct tenant *t, uint32_t most)
 {
@@ -112,7 +121,7 @@ static struct cached *take(struct cache *c, struct cache_pod *p, struct tenant *
 		drop(c, container_of(list_first(&p->of), struct cached, in_pod));
 	if (c->answers.live == CACHE_ANSWERS)
 		drop(c, container_of(list_first(&c->age), struct cached, in_age));
-	if (budget_charge(&t->memory, sizeof *a) < 0)
+	if (!has_room(&t->memory) || budget_charge(&t->memory, sizeof *a) < 0)
 		return NULL;
 	a = slab_take(&c->answers, NULL);
 	if (a == NULL) {

@@ -7,7 +7,8 @@
  * Each pod has its own: who answers a pod's questions is decided in its network namespace, where its
  * root may play the resolver, and nobody else shall believe him.  A pod keeps at most names.cache of
  * them, charged to its tenant's memory; beyond, and beyond what all together may have, those that were
- * not used for longest go. */
+ * not used for longest go.  They are not kept at the expense of traffic: none is added where a quarter of
+ * the memory is in use, and all of a tenant go that is short of it. */
 #ifndef WORKERS_NAMES_CACHE_H
 #define WORKERS_NAMES_CACHE_H
 

@@ -9,6 +9,7 @@
 #include "nodeproxy/lib/base/log.h"
 #include "workers/path/conn.h"
 #include "workers/path/pods.h"
+#include "workers/path/pressure.h"
 
 #define UDP_BURST    16u	/* questions of a step */
 #define ACCEPT_BURST 4u
@@ -436,6 +437,8 @@ void names_tick(struct names *ns)
 			p->silent_at.ns = 0;
 			board_set(&p->gate->board->c[LC_names_silent_gauge], 0);
 		}
+		if (p->cache.n && pressure_keeps_nothing(ns->path, p->gate->tenant))
+			cache_drop_pod(&ns->cache, &p->cache);
 		for (unsigned k = 0; k < NAMES_SOCKETS; k++)
 			tick_socket(&p->socket[k]);
 	}

@@ -336,26 +336,37 @@ END_TEST
 
 START_TEST(a_pod_keeps_what_it_used_last_and_its_tenant_pays)
 {
-	const struct tenant *t;
+	struct budget *memory;
 	size_t one;
 
 	begin(1);
 	put(2);
-	t = from.pod->gate->tenant;
+	memory = &from.pod->gate->tenant->memory;
 	question("a.example.org", "A", 1);
 	asked(0, "A 192.0.2.1/60");
-	one = t->memory.used;
+	one = memory->used;
 	ck_assert_uint_gt(one, CACHE_BYTES);
 	question("b.example.org", "A", 2);
 	asked(0, "A 192.0.2.2/60");
 	question("a.example.org", "A", 3);
 	question("c.example.org", "A", 4);
 	asked(0, "A 192.0.2.3/60");
-	ck_assert_uint_eq(t->memory.used, 2 * one);
+	ck_assert_uint_eq(memory->used, 2 * one);
 	question("a.example.org", "A", 5);
 	ck_assert(nobody_is_asked());
 	question("b.example.org", "A", 6);
 	asked(0, NULL);
+	/* Traffic goes before: what was kept goes, and no more is kept. */
+	ck_assert_int_eq(budget_charge(memory, memory->limit * 3 / 4), 0);
+	question("a.example.org", "A", 7);
+	ck_assert(nobody_is_asked());
+	names_tick(&ns);
+	ck_assert_uint_eq(memory->used, memory->limit * 3 / 4);
+	for (uint16_t id = 8; id < 10; id++) {
+		question("a.example.org", "A", id);
+		asked(0, "A 192.0.2.1/60");
+	}
+	budget_return(memory, memory->limit * 3 / 4);
 	end();
 }
 END_TEST
