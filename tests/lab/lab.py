@@ -22,6 +22,7 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.parse
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import np  # noqa: E402
@@ -187,6 +188,16 @@ class Pod:
         r = self.host.np.ctl("pod", "remove", self.name, "--namespace", "shop")
         assert r.returncode == 0, r.stderr
 
+    def order(self, what):
+        """add or remove, by the API itself: without the price of a process."""
+        words = urllib.parse.urlencode(dict(name=self.name, namespace="shop", netns=self.netns))
+
+        def taken():
+            status, said = self.host.np.order(f"pod-{what}?{words}")
+            assert status == 200 or "ask again in a moment" in said["error"], said
+            return status == 200
+        np.until(f"{what} {self.name}", taken)
+
     def rules(self):
         r = subprocess.run(["nsenter", f"--net={self.netns}", "nft", "list", "tables"], capture_output=True, text=True)
         assert r.returncode == 0, r.stderr
@@ -204,9 +215,9 @@ class Pod:
             return s
         return inside(self.ns, connect)
 
-    def ask(self, address, port, line=b"hello\n"):
+    def ask(self, address, port, line=b"hello\n", timeout=SYNC):
         """One line there and back on a connection of its own."""
-        with self.dial(address, port) as s:
+        with self.dial(address, port, timeout) as s:
             s.sendall(line)
             return read_line(s)
 

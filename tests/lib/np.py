@@ -260,17 +260,25 @@ class Host:
             raise ValueError(f"nodeproxyctl {' '.join(words)}: {r.returncode}: {r.stderr.strip()}")
         return json.loads(r.stdout)
 
-    def api(self, path):
-        """An answer of the admin API, without the price of a process."""
-        c = http.client.HTTPConnection("localhost", timeout=10)
+    def _call(self, method, path):
+        c = http.client.HTTPConnection("localhost", timeout=DEADLINE)
         c.sock = socket.socket(socket.AF_UNIX)
         try:
-            c.sock.settimeout(10)
+            c.sock.settimeout(DEADLINE)
             c.sock.connect(self.socket)
-            c.request("GET", "/v1/" + path)
-            return json.loads(c.getresponse().read())
+            c.request(method, "/v1/" + path)
+            r = c.getresponse()
+            return r.status, json.loads(r.read())
         finally:
             c.close()
+
+    def api(self, path):
+        """An answer of the admin API, without the price of a process."""
+        return self._call("GET", path)[1]
+
+    def order(self, path):
+        """Likewise, of something to do: (status, what is said)."""
+        return self._call("POST", path)
 
     def status(self):
         return self.ctl_json("status")
