@@ -346,6 +346,8 @@ void pods_release_some(struct master *m)
 	}
 	if (gone)
 		tell(m);
+	if (gone && m->phase == PHASE_SERVING)
+		pods_enter_some(m);
 	if (!more)
 		loop_timer_stop(&m->loop, &m->pods.cut);
 }
@@ -395,17 +397,48 @@ void pods_free_some(struct master *m)
 	}
 }
 
-/* Likewise; who comes back waits for somebody to accept, too. */
+/* An errand there would wait for that one to be gone, in the place of one that it waits for. */
+static bool one_leaves_there(const struct master *m, const struct pod *p)
+{
+	unsigned left = m->pods.leaving;
+
+	for (unsigned i = 0; i < PODS_MAX && left; i++) {
+		if (!is_leaving(&m->pods.at[i]))
+			continue;
+		if (strcmp(m->pods.at[i].words.netns, p->words.netns) == 0)
+			return true;
+		left--;
+	}
+	return false;
+}
+
+/* Refs grow: whoever comes and goes all the time does not get before others.  Who comes back waits for
+ * somebody to accept, too. */
+static struct pod *waits_longest(struct master *m)
+{
+	struct pod *first = NULL;
+
+	for (unsigned i = 0; i < PODS_MAX; i++) {
+		struct pod *p = &m->pods.at[i];
+
+		if (p->state == POD_WAITING && (p->asker != 0 || who_should(m, i)) &&
+		    (!first || (int32_t)(p->ref - first->ref) < 0) && !one_leaves_there(m, p))
+			first = p;
+	}
+	return first;
+}
+
 void pods_enter_some(struct master *m)
 {
-	for (unsigned i = 0; i < PODS_MAX && m->pods.waiting; i++) {
-		struct pod *p = &m->pods.at[i];
-		struct errand_job job = { .kind = ERRAND_ENTER, .ref = p->ref, .cookie = p->cookie,
-					  .inside = FD_NONE, .rules = FD_NONE,
-					  .how = { away_stays(p), origin_is_wanted(p) } };
+	while (m->pods.waiting) {
+		struct pod *p = waits_longest(m);
+		struct errand_job job = { .kind = ERRAND_ENTER, .inside = FD_NONE, .rules = FD_NONE };
 
-		if (p->state != POD_WAITING || (p->asker == 0 && !who_should(m, i)))
-			continue;
+		if (!p)
+			return;
+		job.ref = p->ref;
+		job.cookie = p->cookie;
+		job.how = (struct rules){ away_stays(p), origin_is_wanted(p) };
 		memcpy(job.netns, p->words.netns, sizeof job.netns);
 		if (errand_start(m, &job, NULL) < 0)
 			return;
@@ -535,15 +568,31 @@ void pods_entered(struct master *m, uint32_t ref, const struct msg_pod_entered *
 
 /* ---- what should be ---- */
 
+static void look(struct master *m)
+{
+	struct errand_job job = { .kind = ERRAND_LOOK, .inside = FD_NONE, .rules = FD_NONE };
+	int r;
+
+	proof_begin(m);
+	r = errand_start(m, &job, NULL);
+	m->pods.look_due = r == -EAGAIN;
+	if (r < 0 && r != -EAGAIN)
+		log_limited(LOG_WARN, "pods_not_looked_at", "pods=%u error=\"%s\"", m->pods.captured,
+			    strerror(-r));
+}
+
 void pods_settle(struct master *m)
 {
 	bool other = false;
 
+	if (m->pods.look_due && m->phase == PHASE_SERVING)
+		look(m);
+	/* Before whoever comes and goes: callers wait for these. */
+	if (m->pods.n_wants)
+		open_all_wanted(m);
 	away_settle(m);
 	if (m->pods.leaving && m->phase != PHASE_TRIAL)
 		pods_free_some(m);
-	if (m->pods.n_wants)
-		open_all_wanted(m);
 	if (m->pods.waiting && m->phase == PHASE_SERVING)
 		pods_enter_some(m);
 	if (m->pods.closed || m->phase == PHASE_TRIAL || m->pods.captured == 0)
@@ -714,16 +763,12 @@ void pods_modes_told(struct master *m, const char *ns, const struct ns_modes *of
 
 void pods_tick(struct master *m)
 {
-	struct errand_job job = { .kind = ERRAND_LOOK, .inside = FD_NONE, .rules = FD_NONE };
-
 	pods_settle(m);		/* should an errand have failed, or not have been forked for want of memory */
 	workloads_settle(m);
 	proof_tick(m);
 	if (m->pods.captured == 0 || m->phase != PHASE_SERVING || ++m->pods.ticks % LOOK_TICKS)
 		return;
-	proof_begin(m);
-	if (errand_start(m, &job, NULL) < 0)
-		log_limited(LOG_WARN, "pods_not_looked_at", "pods=%u", m->pods.captured);
+	look(m);
 }
 
 /* ---- masters that come and go ---- */

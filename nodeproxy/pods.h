@@ -97,6 +97,7 @@ struct pods {
 	struct fd page;
 	bool turned_away;		/* a Workload for which there was no slot */
 	bool proofs_changed;
+	bool look_due;			/* as soon as an errand can be started */
 	bool closed;
 	enum { SWEEP_NONE, SWEEP_RUNS, SWEEP_DONE } sweep;	/* of the full stop (origin.h) */
 };
