@@ -685,6 +685,51 @@ static void pod_series(const struct state *st, struct text *t)
 	}
 }
 
+static void ends_in(struct text *t, const char *name, const char *kind, const char *what, int64_t seconds_left)
+{
+	text_adds(t, name);
+	label(t, '{', "kind", slice_str(kind));
+	label(t, ',', "name", slice_str(what));
+	text_printf(t, "} %lld\n", (long long)seconds_left);
+}
+
+static void certificate_series(const struct state *st, struct text *t)
+{
+	const struct certs *c = st->certs;
+	const struct certs_identity *all = certs_identities(c);
+	const char *name = begin(t, M_certificate_expiry);
+	int64_t now = st->now_unix_ms / 1000;
+	uint32_t n[IDENTITY_STATES] = { 0 };
+	char whose[CERTS_NAMES];
+
+	if (c->issuer.to_unix_s)
+		ends_in(t, name, "issuer", c->issuer.trust_domain, c->issuer.to_unix_s - now);
+	for (uint32_t i = 0; i < c->n; i++)
+		ends_in(t, name, "listener", c->at[i].listener, c->at[i].leaf.to_unix_s - now);
+	for (uint32_t i = 0; i < c->identities; i++) {
+		n[certs_identity_state(&all[i], now)]++;
+		snprintf(whose, sizeof whose, "%s/%s", all[i].ns, all[i].account);
+		if (all[i].leaves)
+			ends_in(t, name, "identity", whose, certs_identity_ends(&all[i]) - now);
+	}
+	name = begin(t, M_identities);
+	for (uint32_t i = 0; i < IDENTITY_STATES; i++)
+		text_printf(t, "%s{state=\"%s\"} %u\n", name, identity_state_name(i), n[i]);
+	for (enum metric m = M_identity_renewals; m <= M_identity_failures; m++) {
+		name = begin(t, m);
+		for (uint32_t i = 0; i < c->identities; i++) {
+			text_adds(t, name);
+			label(t, '{', "namespace", slice_str(all[i].ns));
+			label(t, ',', "account", slice_str(all[i].account));
+			value(t, m == M_identity_renewals ? all[i].renewals : all[i].failures);
+		}
+	}
+	name = begin(t, M_key_refusals);
+	for (unsigned i = SIGN_FINE + 1; i < SIGN_REFUSALS; i++)
+		text_printf(t, "%s{why=\"%s\"} %llu\n", name, sign_refusal_label((enum sign_refusal)i),
+			    (unsigned long long)c->refused[i]);
+}
+
 void metrics_text(struct state *st, struct text *t)
 {
 	struct text why = text_of(2048);
@@ -695,6 +740,8 @@ void metrics_text(struct state *st, struct text *t)
 	plain(t, M_start_time, st->started_unix_ms / 1000);
 	if (st->has_procs)
 		master_series(st, t);
+	if (st->certs)
+		certificate_series(st, t);
 	plain(t, M_log_lines, st->log_lines);
 	log_series(st, t);
 	process_series(st, t);

@@ -10,6 +10,7 @@
 #define ADMIN_SHOW_H
 
 #include "admin/command.h"
+#include "admin/finding.h"
 #include "admin/gather.h"
 #include "admin/serve.h"
 
@@ -43,6 +44,8 @@ struct answer show_ok(void);
 /* False: the answer says that there is no view yet. */
 bool show_has_view(const struct state *, struct answer *);
 void show_end(struct answer *);		/* closes the object, adds the newline */
+/* What there is to say of certificates. */
+void show_check_certs(const struct state *, struct findings *);
 /* The certificate that a listener shows (of two the preferred one), and whom it is for; NULL: there is none
  * yet. */
 const struct certs_leaf *show_leaf(const struct state *, const struct knobs_listener *, char names[CERTS_NAMES]);

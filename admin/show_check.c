@@ -199,38 +199,6 @@ static void check_services(const struct state *st, struct findings *f)
 	}
 }
 
-#define CERT_WARN_S (14 * 86400)	/* what renews certificates every 60 of 90 days has failed */
-
-static void check_certificates(const struct state *st, struct findings *f)
-{
-	for (uint32_t i = 0; i < st->knobs->n_listeners && i < KNOBS_LISTENERS; i++) {
-		const struct knobs_listener *l = &st->knobs->listener[i];
-		char names[CERTS_NAMES];
-		const struct certs_leaf *leaf = show_leaf(st, l, names);
-		int64_t left, life;
-
-		if (l->tls != TLS_TERMINATE)
-			continue;
-		if (leaf == NULL) {
-			found(f, CHECK_certificate_missing, l->name,
-			      "listener %s has no certificate: nobody can connect to it", l->name);
-			continue;
-		}
-		if (l->tls_identity[0])
-			continue;	/* that of an identity is told of there */
-		left = leaf->to_unix_s - st->now_unix_ms / 1000;
-		life = leaf->to_unix_s - leaf->from_unix_s;
-		if (left <= 0)
-			found(f, CHECK_certificate_expired, l->name,
-			      "the certificate of listener %s expired %lld hours ago", l->name,
-			      (long long)(-left / 3600));
-		else if (left < min_of((int64_t)CERT_WARN_S, life / 4))
-			found(f, CHECK_certificate_expires, l->name,
-			      "the certificate of listener %s expires in %lld hours", l->name,
-			      (long long)(left / 3600));
-	}
-}
-
 struct tenants_arg {
 	const struct state *st;
 	struct findings *f;
@@ -379,7 +347,7 @@ static void check_all(struct findings *f, void *arg)
 	check_pods(st, f);
 	check_settings(st, f);
 	check_limits(st, f);
-	check_certificates(st, f);
+	show_check_certs(st, f);
 	check_tenants(st, f);
 	if (st->has_procs)
 		check_host(f, &st->procs.facts, st->knobs->max_conns);

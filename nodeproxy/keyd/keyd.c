@@ -36,6 +36,7 @@
 #define SIGN_A_PASS	16	/* of one line, before the next */
 #define MESSAGES_A_PASS 64
 #define LOOK_MS		1000	/* at what is to be renewed */
+#define REFUSED_MS	60000	/* others are told of refusals at most that late */
 #define ISSUE_A_PASS	4	/* some 100 us each, between which signatures are made */
 #define ISSUE_PAUSE_MS	2
 
@@ -61,7 +62,8 @@ static struct keyd {
 	const char *failed[CERTS_MAX + 1];
 	unsigned n_failed;
 	unsigned n_files;		/* KEY_FILE messages since the last KEY_FILES */
-	uint64_t serial, refused[SIGN_REFUSALS];
+	uint64_t serial, refused[SIGN_REFUSALS], refused_told[SIGN_REFUSALS];
+	struct mono told_at;
 } the;
 
 static_must(MSG_SIGNED_BYTES == SIGN_MAX);
@@ -223,7 +225,10 @@ static void send_certs(void)
 {
 	struct msg_rev rev = { .rev = ++the.serial };
 	struct fd f;
-	int r = page_make(&the.store, &the.identities, clock_unix_ms() / 1000, &f);
+	int r = page_make(&the.store, &the.identities, the.refused, clock_unix_ms() / 1000, &f);
+
+	memcpy(the.refused_told, the.refused, sizeof the.refused_told);
+	the.told_at = clock_now();
 
 	if (r == 0) {
 		r = chan_send(&the.born.chan, MSG_CERTS_MADE, &rev, (struct slice){ 0 }, &f.v, 1);
@@ -261,6 +266,13 @@ static void files_here(const struct msg_key_files *m)
 
 /* ---- identities ---- */
 
+/* Whoever provokes refusals cannot have the file made more often than that. */
+static bool has_refused_more(void)
+{
+	return memcmp(the.refused, the.refused_told, sizeof the.refused) != 0 &&
+	       mono_diff_ms(clock_now(), the.told_at) >= REFUSED_MS;
+}
+
 /* What is due, a few at a time; what others are to know is told when nothing more is due. */
 static void look_cb(void *arg)
 {
@@ -268,7 +280,8 @@ static void look_cb(void *arg)
 	int64_t wait = more ? ISSUE_PAUSE_MS : LOOK_MS;
 
 	(void)arg;
-	if (!more && the.identities.changed)
+	clock_tick();
+	if (!more && (the.identities.changed || has_refused_more()))
 		send_certs();
 	loop_timer_start(&the.loop, &the.look, wait * NS_PER_MS, 0, look_cb, NULL);
 }
@@ -438,6 +451,7 @@ int main(int argc, char **argv)
 	    identities_init(&the.identities, the.born.nfds ? &the.born.fd[0] : &none) < 0)
 		return ROLE_EXIT_START;
 	new_tickets(false);
+	look_soon();
 	loop_timer_start(&the.loop, &the.rotate, TICKETS_MS * NS_PER_MS, TICKETS_MS, rotate_cb, NULL);
 	chan_watch(&the.born.chan, &the.loop, chan_cb, NULL);
 	role_ready(&the.born.chan);

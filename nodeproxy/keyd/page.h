@@ -9,6 +9,7 @@
 #include "nodeproxy/keyd/keystore.h"
 
 /* 0 or -errno. */
-must_use int page_make(const struct keystore *, struct identities *, int64_t now_s, struct fd *ret);
+must_use int page_make(const struct keystore *, struct identities *, const uint64_t refused[SIGN_REFUSALS],
+		       int64_t now_s, struct fd *ret);
 
 #endif

@@ -9,20 +9,6 @@
 #define AS_CLIENT "TLS 1.3, client CertificateVerify"
 static_must(sizeof AS_SERVER == sizeof AS_CLIENT);
 
-const char *sign_refusal_words(enum sign_refusal r)
-{
-	static const char *const words[SIGN_REFUSALS] = {
-		[SIGN_FINE] = "signed",
-		[SIGN_NO_KEY] = "nobody on this host has this key",
-		[SIGN_NOT_A_HANDSHAKE] = "these are not bytes that are signed in a handshake",
-		[SIGN_TLS12] = "whose key it is does not speak TLS 1.2",
-		[SIGN_ALGORITHM] = "not an algorithm of this key",
-		[SIGN_FAILED] = "the signature failed",
-	};
-
-	return words[r < SIGN_REFUSALS ? r : SIGN_FAILED];
-}
-
 static bool is_tls13(struct slice b, const char *as)
 {
 	for (size_t i = 0; i < BLANKS && i < b.n; i++)

@@ -11,20 +11,10 @@
 #ifndef NODEPROXY_KEYD_SIGN_H
 #define NODEPROXY_KEYD_SIGN_H
 
+#include "nodeproxy/lib/net/certs.h"
 #include "nodeproxy/lib/net/signature.h"
 
 #define SIGN_MAX SIGNATURE_MAX
-
-enum sign_refusal {
-	SIGN_FINE,
-	SIGN_NO_KEY,		/* no listener has this key, and no identity that is here */
-	SIGN_NOT_A_HANDSHAKE,	/* the bytes are not what is signed in a handshake */
-	SIGN_TLS12,		/* they are of TLS 1.2, and whose key it is does not speak it */
-	SIGN_ALGORITHM,		/* not one of this kind of key */
-	SIGN_FAILED,
-	SIGN_REFUSALS
-};
-const char *sign_refusal_words(enum sign_refusal);
 
 /* Whose key it is. */
 enum sign_whose { SIGN_OF_LISTENER, SIGN_OF_LISTENER_TLS12, SIGN_OF_IDENTITY };

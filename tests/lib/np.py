@@ -283,7 +283,7 @@ class Host:
     def status(self):
         return self.ctl_json("status")
 
-    def metric(self, name, **labels):
+    def metric(self, name, /, **labels):
         """Sum of a metric over all label sets that contain labels."""
         c = http.client.HTTPConnection("127.0.0.1", self.metrics, timeout=10)
         c.request("GET", "/metrics")

@@ -167,6 +167,10 @@ def ask(host, name, target, method="GET"):
     return answer
 
 
+IDENTITY = "identity: {{issuer: node-ca, dir: {dir}/kept, ca_certificate: {dir}/node/node.pem, ca_key: {dir}/node/node.key, " \
+           "bundle: {dir}/ca/root.pem}}\n"
+
+
 def world(host, nobody):
     host.service("shop/web", 80, [host.backend("one").port])
     nobody.bind(("127.0.0.1", 0))       # and does not listen: whoever connects is refused
@@ -176,7 +180,11 @@ def world(host, nobody):
     subprocess.run(["openssl", "req", "-x509", "-newkey", "ed25519", "-nodes", "-subj", "/CN=web", "-addext",
                     "subjectAltName=DNS:shop.example", "-keyout", key, "-out", cert], check=True, capture_output=True)
     front = dict(name="front", bind=f"127.0.0.1:{host.port}", namespace="shop", route="service", service="shop/web:80")
-    host.listeners = [front, dict(front, name="secure", bind="127.0.0.1:0", tls="terminate", tls_certificate=cert, tls_key=key)]
+    for words in (("init", "--dir", f"{host.dir}/ca"), ("issue-node", "--dir", f"{host.dir}/ca", "--node", "test", "--out", f"{host.dir}/node")):
+        subprocess.run([os.path.join(np.BUILD, "admin/nodeproxyctl"), "ca", *words], check=True, capture_output=True)
+    host.config = IDENTITY.format(dir=host.dir)
+    host.listeners = [front, dict(front, name="secure", bind="127.0.0.1:0", tls="terminate", tls_certificate=cert, tls_key=key),
+                      dict(front, name="mesh", bind="127.0.0.1:0", tls="terminate", tls_identity="shop/web")]
     host.start()
     np.until("the certificate to be told", lambda: "certificate_names" in host.ctl_json("get", "listeners")["listeners"][1])
     np.until("the refused document", lambda: host.status()["refused"] == 1)
@@ -207,7 +215,7 @@ def busy(host):
 
 
 def answers(host):
-    for name in ("status", "check", "services", "endpoints", "routes", "namespaces", "tenants", "listeners", "policies", "workers", "sources",
+    for name in ("status", "check", "services", "endpoints", "routes", "namespaces", "tenants", "listeners", "certs", "policies", "workers", "sources",
                  "config", "version"):
         ask(host, name, f"/v1/{name}")
     ask(host, "reasons", "/v1/reasons?all=1")
@@ -244,7 +252,7 @@ def pods(host):
 def orders(host):
     ask(host, "log_level", "/v1/log-level?level=info", "POST")
     ask(host, "log_reopen", "/v1/log-reopen", "POST")
-    host.config = "timeouts: {idle: 55000}"
+    host.config += "timeouts: {idle: 55000}"
     host.write_config()
     ask(host, "reload", "/v1/reload", "POST")
     ask(host, "status", "/v1/status")

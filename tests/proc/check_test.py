@@ -27,6 +27,8 @@ ELSEWHERE.update(dict.fromkeys("not_ready waiting view_behind bad_messages accou
                                "memory_out overload tenant_memory fds_many fds_out log_ring log_sink log_nonsense slots store_aside "
                                "certificate_missing certificate_expired certificate_expires "
                                "source_away crash_loop no_report report_broken not_durable".split(), "tests/unit/admin/test_dispatch.c"))
+ELSEWHERE.update(dict.fromkeys("identity_missing identity_overdue identity_expires identity_expired identity_clock issuer_refused "
+                               "issuer_missing issuer_expired issuer_ends issuer_expires".split(), "tests/unit/admin/test_certs.c"))
 ELSEWHERE["pod_not_captured"] = "tests/lab/proof_test.py"
 ELSEWHERE["names_silent"] = ELSEWHERE["names_unasked"] = "tests/lab/names_test.py"
 seen = set()

@@ -168,6 +168,12 @@ def a_listener_shows_the_identity_that_was_issued_for_it():
         assert r.returncode != 0
         row, = host.ctl_json("get", "listeners")["listeners"]
         assert row["certificate_names"] == f"spiffe://{DOMAIN}/ns/shop/sa/front" and row["certificate_key"] == "Ed25519", row
+        rows = host.ctl_json("get", "certs")["certs"]
+        assert [(r["kind"], r["state"], r["keys"]) for r in rows] == [("issuer", "valid", []),
+                                                                     ("identity", "valid", ["Ed25519", "P-256"])], rows
+        assert rows[1]["from_unix_ms"] < time.time() * 1000 < rows[1]["renew_unix_ms"] < rows[1]["to_unix_ms"]
+        assert "spiffe://" in host.ctl("get", "certs").stdout
+        assert host.metric("nodeproxy_certificate_expiry_seconds", kind="identity", name="shop/front") > 86000
 
 
 def callers_of_the_mesh_are_let_in_or_told_apart():
@@ -315,6 +321,8 @@ def a_host_starts_without_its_authority():
         np.until("the kept certificate", lambda: is_served(host, c))
         assert re.search(r"Serial Number:\s+(\S+)", shown(host, c))[1] == serial
         assert "identity_files_not_used" in log_of(host)
+        r = host.ctl("check", "-o", "json")
+        assert r.returncode == 1 and {"issuer_missing", "issuer_refused"} <= {f["check"] for f in json.loads(r.stdout)["findings"]}, r
         kept = f"{host.dir}/kept/shop.front.pem"
         assert os.stat(f"{host.dir}/kept").st_mode & 0o777 == 0o700 and os.stat(kept).st_mode & 0o777 == 0o600
 

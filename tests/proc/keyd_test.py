@@ -72,7 +72,7 @@ def memory(data, seals):
 
 class Page:
     """lib/net/certs.h, as all others are told of it."""
-    HEAD, LEAF = 24 + 8 + 8 + 16 + 256 + 192, 96
+    HEAD, LEAF = 24 + 8 + 8 + 16 + 256 + 192 + 8 * 6, 96
     LISTENER = 64 + LEAF + 8 + 256
     IDENTITY = 128 + 8 + 8 + 8 + 2 * LEAF + 192
 
@@ -92,7 +92,7 @@ class Page:
                 state=("waiting", "valid", "overdue", "expired")[state], problem=text(at + self.IDENTITY - 192),
                 keys=[key(at + 152 + k * self.LEAF) for k in range(leaves)],
                 certificates=[self._der(data, at + 152 + k * self.LEAF) for k in range(leaves)])
-        self.problem = text(self.HEAD - 192)
+        self.problem = text(self.HEAD - 8 * 6 - 192)
 
     @staticmethod
     def _der(data, leaf):

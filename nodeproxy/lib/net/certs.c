@@ -77,6 +77,20 @@ int certs_check(struct slice file)
 	return 0;
 }
 
+int64_t certs_identity_ends(const struct certs_identity *i)
+{
+	int64_t to = i->leaves ? INT64_MAX : 0;
+
+	for (uint32_t k = 0; k < i->leaves; k++)
+		to = min_of(to, i->leaf[k].to_unix_s);
+	return to;
+}
+
+enum identity_state certs_identity_state(const struct certs_identity *i, int64_t now_s)
+{
+	return i->leaves && certs_identity_ends(i) <= now_s ? IDENTITY_EXPIRED : (enum identity_state)i->state;
+}
+
 const struct certs_identity *certs_identity_of(const struct certs *c, const char *ns, const char *account)
 {
 	const struct certs_identity *all = certs_identities(c);
@@ -100,6 +114,22 @@ const char *cert_key_name(uint32_t kind)
 	static const char *const names[CERT_KEYS] = { "Ed25519", "P-256", "RSA" };
 
 	return kind < CERT_KEYS ? names[kind] : "?";
+}
+
+static const char *const refusals[SIGN_REFUSALS][2] = {
+	[SIGN_FINE] = { "", "signed" },
+#define REFUSAL(name, label, words) [SIGN_##name] = { label, words },
+#include "nodeproxy/lib/net/refusals.def"
+};
+
+const char *sign_refusal_words(enum sign_refusal r)
+{
+	return refusals[r < SIGN_REFUSALS ? r : SIGN_FAILED][1];
+}
+
+const char *sign_refusal_label(enum sign_refusal r)
+{
+	return refusals[r < SIGN_REFUSALS ? r : SIGN_FAILED][0];
 }
 
 const char *identity_state_name(uint32_t state)

@@ -80,11 +80,21 @@ struct certs_issuer {
 	char problem[CERTS_WORDS];	/* why what came last is not used; "": it is */
 };
 
+enum sign_refusal {
+	SIGN_FINE,
+#define REFUSAL(name, label, words) SIGN_##name,
+#include "nodeproxy/lib/net/refusals.def"
+	SIGN_REFUSALS
+};
+const char *sign_refusal_words(enum sign_refusal);
+const char *sign_refusal_label(enum sign_refusal);
+
 struct certs {
 	uint32_t magic, bytes;		/* of the whole file */
 	uint32_t n, identities, bundles, zero;
 	struct certs_span crl;		/* revocation lists for all bundles, PEM; empty: none */
 	struct certs_issuer issuer;
+	uint64_t refused[SIGN_REFUSALS];	/* signatures, since keyd was started */
 	struct certs_entry at[];	/* n, then the identities, then the bundles */
 };
 
@@ -108,6 +118,10 @@ static inline size_t certs_head(uint32_t n, uint32_t identities, uint32_t bundle
 must_use int certs_check(struct slice file);
 /* Of a checked one; NULL: none of this listener. */
 const struct certs_entry *certs_of(const struct certs *, const char *listener);
+/* The first end of its certificates; 0: it has none. */
+int64_t certs_identity_ends(const struct certs_identity *);
+/* Its state now: it may have ended since this was made. */
+enum identity_state certs_identity_state(const struct certs_identity *, int64_t now_s);
 const struct certs_identity *certs_identity_of(const struct certs *, const char *ns, const char *account);
 static inline struct slice certs_bytes(const struct certs *c, struct certs_span s)
 {

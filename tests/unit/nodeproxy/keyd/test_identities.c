@@ -203,12 +203,13 @@ static void step(struct identities *s)
 /* What is told of the only identity; valid until the next call. */
 static const struct certs_identity *told(struct identities *s)
 {
+	static const uint64_t none_refused[SIGN_REFUSALS];
 	static struct keystore none;
 	static struct slice was;
 	struct fd f;
 
 	memfd_unmap(&was);
-	ck_assert_int_eq(page_make(&none, s, unix_now, &f), 0);
+	ck_assert_int_eq(page_make(&none, s, none_refused, unix_now, &f), 0);
 	ck_assert_int_eq(memfd_map_sealed(f, CERTS_BYTES, &was), 0);
 	fd_close(&f);
 	ck_assert_int_eq(certs_check(was), 0);

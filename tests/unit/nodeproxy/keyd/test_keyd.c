@@ -18,6 +18,7 @@
 static struct rig_cert root, ed, p256, rsa, old;
 static struct keystore store;
 static struct identities nobody_here;
+static const uint64_t none_refused[SIGN_REFUSALS];
 static char words[PAIR_WORDS];
 
 static void make(void)
@@ -90,7 +91,7 @@ START_TEST(what_is_read_is_told_but_no_key)
 	ck_assert_int_eq(add_files("side", true, pem_of(&p256, NULL), key_of(&p256), pem_of(&root, NULL), true), 0);
 	add("rsa", &rsa, false);
 	keystore_use(&store, nobody);
-	ck_assert_int_eq(page_make(&store, &nobody_here, 0, &f), 0);
+	ck_assert_int_eq(page_make(&store, &nobody_here, none_refused, 0, &f), 0);
 	ck_assert_int_eq(memfd_map_sealed(f, CERTS_BYTES, &file), 0);
 	ck_assert_int_eq(certs_check(file), 0);
 	c = (const void *)file.p;
@@ -325,6 +326,7 @@ START_TEST(nothing_else_is_signed)
 	ck_assert_int_eq(sign_check(rsa.key, SIGN_OF_LISTENER_TLS12, SSL_SIGN_RSA_PKCS1_SHA1, in), SIGN_ALGORITHM);
 	for (unsigned i = 0; i <= SIGN_REFUSALS; i++)
 		ck_assert_uint_gt(strlen(sign_refusal_words((enum sign_refusal)i)), 3);
+	ck_assert_str_eq(sign_refusal_label(SIGN_NO_KEY), "no_key");
 }
 END_TEST
 
