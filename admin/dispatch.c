@@ -230,7 +230,7 @@ static bool pod_order(const struct call *c, bool only_name, struct msg_order *o,
 {
 	struct pod_words *w = &o->pod;
 	const char *problem = "a name, path or label is too long";
-	uint64_t pid;
+	uint64_t pid, uid;
 	bool fits = take_word(c, "name", w->name, sizeof w->name) &&
 		    take_word(c, "namespace", w->ns, sizeof w->ns) &&
 		    take_word(c, "netns", w->netns, sizeof w->netns);
@@ -245,6 +245,8 @@ static bool pod_order(const struct call *c, bool only_name, struct msg_order *o,
 		}
 		if (call_number(c, "pid", &pid))
 			snprintf(w->netns, sizeof w->netns, "/proc/%u/ns/net", (unsigned)pid);
+		if (call_number(c, "uid", &uid))
+			w->uid = uid < UINT32_MAX ? (uint32_t)uid : UINT32_MAX;
 	}
 	if (fits)
 		problem = only_name ? NULL : take_resolvers(call_text(c, "resolver"), w);

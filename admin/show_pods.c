@@ -144,7 +144,13 @@ static void pod(const struct state *st, const struct pod_told *p, const struct p
 	js_str(t, "name", p->words.name);
 	js_str(t, "service_account", p->words.account);
 	js_str(t, "labels", p->words.labels);
-	js_str(t, "netns", p->words.netns);
+	if (p->words.uid) {
+		js_null(t, "netns");
+		js_u64(t, "uid", p->words.uid);
+	} else {
+		js_str(t, "netns", p->words.netns);
+		js_null(t, "uid");
+	}
 	js_str(t, "source", p->source == POD_OF_WORKLOAD ? "workload" : "order");
 	js_bool(t, "captured", !p->waits);
 	if (p->waits)

@@ -23,11 +23,12 @@ void away_settle(struct master *m)
 	for (unsigned i = 0; i < PODS_MAX; i++) {
 		struct pod *p = &m->pods.at[i];
 		struct errand_job job = { .kind = ERRAND_CHANGE, .ref = p->ref, .inside = FD_NONE,
-					  .rules = p->fd[POD_TABLE],
-					  .how = { away_stays(p), p->origin != ORIGIN_OWN } };
+					  .rules = p->fd[POD_TABLE] };
 
-		if (p->state != POD_CAPTURED || p->in_change || p->stays == job.how.stays)
+		if (p->state != POD_CAPTURED || p->in_change || p->stays == away_stays(p))
 			continue;
+		job.how = pod_rules(p);
+		job.how.stays = away_stays(p);
 		if (errand_start(m, &job, NULL) < 0)
 			return;		/* one that ends looks here again, or the next tick */
 		p->in_change = true;

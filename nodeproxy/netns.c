@@ -24,6 +24,7 @@
 #include "nodeproxy/master.h"
 #include "nodeproxy/nft.h"
 #include "nodeproxy/pods.h"
+#include "nodeproxy/programs.h"
 #include "nodeproxy/route.h"
 #include "nodeproxy/visit.h"
 
@@ -124,9 +125,9 @@ static int open_udp(const struct addr *a, struct fd *ret)
 	return r;
 }
 
-static int open_one(uint8_t family, unsigned which, struct fd *ret)
+static int open_one(uint8_t family, unsigned which, uint16_t port, struct fd *ret)
 {
-	struct addr a = { .family = family, .port = socket_of[which].port };
+	struct addr a = { .family = family, .port = port };
 	int one = 1, r;
 
 	if (socket_of[which].loopback && family == 4)
@@ -144,30 +145,80 @@ static int open_one(uint8_t family, unsigned which, struct fd *ret)
 	return r;
 }
 
-/* All of a family; what went wrong with which is in words. */
-static int open_listeners(uint8_t family, struct fd ret[POD_SOCKETS], char words[SAID])
+/* All of a family; what went wrong with which is in words.  Of a uid there is only the first one, on the
+ * port that it has in IPv4, where it may be any. */
+static int open_listeners(uint8_t family, struct rules *rules, struct fd *ret, char words[SAID])
 {
-	for (unsigned i = 0; i < POD_SOCKETS; i++) {
-		int r = open_one(family, i, &ret[i]);
+	for (unsigned i = 0; i < pod_sockets(rules->uid); i++) {
+		uint16_t port = rules->uid ? rules->port : socket_of[i].port;
+		int r = open_one(family, i, port, &ret[i]);
 
 		if (r == 0)
 			continue;
-		snprintf(words, SAID, "cannot listen on port %u of IPv%u in it: %s", socket_of[i].port,
-			 family, strerror(-r));
+		snprintf(words, SAID, "cannot listen on port %u of IPv%u in it: %s", port, family,
+			 strerror(-r));
 		return r;
 	}
+	if (rules->uid)
+		rules->port = netns_port(ret[0]);
 	return 0;
+}
+
+uint16_t netns_port(struct fd f)
+{
+	struct sockaddr_storage ss;
+	socklen_t n = sizeof ss;
+	struct addr a = { .family = 0 };
+
+	if (getsockname(f.v, (struct sockaddr *)&ss, &n) == 0)
+		addr_from_sockaddr(&ss, &a);
+	return a.port;
 }
 
 static int capture(struct rules rules, struct fd *ret, char words[SAID])
 {
 	int r = nft_capture(rules, ret);
 
-	if (r == -EEXIST)
+	if ((r == -EEXIST || r == -EPERM) && rules.uid)
+		snprintf(words, SAID, "another nodeproxy of this network namespace captures uid %u", rules.uid);
+	else if (r == -EEXIST)
 		snprintf(words, SAID, "it has a table inet nodeproxy of somebody else");
 	else if (r < 0)
 		snprintf(words, SAID, "cannot put the rules of nftables: %s", strerror(-r));
 	return r;
+}
+
+static bool is_own_account(uid_t uid)
+{
+	for (unsigned r = 0; r < ROLES; r++) {
+		uid_t its;
+		gid_t gid;
+
+		account_of((enum role)r, &its, &gid);
+		if (its == uid)
+			return true;
+	}
+	return false;
+}
+
+/* The namespace of processes of a uid: ours. */
+static int find_uid(struct master *m, uint32_t uid, struct fd *ret, uint64_t *inode, char words[SAID])
+{
+	const struct pod *p = pods_by_uid(m, uid);
+	int r = netns_open("/proc/self/ns/net", ret, inode);
+
+	if (r < 0) {
+		snprintf(words, SAID, "/proc/self/ns/net: %s", strerror(-r));
+		return r;
+	}
+	if (is_own_account(uid)) {
+		snprintf(words, SAID, "uid %u is an account of nodeproxy itself", uid);
+		return -EINVAL;
+	}
+	if (!p)
+		return 0;
+	snprintf(words, SAID, "uid %u is captured already, as pod %s/%s", uid, p->words.ns, p->words.name);
+	return -EALREADY;
 }
 
 static int find(struct master *m, const struct errand_job *job, struct fd *ret, uint64_t *inode,
@@ -175,8 +226,11 @@ static int find(struct master *m, const struct errand_job *job, struct fd *ret, 
 {
 	const struct pod *p;
 	uint64_t own;
-	int r = netns_open(job->netns, ret, inode);
+	int r;
 
+	if (job->how.uid)
+		return find_uid(m, job->how.uid, ret, inode, words);
+	r = netns_open(job->netns, ret, inode);
 	if (r == -EINVAL)
 		snprintf(words, SAID, "%s is not a namespace", job->netns);
 	else if (r < 0)
@@ -210,15 +264,16 @@ static int lead_back(bool has_ipv6, char words[SAID])
 }
 
 /* The socket of the rules, and the listeners: these are opened first, so that nothing is led to nobody. */
-static int open_all(struct rules rules, struct fd ret[1 + POD_LISTENERS], char words[SAID])
+static int open_all(const struct errand_job *job, struct fd ret[1 + POD_LISTENERS], char words[SAID])
 {
+	struct rules rules = job->how;
 	char none[SAID];
 	bool ipv6;
-	int r = open_listeners(4, &ret[1], words);
+	int r = open_listeners(4, &rules, &ret[1], words);
 
 	if (r < 0)
 		return r;
-	r = open_listeners(6, &ret[1 + POD_SOCKETS], none);
+	r = open_listeners(6, &rules, &ret[1 + pod_sockets(rules.uid)], none);
 	if (r == -EADDRNOTAVAIL || r == -EAFNOSUPPORT) {
 		/* A pod without IPv6 has no ::1. */
 	} else if (r < 0) {
@@ -229,11 +284,11 @@ static int open_all(struct rules rules, struct fd ret[1 + POD_LISTENERS], char w
 	if (r < 0 || !rules.origin)
 		return r;
 	/* Not before: who was captured here before this takes away its own until its rules are gone. */
-	ipv6 = fd_is_open(ret[1 + POD_SOCKETS]);
+	ipv6 = fd_is_open(ret[1 + pod_sockets(rules.uid)]);
 	r = lead_back(ipv6, words);
 	if (r < 0) {
 		(void)!route_origin(false, ipv6);
-		(void)!nft_free(ret[0], false);		/* so that they go with the socket */
+		(void)!nft_free(ret[0], (struct rules){ .uid = rules.uid, .port = rules.port });		/* so that they go with the socket */
 	}
 	return r;
 }
@@ -250,7 +305,8 @@ static int same(const struct errand_job *job, uint64_t *ret_cookie, char words[S
 	fd_close(&s);
 	if (!job->cookie || job->cookie == *ret_cookie)
 		return 0;
-	snprintf(words, SAID, "%s is another namespace now", job->netns);
+	snprintf(words, SAID, "%s is another namespace now",
+		 job->how.uid ? "the network namespace of nodeproxy" : job->netns);
 	return -ESTALE;
 }
 
@@ -259,21 +315,21 @@ static void enter(struct master *m, const struct errand_job *job, struct chan *c
 	struct msg_pod_entered e = { .error = 0 };
 	struct fd fd[2 + POD_LISTENERS];
 	char words[SAID] = "";
-	unsigned n = 2 + POD_SOCKETS;
+	unsigned n = 2 + pod_sockets(job->how.uid);
 	int r;
 
 	for (unsigned i = 0; i < countof(fd); i++)
 		fd[i] = FD_NONE;
 
 	r = find(m, job, &fd[0], &e.inode, words);
-	if (r == 0 && setns(fd[0].v, CLONE_NEWNET) < 0) {
+	if (r == 0 && !job->how.uid && setns(fd[0].v, CLONE_NEWNET) < 0) {
 		r = -errno;
 		snprintf(words, sizeof words, "cannot enter %s: %s", job->netns, strerror(-r));
 	}
 	if (r == 0)
 		r = same(job, &e.cookie, words);
 	for (struct mono began = clock_tick(); r == 0; ) {
-		r = open_all(job->how, &fd[1], words);
+		r = open_all(job, &fd[1], words);
 		if ((r != -EADDRINUSE && r != -EEXIST && r != -EPERM) ||
 		    mono_diff_ms(clock_tick(), began) > AGAIN_MOST_MS)
 			break;
@@ -284,7 +340,7 @@ static void enter(struct master *m, const struct errand_job *job, struct chan *c
 	}
 	e.error = r;
 	if (fd_is_open(fd[n]))
-		n += POD_SOCKETS;
+		n += pod_sockets(job->how.uid);
 	errand_say(ch, MSG_POD_ENTERED, &e, r < 0 ? words : "", fd, r < 0 ? 0 : n);
 }
 
@@ -377,7 +433,7 @@ static void look(struct master *m, struct chan *ch)
 		struct msg_pod gone = { .ref = p->ref };
 		struct stat st;
 
-		if (p->state != POD_CAPTURED)
+		if (p->state != POD_CAPTURED || p->words.uid)
 			continue;
 		if (stat(p->words.netns, &st) == 0 ? st.st_ino != p->inode
 						   : errno == ENOENT || errno == ESRCH)
@@ -414,7 +470,7 @@ _Noreturn void errand_run(struct master *m, const struct errand_job *job, struct
 			_exit(1);
 		break;
 	case ERRAND_FREE:
-		if (nft_free(job->rules, job->how.origin) < 0)
+		if (nft_free(job->rules, job->how) < 0)
 			_exit(1);
 		break;
 	case ERRAND_ORIGIN:

@@ -11,8 +11,8 @@
 #define NODEPROXY_NETNS_H
 
 #include "nodeproxy/lib/ipc/chan.h"
-#include "nodeproxy/nft.h"
 #include "nodeproxy/lib/ipc/messages.h"
+#include "nodeproxy/nft.h"
 
 struct master;
 
@@ -34,7 +34,7 @@ struct errand_job {
 	uint32_t ref;		/* of the pod */
 	char netns[192];	/* ENTER */
 	uint64_t cookie;	/* ENTER: it must still be this one (an inode may be used again); 0: any */
-	struct rules how;	/* ENTER, CHANGE, ORIGIN: the rules are to be; FREE: are */
+	struct rules how;	/* ENTER (without a port), CHANGE, ORIGIN: the rules are to be; FREE: are */
 	struct fd inside, rules;	/* BANK, ORIGIN: the namespace; CHANGE, FREE, ORIGIN: the socket of the
 				 * rules; borrowed; FD_NONE: none */
 	uint16_t n[BANK_KINDS];	/* BANK: how many of each sort */
@@ -46,6 +46,9 @@ void errand_say(struct chan *, enum msg_type, const void *payload, const char *t
 		unsigned n);
 /* 0, or -errno (-EINVAL: it is no namespace). */
 must_use int netns_open(const char *path, struct fd *ret, uint64_t *ret_inode);
+
+/* Of a socket that is bound; 0: of none. */
+uint16_t netns_port(struct fd);
 
 /* In the forked process, with nothing open but the channel (and the job's descriptors).  Does not return. */
 _Noreturn void errand_run(struct master *, const struct errand_job *, struct fd chan);

@@ -14,6 +14,7 @@
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -36,6 +37,9 @@ struct batch {
 	_Alignas(8) uint8_t at[ROOM];
 	size_t n, msg;
 	uint32_t seq;
+	uint32_t uid;		/* of struct rules */
+	uint16_t port;		/* that what is dialled is redirected to */
+	char table[40];
 };
 
 static void *room(struct batch *b, size_t n)
@@ -109,6 +113,16 @@ static void nest_end(struct batch *b, size_t at)
 
 /* ---- tables, chains, rules ---- */
 
+/* What follows is about that table; a uid's has the uid in its name, so that one uid is captured by one
+ * nodeproxy of a network namespace. */
+static void about(struct batch *b, const char *behind)
+{
+	if (b->uid)
+		snprintf(b->table, sizeof b->table, TABLE "-uid-%u%s", b->uid, behind);
+	else
+		snprintf(b->table, sizeof b->table, TABLE);
+}
+
 static void of_table(struct batch *b, uint16_t type, uint16_t flags)
 {
 	msg_begin(b, (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | type), NLM_F_ACK | flags, NFPROTO_INET, 0);
@@ -117,13 +131,13 @@ static void of_table(struct batch *b, uint16_t type, uint16_t flags)
 static void table(struct batch *b, bool stays)
 {
 	of_table(b, NFT_MSG_NEWTABLE, NLM_F_CREATE | NLM_F_EXCL);
-	attr_str(b, NFTA_TABLE_NAME, TABLE);
+	attr_str(b, NFTA_TABLE_NAME, b->table);
 	attr_u32(b, NFTA_TABLE_FLAGS, stays ? 0 : TABLE_OWNER);
 	msg_end(b);
 	if (!stays)
 		return;
 	of_table(b, NFT_MSG_NEWCHAIN, NLM_F_CREATE);
-	attr_str(b, NFTA_CHAIN_TABLE, TABLE);
+	attr_str(b, NFTA_CHAIN_TABLE, b->table);
 	attr_str(b, NFTA_CHAIN_NAME, STAYS);
 	msg_end(b);
 }
@@ -131,7 +145,7 @@ static void table(struct batch *b, bool stays)
 static void delete_table(struct batch *b)
 {
 	of_table(b, NFT_MSG_DELTABLE, 0);
-	attr_str(b, NFTA_TABLE_NAME, TABLE);
+	attr_str(b, NFTA_TABLE_NAME, b->table);
 	msg_end(b);
 }
 
@@ -139,7 +153,7 @@ static void delete_table(struct batch *b)
 static void no_table(struct batch *b)
 {
 	of_table(b, NFT_MSG_NEWTABLE, NLM_F_CREATE);
-	attr_str(b, NFTA_TABLE_NAME, TABLE);
+	attr_str(b, NFTA_TABLE_NAME, b->table);
 	msg_end(b);
 	delete_table(b);
 }
@@ -148,7 +162,7 @@ static void no_table(struct batch *b)
 static void no_table_that_stays(struct batch *b)
 {
 	of_table(b, NFT_MSG_DELCHAIN, 0);
-	attr_str(b, NFTA_CHAIN_TABLE, TABLE);
+	attr_str(b, NFTA_CHAIN_TABLE, b->table);
 	attr_str(b, NFTA_CHAIN_NAME, STAYS);
 	msg_end(b);
 	delete_table(b);
@@ -159,7 +173,7 @@ static void chain(struct batch *b, const char *name, const char *type, uint32_t 
 	size_t at;
 
 	of_table(b, NFT_MSG_NEWCHAIN, NLM_F_CREATE);
-	attr_str(b, NFTA_CHAIN_TABLE, TABLE);
+	attr_str(b, NFTA_CHAIN_TABLE, b->table);
 	attr_str(b, NFTA_CHAIN_NAME, name);
 	at = nest(b, NFTA_CHAIN_HOOK);
 	attr_u32(b, NFTA_HOOK_HOOKNUM, hook);
@@ -173,7 +187,7 @@ static void chain(struct batch *b, const char *name, const char *type, uint32_t 
 static size_t rule(struct batch *b, const char *chain_name)
 {
 	of_table(b, NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND);
-	attr_str(b, NFTA_RULE_TABLE, TABLE);
+	attr_str(b, NFTA_RULE_TABLE, b->table);
 	attr_str(b, NFTA_RULE_CHAIN, chain_name);
 	return nest(b, NFTA_RULE_EXPRESSIONS);
 }
@@ -192,7 +206,7 @@ static const char *const counters[PASSED] = {
 static void counter(struct batch *b, enum passed which)
 {
 	of_table(b, NFT_MSG_NEWOBJ, NLM_F_CREATE);
-	attr_str(b, NFTA_OBJ_TABLE, TABLE);
+	attr_str(b, NFTA_OBJ_TABLE, b->table);
 	attr_str(b, NFTA_OBJ_NAME, counters[which]);
 	attr_u32(b, NFTA_OBJ_TYPE, NFT_OBJECT_COUNTER);
 	nest_end(b, nest(b, NFTA_OBJ_DATA));
@@ -396,12 +410,21 @@ static void has_our_mark(struct batch *b, bool has)
 	compare_u32(b, has ? NFT_CMP_EQ : NFT_CMP_NEQ, POD_MARK);
 }
 
+static void is_whose(struct batch *b)
+{
+	if (!b->uid)
+		return;
+	load_meta(b, NFT_META_SKUID);
+	compare_u32(b, NFT_CMP_EQ, b->uid);
+}
+
 /* oif != lo, without our mark */
 static void leaves_the_pod(struct batch *b)
 {
 	load_meta(b, NFT_META_OIF);
 	compare_u32(b, NFT_CMP_NEQ, LO);
 	has_our_mark(b, false);
+	is_whose(b);
 }
 
 /* meta l4proto tcp, and of the flags SYN alone */
@@ -427,6 +450,7 @@ static void link_local(struct batch *b, const char *name, enum passed which)
 	load_payload(b, NFT_PAYLOAD_NETWORK_HEADER, 24, 2);
 	mask(b, ten_bits, 2);
 	compare(b, NFT_CMP_EQ, fe80, 2);
+	is_whose(b);
 	count_it(b, which);
 	accept_it(b);
 	rule_end(b, at);
@@ -491,11 +515,12 @@ static void outbound(struct batch *b)
 	counter(b, PASSED_OUT_LINK_LOCAL);
 	chain(b, "outbound", "nat", NF_INET_LOCAL_OUT, NAT_PRIORITY);
 	link_local(b, "outbound", PASSED_OUT_LINK_LOCAL);
-	names(b);
+	if (!b->uid)
+		names(b);
 	at = rule(b, "outbound");
 	leaves_the_pod(b);
 	is_first_segment(b);
-	redirect(b, POD_OUT);
+	redirect(b, b->port);
 	rule_end(b, at);
 	at = rule(b, "outbound");
 	leaves_the_pod(b);
@@ -572,6 +597,30 @@ static void answers(struct batch *b)
 	rule_end(b, at);
 }
 
+/* Of a uid: the other table, of a filter that only sees what the first one did not redirect. */
+static void away(struct batch *b, bool stays)
+{
+	struct expr e;
+	size_t at;
+
+	about(b, "-away");
+	no_table(b);
+	if (stays) {
+		table(b, true);
+		chain(b, "outbound", "filter", NF_INET_LOCAL_OUT, 0);
+		at = rule(b, "outbound");
+		leaves_the_pod(b);	/* as it was dialled: */
+		load_address_type(b);	/* what was redirected goes to loopback */
+		compare_u32(b, NFT_CMP_NEQ, RTN_LOCAL);
+		is_first_segment(b);
+		e = expr(b, "reject");
+		attr_u32(b, NFTA_REJECT_TYPE, NFT_REJECT_TCP_RST);
+		expr_end(b, e);
+		rule_end(b, at);
+	}
+	about(b, "");
+}
+
 /* A rule that needs what those that capture need, and matches nothing. */
 static void hollow(struct batch *b, const char *name, uint32_t hook, uint16_t port)
 {
@@ -631,16 +680,27 @@ static int commit(struct fd s, struct batch *b)
 	return hear(s, 2, last);	/* the first begins the transaction */
 }
 
-int nft_free(struct fd s, bool origin)
+static void begin(struct batch *b, const struct rules *how)
+{
+	b->uid = how->uid;
+	b->port = how->uid ? how->port : POD_OUT;
+	about(b, "");
+	mark(b, NFNL_MSG_BATCH_BEGIN);
+}
+
+int nft_free(struct fd s, struct rules how)
 {
 	struct batch b = { .n = 0 };
 
-	mark(&b, NFNL_MSG_BATCH_BEGIN);
+	begin(&b, &how);
 	no_table(&b);
 	table(&b, false);
 	hollow(&b, "outbound", NF_INET_LOCAL_OUT, POD_OUT);
-	hollow(&b, "inbound", NF_INET_PRE_ROUTING, POD_IN);
-	if (origin) {		/* until the connections have ended */
+	if (how.uid)
+		away(&b, false);
+	else
+		hollow(&b, "inbound", NF_INET_PRE_ROUTING, POD_IN);
+	if (how.origin) {		/* until the connections have ended */
 		callers(&b);
 		answers(&b);
 	}
@@ -652,13 +712,17 @@ static int put(struct fd s, void (*go)(struct batch *), struct rules how)
 {
 	struct batch b = { .n = 0 };
 
-	mark(&b, NFNL_MSG_BATCH_BEGIN);
+	begin(&b, &how);
 	if (go)
 		go(&b);
-	table(&b, how.stays);
+	table(&b, how.stays && !how.uid);
 	outbound(&b);
-	inbound(&b);
-	zones(&b);
+	if (how.uid) {
+		away(&b, how.stays);
+	} else {
+		inbound(&b);
+		zones(&b);
+	}
 	if (how.origin) {
 		callers(&b);
 		answers(&b);
@@ -772,7 +836,7 @@ static int take_counts(struct fd s, uint64_t ret[PASSED])
 	return 1;
 }
 
-int nft_count(uint64_t ret[PASSED])
+int nft_count(uint32_t uid, uint64_t ret[PASSED])
 {
 	struct sockaddr_nl to = { .nl_family = AF_NETLINK };
 	struct batch b = { .n = 0 };
@@ -782,8 +846,10 @@ int nft_count(uint64_t ret[PASSED])
 	if (r < 0)
 		return r;
 	memset(ret, 0, PASSED * sizeof ret[0]);
+	b.uid = uid;
+	about(&b, "");
 	msg_begin(&b, (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETOBJ), NLM_F_DUMP, NFPROTO_INET, 0);
-	attr_str(&b, NFTA_OBJ_TABLE, TABLE);
+	attr_str(&b, NFTA_OBJ_TABLE, b.table);
 	attr_u32(&b, NFTA_OBJ_TYPE, NFT_OBJECT_COUNTER);
 	msg_end(&b);
 	if (sendto(s.v, b.at, b.n, 0, (struct sockaddr *)&to, sizeof to) < 0)

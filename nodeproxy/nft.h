@@ -36,6 +36,11 @@
  * empty chain that it is ours.  Without us what it captures is refused, as nobody listens; whoever
  * captures the pod again puts a new table in its place, in the same transaction.
  *
+ * Processes of a uid, in our own namespace, have a table with the uid in its name, of which only outbound
+ * is there, for what they send, and without names.  Anybody on the host could listen on the port that it
+ * leads to when we are away, so it never stays: what stays is a second one, -away, that refuses whatever
+ * the first has not redirected.
+ *
  * With the last rule that needs connection tracking go the translations of connections that were
  * redirected, and what their ends say to each other, an end among it, does not arrive any more.  So
  * a pod is set free in two steps: rules that match nothing, in a table that does not stay, take the
@@ -53,6 +58,8 @@
 
 /* How they are, for one pod. */
 struct rules {
+	uint32_t uid;		/* of this user's processes, in our own namespace, to that port on loopback; */
+	uint16_t port;		/* 0: of all of the pod whose namespace it is */
 	bool stays;		/* in a table that does */
 	bool origin;		/* with callers and answers */
 };
@@ -60,10 +67,10 @@ struct rules {
 /* 0 and the socket; -EEXIST, -EPERM: there is such a table already; else -errno. */
 must_use int nft_capture(struct rules, struct fd *ret);
 /* In any namespace, by the socket, both in one transaction; 0 or -errno.  The same rules in another way; from
- * now on nothing is redirected that was not before (origin: they are so). */
+ * now on nothing is redirected that was not before (of rules that are so). */
 must_use int nft_change(struct fd, struct rules);
-must_use int nft_free(struct fd, bool origin);
-/* Flows that passed, in the namespace of whoever calls.  0 or -errno. */
-must_use int nft_count(uint64_t ret[PASSED]);
+must_use int nft_free(struct fd, struct rules);
+/* Flows that passed, of that uid or (0) the pod, in the namespace of whoever calls.  0 or -errno. */
+must_use int nft_count(uint32_t uid, uint64_t ret[PASSED]);
 
 #endif

@@ -15,20 +15,25 @@
 
 bool origin_is_wanted(const struct pod *p)
 {
-	return p->modes.of[MODE_source_address] == MODE_PRESERVE;
+	return !p->words.uid && p->modes.of[MODE_source_address] == MODE_PRESERVE;
 }
 
 uint8_t origin_now(const struct pod *p)
 {
-	return origin_is_wanted(p) && p->origin != ORIGIN_SHOWN ? MODE_OWN : p->modes.of[MODE_source_address];
+	uint8_t mode = p->modes.of[MODE_source_address];
+
+	return mode == MODE_PRESERVE && p->origin != ORIGIN_SHOWN ? MODE_OWN : mode;
 }
 
 static int start(struct master *m, struct pod *p, bool on)
 {
 	struct errand_job job = { .kind = ERRAND_ORIGIN, .ref = p->ref, .inside = p->fd[POD_NETNS],
 				  .rules = p->state == POD_CAPTURED ? p->fd[POD_TABLE] : FD_NONE,
-				  .how = { p->stays, on }, .has_ipv6 = fd_is_open(p->fd[POD_OUT6]) };
-	int r = errand_start(m, &job, NULL);
+				  .how = pod_rules(p), .has_ipv6 = fd_is_open(p->fd[POD_OUT6]) };
+	int r;
+
+	job.how.origin = on;
+	r = errand_start(m, &job, NULL);
 
 	p->in_change |= r == 0;
 	return r;

@@ -49,9 +49,35 @@ static struct pod *by_ref(struct master *m, uint32_t ref, enum pod_state state)
 const struct pod *pods_by_inode(const struct master *m, uint64_t inode)
 {
 	for (unsigned i = 0; i < PODS_MAX; i++)
-		if (m->pods.at[i].state == POD_CAPTURED && m->pods.at[i].inode == inode)
+		if (m->pods.at[i].state == POD_CAPTURED && m->pods.at[i].inode == inode &&
+		    !m->pods.at[i].words.uid)
 			return &m->pods.at[i];
 	return NULL;
+}
+
+const struct pod *pods_by_uid(const struct master *m, uint32_t uid)
+{
+	for (unsigned i = 0; i < PODS_MAX; i++)
+		if (m->pods.at[i].state == POD_CAPTURED && m->pods.at[i].words.uid == uid)
+			return &m->pods.at[i];
+	return NULL;
+}
+
+struct rules pod_rules(const struct pod *p)
+{
+	struct rules r = { .uid = p->words.uid, .stays = p->stays, .origin = p->origin != ORIGIN_OWN };
+
+	if (r.uid && fd_is_open(p->fd[POD_OUT4]))
+		r.port = netns_port(p->fd[POD_OUT4]);
+	return r;
+}
+
+/* The i-th of the sockets that messages speak of: those of one family, then of the other. */
+static struct fd *socket_at(struct pod *p, unsigned i)
+{
+	unsigned per_family = pod_sockets(p->words.uid);
+
+	return &p->fd[i < per_family ? POD_OUT4 + i : POD_OUT6 + (i - per_family)];
 }
 
 static bool is_leaving(const struct pod *p)
@@ -153,18 +179,18 @@ void pods_send(struct master *m, struct child *c)
 
 /* ---- workers ---- */
 
-static void say_here(struct child *c, const struct pod *p)
+static void say_here(struct child *c, struct pod *p)
 {
-	struct msg_pod_here here = { .ref = p->ref };
+	struct msg_pod_here here = { .ref = p->ref, .only_out = p->words.uid != 0 };
 	int fds[POD_LISTENERS];
-	unsigned n = fd_is_open(p->fd[POD_OUT6]) ? POD_LISTENERS : POD_SOCKETS;
+	unsigned n = (fd_is_open(p->fd[POD_OUT6]) ? 2 : 1) * pod_sockets(p->words.uid);
 
 	memcpy(here.name, p->words.name, sizeof here.name);
 	memcpy(here.ns, p->words.ns, sizeof here.ns);
 	here.n_resolvers = p->words.n_resolvers;
 	memcpy(here.resolver, p->words.resolver, sizeof here.resolver);
 	for (unsigned i = 0; i < n; i++)
-		fds[i] = p->fd[POD_OUT4 + i].v;
+		fds[i] = socket_at(p, i)->v;
 	if (chan_send(&c->chan, MSG_POD_HERE, &here, (struct slice){ 0 }, fds, n) == -ENOBUFS)
 		child_kill(c, "channel full");
 }
@@ -382,7 +408,7 @@ void pods_free_some(struct master *m)
 	for (unsigned i = 0; i < PODS_MAX && m->pods.leaving; i++) {
 		struct pod *p = &m->pods.at[i];
 		struct errand_job job = { .kind = ERRAND_FREE, .ref = p->ref, .inside = FD_NONE,
-					  .rules = p->fd[POD_TABLE], .how.origin = p->origin != ORIGIN_OWN };
+					  .rules = p->fd[POD_TABLE], .how = pod_rules(p) };
 		int r;
 
 		if (p->state != POD_LEAVING || p->in_change)
@@ -405,7 +431,8 @@ static bool one_leaves_there(const struct master *m, const struct pod *p)
 	for (unsigned i = 0; i < PODS_MAX && left; i++) {
 		if (!is_leaving(&m->pods.at[i]))
 			continue;
-		if (strcmp(m->pods.at[i].words.netns, p->words.netns) == 0)
+		if (m->pods.at[i].words.uid == p->words.uid &&
+		    strcmp(m->pods.at[i].words.netns, p->words.netns) == 0)
 			return true;
 		left--;
 	}
@@ -438,7 +465,8 @@ void pods_enter_some(struct master *m)
 			return;
 		job.ref = p->ref;
 		job.cookie = p->cookie;
-		job.how = (struct rules){ away_stays(p), origin_is_wanted(p) };
+		job.how = (struct rules){ .uid = p->words.uid, .stays = away_stays(p),
+					  .origin = origin_is_wanted(p) };
 		memcpy(job.netns, p->words.netns, sizeof job.netns);
 		if (errand_start(m, &job, NULL) < 0)
 			return;
@@ -467,12 +495,13 @@ void pods_freed(struct master *m, uint32_t ref, int error)
 /* An errand captured what is not to be captured any more: rules that stay would outlive it. */
 static void take_back(struct master *m, const struct pod *p, struct fd table)
 {
-	struct errand_job job = { .kind = ERRAND_FREE, .ref = p->ref, .inside = FD_NONE, .rules = table };
+	struct errand_job job = { .kind = ERRAND_FREE, .ref = p->ref, .inside = FD_NONE, .rules = table,
+				  .how.uid = p->words.uid };
 	int r = p->stays ? errand_start(m, &job, NULL) : 0;
 
 	if (r < 0)
-		log_warn("rules_left", "pod=%s/%s netns=%s error=\"%s\"", p->words.ns, p->words.name,
-			 p->words.netns, strerror(-r));
+		log_warn("rules_left", "pod=%s/%s netns=%s uid=%u error=\"%s\"", p->words.ns, p->words.name,
+			 p->words.netns, p->words.uid, strerror(-r));
 }
 
 static void answer(struct master *m, const struct pod *p, int error, const char *text)
@@ -500,6 +529,12 @@ static void say_again(struct master *m, const struct pod *p, struct pod *have)
 	answer(m, p, 0, text);
 }
 
+/* Whom the errand for p found captured is this one. */
+static bool is_there(const struct pod *old, const struct pod *p, const struct msg_pod_entered *e)
+{
+	return old && old->inode == e->inode && old->words.uid == p->words.uid;
+}
+
 void pods_entered(struct master *m, uint32_t ref, const struct msg_pod_entered *e, struct slice words,
 		  struct fd *fd, unsigned n)
 {
@@ -511,7 +546,8 @@ void pods_entered(struct master *m, uint32_t ref, const struct msg_pod_entered *
 	p->state = POD_NONE;
 	old = pods_find(m, p->words.ns, p->words.name, POD_CAPTURED);
 	/* Another build's master, if one is tried just now, would not know of it. */
-	if (e->error < 0 || pods_may_change(m, text, sizeof text) < 0 || n < 2 + POD_SOCKETS) {
+	if (e->error < 0 || pods_may_change(m, text, sizeof text) < 0 ||
+	    n < 2 + pod_sockets(p->words.uid)) {
 		if (e->error < 0)
 			snprintf(text, sizeof text, "%.*s", (int)words.n, (const char *)words.p);
 		if (e->error == 0 && n >= 2 && (p->asker != 0 || p->word == WORKLOAD_GONE))
@@ -522,7 +558,7 @@ void pods_entered(struct master *m, uint32_t ref, const struct msg_pod_entered *
 			return;
 		}
 		if (p->source == POD_OF_WORKLOAD) {
-			if (e->error == -EALREADY && old && old->inode == e->inode && old->source == p->source)
+			if (e->error == -EALREADY && is_there(old, p, e) && old->source == p->source)
 				workload_said_again(m, p, old);
 			else
 				workload_failed(m, p, e->error, text);
@@ -533,16 +569,18 @@ void pods_entered(struct master *m, uint32_t ref, const struct msg_pod_entered *
 			pods_changed(m);
 			return;
 		}
-		if (e->error == -EALREADY && old && old->inode == e->inode)
+		if (e->error == -EALREADY && is_there(old, p, e))
 			say_again(m, p, old);
 		else
 			answer(m, p, e->error < 0 ? e->error : -ECANCELED, text);
 		return;
 	}
 	if (old)
-		pods_leave(m, old, "another network namespace has its name");
-	for (unsigned i = 0; i < n && i < POD_FDS; i++)
-		p->fd[i] = fd_take(&fd[i]);
+		pods_leave(m, old, "another network namespace or uid has its name");
+	p->fd[POD_NETNS] = fd_take(&fd[0]);
+	p->fd[POD_TABLE] = fd_take(&fd[1]);
+	for (unsigned i = 0; i < min_of(n - 2, 2 * pod_sockets(p->words.uid)); i++)
+		*socket_at(p, i) = fd_take(&fd[2 + i]);
 	p->state = POD_CAPTURED;
 	p->inode = e->inode;
 	p->cookie = e->cookie;
@@ -555,8 +593,8 @@ void pods_entered(struct master *m, uint32_t ref, const struct msg_pod_entered *
 	p->proof = (struct proof){ .state = PROOF_NONE };
 	m->pods.captured++;
 	keep(m, p);
-	log_info("pod_captured", "pod=%s/%s inode=%llu ipv6=%d", p->words.ns, p->words.name,
-		 (unsigned long long)p->inode, fd_is_open(p->fd[POD_OUT6]));
+	log_info("pod_captured", "pod=%s/%s inode=%llu uid=%u ipv6=%d", p->words.ns, p->words.name,
+		 (unsigned long long)p->inode, p->words.uid, fd_is_open(p->fd[POD_OUT6]));
 	residents_settle(m);
 	(void)settle_one(m, p);
 	pods_changed(m);
@@ -798,9 +836,9 @@ static void take_over(struct master *m, const struct pod_told *t)
 	}
 	for (unsigned i = 0; i < POD_FDS; i++)
 		(void)kept_take(&m->kept, &p->fd[i], NULL, FD_NAME, POD_SLOT(t->ref), i);
-	whole = true;
-	for (unsigned i = 0; i < POD_OUT6; i++)
-		whole &= fd_is_open(p->fd[i]);
+	whole = fd_is_open(p->fd[POD_NETNS]) && fd_is_open(p->fd[POD_TABLE]);
+	for (unsigned i = 0; i < pod_sockets(p->words.uid); i++)
+		whole &= fd_is_open(*socket_at(p, i));
 	if (!whole) {		/* it left when our predecessor died; what is left of it goes, too */
 		for (unsigned i = 0; i < POD_FDS; i++)
 			if (fd_is_open(p->fd[i]))

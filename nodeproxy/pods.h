@@ -26,6 +26,9 @@
  * full stop nothing is cut: workers drain meanwhile; rules that stay (away.h) lead to nobody from then on.
  * Namespaces are looked after: one that is not where it was, by its inode, has left.
  *
+ * Processes of a uid in our own namespace are a pod, too, of which only what they dial is captured: it
+ * has a listener for that and no others, on a port of its own.
+ *
  * The list is also in run_dir: pods that are still there after a stop are captured again at the next
  * start.
  *
@@ -118,8 +121,16 @@ void pods_free_some(struct master *);
 void pods_enter_some(struct master *);
 /* Those that are cut and whose time is over. */
 void pods_release_some(struct master *);
-/* A captured pod whose namespace has this inode; NULL: none. */
+/* A captured pod whose namespace has this inode; that is the processes of this uid; NULL: none. */
 const struct pod *pods_by_inode(const struct master *, uint64_t inode);
+const struct pod *pods_by_uid(const struct master *, uint32_t uid);
+/* How its rules are; it is captured. */
+struct rules pod_rules(const struct pod *);
+/* Sockets of a family that a pod has, or processes of a uid. */
+static inline unsigned pod_sockets(uint32_t uid)
+{
+	return uid ? 1 : POD_SOCKETS;
+}
 
 /* The modes of that namespace are other ones; NULL: all were told (spaces.h), of those that were not
  * they are the default. */

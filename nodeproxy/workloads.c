@@ -196,7 +196,7 @@ void workloads_unsaid(struct master *m)
 
 static bool same_place(const struct pod *p, const struct pod_words *w)
 {
-	return strcmp(p->words.netns, w->netns) == 0;
+	return strcmp(p->words.netns, w->netns) == 0 && p->words.uid == w->uid;
 }
 
 /* One that is, or is being, captured where it should be; else one that waits for it; NULL: none. */

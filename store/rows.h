@@ -42,7 +42,8 @@ struct row_tenant {
 
 /* Texts fit into struct pod_words, which is what the master hears of it. */
 struct row_workload {
-	char *account, *netns, *labels;	/* labels: k=v,k=v */
+	char *account, *netns, *labels;	/* netns "": uid; labels: k=v,k=v */
+	uint32_t uid;
 	char *node;			/* "": not said */
 };
 

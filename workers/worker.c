@@ -431,11 +431,13 @@ enum { POD_SOCKET_OUT, POD_SOCKET_IN, POD_SOCKET_NAMES };
 static_must(POD_SOCKET_NAMES + NAMES_SOCKETS_FAMILY == POD_SOCKETS);
 
 /* Those of a family. */
-static int pod_listens(uint32_t ref, struct gate *g[GATE_DIRECTIONS], unsigned family,
-		       struct fd fd[POD_SOCKETS])
+static int pod_listens(uint32_t ref, struct gate *g[GATE_DIRECTIONS], unsigned family, bool only_out,
+		       struct fd *fd)
 {
 	int r = listeners_add_pod(&the.listeners, &fd[POD_SOCKET_OUT], g[GATE_OUT]);
 
+	if (only_out)
+		return r;
 	if (r == 0)
 		r = listeners_add_pod(&the.listeners, &fd[POD_SOCKET_IN], g[GATE_IN]);
 	if (r == 0)
@@ -458,18 +460,20 @@ static void pod_resolvers(const struct msg_pod_here *m)
 /* Also again: what was there is replaced. */
 static void pod_here(const struct msg_pod_here *m, struct fd fd[CHAN_MAX_FDS], unsigned n)
 {
+	const unsigned per_family = m->only_out ? 1 : POD_SOCKETS;
 	struct gate *g[GATE_DIRECTIONS];
 	int r;
 
-	if (the.draining || !msg_text(m->ns, sizeof m->ns) || !msg_text(m->name, sizeof m->name))
+	if (the.draining || n < per_family || !msg_text(m->ns, sizeof m->ns) || !msg_text(m->name, sizeof m->name))
 		return;
 	pod_drop(m->ref);
-	r = path_pod_here(&the.path, m->ref, m->ns, m->name, n > POD_SOCKETS, g);
+	r = path_pod_here(&the.path, m->ref, m->ns, m->name, n > per_family, g);
 	if (r == 0)
-		r = pod_listens(m->ref, g, 4, fd);
-	if (r == 0 && n == 2 * POD_SOCKETS)
-		r = pod_listens(m->ref, g, 6, fd + POD_SOCKETS);
-	pod_resolvers(m);
+		r = pod_listens(m->ref, g, 4, m->only_out, fd);
+	if (r == 0 && n == 2 * per_family)
+		r = pod_listens(m->ref, g, 6, m->only_out, fd + per_family);
+	if (!m->only_out)
+		pod_resolvers(m);
 	if (r < 0) {
 		pod_drop(m->ref);
 		lack(MSG_POD_HERE);

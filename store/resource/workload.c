@@ -20,7 +20,7 @@ static bool is_ascii(struct slice s)
 }
 
 /* k=v,k=v */
-static int labels(struct judge *j, const struct doc_node *map, char **ret)
+static int labels(struct judge *j, const struct doc_node *map, bool only_out, char **ret)
 {
 	char text[LABELS_ROOM] = "";
 	size_t at = 0;
@@ -29,6 +29,8 @@ static int labels(struct judge *j, const struct doc_node *map, char **ret)
 		size_t n = (at > 0) + m->key.n + 1 + m->text.n;
 
 		judge_field(j, "metadata.labels");
+		if (only_out && slice_starts(m->key, SLICE(NS_MODES_PREFIX)))
+			return judge_refuse(j, m->line, "of nodeproxy.io are for what comes to a Workload, and of a uid nothing does");
 		if (n >= sizeof text - at)
 			return judge_refuse(j, m->line, "must be at most %d bytes when they are written as "
 					    "key=value with commas between them", LABELS_ROOM - 1);
@@ -49,13 +51,17 @@ int make_workload(struct judge *j, const struct doc_node *root, struct row *r)
 	judge_field(j, "metadata.name");
 	if (name->text.n > 63)
 		return judge_refuse(j, name->line, "must be at most 63 bytes: it is the name of a pod");
+	judge_field(j, "spec");
+	if (!netns == !doc_get(spec, "uid"))
+		return judge_refuse(j, spec->line, "must have either networkNamespace or uid");
 	judge_field(j, "spec.networkNamespace");
-	if (netns->text.p[0] != '/' || !is_ascii(netns->text))
+	if (netns && (netns->text.p[0] != '/' || !is_ascii(netns->text)))
 		return judge_refuse(j, netns->line, "must be an absolute path, in ASCII");
 	w->account = make_text(spec, "serviceAccount", "default");
 	w->netns = make_text(spec, "networkNamespace", "");
 	w->node = make_text(spec, "node", "");
+	w->uid = (uint32_t)make_number(spec, "uid", 0);
 	if (!w->account || !w->netns || !w->node)
 		return -ENOMEM;
-	return labels(j, doc_get(meta, "labels"), &w->labels);
+	return labels(j, doc_get(meta, "labels"), w->uid != 0, &w->labels);
 }

@@ -106,6 +106,7 @@ static void words_of(const struct workload *one, const struct row_workload *row,
 	snprintf(ret->ns, sizeof ret->ns, "%s", one->ns);
 	snprintf(ret->account, sizeof ret->account, "%s", row->account);
 	snprintf(ret->netns, sizeof ret->netns, "%s", row->netns);
+	ret->uid = row->uid;
 	snprintf(ret->labels, sizeof ret->labels, "%s", row->labels);
 }
 

@@ -218,8 +218,9 @@ struct msg_ip {
 /* Who a pod is and where, as the operator says it; pod_problem() of pods.h checks it. */
 struct pod_words {
 	char name[64], ns[64], account[64];
-	char netns[192];		/* path of its network namespace */
+	char netns[192];		/* path of its network namespace; "": uid */
 	char labels[256];		/* k=v,k=v */
+	uint32_t uid;			/* of processes in our own namespace; 0: netns */
 	uint32_t n_resolvers;		/* that names of others are asked of; 0: those of the host */
 	struct msg_ip resolver[POD_RESOLVERS];
 };
@@ -238,6 +239,7 @@ struct msg_pod {
 
 struct msg_pod_here {
 	uint32_t ref;
+	uint32_t only_out;		/* of the sockets of each family only the first is there: of a uid */
 	char name[64], ns[64];
 	uint32_t n_resolvers;		/* of the pod itself; 0: those of the host are its */
 	struct msg_ip resolver[POD_RESOLVERS];

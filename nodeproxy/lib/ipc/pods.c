@@ -51,7 +51,7 @@ static bool next_label(const char **s, struct slice *ret_key, struct slice *ret_
 }
 
 /* NULL: all of them are labels, and those of ours are known. */
-static const char *labels_problem(const char *s)
+static const char *labels_problem(const char *s, bool only_out)
 {
 	struct slice key, value;
 	uint8_t mode;
@@ -63,6 +63,8 @@ static const char *labels_problem(const char *s)
 			return "labels are key=value, with commas between them";
 		if (!slice_starts(key, SLICE(NS_MODES_PREFIX)))
 			continue;
+		if (only_out)
+			return "nothing comes to processes of a uid by nodeproxy: they have no label of nodeproxy.io";
 		m = ns_mode_by_label(key);
 		if (m == NS_MODES || !ns_mode_is_of_pods(m))
 			return "of nodeproxy.io a pod has only the label source-address";
@@ -78,9 +80,14 @@ const char *pod_problem(const struct pod_words *w, bool only_name)
 		return "the name of a pod is 1 to 63 lower case letters, digits, - and dots";
 	if (!ends(w->ns, sizeof w->ns) || !is_name(w->ns, false))
 		return "the namespace is 1 to 63 lower case letters, digits and -";
-	if (!msg_text(w->netns, sizeof w->netns) ||
-	    (w->netns[0] != '/' && (w->netns[0] || !only_name)))
+	if (!msg_text(w->netns, sizeof w->netns) || (w->netns[0] && w->netns[0] != '/'))
 		return "the network namespace is named by an absolute path, or by a process in it";
+	if (!only_name && (w->netns[0] != 0) == (w->uid != 0))
+		return "a pod is either in a network namespace, or all processes of a uid but 0";
+	if (w->uid == UINT32_MAX)
+		return "there is no such uid";
+	if (w->uid && w->n_resolvers)
+		return "names are not answered to processes of a uid: they have the host's resolvers";
 	if (only_name)
 		return NULL;
 	if (!ends(w->account, sizeof w->account) || !is_name(w->account, true))
@@ -89,7 +96,7 @@ const char *pod_problem(const struct pod_words *w, bool only_name)
 		return "labels are too long";
 	if (w->n_resolvers > POD_RESOLVERS)
 		return "a pod has at most 3 resolvers";
-	return labels_problem(w->labels);
+	return labels_problem(w->labels, w->uid != 0);
 }
 
 struct ns_modes pod_modes(const struct pod_words *w, const struct ns_modes *of_ns)

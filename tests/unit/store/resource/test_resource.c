@@ -278,7 +278,11 @@ START_TEST(every_refusal_names_line_field_and_reason)
 		{ "apiVersion: nodeproxy.io/v1alpha1\nkind: Tenant\nmetadata: {name: t, namespace: a}\nspec: {namespaces: [a]}\n", 3, "metadata.namespace", "a Tenant is in no namespace: leave it out" },
 
 		/* Workload */
-		{ WORKLOAD "  serviceAccount: a\n", 4, "spec.networkNamespace", "is required: path of its network namespace on its host, like /run/netns/web; while it is not there it is waited for" },
+		{ WORKLOAD "  serviceAccount: a\n", 4, "spec", "must have either networkNamespace or uid" },
+		{ WORKLOAD "  networkNamespace: /a\n  uid: 7\n", 4, "spec", "must have either networkNamespace or uid" },
+		{ WORKLOAD "  uid: 0\n", 5, "spec.uid", "must be from 1 to 4294967294, not 0" },
+		{ WORKLOAD "  uid: 4294967295\n", 5, "spec.uid", "must be from 1 to 4294967294, not 4294967295" },
+		{ "apiVersion: nodeproxy.io/v1alpha1\nkind: Workload\nmetadata:\n  name: w\n  labels:\n    nodeproxy.io/source-address: own\nspec: {uid: 7}\n", 6, "metadata.labels", "of nodeproxy.io are for what comes to a Workload, and of a uid nothing does" },
 		{ WORKLOAD "  networkNamespace: netns/web\n", 5, "spec.networkNamespace", "must be an absolute path, in ASCII" },
 		{ WORKLOAD "  networkNamespace: /\xc3\xa4\n", 5, "spec.networkNamespace", "must be an absolute path, in ASCII" },
 		{ WORKLOAD "  networkNamespace: /a\n  serviceAccount: A\n", 6, "spec.serviceAccount", "must be lower-case letters, digits, - and ., each part starting and ending with a letter or digit, not \"A\"" },
@@ -286,7 +290,7 @@ START_TEST(every_refusal_names_line_field_and_reason)
 		{ WORKLOAD "  networkNamespace: /a\n  addresses: [10.0.0.300]\n", 6, "spec.addresses[0]", "must be an IPv4 or IPv6 address, not \"10.0.0.300\"" },
 		{ "apiVersion: nodeproxy.io/v1alpha1\nkind: Workload\nmetadata:\n  name: w\n  labels: {nodeproxy.io/when-away: open}\nspec: {networkNamespace: /a}\n", 5, "metadata.labels[nodeproxy.io/when-away]", "is for Namespaces only" },
 		{ "apiVersion: nodeproxy.io/v1alpha1\nkind: Workload\nmetadata:\n  name: w\n  labels: {nodeproxy.io/source-address: theirs}\nspec: {networkNamespace: /a}\n", 5, "metadata.labels[nodeproxy.io/source-address]", "must be preserve, proxy-protocol or own, not \"theirs\"" },
-		{ WORKLOAD "  networkNamespace: /a\n  pid: 1\n", 6, "spec.pid", "unknown field" },
+		{ WORKLOAD "  networkNamespace: /a\n  pid: 1\n", 6, "spec.pid", "unknown field (did you mean uid?)" },
 		{ "apiVersion: nodeproxy.io/v1alpha1\nkind: Workload\nmetadata: {name: " NAME_64 "}\nspec: {networkNamespace: /a}\n", 3, "metadata.name", "must be at most 63 bytes: it is the name of a pod" },
 		{ "apiVersion: nodeproxy.io/v1alpha1\nkind: Workload\nspec: {networkNamespace: /a}\nmetadata:\n  name: w\n  labels:\n"
 		  "    " LABEL_60 "a: " LABEL_60 "\n    " LABEL_60 "b: " LABEL_60 "\n    a: x1234567\n", 9, "metadata.labels", "must be at most 255 bytes when they are written as key=value with commas between them" },
@@ -870,6 +874,9 @@ START_TEST(a_workload_becomes_a_row)
 	ck_assert_str_eq(w->account, "b.c");
 	ck_assert_str_eq(w->node, "Host 1");
 	ck_assert_str_eq(w->labels, "app=web,a.b/c=,nodeproxy.io/source-address=own");
+	w = &accepted(WORKLOAD "  uid: 4294967294\n")->workload;
+	ck_assert_str_eq(w->netns, "");
+	ck_assert_uint_eq(w->uid, 4294967294);
 	/* As long as they may be: 255 bytes. */
 	w = &accepted("apiVersion: nodeproxy.io/v1alpha1\nkind: Workload\nspec: {networkNamespace: /a}\nmetadata:\n"
 		      "  name: w\n  labels:\n    " LABEL_60 "a: " LABEL_60 "\n    " LABEL_60 "b: " LABEL_60

@@ -46,10 +46,13 @@ static const char *said(void)
 	while (chan_recv(&masters, &m) == 1) {
 		const struct msg_workload *h = m->p;
 		const struct msg_workload_name *g = m->p;
+		char uid[32] = "";
 
+		if (m->type == MSG_WORKLOAD_HERE && h->words.uid)
+			snprintf(uid, sizeof uid, "uid %u", h->words.uid);
 		if (m->type == MSG_WORKLOAD_HERE)
-			at += (size_t)snprintf(heard + at, sizeof heard - at, "+%s/%s:%s:%s:%s ", h->words.ns,
-					       h->words.name, h->words.account, h->words.netns,
+			at += (size_t)snprintf(heard + at, sizeof heard - at, "+%s/%s:%s:%s%s:%s ", h->words.ns,
+					       h->words.name, h->words.account, h->words.netns, uid,
 					       h->words.labels);
 		else if (m->type == MSG_WORKLOAD_GONE)
 			at += (size_t)snprintf(heard + at, sizeof heard - at, "-%s/%s ", g->ns, g->name);
@@ -97,6 +100,10 @@ START_TEST(only_what_is_here_and_changed_is_said)
 	ck_assert_str_eq(after("a", WORKLOAD("one", "node: there") WORKLOAD("far", "node: here")),
 			 "-shop/one +shop/far:default:/a:app=x -shop/two ");
 	ck_assert_str_eq(after("a", ""), "-shop/far ");
+	ck_assert_str_eq(after("a", "---\napiVersion: nodeproxy.io/v1alpha1\nkind: Workload\n"
+			       "metadata: {name: of, namespace: shop}\nspec: {uid: 7}\n"),
+			 "+shop/of:default:uid 7: ");
+	ck_assert_str_eq(after("a", ""), "-shop/of ");
 	ck_assert_uint_eq(w.model.workloads.by_name.count, 0);
 	end();
 }

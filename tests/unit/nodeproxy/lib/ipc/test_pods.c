@@ -56,6 +56,28 @@ START_TEST(words_are_names_paths_and_labels_and_nothing_else)
 }
 END_TEST
 
+START_TEST(a_uid_takes_the_place_of_a_namespace)
+{
+	struct pod_words w = good();
+
+	w.uid = 1000;
+	ck_assert_ptr_nonnull(pod_problem(&w, false));		/* both */
+	w.netns[0] = 0;
+	ck_assert_ptr_null(pod_problem(&w, false));
+	w.uid = 0;
+	ck_assert_ptr_nonnull(pod_problem(&w, false));		/* neither */
+	w.uid = UINT32_MAX;
+	ck_assert_ptr_nonnull(pod_problem(&w, false));
+	w.uid = 1000;
+	w.n_resolvers = 1;
+	w.resolver[0] = (struct msg_ip){ .family = 4, .ip = { 10, 0, 0, 1 } };
+	ck_assert_ptr_nonnull(pod_problem(&w, false));
+	w.n_resolvers = 0;
+	snprintf(w.labels, sizeof w.labels, "nodeproxy.io/source-address=own");
+	ck_assert_ptr_nonnull(pod_problem(&w, false));
+}
+END_TEST
+
 START_TEST(a_label_of_a_pod_overrules_its_namespace)
 {
 	struct ns_modes of_ns = { .of = { [MODE_source_address] = MODE_OWN, [MODE_when_away] = MODE_CLOSED } };
@@ -139,5 +161,5 @@ START_TEST(proofs_have_the_size_that_they_say_and_known_states)
 }
 END_TEST
 
-UNIT_TESTS("ipc/pods", proofs_have_the_size_that_they_say_and_known_states, words_are_names_paths_and_labels_and_nothing_else,
+UNIT_TESTS("ipc/pods", proofs_have_the_size_that_they_say_and_known_states, words_are_names_paths_and_labels_and_nothing_else, a_uid_takes_the_place_of_a_namespace,
 	   words_without_an_end_are_refused, a_label_of_a_pod_overrules_its_namespace, a_list_has_the_size_that_it_says_and_good_words)
