@@ -150,14 +150,13 @@ struct etcd_watch_terms {
 	 * cannot be told any more; 0: not the reason. */
 	void (*ended)(void *arg, enum grpc_status, const char *words, int64_t compacted);
 	void *arg;
+	struct mono *heard;		/* set whenever anything of it comes; may be NULL */
 };
 
 struct etcd_watch;
 /* NULL as of calls.  One that is silent is asked whether it lives, and ends if it does not say so. */
 struct etcd_watch *etcd_watch_new(struct etcd *, const struct etcd_watch_terms *);
 void etcd_watch_free(struct etcd_watch **);
-/* When anything of it came last. */
-struct mono etcd_watch_heard(const struct etcd_watch *);
 
 /* ---- leases ---- */
 

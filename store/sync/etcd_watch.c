@@ -27,7 +27,7 @@ struct etcd_watch {
 	struct grpc_call *call;
 	enum watch_state state;
 	bool is_created;
-	struct mono heard;
+	struct mono *heard;
 	struct loop_timer look;
 	void (*told)(void *arg, const struct etcd_told *);
 	void (*ended)(void *arg, enum grpc_status, const char *words, int64_t compacted);
@@ -82,7 +82,8 @@ static void on_message(void *arg, struct slice bytes)
 	int r = etcd_msg_watched(&mem, bytes, &m);
 
 	w->state = WATCH_TOLD;
-	w->heard = clock_now();
+	if (r == 0 && w->heard)
+		*w->heard = clock_now();
 	if (r < 0) {
 		end(w, r == -ENOMEM ? GRPC_RESOURCE_EXHAUSTED : GRPC_INTERNAL,
 		    r == -ENOMEM ? "no memory for what is told" : "what is told is not of etcd", 0);
@@ -159,7 +160,7 @@ struct etcd_watch *etcd_watch_new(struct etcd *e, const struct etcd_watch_terms 
 	}
 	w->e = e;
 	w->state = WATCH_ASKED;
-	w->heard = clock_now();
+	w->heard = t->heard;
 	w->told = t->told;
 	w->ended = t->ended;
 	w->arg = t->arg;
@@ -168,9 +169,4 @@ struct etcd_watch *etcd_watch_new(struct etcd *e, const struct etcd_watch_terms 
 	loop_timer_start(e->loop, &w->look, (LOOK_MS + rand_below(LOOK_MS)) * NS_PER_MS, LOOK_MS,
 			 look_cb, w);
 	return w;
-}
-
-struct mono etcd_watch_heard(const struct etcd_watch *w)
-{
-	return w->heard;
 }

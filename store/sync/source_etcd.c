@@ -231,13 +231,20 @@ static void settle_cb(void *arg)
 
 /* ---- losing it ---- */
 
+static void try_again(struct source_etcd *);
+
 static void say_lost(struct source_etcd *s)
 {
 	loop_timer_stop(s->loop, &s->lost);
 	s->is_lost = true;
 	s->is_open = false;
 	s->since = (struct mono){ 0 };
-	s->page_revision = 0;		/* a snapshot under way is none any more */
+	s->page_revision = 0;		/* a snapshot under way is none any more, and is begun anew */
+	if (s->at == AT_READING) {
+		etcd_call_cancel(&s->call);
+		s->at = AT_AWAY;
+		try_again(s);
+	}
 	s->on.lost(s->on.arg, s->trouble);
 }
 
@@ -300,7 +307,6 @@ static void on_told(void *arg, const struct etcd_told *t)
 {
 	struct source_etcd *s = arg;
 
-	hear(s);
 	if (s->at == AT_DOUBTING) {
 		if (t->events == 0)
 			return;
@@ -350,7 +356,8 @@ static void on_watch_ended(void *arg, enum grpc_status status, const char *words
 static void follow(struct source_etcd *s, enum at at, int64_t from)
 {
 	const struct etcd_watch_terms t = { .key = root_of(s), .end = end_of(s), .from = from,
-					    .told = on_told, .ended = on_watch_ended, .arg = s };
+					    .told = on_told, .ended = on_watch_ended, .arg = s,
+					    .heard = &s->news.heard };
 
 	s->watch = etcd_watch_new(s->e, &t);
 	if (s->watch) {
@@ -686,8 +693,6 @@ static void news(const struct source *source, struct source_news *ret)
 		addr_text(etcd_endpoint(s->e), true, ret->endpoint);
 	ret->revision = s->revision;
 	ret->cluster = s->cluster;
-	if (s->watch && etcd_watch_heard(s->watch).ns > ret->heard.ns)
-		ret->heard = etcd_watch_heard(s->watch);
 }
 
 static void end(struct source *source)

@@ -264,9 +264,9 @@ static void got(struct far_call *c, struct slice m)
 	struct etcd_far *f = far_of(c);
 	const char *name = strrchr(c->method, '/');
 
-	if (f->lie == LIE_SILENT)
+	if (f->lie == LIE_SILENT && f->ranges >= f->lie_at)
 		return;
-	if (f->lie == LIE_REFUSE) {
+	if (f->lie == LIE_REFUSE && f->ranges >= f->lie_at) {
 		far_refuse(c, "200", f->status, f->words);
 		return;
 	}

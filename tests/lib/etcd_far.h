@@ -38,6 +38,7 @@ struct etcd_far {
 	enum etcd_lie lie;
 	unsigned status;
 	const char *words;
+	unsigned lie_at;		/* it begins with this range; 0: at once */
 	unsigned ranges, watches, proofs;	/* that were asked for */
 	size_t page_max;		/* keys of a page, whatever the limit; 0: the limit */
 	size_t bytes_max;		/* of a page; more is refused as etcd does; 0: any */

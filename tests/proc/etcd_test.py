@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the nodeproxy authors
 """Resources from a real etcd, with TLS and permissions: what is written is served, and what is served goes on
-being so while etcd is away, compacted, forgetful or silent; nobody restarts anything."""
+being so while etcd is away; nobody restarts anything.  NP_FULL=1 also shows it a password that is wrong."""
 import os
 import signal
 import sys
@@ -14,6 +14,7 @@ import np  # noqa: E402
 np.only_in_tiers("process")
 np.need_root()
 ROOT = "/nodeproxy/default/"
+FULL = os.environ.get("NP_FULL", "") not in ("", "0")
 
 
 def put(c, pair, **more):
@@ -110,6 +111,45 @@ def compacted(host, c, one):
     assert source(host)["snapshots"] == before, source(host)
 
 
+def replace(path, text):
+    with open(path + "~", "w") as f:
+        f.write(text)
+    os.rename(path + "~", path)
+
+
+def others(host, c, two):
+    """Another user by a reload, then another password by its file alone; what cannot be is refused before."""
+    password = os.path.join(host.dir, "password")
+    c.ctl("user", "add", "by-name:first")
+    c.ctl("user", "grant-role", "by-name", "nodeproxy-host")
+    kept = host.source
+    host.source = kept[:-1] + f", user: by-name, password_file: {password}}}"
+    host.write_config()
+    r = host.ctl("reload")
+    assert r.returncode == 1 and "source.password_file: cannot be opened" in r.stderr + r.stdout, r
+    replace(password, "wrong\n" if FULL else "first\n")
+    assert host.ctl("reload").returncode == 0
+    if FULL:
+        np.until("the password to be refused", lambda: "authentication failed" in source(host)["problem"])
+        replace(password, "first\n")
+        np.until("the password to be read again", lambda: source(host)["state"] == "synced")
+    put(c, etcd.slice_of("shop", "web", "web-1", two.port))
+    serves(host, "two")
+    # What the certificate file says now is of nobody, then of us again.
+    for kind in ("", "-key"):
+        os.rename(c.at(f"host-a{kind}.pem"), c.at(f"kept{kind}.pem"))
+    for kind in ("-key", ""):
+        replace(c.at(f"host-a{kind}.pem"), open(c.at("ca.pem")).read())
+    assert host.ctl("reload").returncode == 0
+    for kind in ("-key", ""):
+        replace(c.at(f"host-a{kind}.pem"), open(c.at(f"kept{kind}.pem")).read())
+    host.source = kept
+    host.write_config()
+    assert host.ctl("reload").returncode == 0
+    np.until("the certificate to be enough", lambda: source(host)["state"] == "synced" and source(host)["connected"])
+    assert source(host)["snapshots"] == 1, source(host)
+
+
 def main():
     with etcd.Cluster(tls=True) as c, np.Host(workers=1) as host:
         one, two = host.backend("one"), host.backend("two")
@@ -122,6 +162,9 @@ def main():
         assert s["kind"] == "etcd" and s["path"] == ROOT and s["connected"] and s["snapshots"] == 1, s
         serves(host, "one")
         refused(host, c)
+        others(host, c, two)
+        put(c, etcd.slice_of("shop", "web", "web-1", one.port))
+        serves(host, "one")
         away(host, c, one, two)
         compacted(host, c, one)
         assert "unknown_call" not in open(host.log).read()

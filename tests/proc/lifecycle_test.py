@@ -148,7 +148,7 @@ def processes_are_what_roles_def_says():
         cpus = [tuple(os.sched_getaffinity(p)) for p in of_kind(host, "worker")]
         assert all(len(c) == 1 for c in cpus), f"workers are not pinned: {cpus}"
         linked = subprocess.run(["ldd", PROGRAM], capture_output=True, text=True).stdout
-        for no in ("ssl", "crypto", "sqlite", "nghttp2", "jansson", "llhttp"):
+        for no in ("ssl", "crypto", "sqlite", "nghttp2", "jansson", "llhttp", "protobuf-c"):
             assert f"lib{no}" not in linked, f"root links {no}"
 
 

@@ -412,6 +412,27 @@ START_TEST(what_is_refused_is_asked_for_again)
 }
 END_TEST
 
+START_TEST(snapshot_that_is_lost_in_the_middle_begins_anew)
+{
+	far.page_max = 1;
+	put_ns("a", "1");
+	put_ns("b", "1");
+	far.lie = LIE_REFUSE;
+	far.lie_at = 1;
+	far.status = 14;
+	far.words = "etcdserver: no leader";
+	source_etcd_bounds(source, 20, 600, 1);
+	hand_over();
+	UNTIL(strstr(said, "row:" NS "a"));
+	UNTIL(!news().is_connected);
+	far.lie = LIE_SILENT;		/* the next member takes the question, and that is all */
+	UNTIL(strstr(said, "lost"));
+	far.lie = LIE_NONE;
+	etcd_far_delete(&far, ROOT NS "a");
+	ck_assert_str_eq(told(), "snapshot row:" NS "b end ");
+}
+END_TEST
+
 START_TEST(values_that_are_too_many_for_a_message_come_in_smaller_pages)
 {
 	char key[200], large[3000];
@@ -468,6 +489,7 @@ int main(void)
 	tcase_add_test(t, registry_that_lost_everything_is_not_believed_until_something_is_written);
 	tcase_add_test(t, registry_that_is_away_is_lost_after_a_while_and_goes_on_where_it_was);
 	tcase_add_test(t, what_is_refused_is_asked_for_again);
+	tcase_add_test(t, snapshot_that_is_lost_in_the_middle_begins_anew);
 	tcase_add_test(t, values_that_are_too_many_for_a_message_come_in_smaller_pages);
 	tcase_add_test(t, keys_beyond_the_bound_are_left_out_and_said);
 	suite_add_tcase(s, t);
