@@ -289,36 +289,91 @@ static enum registry_error prepare(struct registry *r, struct item *i)
 
 /* ---- written ---- */
 
-static enum registry_error claim(struct registry *r, const struct knobs *k, struct item *i)
-{
-	char owner[2 * 256 + 2];
-	enum registry_error e;
+#define OWNER (2 * 256 + 2)
 
-	snprintf(owner, sizeof owner, "%s/%s", i->row->ns, i->row->name);
-	e = vip_allocate(r, &k->service_base, k->service_bits, owner, i->vip);
+static const char *owner_of(const struct row *row, char out[OWNER])
+{
+	snprintf(out, OWNER, "%s/%s", row->ns, row->name);
+	return out;
+}
+
+static enum registry_error allocate(struct registry *r, const struct knobs *k, struct item *i)
+{
+	char owner[OWNER];
+	enum registry_error e = vip_allocate(r, &k->service_base, k->service_bits, owner_of(i->row, owner),
+					     i->vip);
+
 	return e == REGISTRY_DONE ? become(r, i) : e;
 }
 
+/* The words of an error that came before stay. */
 static void release(struct registry *r, const struct row *row, const char *ip)
 {
-	char owner[2 * 256 + 2];
+	char owner[OWNER], problem[sizeof r->problem];
 
-	snprintf(owner, sizeof owner, "%s/%s", row->ns, row->name);
-	(void)r->ops->vip_release(r, ip, owner);	/* else it is lost until somebody looks */
+	memcpy(problem, r->problem, sizeof problem);
+	(void)r->ops->vip_release(r, ip, owner_of(row, owner));	/* else it is lost until somebody looks */
+	memcpy(r->problem, problem, sizeof problem);
+}
+
+/* The i-th address that a Service says it has; false: there is none. */
+static bool written_vip(const struct row *row, unsigned i, char out[ADDR_TEXT])
+{
+	if (row->kind != ROW_SERVICE || row->service.headless || row->service.cluster_ip[i].family == 0)
+		return false;
+	addr_text(&row->service.cluster_ip[i], false, out);
+	return true;
+}
+
+/* Addresses that are written are claimed like others, so that they are nobody else's.  Who may not claim
+ * writes them all the same. */
+static enum registry_error claim_written(struct registry *r, const struct row *row)
+{
+	char ip[ADDR_TEXT], owner[OWNER];
+	enum registry_error e;
+
+	for (unsigned i = 0; i < countof(row->service.cluster_ip); i++) {
+		if (!written_vip(row, i, ip))
+			continue;
+		e = r->ops->vip_claim(r, ip, owner_of(row, owner));
+		if (e == REGISTRY_TAKEN)
+			return registry_fail(r, e, "clusterIP %s is another Service's", ip);
+		if (e != REGISTRY_DONE && e != REGISTRY_DENIED)
+			return e;
+	}
+	return REGISTRY_DONE;
+}
+
+/* Gives back what row has and the other has not. */
+static void release_others(struct registry *r, const struct row *row, const char *keep)
+{
+	char ip[ADDR_TEXT];
+
+	for (unsigned i = 0; i < countof(row->service.cluster_ip); i++)
+		if (written_vip(row, i, ip) && strcmp(ip, keep) != 0)
+			release(r, row, ip);
 }
 
 static enum registry_error write_item(struct registry *r, const struct knobs *k, struct item *i)
 {
-	char group[CHANGE_GROUP], *where = NULL;
+	char group[CHANGE_GROUP], had[ADDR_TEXT] = "", now[ADDR_TEXT] = "", *where = NULL;
 	struct registry_key key = change_key(i->row, group);
-	bool claims = r->ops->vip_claim && change_wants_vip(i->row) && !i->vip[0];
-	enum registry_error e = claims ? claim(r, k, i) : REGISTRY_DONE;
+	bool gives = r->ops->vip_claim != NULL, allocates = gives && change_wants_vip(i->row) && !i->vip[0];
+	enum registry_error e = allocates ? allocate(r, k, i)
+			      : gives	  ? claim_written(r, i->change.row)
+					  : REGISTRY_DONE;
 
+	if (gives) {
+		(void)change_vip_of(&i->have, had, sizeof had);
+		(void)written_vip(i->change.row, 0, now);
+	}
 	if (e == REGISTRY_DONE)
 		e = registry_put_if(r, &key, slice_str(i->change.row->json), i->have.version, &where);
 	/* Who writes the same object at the same time has claimed the same address: it is theirs then. */
-	if (e != REGISTRY_DONE && e != REGISTRY_AWAY && e != REGISTRY_CONFLICT && claims && i->vip[0])
-		release(r, i->row, i->vip);
+	if (e != REGISTRY_DONE && e != REGISTRY_AWAY && e != REGISTRY_CONFLICT && gives)
+		release_others(r, i->change.row, had);
+	else if (e == REGISTRY_DONE && had[0] && strcmp(had, now) != 0)
+		release(r, i->row, had);
 	say_where(i, where);
 	free(where);
 	return e;

@@ -113,10 +113,15 @@ def objects_are_keys(c):
     assert "configured" in mesh(c, "apply", "-f", "-", "--wait", "0", text=service("web", port=81))
     o = got(c, "service", "shop/web")
     assert o["spec"]["clusterIP"] == ip and o["metadata"]["generation"] == 2, o
-    # one that says its address claims none
-    mesh(c, "apply", "-f", "-", "--wait", "0", text=service("fixed", more="clusterIP: 10.99.0.9, "))
+    # one that says its address has that, and no other may
+    mesh(c, "apply", "-f", "-", "--wait", "0", text=service("fixed", more="clusterIP: 10.77.0.9, "))
+    out = mesh(c, "apply", "-f", "-", text=service("thief", more="clusterIP: 10.77.0.9, "), code=1)
+    assert "Service shop/thief: clusterIP 10.77.0.9 is another Service's" in out, out
+    assert keys(c, "vip/") == sorted([f"{ROOT}/vip/{ip}", f"{ROOT}/vip/10.77.0.9"])
+    assert f"{ROOT}/ns/shop/core/Service/thief" not in keys(c, "ns/")
+    mesh(c, "apply", "-f", "-", "--wait", "0", text=service("fixed", more="clusterIP: 10.77.0.10, "))
+    assert keys(c, "vip/") == sorted([f"{ROOT}/vip/{ip}", f"{ROOT}/vip/10.77.0.10"])
     mesh(c, "apply", "-f", "-", "--wait", "0", text=service("headless", more="clusterIP: None, "))
-    assert keys(c, "vip/") == [f"{ROOT}/vip/{ip}"]
     # what is in there by others' hands
     c.put(f"{ROOT}/ns/shop/core/Service/odd", '{"kind": "Service"}')
     out = mesh(c, "get", "service", "-n", "shop")
@@ -125,11 +130,13 @@ def objects_are_keys(c):
     # without a daemon it is said, and done
     r = run(CTL, "-c", c.at("mesh.yaml"), "delete", "service", "shop/fixed", env={"NODEPROXY_SOCKET": c.at("none")})
     assert "no daemon answers" in r.stderr and "deleted" in r.stdout, r
+    assert keys(c, "vip/") == [f"{ROOT}/vip/{ip}"]
 
 
 def each_may_what_it_says(c):
     # the operators of a namespace: it, and nothing of others
     assert "Service shop/mine created" in shop(c, "apply", "-f", "-", "--wait", "0", text=service("mine"))
+    assert "configured" in shop(c, "apply", "-f", "-", "--wait", "0", text=service("mine", port=81))
     out = shop(c, "apply", "-f", "-", text=service("more") + "---\n" + service("web", ns="bank"), code=1)
     assert "Service bank/web: etcdserver: permission denied" in out and "nothing was written" in out, out
     assert f"{ROOT}/ns/shop/core/Service/more" not in keys(c, "ns/shop/")
