@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright the nodeproxy authors
 
-// A caller in Go, for tls_test.py: tls_peer PORT CA VERSION PROTOCOL [CERTIFICATE KEY].  Two requests on
-// connections of their own; prints version, cipher suite, protocol and whether the second was resumed.
+// A caller in Go, for tls_test.py and mesh_test.py: tls_peer PORT CA VERSION PROTOCOL [CERTIFICATE KEY [IDENTITY]].
+// Two requests on connections of their own; prints version, cipher suite, protocol and whether the second was
+// resumed.  With an identity it is that URI that the server's certificate must say, in place of a host name.
 package main
 
 import (
@@ -36,6 +37,22 @@ func main() {
 		pair, err := tls.LoadX509KeyPair(os.Args[5], os.Args[6])
 		check(err)
 		config.Certificates = []tls.Certificate{pair}
+	}
+	if len(os.Args) > 7 {
+		config.InsecureSkipVerify = true // of names; the chain is verified here
+		config.VerifyConnection = func(s tls.ConnectionState) error {
+			above := x509.NewCertPool()
+			for _, c := range s.PeerCertificates[1:] {
+				above.AddCert(c)
+			}
+			leaf := s.PeerCertificates[0]
+			_, err := leaf.Verify(x509.VerifyOptions{Roots: pool, Intermediates: above,
+				KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
+			if err == nil && (len(leaf.URIs) != 1 || leaf.URIs[0].String() != os.Args[7]) {
+				err = fmt.Errorf("it is %v", leaf.URIs)
+			}
+			return err
+		}
 	}
 	var said []string
 	for i := 0; i < 2; i++ {

@@ -306,6 +306,10 @@ def nobody_fails_while_leaf_authority_and_root_are_replaced():
             load.more()
             os.kill(pid_of(host, "keyd"), signal.SIGKILL)
             load.more()
+            host.use_node(m.node("test", new))
+            r = host.ctl("upgrade")
+            assert r.returncode == 0, r.stderr
+            load.more()
         assert not load.failed, load.failed[:3]
         assert not is_served(host, context(theirs, *caller))
 
@@ -373,8 +377,32 @@ def no_worker_has_the_key_of_an_identity():
             assert control & {f"{whose} raw", f"{whose} raw backwards"}, (whose, control)
 
 
+def a_pod_has_an_identity_while_it_is_here():
+    with Instance() as host:
+        host.serve()
+        pod = subprocess.Popen(["unshare", "--net", "sleep", "1000"])
+        try:
+            np.until("another network namespace",
+                     lambda: os.readlink(f"/proc/{pod.pid}/ns/net") != os.readlink("/proc/self/ns/net"))
+            r = host.ctl("pod", "add", "a", "--namespace", "shop", "--service-account", "cart", "--pid", str(pod.pid))
+            if r.returncode != 0:
+                print("not tried: pods cannot be captured here:", r.stderr.strip())
+                return
+            states = lambda: {r["name"].split("/ns/")[1]: r["state"] for r in host.ctl_json("get", "certs")["certs"]     # noqa: E731
+                              if r["kind"] == "identity"}
+            np.until("its certificate", lambda: states() == {"shop/sa/front": "valid", "shop/sa/cart": "valid"})
+            assert os.path.exists(f"{host.dir}/kept/shop.cart.pem")
+            r = host.ctl("pod", "remove", "a", "--namespace", "shop")
+            assert r.returncode == 0, r.stderr
+            np.until("it to be forgotten", lambda: states() == {"shop/sa/front": "valid"})
+        finally:
+            pod.kill()
+            pod.wait()
+
+
 TESTS = [a_listener_shows_the_identity_that_was_issued_for_it, callers_of_the_mesh_are_let_in_or_told_apart,
          nobody_fails_while_leaf_authority_and_root_are_replaced, a_host_starts_without_its_authority,
+         a_pod_has_an_identity_while_it_is_here,
          settings_that_do_not_do_are_refused_with_their_place, no_worker_has_the_key_of_an_identity]
 
 if __name__ == "__main__":
