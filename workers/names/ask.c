@@ -201,6 +201,18 @@ void asks_reap(struct names *ns)
 
 /* ---- asking ---- */
 
+/* Each resolver is asked once, a lone one twice. */
+static unsigned tries_most(const struct ask *a)
+{
+	return max_of(names_resolvers(a->pod)->n, 2u);
+}
+
+/* Of names.timeout: the last has what is left of three, for one that is slow and not dead. */
+static int64_t shares(const struct ask *a)
+{
+	return a->tries < tries_most(a) ? 1 : max_of(NAMES_RESOLVERS + 1 - a->tries, 1);
+}
+
 static void wait_for(struct ask *a, enum phase phase)
 {
 	struct names *ns = names_of(a);
@@ -209,7 +221,7 @@ static void wait_for(struct ask *a, enum phase phase)
 	if (bank)
 		list_add_tail(&a->pod->thirsty, &a->thirsty);
 	if (!bank || a->phase != phase)		/* whoever comes in vain gets no more time */
-		names_deadline(ns, &a->deadline, ns->path->knobs->names_timeout_ms);
+		names_deadline(ns, &a->deadline, ns->path->knobs->names_timeout_ms * shares(a));
 	a->phase = (uint8_t)phase;
 }
 
@@ -285,11 +297,6 @@ static int begin_tcp(struct ask *a)
 	return 0;
 }
 
-static unsigned tries_most(const struct names_resolvers *r)
-{
-	return min_of(r->n + 1u, (unsigned)NAMES_RESOLVERS);
-}
-
 static void silent(struct names_pod *pod)
 {
 	uint64_t *gauge = &pod->gate->board->c[LC_names_silent_gauge];
@@ -324,7 +331,7 @@ static void try_next(struct ask *a)
 		const struct names_resolvers *r = names_resolvers(a->pod);
 
 		leave(a);
-		if (r->n == 0 || a->tries >= tries_most(r)) {
+		if (r->n == 0 || a->tries >= tries_most(a)) {
 			fail(a);
 			return;
 		}
