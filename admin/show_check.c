@@ -235,7 +235,7 @@ static void check_names(const struct state *st, const struct pod_told *p, struct
 	struct addr a[RESOLVCONF_MOST];
 	char where[132];
 
-	if (p->leaves || p->waits)
+	if (p->leaves || p->waits || p->words.uid)
 		return;
 	snprintf(where, sizeof where, "%s/%s", p->words.ns, p->words.name);
 	if (state_resolvers(st, p, a) == 0)

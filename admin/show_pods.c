@@ -122,6 +122,10 @@ static void names(const struct state *st, const struct pod_told *p, struct text 
 	unsigned n = state_resolvers(st, p, a);
 	char text[ADDR_TEXT];
 
+	if (p->words.uid) {
+		js_null(t, "names");
+		return;
+	}
 	js_open(t, "names", '{');
 	js_bool(t, "own", p->words.n_resolvers > 0);
 	js_open(t, "resolvers", '[');

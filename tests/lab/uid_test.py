@@ -3,6 +3,7 @@
 # Copyright the nodeproxy authors
 """Processes of a uid in the host's own network namespace: what they dial is captured."""
 import contextlib
+import json
 import os
 import re
 import subprocess
@@ -71,7 +72,7 @@ def kill_all(daemon):
 
 
 def what_a_user_dials_is_captured():
-    with lab.Lab(pods=1) as mesh:
+    with lab.Lab(pods=1, config="timeouts: {drain: 2000}\nnames: {resolv_conf: /dev/null}") as mesh:
         host, (server,) = mesh.hosts[0], mesh.pods
         lab.ip("route add default dev wire", "route add ::/0 dev wire", ns=host.ns)       # as hosts have
         mesh.service("shop/web", 80, [server])
@@ -88,6 +89,9 @@ def what_a_user_dials_is_captured():
 
         assert dial(host, UID, mesh.vip["shop/web"], 80) != "pod00 hello"
         assert add(host.np, UID).returncode == 0
+        # nobody is to be asked by the host's resolv.conf, which is no concern of this one
+        found = json.loads(host.np.ctl("check", "-o", "json").stdout)["findings"]
+        assert shown(host.np)["names"] is None and "names_unasked" not in [f["check"] for f in found]
         r = add(host.np, UID, "again")
         assert r.returncode == 1 and f"uid {UID} is captured already, as pod shop/batch" in r.stderr, r.stderr
         p = shown(host.np)
