@@ -48,18 +48,23 @@ def sweep():
             subprocess.run(["ip", "netns", "del", name], capture_output=True)
 
 
+def enter(ns):
+    """This thread is in the namespace from now on."""
+    fd = os.open(f"{RUN}/{ns}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if LIBC.setns(fd, CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), "setns")
+    finally:
+        os.close(fd)
+
+
 def inside(ns, fn):
     """fn() in a thread that is in the namespace; its value."""
     out = {}
 
     def run():
         try:
-            fd = os.open(f"{RUN}/{ns}", os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                if LIBC.setns(fd, CLONE_NEWNET) != 0:
-                    raise OSError(ctypes.get_errno(), "setns")
-            finally:
-                os.close(fd)
+            enter(ns)
             out["value"] = fn()
         except BaseException as e:  # pylint: disable=broad-except
             out["error"] = e
@@ -88,6 +93,13 @@ def new_netns(ns):
 
 def family(address):
     return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def connect(address, port, timeout=SYNC):
+    s = socket.socket(family(address))
+    s.settimeout(timeout)
+    s.connect((address, port))
+    return s
 
 
 class Server:
@@ -208,12 +220,7 @@ class Pod:
         return Server(self, port, **more)
 
     def dial(self, address, port, timeout=SYNC):
-        def connect():
-            s = socket.socket(family(address))
-            s.settimeout(timeout)
-            s.connect((address, port))
-            return s
-        return inside(self.ns, connect)
+        return inside(self.ns, lambda: connect(address, port, timeout))
 
     def ask(self, address, port, line=b"hello\n", timeout=SYNC):
         """One line there and back on a connection of its own."""
