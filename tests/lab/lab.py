@@ -22,6 +22,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.parse
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
@@ -31,6 +32,7 @@ CLONE_NEWNET = 0x40000000
 LIBC = ctypes.CDLL(None, use_errno=True)
 RUN = "/run/netns"
 SYNC = 5    # s: of each read or write of a test
+PATIENCE = 20   # s: of a call of a Caller
 
 
 def ip(*lines, ns=None):
@@ -158,6 +160,42 @@ def read_line(s):
     return line
 
 
+class Caller(threading.Thread):
+    """In a pod: one call over a connection of its own and one over a kept one, again and again.  What
+    went wrong with each, and the time, is in .failed."""
+
+    def __init__(self, pod, address):
+        super().__init__(daemon=True)
+        self.pod, self.address, self.calls, self.failed, self.ended = pod, address, 0, [], False
+
+    @contextlib.contextmanager
+    def noted(self, kind):
+        try:
+            yield
+        except OSError as e:
+            self.failed.append((time.monotonic(), kind, repr(e)))
+
+    @staticmethod
+    def call(s):
+        s.sendall(b"hello\n")
+        said = read_line(s)
+        if not said.endswith(b" hello\n"):
+            raise ConnectionError(f"answered with {said}")
+
+    def run(self):
+        enter(self.pod.ns)
+        kept = None
+        while not self.ended:
+            with self.noted("new"), connect(self.address, 80, PATIENCE) as s:
+                self.call(s)
+            with self.noted("kept" if kept else "new"):
+                s, kept = kept or connect(self.address, 80, PATIENCE), None
+                self.call(s)
+                kept = s
+            self.calls += 1
+            threading.Event().wait(0.05)
+
+
 class Pod:
     def __init__(self, host, number, ipv4, ipv6):
         self.host, self.number, self.name = host, number, f"pod{host.number}{number}"
@@ -165,6 +203,7 @@ class Pod:
         self.ip4 = f"10.{100 + host.number}.{number}.2" if ipv4 else None
         self.ip6 = f"fd10:{host.number}:{number}::2" if ipv6 else None
         self.addresses = [a for a in (self.ip4, self.ip6) if a]
+        self.namespace = "shop"
 
     @property
     def netns(self):
@@ -192,17 +231,17 @@ class Pod:
 
     # ---- enrolment
     def add(self, *more):
-        r = self.host.np.ctl("pod", "add", self.name, "--namespace", "shop", "--netns", self.netns, *more)
+        r = self.host.np.ctl("pod", "add", self.name, "--namespace", self.namespace, "--netns", self.netns, *more)
         assert r.returncode == 0, r.stderr
         return self
 
     def remove(self):
-        r = self.host.np.ctl("pod", "remove", self.name, "--namespace", "shop")
+        r = self.host.np.ctl("pod", "remove", self.name, "--namespace", self.namespace)
         assert r.returncode == 0, r.stderr
 
     def order(self, what):
         """add or remove, by the API itself: without the price of a process."""
-        words = urllib.parse.urlencode(dict(name=self.name, namespace="shop", netns=self.netns))
+        words = urllib.parse.urlencode(dict(name=self.name, namespace=self.namespace, netns=self.netns))
 
         def taken():
             status, said = self.host.np.order(f"pod-{what}?{words}")

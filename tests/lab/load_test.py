@@ -17,48 +17,11 @@ import survive  # noqa: E402
 
 SANITIZED = b"__asan_init" in open(os.path.join(np.BUILD, "nodeproxy/nodeproxy"), "rb").read()
 PODS = 8 if SANITIZED else 25   # of a host
-PATIENCE = 20   # s: of a call
-
-
-class Caller(threading.Thread):
-    """In a pod: one call over a connection of its own and one over a kept one, again and again.  What
-    went wrong with each, and the time, is in .failed."""
-
-    def __init__(self, pod, address):
-        super().__init__(daemon=True)
-        self.pod, self.address, self.calls, self.failed, self.ended = pod, address, 0, [], False
-
-    @contextlib.contextmanager
-    def noted(self, kind):
-        try:
-            yield
-        except OSError as e:
-            self.failed.append((time.monotonic(), kind, repr(e)))
-
-    @staticmethod
-    def call(s):
-        s.sendall(b"hello\n")
-        said = lab.read_line(s)
-        if not said.endswith(b" hello\n"):
-            raise ConnectionError(f"answered with {said}")
-
-    def run(self):
-        lab.enter(self.pod.ns)
-        kept = None
-        while not self.ended:
-            with self.noted("new"), lab.connect(self.address, 80, PATIENCE) as s:
-                self.call(s)
-            with self.noted("kept" if kept else "new"):
-                s, kept = kept or lab.connect(self.address, 80, PATIENCE), None
-                self.call(s)
-                kept = s
-            self.calls += 1
-            threading.Event().wait(0.05)
 
 
 class Load:
     def __init__(self, mesh):
-        self.callers = [Caller(p, mesh.vip["shop/web"] if i % 2 else mesh.vip["shop/web/6"]) for i, p in enumerate(mesh.pods)]
+        self.callers = [lab.Caller(p, mesh.vip["shop/web"] if i % 2 else mesh.vip["shop/web/6"]) for i, p in enumerate(mesh.pods)]
         for c in self.callers:
             c.start()
         self.go_on("the load")
@@ -84,7 +47,7 @@ class Load:
         for c in self.callers:
             c.ended = True
         for c in self.callers:
-            c.join(PATIENCE)
+            c.join(np.DEADLINE)
 
 
 def nobody(failed):

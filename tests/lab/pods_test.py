@@ -15,6 +15,13 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import lab  # noqa: E402
 import np   # noqa: E402
 
+# Of protocols in which the server speaks first.
+GREETINGS = {
+    "SMTP": b"220 mail.example ESMTP\r\n",
+    "MySQL": b"\x4a\x00\x00\x00\x0a8.0.36\x00\x08\x00\x00\x00" + bytes(range(1, 9)) + b"\x00\xff\xff\xff\x02\x00\xff\xdf\x15" + bytes(10) +
+             bytes(range(9, 21)) + b"\x00caching_sha2_password\x00",
+    "NATS": b'INFO {"server_id":"N","version":"2.10.0","max_payload":1048576}\r\n',
+}
 
 def counted(pod, way):
     """Connections that were captured so far, out of the pod or in to it."""
@@ -121,12 +128,21 @@ def the_server_speaks_first_and_silent_clients():
         mesh.service("shop/auto", 26, [server], target=2525, app="")
         mesh.start()
         client.add(), server.add()
-        with server.serve(2525, hello=b"220 ready\n"):
-            for address, port in ((mesh.vip["shop/mail"], 25), (mesh.vip["shop/auto"], 26), (server.ip6, 2525)):
+        ways = ((mesh.vip["shop/mail"], 25), (mesh.vip["shop/auto"], 26), (server.ip6, 2525))
+        for hello in GREETINGS.values():
+            with server.serve(2525, hello=hello):
+                for address, port in ways:
+                    with client.dial(address, port) as s:
+                        assert s.recv(len(hello), socket.MSG_WAITALL) == hello
+                        s.sendall(b"quit\n")
+                        assert lab.read_line(s) == b"pod01 quit\n"
+        # Nobody says anything, until the one or the other does.
+        with server.serve(2525, fn=lambda c: c.sendall(c.recv(1))) as at:
+            for n, (address, port) in enumerate(ways, 1):
                 with client.dial(address, port) as s:
-                    assert lab.read_line(s) == b"220 ready\n"
-                    s.sendall(b"quit\n")
-                    assert lab.read_line(s) == b"pod01 quit\n"
+                    np.until("the server to have it", lambda n=n: len(at.open) == n)
+                    s.sendall(b"x")
+                    assert s.recv(1) == b"x"
 
 
 def half_close_works_both_ways():
@@ -146,6 +162,18 @@ def half_close_works_both_ways():
             s.shutdown(socket.SHUT_WR)
             assert lab.read_line(s) == b"%d\n" % (64 * 65536)
             assert s.recv(1) == b""
+        got = []
+
+        def bye_first(c):
+            c.sendall(b"bye\n")
+            c.shutdown(socket.SHUT_WR)
+            got.append(sum(len(more) for more in iter(lambda: c.recv(65536), b"")))
+        with server.serve(8080, fn=bye_first), client.dial(server.ip4, 8080) as s:
+            assert lab.read_line(s) == b"bye\n" and s.recv(1) == b""
+            for _ in range(64):
+                s.sendall(bytes(65536))
+            s.shutdown(socket.SHUT_WR)
+            np.until("all of it", lambda: got == [64 * 65536])
 
 
 def connections_that_exist_stay_and_those_of_a_pod_that_leaves_end():
@@ -192,10 +220,34 @@ def a_pod_that_is_deleted_in_mid_transfer_ends_on_both_sides():
                     return s.recv(1 << 20) == b""
                 except ConnectionResetError:
                     return True
+            deleted = time.monotonic()
             np.until("the client to learn it", ended)
+            print(f"    the client knew {1000 * (time.monotonic() - deleted):.0f} ms after the server's pod was gone")
+        # Its path is another namespace's now, and so is its name; there the client's pod goes.
+        server.build_again()
+        server.add()
+        ends = []
+
+        def drain(c):
+            c.sendall(b"!")
+            try:
+                while c.recv(1 << 20):
+                    pass
+            except ConnectionResetError:
+                pass
+            ends.append(time.monotonic())
+        with server.serve(8080, fn=drain), client.dial(server.ip4, 8080) as s:
+            assert s.recv(1) == b"!"
+            captured(server, "in", 1)
+            s.sendall(bytes(1 << 16))
+            client.remove()
+            client.delete()
+            deleted = time.monotonic()
+            np.until("the server to learn it", lambda: ends)
+            print(f"    the server knew {1000 * (ends[0] - deleted):.0f} ms after the client's pod was gone")
         # without a word to us: it is found out
-        client.delete()
-        np.until("the pod to be missed", lambda: client.host.np.api("pods")["pods"] == [])
+        server.delete()
+        np.until("the pod to be missed", lambda: server.host.np.api("pods")["pods"] == [])
 
 
 def a_name_moves_to_another_namespace():
