@@ -827,19 +827,25 @@ static bool of_listener(const struct state *st, const struct knobs_listener *l, 
 /* What a captured pod dialled that is no Service's: whether it goes there. */
 static bool passes(const struct state *st, const struct asked *a, const struct addr *dialled, struct text *t)
 {
-	bool known = view_knows(st->view, dialled);
+	const struct pod_told *pod = state_pod_at(st, dialled);
+	bool known = pod || view_knows(st->view, dialled);
 	struct vnamespace ns;
 	char ip[ADDR_TEXT];
 
 	view_namespace(st->view, a->ns, &ns);
 	step(t, "service", "none", "no Service has %s%s; nodeproxy.io/unknown-destination: %s",
-	     addr_text(dialled, true, ip), known ? ", an endpoint has the address" : "",
+	     addr_text(dialled, true, ip), pod ? ", a captured pod of this host has the address" :
+	     known ? ", an endpoint has the address" : "",
 	     ns_mode_text(MODE_unknown_destination, ns.modes.of[MODE_unknown_destination]));
 	if (!known && ns.modes.of[MODE_unknown_destination] == MODE_DENY) {
 		nowhere(t, REASON_UNKNOWN_DESTINATION);
 		return false;
 	}
-	step(t, "endpoint", ip, "it goes there as it was dialled, its bytes unread");
+	if (pod && ns.modes.of[MODE_same_host] == MODE_DIRECT)
+		step(t, "endpoint", ip, "it goes straight to pod %s/%s as it was dialled, its bytes unread",
+		     pod->words.ns, pod->words.name);
+	else
+		step(t, "endpoint", ip, "it goes there as it was dialled, its bytes unread");
 	return true;
 }
 

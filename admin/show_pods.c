@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "nodeproxy/lib/base/memfd.h"
+#include "nodeproxy/lib/net/addr.h"
 
 void state_pods(struct state *st, struct fd fd)
 {
@@ -66,6 +67,36 @@ unsigned state_resolvers(const struct state *st, const struct pod_told *p, struc
 		return n;
 	memcpy(ret, st->resolver, sizeof st->resolver);
 	return st->n_resolvers;
+}
+
+static struct addr address(const uint8_t ip[16])
+{
+	static const uint8_t ipv4[12] = { [10] = 0xff, [11] = 0xff };
+	bool four = memcmp(ip, ipv4, sizeof ipv4) == 0;
+	struct addr a = { .family = four ? 4 : 6 };
+
+	memcpy(a.ip, four ? ip + 12 : ip, four ? 4 : 16);
+	return a;
+}
+
+const struct pod_told *state_pod_at(const struct state *st, const struct addr *at)
+{
+	const struct pods_page *page = state_pods_page(st);
+	const struct pod_told *found = NULL;
+
+	for (uint32_t i = 0; page && i < page->n; i++) {
+		for (uint32_t k = 0; k < page->pod[i].addresses.n; k++) {
+			struct addr a = address(page->pod[i].addresses.ip[k]);
+
+			a.port = at->port;
+			if (!addr_eq(&a, at) || page->pod[i].leaves || page->pod[i].waits)
+				continue;
+			if (found)
+				return NULL;
+			found = &page->pod[i];
+		}
+	}
+	return found;
 }
 
 /* The counters of one of its gates. */
@@ -167,6 +198,14 @@ static void pod(const struct state *st, const struct pod_told *p, const struct p
 	for (unsigned m = 0; m < NS_MODES; m++)
 		js_str(t, ns_mode_label((enum ns_mode)m), ns_mode_text((enum ns_mode)m, p->modes.of[m]));
 	js_close(t, '}');
+	js_open(t, "addresses", '[');
+	for (uint32_t i = 0; i < p->addresses.n; i++) {
+		char ip[ADDR_TEXT];
+		struct addr a = address(p->addresses.ip[i]);
+
+		js_str(t, NULL, addr_text(&a, false, ip));
+	}
+	js_close(t, ']');
 	js_u64(t, "since_unix_ms", p->since_unix_ms);
 	js_open(t, "workers", '[');
 	for (unsigned i = 0; i < BOARD_WORKERS; i++)

@@ -67,6 +67,9 @@ static inline unsigned state_wanted(const struct state *st)
 
 /* A consistent copy of the procs page and the time, before an answer. */
 void state_refresh(struct state *);
+struct addr;
+/* The captured pod that has this address, at whatever port; NULL: none, or more than one. */
+const struct pod_told *state_pod_at(const struct state *, const struct addr *);
 /* Another list of pods has come; borrows the descriptor. */
 void state_pods(struct state *, struct fd);
 /* Likewise of what is known of them. */

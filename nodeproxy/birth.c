@@ -274,7 +274,7 @@ void child_tell_again(struct child *c, uint32_t type)
 	if (child_is_worker(c)) {
 		if (type == MSG_LISTEN)
 			listeners_tell_again(m, c->id);
-		else if (type == MSG_POD_HERE)
+		else if (type == MSG_POD_HERE || type == MSG_RESIDENT)
 			pods_tell_again(m, c->id);
 		else if (type == MSG_ROOTS_HERE)
 			roots_send(m, c);

@@ -99,6 +99,7 @@ static struct pod_told tell_of(const struct pod *p)
 			      .source = p->source,
 			      .stays = p->stays,
 			      .origin = p->origin,
+			      .addresses = p->addresses,
 			      .modes = p->modes };
 
 	memcpy(t.why, p->why, sizeof t.why);
@@ -584,6 +585,7 @@ void pods_entered(struct master *m, uint32_t ref, const struct msg_pod_entered *
 	p->state = POD_CAPTURED;
 	p->inode = e->inode;
 	p->cookie = e->cookie;
+	p->addresses = e->addresses;
 	p->since_unix_ms = (uint64_t)clock_unix_ms();
 	p->cleared = true;
 	p->answered = false;
@@ -823,6 +825,7 @@ static void take_over(struct master *m, const struct pod_told *t)
 	p->since_unix_ms = t->since_unix_ms;
 	p->modes = t->modes;
 	p->source = (enum pod_source)t->source;
+	p->addresses = t->addresses;
 	p->stays = t->stays;
 	/* What an errand of our predecessor's was about is done once more. */
 	p->origin = t->origin == ORIGIN_COMING ? ORIGIN_OWN :

@@ -67,6 +67,7 @@ struct pod {
 	bool cleared;			/* what a former master said was taken back */
 	bool stays;			/* its rules do when we are away (away.h); ENTERING: they will */
 	bool in_change;			/* an errand puts the rules anew: who leaves waits for its end */
+	struct pod_addresses addresses;	/* as an errand saw them last (residents.h) */
 	enum origin_state origin;
 	struct mono origin_until;	/* ENDING */
 	struct mono until;		/* CUT; LATER: not tried again before */

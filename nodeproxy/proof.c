@@ -11,6 +11,7 @@
 #include "nodeproxy/lib/base/memfd.h"
 #include "nodeproxy/lib/base/rand.h"
 #include "nodeproxy/master.h"
+#include "nodeproxy/residents.h"
 #include "nodeproxy/visit.h"
 
 static struct pod *captured(struct master *m, uint32_t ref)
@@ -109,6 +110,7 @@ void proof_visited(struct master *m, const struct msg_pod_visited *v)
 		return;
 	if (v->counted)
 		memcpy(p->proof.passed, v->passed, sizeof v->passed);
+	residents_seen(m, p, &v->addresses);
 	p->proof.dialled = v->dialled & 3;
 	p->proof.visited = true;
 	judge(m, p);

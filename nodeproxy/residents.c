@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "nodeproxy/death.h"
+#include "nodeproxy/lib/base/log.h"
 #include "nodeproxy/master.h"
 #include "nodeproxy/origin.h"
 
@@ -19,9 +20,12 @@ static bool hears(const struct child *c)
 
 static void tell(struct child *c, struct pod *p)
 {
-	struct msg_resident l = { .ref = p->ref, .origin = origin_now(p) };
+	struct msg_resident r = { .ref = p->ref, .origin = origin_now(p),
+				  .has_ipv6 = fd_is_open(p->fd[POD_OUT6]), .addresses = p->addresses };
 
-	if (chan_say(&c->chan, MSG_RESIDENT, &l) == -ENOBUFS)
+	memcpy(r.name, p->words.name, sizeof r.name);
+	memcpy(r.ns, p->words.ns, sizeof r.ns);
+	if (chan_say(&c->chan, MSG_RESIDENT, &r) == -ENOBUFS)
 		child_kill(c, "channel full");
 	p->knows |= 1ull << c->id;
 }
@@ -37,4 +41,15 @@ void residents_settle(struct master *m)
 			if (m->pods.at[i].state == POD_CAPTURED && !(m->pods.at[i].knows & 1ull << s))
 				tell(c, &m->pods.at[i]);
 	}
+}
+
+void residents_seen(struct master *m, struct pod *p, const struct pod_addresses *now)
+{
+	if (now->n > POD_ADDRESSES || memcmp(now, &p->addresses, sizeof *now) == 0)
+		return;
+	log_info("pod_moved", "pod=%s/%s addresses=%u", p->words.ns, p->words.name, now->n);
+	p->addresses = *now;
+	p->knows = 0;
+	pods_changed(m);
+	residents_settle(m);
 }

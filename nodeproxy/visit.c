@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <sys/fsuid.h>
 
+#include "nodeproxy/addresses.h"
 #include "nodeproxy/lib/base/clock.h"
 #include "nodeproxy/lib/net/proof.h"
 #include "nodeproxy/master.h"
@@ -63,6 +64,8 @@ static void visit(const struct pod *p, struct chan *ch, struct dials *d)
 	if (!go(p, d))
 		return;
 	v.counted = nft_count(p->words.uid, v.passed) == 0;
+	if (!p->words.uid && addresses_read(&v.addresses) < 0)	/* those of a uid are everybody's here */
+		v.addresses = p->addresses;
 	setfsuid(p->words.uid);		/* whose sockets these are goes by it */
 	v.dialled = dial(4, p->proof.token, d);
 	if (fd_is_open(p->fd[POD_OUT6]))

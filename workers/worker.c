@@ -481,6 +481,27 @@ static void pod_here(const struct msg_pod_here *m, struct fd fd[CHAN_MAX_FDS], u
 	}
 }
 
+static void resident_here(const struct msg_resident *m)
+{
+	static const uint8_t ipv4[12] = { [10] = 0xff, [11] = 0xff };
+	struct addr at[POD_ADDRESSES];
+	struct resident_told r = { .ref = m->ref, .origin = m->origin, .has_ipv6 = m->has_ipv6,
+				   .name = m->name, .ns = m->ns, .at = at };
+
+	static_must(POD_ADDRESSES == RESIDENT_ADDRESSES);
+	if (!msg_text(m->ns, sizeof m->ns) || !msg_text(m->name, sizeof m->name))
+		return;
+	for (; r.n < min_of(m->addresses.n, (uint32_t)POD_ADDRESSES); r.n++) {
+		const uint8_t *ip = m->addresses.ip[r.n];
+		bool four = memcmp(ip, ipv4, sizeof ipv4) == 0;
+
+		at[r.n] = (struct addr){ .family = four ? 4 : 6 };
+		memcpy(at[r.n].ip, four ? ip + 12 : ip, four ? 4 : 16);
+	}
+	if (residents_here(&the.path, &r) < 0)
+		lack(MSG_RESIDENT);
+}
+
 static void pod_gone(uint32_t ref)
 {
 	pod_drop(ref);
@@ -576,12 +597,9 @@ static void handle(const struct msg *m)
 		listeners_drop(&the.listeners, l->listener, l->group);
 		break;
 	}
-	case MSG_RESIDENT: {
-		const struct msg_resident *h = m->p;
-
-		residents_here(&the.path, h->ref, h->origin);
+	case MSG_RESIDENT:
+		resident_here(m->p);
 		break;
-	}
 	case MSG_POD_DROP:
 		pod_drop(((const struct msg_pod *)m->p)->ref);
 		break;

@@ -321,8 +321,13 @@ static enum step begin(struct exchange *ex)
 	}
 
 	ex->connect_began = clock_now();
-	if (unlikely(key.pod))
-		residents_origin(ex, &key);
+	if (unlikely(key.pod)) {
+		why = residents_way(ex, &key);
+		if (why != REASON_NONE) {
+			ex->attempts++;
+			return failed(ex, why);
+		}
+	}
 	if (ex->back_codec->trunks)
 		return begin_on_trunk(ex, &key);
 	if (ex->is_http && !ex->fresh_only) {

@@ -154,6 +154,8 @@ void exchange_release_back(struct exchange *ex, bool reusable, bool abort)
 	if (ex->holds_claim)
 		board_unclaim(p->board, p->worker, slab_ref(&p->pool.backs, b).slot);
 	ex->holds_claim = false;
+	if (unlikely(ex->guest.gate))
+		residents_leave(ex);
 	if (b == NULL)
 		return;
 	ex->back = NULL;

@@ -108,6 +108,10 @@ struct exchange {
 	struct slot_gen service;	/* of the board */
 	struct policy policy;
 	struct addr endpoint;
+	struct {			/* in a pod of this host (residents.h); NULL: in none */
+		struct gate *gate;
+		struct tenant *tenant;
+	} guest;
 	struct slot_gen endpoint_slot;
 	struct {			/* the port whose endpoints serve, to be found again without view */
 		uint32_t id;		/* of its Service */

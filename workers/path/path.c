@@ -285,6 +285,7 @@ void path_fini(struct path *p)
 	if (p->gates.mem)
 		path_gates_fini(p);
 	health_fini(p);
+	residents_fini(p);
 	banks_fini(&p->banks);
 	tenants_fini(&p->tenants);
 	if (p->view)

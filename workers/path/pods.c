@@ -35,23 +35,38 @@ static struct gate *make_gate(struct path *p, uint32_t ref, enum gate_direction 
 	return g;
 }
 
-int path_pod_here(struct path *p, uint32_t ref, const char *ns, const char *name, bool has_ipv6,
-		  struct gate *ret[GATE_DIRECTIONS])
+/* Its end was not heard. */
+static void bury(struct path *p, uint32_t ref)
+{
+	for (unsigned d = 0; d < GATE_DIRECTIONS; d++) {
+		const struct gate *g = p->pod[ref % BANKS][d];
+
+		if (g && g->pod != ref)
+			path_pod_gone(p, g->pod);
+	}
+}
+
+struct gate *path_pod_gate(struct path *p, uint32_t ref, enum gate_direction d, const char *ns, const char *name)
 {
 	struct gate **of = p->pod[ref % BANKS];
 
-	if (of[GATE_OUT] && of[GATE_OUT]->pod != ref)
-		path_pod_gone(p, of[GATE_OUT]->pod);	/* its end was not heard */
+	bury(p, ref);
+	if (of[d] == NULL)
+		of[d] = make_gate(p, ref, d, ns, name);
+	return of[d];
+}
+
+int path_pod_here(struct path *p, uint32_t ref, const char *ns, const char *name, bool has_ipv6,
+		  struct gate *ret[GATE_DIRECTIONS])
+{
 	for (unsigned d = 0; d < GATE_DIRECTIONS; d++) {
-		if (of[d] == NULL)
-			of[d] = make_gate(p, ref, (enum gate_direction)d, ns, name);
-		if (of[d] == NULL) {
+		ret[d] = path_pod_gate(p, ref, (enum gate_direction)d, ns, name);
+		if (ret[d] == NULL) {
 			path_pod_gone(p, ref);
 			return -ENOMEM;
 		}
-		ret[d] = of[d];
 	}
-	bank_open(&p->banks, ref, has_ipv6);
+	bank_open(&p->banks, ref, has_ipv6, false);
 	return 0;
 }
 
@@ -63,7 +78,24 @@ void path_pod_close_idle(struct path *p, uint32_t ref)
 		if (b && b->idle_at && b->key.pod == ref)
 			path_close_back(p, b);
 	}
-	trunks_close_pod(&p->trunks, ref);
+	trunks_close_pod(&p->trunks, ref, false);
+}
+
+/* Connections of others that lead into it: as if its application had died.  Those that have none yet are
+ * told by the bank. */
+static void cut_guests(struct path *p, uint32_t ref)
+{
+	for (uint32_t i = 0; i < p->conns.fresh; i++) {
+		struct conn *c = slab_at(&p->conns, (struct slot_ref){ i, p->conns.gen[i] });
+		struct back *b = c && c->magic == CONN_MAGIC && c->state == CONN_BUSY && c->ex ?
+					 c->ex->back : NULL;
+
+		if (!b || b->key.pod != ref || c->gate->pod == ref)
+			continue;
+		if (!b->on && stream_is_open(&b->leg.s))
+			tcp_world->cut(&b->leg.s);
+		conn_wake(c);
+	}
 }
 
 void path_pod_gone(struct path *p, uint32_t ref)
@@ -74,8 +106,10 @@ void path_pod_gone(struct path *p, uint32_t ref)
 		if (of[d] && of[d]->pod == ref)
 			gate_retire(p, &of[d], 0);
 	path_gates_expire(p);
-	path_pod_close_idle(p, ref);
 	bank_close(&p->banks, ref);
+	path_pod_close_idle(p, ref);
+	cut_guests(p, ref);
+	trunks_close_pod(&p->trunks, ref, true);
 	residents_gone(p, ref);
 }
 
@@ -111,7 +145,7 @@ bool pod_denies(struct gate *g, const struct addr *dialled)
 {
 	gate_now(g);
 	return g->modes.of[MODE_unknown_destination] == MODE_DENY &&
-	       !(g->path->view && view_knows(g->path->view, dialled));
+	       !(g->path->view && view_knows(g->path->view, dialled)) && !residents_at(g->path, dialled);
 }
 
 bool pod_is_own_port(const struct gate *g, const struct addr *dialled)
@@ -119,8 +153,7 @@ bool pod_is_own_port(const struct gate *g, const struct addr *dialled)
 	/* What goes to loopback is never redirected: it was dialled. */
 	if (g->direction == GATE_OUT)
 		return is_loopback(dialled);
-	return dialled->port == POD_PORT_OUT || dialled->port == POD_PORT_IN ||
-	       dialled->port == POD_PORT_TUNNEL || dialled->port == POD_PORT_NAMES;
+	return pod_port_is_ours(dialled->port);
 }
 
 bool pod_is_proof(const struct gate *g, const struct addr *dialled)

@@ -30,6 +30,12 @@ bool pod_denies(struct gate *, const struct addr *dialled);
 bool pod_is_proof(const struct gate *, const struct addr *dialled);
 /* Then it is told.  False: it comes too often to be what dials it for that. */
 bool pod_proves(struct gate *, const struct addr *dialled);
+/* The gate, made if there is none yet; NULL: no memory. */
+struct gate *path_pod_gate(struct path *, uint32_t ref, enum gate_direction, const char *ns, const char *name);
+static inline bool pod_port_is_ours(uint16_t port)
+{
+	return port == POD_PORT_OUT || port == POD_PORT_IN || port == POD_PORT_TUNNEL || port == POD_PORT_NAMES;
+}
 /* Who dialled one of our own ports. */
 bool pod_is_own_port(const struct gate *, const struct addr *dialled);
 

@@ -4,50 +4,126 @@
 /* See residents.h. */
 #include "workers/path/residents.h"
 
+#include <errno.h>
+
 #include "workers/path/exchange.h"
 #include "workers/path/pods.h"
 
 static struct resident *find(struct path *p, uint32_t ref)
 {
-	struct resident *l = &p->residents.at[ref % BANKS];
+	struct resident *r = &p->residents.at[ref % BANKS];
 
-	return ref && l->ref == ref ? l : NULL;
+	return ref && r->ref == ref ? r : NULL;
 }
 
-static void end_at(struct path *p, struct resident *l, struct mono until)
+/* ---- by address ---- */
+
+static struct addr without_port(const struct addr *a)
 {
-	p->residents.ending -= l->bound_until.ns != 0;
-	l->bound_until = until;
+	struct addr ip = *a;
+
+	ip.port = 0;
+	return ip;
+}
+
+static uint64_t hash_of(const struct addr *ip)
+{
+	return hash_slice(slice_of(ip, sizeof *ip));
+}
+
+const struct resident *residents_at(const struct path *p, const struct addr *a)
+{
+	struct addr ip = without_port(a);
+	const struct resident *found = NULL;
+
+	for (struct hash_node *n = hash_first(&p->residents.by_ip, hash_of(&ip)); n; n = hash_next(n)) {
+		const struct resident_at *at = container_of(n, struct resident_at, by_ip);
+
+		if (!addr_eq(&at->addr, &ip))
+			continue;
+		if (found)
+			return NULL;
+		found = at->of;
+	}
+	return found;
+}
+
+static void leave_addresses(struct path *p, struct resident *r)
+{
+	while (r->n)
+		hash_remove(&p->residents.by_ip, &r->at[--r->n].by_ip);
+}
+
+static int take_addresses(struct path *p, struct resident *r, const struct resident_told *told)
+{
+	for (uint32_t i = 0; i < min_of(told->n, (uint32_t)RESIDENT_ADDRESSES); i++) {
+		struct resident_at *at = &r->at[r->n];
+
+		at->addr = without_port(&told->at[i]);
+		at->of = r;
+		if (hash_add(&p->residents.by_ip, &at->by_ip, hash_of(&at->addr)) < 0)
+			return -ENOMEM;
+		r->n++;
+	}
+	return 0;
+}
+
+/* ---- coming and going ---- */
+
+static void end_at(struct path *p, struct resident *r, struct mono until)
+{
+	p->residents.ending -= r->bound_until.ns != 0;
+	r->bound_until = until;
 	p->residents.ending += until.ns != 0;
 }
 
-void residents_here(struct path *p, uint32_t ref, uint8_t origin)
+static void take_origin(struct path *p, struct resident *r, uint8_t origin)
 {
-	struct resident *l = &p->residents.at[ref % BANKS];
-	bool same = l->ref == ref;
+	if (r->origin == origin)
+		return;
+	/* What waits for a next request was opened for another way. */
+	path_pod_close_idle(p, r->ref);
+	if (r->origin == MODE_PRESERVE)
+		end_at(p, r, mono_after_ms(clock_now(), p->knobs->drain_ms));
+	else if (origin == MODE_PRESERVE)
+		end_at(p, r, (struct mono){ 0 });
+	r->origin = origin;
+}
 
-	if (!same)
-		end_at(p, l, (struct mono){ 0 });
-	if (same && l->origin != origin) {
-		/* What waits for a next request was opened for another way. */
-		path_pod_close_idle(p, ref);
-		if (l->origin == MODE_PRESERVE)
-			end_at(p, l, mono_after_ms(clock_now(), p->knobs->drain_ms));
-		else if (origin == MODE_PRESERVE)
-			end_at(p, l, (struct mono){ 0 });
+int residents_here(struct path *p, const struct resident_told *told)
+{
+	struct resident *r = &p->residents.at[told->ref % BANKS];
+
+	if (r->ref && r->ref != told->ref)
+		path_pod_gone(p, r->ref);	/* its end was not heard */
+	if (r->ref == 0) {
+		r->ref = told->ref;
+		r->origin = told->origin;
 	}
-	l->ref = ref;
-	l->origin = origin;
+	take_origin(p, r, told->origin);
+	r->has_ipv6 = told->has_ipv6;
+	memcpy(r->name, told->name, strnlen(told->name, sizeof r->name - 1));
+	memcpy(r->ns, told->ns, strnlen(told->ns, sizeof r->ns - 1));
+	leave_addresses(p, r);
+	return take_addresses(p, r, told);
 }
 
 void residents_gone(struct path *p, uint32_t ref)
 {
-	struct resident *l = find(p, ref);
+	struct resident *r = find(p, ref);
 
-	if (l == NULL)
+	if (r == NULL)
 		return;
-	end_at(p, l, (struct mono){ 0 });
-	l->ref = 0;
+	end_at(p, r, (struct mono){ 0 });
+	leave_addresses(p, r);
+	*r = (struct resident){ .ref = 0 };
+}
+
+void residents_fini(struct path *p)
+{
+	for (unsigned i = 0; i < BANKS; i++)
+		residents_gone(p, p->residents.at[i].ref);
+	hash_fini(&p->residents.by_ip);
 }
 
 /* Answers to them have no way any more. */
@@ -67,14 +143,16 @@ static void cut_bound(struct path *p, uint32_t ref)
 void residents_tick(struct path *p)
 {
 	for (unsigned i = 0; p->residents.ending && i < BANKS; i++) {
-		struct resident *l = &p->residents.at[i];
+		struct resident *r = &p->residents.at[i];
 
-		if (l->bound_until.ns == 0 || clock_now().ns < l->bound_until.ns)
+		if (r->bound_until.ns == 0 || clock_now().ns < r->bound_until.ns)
 			continue;
-		end_at(p, l, (struct mono){ 0 });
-		cut_bound(p, l->ref);
+		end_at(p, r, (struct mono){ 0 });
+		cut_bound(p, r->ref);
 	}
 }
+
+/* ---- whose address is shown ---- */
 
 /* Who has only an address of its link cannot be shown elsewhere: it has no name of the link there. */
 static bool is_of_link(const struct addr *a)
@@ -82,17 +160,28 @@ static bool is_of_link(const struct addr *a)
 	return a->family == 6 && a->ip[0] == 0xfe && (a->ip[1] & 0xc0) == 0x80;
 }
 
-void residents_origin(const struct exchange *ex, struct back_key *key)
+/* Of the endpoint's family: the caller's, or another one of the pod that the caller is in. */
+static bool address_of(const struct exchange *ex, unsigned family, struct addr *ret)
 {
 	struct conn *c = ex->conn;
-	const struct resident *l = find(c->path, key->pod);
+	const struct resident *caller = c->gate->direction == GATE_OUT ? find(c->path, c->gate->pod) : NULL;
+
+	if (addr_parse_ip(conn_peer_text(c), ret) < 0)
+		return false;
+	for (unsigned i = 0; caller && ret->family != family && i < caller->n; i++)
+		if (caller->at[i].addr.family == family)
+			*ret = caller->at[i].addr;
+	return ret->family == family;
+}
+
+static void show(const struct exchange *ex, const struct resident *r, struct back_key *key)
+{
 	struct addr from;
 
-	if (c->gate->direction != GATE_IN || l == NULL || l->origin == MODE_OWN ||
-	    addr_parse_ip(conn_peer_text(c), &from) < 0 || from.family != key->addr.family)
+	if (r->origin == MODE_OWN || !address_of(ex, key->addr.family, &from))
 		return;
-	if (l->origin == MODE_PROXY_PROTOCOL) {
-		from.port = c->peer_port;
+	if (r->origin == MODE_PROXY_PROTOCOL) {
+		from.port = ex->conn->peer_port;
 		key->how = ORIGIN_TOLD;
 	} else if (is_of_link(&from)) {
 		return;
@@ -100,4 +189,75 @@ void residents_origin(const struct exchange *ex, struct back_key *key)
 		key->how = ORIGIN_BOUND;
 	}
 	key->origin = from;
+}
+
+/* ---- guests ---- */
+
+/* The pod whose application it goes straight to; NULL: none. */
+static const struct resident *host_of(const struct exchange *ex, const struct back_key *key)
+{
+	const struct gate *g = ex->conn->gate;
+	const struct resident *r;
+
+	if (g->direction != GATE_OUT || g->modes.of[MODE_same_host] != MODE_DIRECT ||
+	    pod_port_is_ours(key->addr.port))
+		return NULL;
+	r = residents_at(g->path, &key->addr);
+	return r && (key->addr.family == 4 || r->has_ipv6) ? r : NULL;
+}
+
+static enum reason enter(struct exchange *ex, const struct resident *r)
+{
+	struct path *p = ex->conn->path;
+	struct gate *g = path_pod_gate(p, r->ref, GATE_IN, r->ns, r->name);
+
+	if (g == NULL)
+		return REASON_NO_MEMORY;
+	gate_now(g);
+	if (tenant_admit(g->tenant) < 0) {
+		board_add(&g->board->c[LC_refused], 1);
+		return REASON_BACK_REFUSED;
+	}
+	if (tenant_request(g->tenant) < 0) {
+		tenant_leave(g->tenant);
+		board_add(&g->board->c[LC_refused], 1);
+		return REASON_BACK_REFUSED;
+	}
+	ex->guest.gate = g;
+	gate_ref(g);
+	g->conns++;
+	board_add(&g->board->c[LC_conns], 1);
+	ex->guest.tenant = g->tenant;
+	tenant_ref(g->tenant);
+	bank_open(&p->banks, r->ref, r->has_ipv6, true);
+	return REASON_NONE;
+}
+
+void residents_leave(struct exchange *ex)
+{
+	struct gate *g = ex->guest.gate;
+
+	tenant_request_over(ex->guest.tenant);
+	tenant_leave(ex->guest.tenant);
+	tenant_give(&ex->guest.tenant);
+	g->conns--;
+	gate_unref(&ex->guest.gate);
+}
+
+enum reason residents_way(struct exchange *ex, struct back_key *key)
+{
+	const struct resident *r = host_of(ex, key);
+
+	if (r) {
+		enum reason why = enter(ex, r);
+
+		if (why != REASON_NONE)
+			return why;
+		key->pod = r->ref;
+	} else if (ex->conn->gate->direction == GATE_IN) {
+		r = find(ex->conn->path, key->pod);
+	}
+	if (r)
+		show(ex, r, key);
+	return REASON_NONE;
 }

@@ -61,19 +61,24 @@ static void ask(struct banks *bs, struct bank *b)
 		bs->want(b->ref, n);
 }
 
-void bank_open(struct banks *bs, uint32_t ref, bool has_ipv6)
+void bank_open(struct banks *bs, uint32_t ref, bool has_ipv6, bool guest)
 {
 	struct bank *b = &bs->at[ref % BANKS];
 
-	if (ref == 0 || b->ref == ref)
+	if (ref == 0 || (b->ref == ref && (guest || b->of[0].least)))
 		return;
-	if (b->ref)
-		bank_close(bs, b->ref);		/* its end was not heard */
-	*b = (struct bank){ .ref = ref };
-	for (unsigned i = 0; i < BANK_SORTS; i++) {
-		b->of[i].has = i % 2 == 0 || has_ipv6;
-		b->of[i].target = b->of[i].least = i < 2 ? BANK_LEAST : 0;
-		b->of[i].used_at = clock_now();
+	if (b->ref != ref) {
+		if (b->ref)
+			bank_close(bs, b->ref);		/* its end was not heard */
+		*b = (struct bank){ .ref = ref };
+		for (unsigned i = 0; i < BANK_SORTS; i++) {
+			b->of[i].has = i % 2 == 0 || has_ipv6;
+			b->of[i].used_at = clock_now();
+		}
+	}
+	for (unsigned i = 0; i < 2 && !guest; i++) {
+		b->of[i].least = BANK_LEAST;
+		b->of[i].target = max_of(b->of[i].target, BANK_LEAST);
 	}
 	ask(bs, b);
 }

@@ -53,8 +53,9 @@ struct banks {
 /* 0 or -ENOMEM. */
 must_use int banks_init(struct banks *);
 void banks_fini(struct banks *);
-/* The bank of a pod begins, and asks; again: nothing happens. */
-void bank_open(struct banks *, uint32_t ref, bool has_ipv6);
+/* The bank of a pod begins, and asks; again: nothing happens.  guest: only others' connections go there from
+ * this worker, so nothing waits while none comes. */
+void bank_open(struct banks *, uint32_t ref, bool has_ipv6, bool guest);
 void bank_close(struct banks *, uint32_t ref);
 /* Takes the descriptors (those there is no room for are closed); true: somebody has waited for them. */
 bool bank_put(struct banks *, uint32_t ref, unsigned sort, struct fd *fd, unsigned n);

@@ -191,9 +191,9 @@ void trunks_feed(struct trunks *);
 uint32_t trunks_give_back(struct trunks *, bool (*which)(struct trunks *, const struct trunk *, const void *),
 			  const void *arg, uint32_t n);
 /* Idle ones are closed now, others when their last stream ends (calls->keeps says no by then): all, or
- * those of a pod that has left. */
+ * those of a pod; now: at once, for it has left. */
 void trunks_drain(struct trunks *);
-void trunks_close_pod(struct trunks *, uint32_t pod);
+void trunks_close_pod(struct trunks *, uint32_t pod, bool now);
 void trunks_close(struct trunks *);	/* all of them, at once */
 void trunks_reap(struct trunks *);
 static inline bool trunks_have_dead(const struct trunks *ts)

@@ -55,25 +55,25 @@ static void close_idle(struct trunk *t)
 		trunk_event(t, TRUNK_EV_IDLE);
 }
 
-void trunks_close_pod(struct trunks *ts, uint32_t pod)
+static void close_now(struct trunk *t)
+{
+	t->error = -ECONNRESET;
+	trunk_event(t, TRUNK_EV_BROKEN);
+}
+
+void trunks_close_pod(struct trunks *ts, uint32_t pod, bool now)
 {
 	for (uint32_t i = 0; i < ts->trunks.fresh; i++) {
 		struct trunk *t = slab_at(&ts->trunks, (struct slot_ref){ i, ts->trunks.gen[i] });
 
-		if (t && t->pod == pod)
-			close_idle(t);
+		if (t && t->pod == pod && t->state != TRUNK_CLOSED)
+			(now ? close_now : close_idle)(t);
 	}
 }
 
 void trunks_drain(struct trunks *ts)
 {
 	each(ts, close_idle);
-}
-
-static void close_now(struct trunk *t)
-{
-	t->error = -ECONNRESET;
-	trunk_event(t, TRUNK_EV_BROKEN);
 }
 
 void trunks_close(struct trunks *ts)

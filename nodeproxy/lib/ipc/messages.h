@@ -245,11 +245,21 @@ struct msg_pod_here {
 	struct msg_ip resolver[POD_RESOLVERS];
 };
 
-/* How a captured pod is spoken to, by whichever worker. */
+/* Of a captured pod: IPv4 as ::ffff:a.b.c.d, sorted; of more than these some. */
+#define POD_ADDRESSES 8
+struct pod_addresses {
+	uint32_t n, zero;
+	uint8_t ip[POD_ADDRESSES][16];
+};
+
+/* Where a captured pod is, and how it is spoken to, by whichever worker. */
 struct msg_resident {
 	uint32_t ref;
 	uint8_t origin;			/* enum ns_mode_value of source-address */
-	uint8_t zero[3];
+	uint8_t has_ipv6;
+	uint8_t zero[2];
+	char name[64], ns[64];
+	struct pod_addresses addresses;
 };
 
 /* Descriptors: the network namespace, the netlink socket that owns the rules, then as POD_HERE. */
@@ -258,6 +268,7 @@ struct msg_pod_entered {
 	uint32_t zero;
 	uint64_t inode;			/* of the namespace */
 	uint64_t cookie;		/* the same, of which no other has it until the host is booted */
+	struct pod_addresses addresses;
 };
 
 /* A Workload of this host, as syncd has it from the source. */
@@ -286,6 +297,7 @@ struct msg_pod_visited {
 	uint16_t dialled;		/* bits of families, IPv4 first: the proof's address has a route there */
 	uint16_t counted;		/* 1: passed was read */
 	uint64_t passed[PASSED];
+	struct pod_addresses addresses;	/* of before, where they could not be read */
 };
 
 /* A connection that proves that the pod is captured has arrived (lib/net/proof.h). */

@@ -123,7 +123,8 @@ const struct pods_page *pods_page(struct slice bytes)
 		return NULL;
 	for (uint32_t i = 0; i < p->n; i++)
 		if (pod_problem(&p->pod[i].words, false) || !ns_modes_are_valid(&p->pod[i].modes) ||
-		    p->pod[i].source > POD_OF_WORKLOAD || !memchr(p->pod[i].why, 0, POD_WHY))
+		    p->pod[i].source > POD_OF_WORKLOAD || !memchr(p->pod[i].why, 0, POD_WHY) ||
+		    p->pod[i].addresses.n > POD_ADDRESSES)
 			return NULL;
 	return p;
 }

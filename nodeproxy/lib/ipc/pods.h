@@ -9,7 +9,7 @@
 #include "nodeproxy/lib/base/slice.h"
 #include "nodeproxy/lib/ipc/messages.h"
 
-#define PODS_MAGIC 0x334c504eu	/* "NPL3" */
+#define PODS_MAGIC 0x344c504eu	/* "NPL4" */
 
 /* Who says that it is to be captured. */
 enum pod_source { POD_OF_ORDER, POD_OF_WORKLOAD };
@@ -29,6 +29,7 @@ struct pod_told {
 	uint32_t source;		/* enum pod_source */
 	uint32_t stays;			/* its rules do when nodeproxy is away */
 	uint32_t origin;		/* enum origin_state, of the master: for the next one */
+	struct pod_addresses addresses;
 	char why[POD_WHY];		/* waits */
 };
 

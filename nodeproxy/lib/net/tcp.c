@@ -95,16 +95,19 @@ static int tcp_error(struct stream *s)
 
 /* These sockets are never passed on nor inherited, so closing takes them out of the poll set too:
  * no EPOLL_CTL_DEL is needed first. */
+/* A reset, as with SO_LINGER 0, which roles.def does not allow: a socket that lingers, sent to the master,
+ * would stop it in close().  Should this fail, the other side sees an ordinary end. */
+static void kernel_cut(const struct stream *s)
+{
+	const struct sockaddr none = { .sa_family = AF_UNSPEC };
+
+	(void)!connect(s->fd.v, &none, sizeof none);
+}
+
 static void tcp_close(struct stream *s, bool abort)
 {
-	if (abort) {
-		const struct sockaddr none = { .sa_family = AF_UNSPEC };
-
-		/* A reset, as with SO_LINGER 0, which roles.def does not allow: a socket that
-		 * lingers, sent to the master, would stop it in close().  Should this fail, the
-		 * other side sees an ordinary end. */
-		(void)!connect(s->fd.v, &none, sizeof none);
-	}
+	if (abort)
+		kernel_cut(s);
 	fd_close(&s->fd);
 }
 
@@ -199,7 +202,7 @@ static int kernel_watch(struct poll *p, const struct stream *s, uint64_t token)
 
 const struct tcp_world tcp_kernel = {
 	.accept = kernel_accept, .connect = kernel_connect, .connect_by = kernel_connect_by,
-	.dialled = kernel_dialled, .watch = kernel_watch,
+	.cut = kernel_cut, .dialled = kernel_dialled, .watch = kernel_watch,
 };
 const struct tcp_world *tcp_world = &tcp_kernel;
 

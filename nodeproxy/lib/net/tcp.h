@@ -20,6 +20,8 @@ struct tcp_world {
 	/* The same by a socket of that family that was opened elsewhere; taken.  from: with this address
 	 * as its own, for which it was prepared; NULL: with whatever the kernel chooses. */
 	int (*connect_by)(struct fd *, const struct addr *from, const struct addr *, struct stream *ret);
+	/* Ends it at once, for both sides: what is done with it from now on fails. */
+	void (*cut)(const struct stream *);
 	/* The address the caller had dialled, before any redirection on this host. */
 	int (*dialled)(const struct stream *, struct addr *ret);
 	/* Edge-triggered, for as long as the stream is open. */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* What comes to a pod, and whose address its application is shown.  The pod is on this host: sockets
- * "inside" are ours, and every address of 127/8 may be shown. */
+/* What comes to a pod, whose address its application is shown, and who goes straight to it.  The pods are
+ * on this host: sockets "inside" are ours, and every address of 127/8 may be shown. */
 #include <arpa/inet.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -14,32 +15,41 @@
 #include "workers/path/pods.h"
 
 #define REF    (5 * BANKS + 3)
+#define OTHER  (5 * BANKS + 4)
 #define CALLER "127.0.0.9"
 
 static struct tcp_world world;
-static uint16_t to;	/* what callers of the rig dial, on 127.0.0.1 */
+static uint16_t to;	/* what callers of the rig dial: on 127.0.0.1; or the Service's */
+static bool outward;
 
 static int dialled(const struct stream *s, struct addr *ret)
 {
 	(void)s;
 	*ret = (struct addr){ .family = 4, .port = to, .ip = { 127, 0, 0, 1 } };
+	if (outward)
+		*ret = (struct addr){ .family = 4, .port = 80, .ip = { 10, 96, 0, 1 } };
 	return 0;
 }
 
-static void want(uint32_t ref, const uint16_t n[2])
+static uint32_t wanted;	/* in whose bank something was missed last */
+
+static void want(uint32_t ref, const uint16_t n[BANK_SORTS])
 {
-	(void)ref, (void)n;
+	(void)n;
+	wanted = ref;
 }
 
 static void told(struct rig *r, enum ns_mode_value origin)
 {
-	residents_here(&r->path, REF, (uint8_t)origin);
+	struct resident_told t = { .ref = REF, .origin = (uint8_t)origin, .name = "p", .ns = "t" };
+
+	ck_assert_int_eq(residents_here(&r->path, &t), 0);
 }
 
-static struct rig *start(enum ns_mode_value origin)
+static struct rig *start_with(const char *view, enum gate_direction d, enum ns_mode_value origin)
 {
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	struct rig *r = rig_new("namespace t\n", NULL);
+	struct rig *r = rig_new(view, NULL);
 	struct fd fd = { socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0) };
 	struct gate *g[GATE_DIRECTIONS];
 	socklen_t n = sizeof a;
@@ -48,6 +58,7 @@ static struct rig *start(enum ns_mode_value origin)
 	world.dialled = dialled;
 	tcp_world = &world;
 	to = r->back_port[0];
+	outward = d == GATE_OUT;
 	r->path.banks.want = want;
 	told(r, origin);
 	ck_assert_int_eq(path_pod_here(&r->path, REF, "t", "p", false, g), 0);
@@ -55,8 +66,13 @@ static struct rig *start(enum ns_mode_value origin)
 	ck_assert_int_eq(listen(fd.v, 16), 0);
 	ck_assert_int_eq(getsockname(fd.v, (struct sockaddr *)&a, &n), 0);
 	r->port = ntohs(a.sin_port);
-	ck_assert_int_eq(listeners_add_pod(&r->listeners, &fd, g[GATE_IN]), 0);
+	ck_assert_int_eq(listeners_add_pod(&r->listeners, &fd, g[d]), 0);
 	return r;
+}
+
+static struct rig *start(enum ns_mode_value origin)
+{
+	return start_with("namespace t\n", GATE_IN, origin);
 }
 
 static void finish(struct rig **r, int caller, int back)
@@ -173,5 +189,154 @@ START_TEST(who_showed_its_caller_is_cut_when_it_has_had_its_time)
 }
 END_TEST
 
-UNIT_TESTS("residents", an_application_sees_its_caller_or_the_pod, an_application_is_told_its_caller_before_the_first_byte,
+#define SERVICE "service t/s vip=10.96.0.1 port=80/main/tcp\nendpoint t/s:main $1\n"
+
+/* Another pod has the address of all endpoints here. */
+static void lives_there(struct rig *r, uint32_t ref)
+{
+	struct addr at = { .family = 4, .ip = { 127, 0, 0, 1 } };
+	struct resident_told t = { .ref = ref, .origin = MODE_PRESERVE, .name = "o", .ns = "u", .at = &at, .n = 1 };
+
+	ck_assert_int_eq(residents_here(&r->path, &t), 0);
+}
+
+static void put(struct rig *r, uint32_t ref)
+{
+	struct fd inside = { socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0) };
+
+	path_pod_bank(&r->path, ref, bank_sort(4, false), &inside, 1);
+	fd_close(&inside);
+}
+
+static const struct gate *in_of(const struct rig *r, uint32_t ref)
+{
+	return r->path.pod[ref % BANKS][GATE_IN];
+}
+
+static void until_missed(struct rig *r, uint32_t ref)
+{
+	for (int i = 0; i < 100000 && wanted != ref; i++)
+		rig_pass(r);
+	ck_assert_uint_eq(wanted, ref);
+}
+
+START_TEST(a_pod_is_gone_to_straight_from_inside_it)
+{
+	struct rig *r = start_with(SERVICE, GATE_OUT, MODE_OWN);
+	int c, b;
+
+	lives_there(r, OTHER);
+	c = rig_dial(r);
+	rig_say(r, c, "up");
+	until_missed(r, OTHER);
+	put(r, OTHER);
+	b = accept_from(r, "127.0.0.1");
+	rig_hear(r, b, "up");
+	ck_assert_uint_eq(in_of(r, OTHER)->conns, 1);
+	rig_say(r, b, "down");
+	rig_hear(r, c, "down");
+	path_pod_gone(&r->path, OTHER);		/* what runs there ends with it */
+	rig_hear_cut(r, b);
+	rig_hear_cut(r, c);
+	rig_log(r, "listener=out:p reason=BACK_CUT");
+	finish(&r, c, b);
+}
+END_TEST
+
+/* By its own socket, wherever that leads. */
+START_TEST(who_is_not_to_go_straight_leaves_by_its_own_interface)
+{
+	for (int i = 0; i < 3; i++) {
+		struct rig *r = start_with(i == 0 ? SERVICE "namespace t mode=same-host:veth\n" : SERVICE, GATE_OUT,
+					   MODE_OWN);
+		int c, b;
+
+		lives_there(r, OTHER);
+		if (i == 1)
+			lives_there(r, OTHER + 1);	/* an address of two is nobody's */
+		if (i == 2)
+			path_pod_gone(&r->path, OTHER);
+		wanted = 0;
+		c = rig_dial(r);
+		rig_say(r, c, "up");
+		until_missed(r, REF);
+		put(r, REF);
+		b = rig_accept(r, 1);
+		rig_hear(r, b, "up");
+		path_pod_gone(&r->path, OTHER);
+		path_pod_gone(&r->path, OTHER + 1);
+		finish(&r, c, b);
+	}
+}
+END_TEST
+
+START_TEST(a_guest_counts_for_the_pod_it_comes_to_and_its_tenant)
+{
+	struct rig *r = start_with(SERVICE "namespace t tenant=t slot=1/1\nnamespace u tenant=u slot=2/1 connections=1\n",
+				   GATE_OUT, MODE_OWN);
+	int c, d, b;
+
+	lives_there(r, OTHER);
+	c = rig_dial(r);
+	rig_say(r, c, "up");
+	until_missed(r, OTHER);
+	put(r, OTHER);
+	b = rig_accept(r, 1);
+	d = rig_dial(r);
+	rig_say(r, d, "up");
+	rig_hear_cut(r, d);
+	rig_log(r, "listener=out:p reason=BACK_REFUSED");
+	ck_assert_uint_eq(in_of(r, OTHER)->board->c[LC_refused], 1);
+	ck_assert_uint_eq(in_of(r, OTHER)->board->c[LC_conns], 1);
+	close(d);
+	close(c);
+	close(b);
+	rig_until_quiet(r);
+	ck_assert_uint_eq(in_of(r, OTHER)->conns, 0);
+	path_pod_gone(&r->path, OTHER);
+	finish(&r, -1, -1);
+}
+END_TEST
+
+START_TEST(a_pod_that_goes_while_it_is_waited_for_is_an_endpoint_that_refuses)
+{
+	struct rig *r = start_with(SERVICE "endpoint t/s:main $2\n", GATE_OUT, MODE_OWN);
+	struct pollfd p[2] = { { .fd = r->back_fd[0], .events = POLLIN }, { .fd = r->back_fd[1], .events = POLLIN } };
+	int c, b;
+
+	lives_there(r, OTHER);
+	c = rig_dial(r);
+	rig_say(r, c, "up");
+	until_missed(r, OTHER);
+	path_pod_gone(&r->path, OTHER);
+	until_missed(r, REF);			/* the next one is elsewhere by now */
+	put(r, REF);
+	while (poll(p, 2, 0) == 0)
+		rig_pass(r);
+	b = rig_accept(r, p[0].revents ? 1 : 2);
+	rig_hear(r, b, "up");
+	finish(&r, c, b);
+}
+END_TEST
+
+START_TEST(a_captured_pod_is_a_known_destination)
+{
+	struct rig *r = start_with("namespace t mode=unknown-destination:deny\n", GATE_OUT, MODE_OWN);
+	struct gate *g = r->path.pod[REF % BANKS][GATE_OUT];
+	struct addr at = { .family = 4, .ip = { 127, 0, 0, 1 }, .port = 9 };
+
+	ck_assert(pod_denies(g, &at));
+	lives_there(r, OTHER);
+	ck_assert(!pod_denies(g, &at));
+	at.ip[3] = 2;
+	ck_assert(pod_denies(g, &at));
+	path_pod_gone(&r->path, OTHER);
+	finish(&r, -1, -1);
+}
+END_TEST
+
+UNIT_TESTS("residents", a_pod_is_gone_to_straight_from_inside_it,
+	   who_is_not_to_go_straight_leaves_by_its_own_interface, a_guest_counts_for_the_pod_it_comes_to_and_its_tenant,
+	   a_pod_that_goes_while_it_is_waited_for_is_an_endpoint_that_refuses, a_captured_pod_is_a_known_destination,
+	   an_application_sees_its_caller_or_the_pod, an_application_is_told_its_caller_before_the_first_byte,
 	   who_showed_its_caller_is_cut_when_it_has_had_its_time)

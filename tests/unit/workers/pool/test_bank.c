@@ -30,7 +30,7 @@ static void begin(bool has_ipv6)
 	memset(asked, 0, sizeof asked);
 	clock_tick();
 	ck_assert_int_eq(banks_init(&bs), 0);
-	bank_open(&bs, REF, has_ipv6);
+	bank_open(&bs, REF, has_ipv6, false);
 	listener.v = socket(AF_INET, SOCK_STREAM, 0);
 	ck_assert_int_eq(listen(listener.v, 128), 0);
 }
@@ -81,7 +81,7 @@ START_TEST(a_quiet_pod_keeps_few_of_the_families_it_has)
 	end();
 	begin(true);
 	ck_assert_uint_eq(asked[1], BANK_LEAST);
-	bank_open(&bs, REF, true);	/* said again */
+	bank_open(&bs, REF, true, false);	/* said again */
 	ck_assert_uint_eq(asks, 1);
 	end();
 }
