@@ -289,7 +289,8 @@ static int open_all(const struct errand_job *job, struct fd ret[1 + POD_LISTENER
 	r = lead_back(ipv6, words);
 	if (r < 0) {
 		(void)!route_origin(false, ipv6);
-		(void)!nft_free(ret[0], (struct rules){ .uid = rules.uid, .port = rules.port });		/* so that they go with the socket */
+		rules.origin = false;
+		(void)!nft_free(ret[0], rules);		/* so that they go with the socket */
 	}
 	return r;
 }
