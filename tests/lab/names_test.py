@@ -122,6 +122,10 @@ def count(host, name):
     return lab.inside(host.ns, lambda: sum(host.np.metric(f"nodeproxy_worker_{name}", worker=str(i)) for i in range(2)))
 
 
+def kept(host, worker):
+    return lab.inside(host.ns, lambda: host.np.metric("nodeproxy_worker_names_kept", worker=str(worker)))
+
+
 def other_names_are_asked_of_the_resolvers_of_the_host():
     conf = Conf("127.0.0.53", "10.100.1.2")
     with lab.Lab(pods=3, config=conf.settings()) as mesh:
@@ -221,9 +225,11 @@ def answers_outlive_their_resolvers():
         client, one = mesh.pods
         mesh.start()
         client.add()
+        def kept_by_all():
+            ask(client, "www.example.org", tcp=True)    # whoever accepts it
+            return all(kept(client.host, i) for i in range(2))
         with at(one, lambda q, tcp: dns.reply(q, ("A", "192.0.2.1", 1))):
-            for _ in range(50):         # both workers know it
-                ask(client, "www.example.org", tcp=True)
+            np.until("both workers to know it", kept_by_all)
 
         def stale():
             assert ask(client, "www.example.org").texts == ["192.0.2.1"]
