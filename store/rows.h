@@ -40,10 +40,14 @@ struct row_tenant {
 	uint32_t requests;	/* 0: the knob */
 };
 
+#define ROW_RESOLVERS 3
+
 /* Texts fit into struct pod_words, which is what the master hears of it. */
 struct row_workload {
 	char *account, *netns, *labels;	/* netns "": uid; labels: k=v,k=v */
 	uint32_t uid;
+	uint32_t n_resolvers;
+	struct addr resolver[ROW_RESOLVERS];
 	char *node;			/* "": not said */
 };
 

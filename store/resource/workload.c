@@ -3,6 +3,7 @@
 
 /* Workload: its words are those of `nodeproxyctl pod add` (pod_problem() of lib/ipc/pods.h), and must
  * fit where those do. */
+#include "nodeproxy/lib/net/resolvconf.h"
 #include "store/resource/make.h"
 
 #include <errno.h>
@@ -42,11 +43,29 @@ static int labels(struct judge *j, const struct doc_node *map, bool only_out, ch
 	return *ret ? 0 : -ENOMEM;
 }
 
+static int resolvers(struct judge *j, const struct doc_node *list, struct row_workload *w)
+{
+	for (const struct doc_node *m = list ? list->first : NULL; m; m = m->next) {
+		struct addr *a = &w->resolver[w->n_resolvers];
+
+		judge_field(j, "spec.resolvers");
+		if (w->uid)
+			return judge_refuse(j, m->line, "are of no use to processes of a uid: names are not answered to them");
+		if (addr_parse_ip(m->text, a) < 0 || !resolver_is_far(a))
+			return judge_refuse(j, m->line, "must be addresses that mean the same inside its network "
+					    "namespace, and %.*s is none", (int)m->text.n,
+					    (const char *)m->text.p);
+		w->n_resolvers++;	/* the schema has counted them */
+	}
+	return 0;
+}
+
 int make_workload(struct judge *j, const struct doc_node *root, struct row *r)
 {
 	const struct doc_node *spec = doc_get(root, "spec"), *meta = doc_get(root, "metadata");
 	const struct doc_node *name = doc_get(meta, "name"), *netns = doc_get(spec, "networkNamespace");
 	struct row_workload *w = &r->workload;
+	int e;
 
 	judge_field(j, "metadata.name");
 	if (name->text.n > 63)
@@ -63,5 +82,6 @@ int make_workload(struct judge *j, const struct doc_node *root, struct row *r)
 	w->uid = (uint32_t)make_number(spec, "uid", 0);
 	if (!w->account || !w->netns || !w->node)
 		return -ENOMEM;
-	return labels(j, doc_get(meta, "labels"), w->uid != 0, &w->labels);
+	e = resolvers(j, doc_get(spec, "resolvers"), w);
+	return e < 0 ? e : labels(j, doc_get(meta, "labels"), w->uid != 0, &w->labels);
 }

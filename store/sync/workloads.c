@@ -107,6 +107,12 @@ static void words_of(const struct workload *one, const struct row_workload *row,
 	snprintf(ret->account, sizeof ret->account, "%s", row->account);
 	snprintf(ret->netns, sizeof ret->netns, "%s", row->netns);
 	ret->uid = row->uid;
+	static_must(ROW_RESOLVERS == POD_RESOLVERS);
+	ret->n_resolvers = row->n_resolvers;
+	for (uint32_t i = 0; i < row->n_resolvers; i++) {
+		ret->resolver[i].family = row->resolver[i].family;
+		memcpy(ret->resolver[i].ip, row->resolver[i].ip, sizeof ret->resolver[i].ip);
+	}
 	snprintf(ret->labels, sizeof ret->labels, "%s", row->labels);
 }
 

@@ -296,6 +296,16 @@ def a_pod_may_have_resolvers_of_its_own():
             np.until("no finding", lambda: not found(host) & {"names_unasked", "names_silent"})
         assert ask(client, "www.example.org").rcode == "SERVFAIL"
         assert host.np.api("pods")["pods"][0]["names"]["silent"] and "names_silent" in found(host)
+        # a Workload says it in its document
+        def workload(resolvers):
+            host.np.write("workload.yaml", "apiVersion: nodeproxy.io/v1alpha1\nkind: Workload\nmetadata: {name: batch, namespace: shop}\n"
+                          f"spec: {{networkNamespace: {one.netns}, resolvers: {resolvers}}}\n")
+            np.until("its resolvers", lambda: [p["names"]["resolvers"] for p in host.np.api("pods")["pods"] if p["name"] == "batch"] == [resolvers])
+        workload(["10.100.0.2"])
+        workload(["10.100.0.2", "10.100.0.3"])
+        workload([])
+        os.unlink(os.path.join(host.np.resources, "workload.yaml"))
+        np.until("one pod", lambda: len(host.np.api("pods")["pods"]) == 1)
         # and outlives a stop
         host.np.stop()
         host.np.start()

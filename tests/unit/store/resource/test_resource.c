@@ -290,6 +290,10 @@ START_TEST(every_refusal_names_line_field_and_reason)
 		{ WORKLOAD "  networkNamespace: /a\n  addresses: [10.0.0.300]\n", 6, "spec.addresses[0]", "must be an IPv4 or IPv6 address, not \"10.0.0.300\"" },
 		{ "apiVersion: nodeproxy.io/v1alpha1\nkind: Workload\nmetadata:\n  name: w\n  labels: {nodeproxy.io/when-away: open}\nspec: {networkNamespace: /a}\n", 5, "metadata.labels[nodeproxy.io/when-away]", "is for Namespaces only" },
 		{ "apiVersion: nodeproxy.io/v1alpha1\nkind: Workload\nmetadata:\n  name: w\n  labels: {nodeproxy.io/source-address: theirs}\nspec: {networkNamespace: /a}\n", 5, "metadata.labels[nodeproxy.io/source-address]", "must be preserve, proxy-protocol or own, not \"theirs\"" },
+		{ WORKLOAD "  networkNamespace: /a\n  resolvers: [10.0.0.53, a]\n", 6, "spec.resolvers", "must be addresses that mean the same inside its network namespace, and a is none" },
+		{ WORKLOAD "  networkNamespace: /a\n  resolvers: [169.254.169.253, 127.0.0.53]\n", 6, "spec.resolvers", "must be addresses that mean the same inside its network namespace, and 127.0.0.53 is none" },
+		{ WORKLOAD "  networkNamespace: /a\n  resolvers: [10.0.0.1, 10.0.0.2, 10.0.0.3, 10.0.0.4]\n", 6, "spec.resolvers", "must have at most 3 entries, not 4" },
+		{ WORKLOAD "  uid: 7\n  resolvers: [10.0.0.1]\n", 6, "spec.resolvers", "are of no use to processes of a uid: names are not answered to them" },
 		{ WORKLOAD "  networkNamespace: /a\n  pid: 1\n", 6, "spec.pid", "unknown field (did you mean uid?)" },
 		{ "apiVersion: nodeproxy.io/v1alpha1\nkind: Workload\nmetadata: {name: " NAME_64 "}\nspec: {networkNamespace: /a}\n", 3, "metadata.name", "must be at most 63 bytes: it is the name of a pod" },
 		{ "apiVersion: nodeproxy.io/v1alpha1\nkind: Workload\nspec: {networkNamespace: /a}\nmetadata:\n  name: w\n  labels:\n"
@@ -874,6 +878,11 @@ START_TEST(a_workload_becomes_a_row)
 	ck_assert_str_eq(w->account, "b.c");
 	ck_assert_str_eq(w->node, "Host 1");
 	ck_assert_str_eq(w->labels, "app=web,a.b/c=,nodeproxy.io/source-address=own");
+	ck_assert_uint_eq(w->n_resolvers, 0);
+	w = &accepted(WORKLOAD "  networkNamespace: /a\n  resolvers: [10.0.0.53, 'fd00::53']\n")->workload;
+	ck_assert_uint_eq(w->n_resolvers, 2);
+	ck_assert_uint_eq(w->resolver[0].ip[3], 53);
+	ck_assert_uint_eq(w->resolver[1].family, 6);
 	w = &accepted(WORKLOAD "  uid: 4294967294\n")->workload;
 	ck_assert_str_eq(w->netns, "");
 	ck_assert_uint_eq(w->uid, 4294967294);

@@ -51,9 +51,9 @@ static const char *said(void)
 		if (m->type == MSG_WORKLOAD_HERE && h->words.uid)
 			snprintf(uid, sizeof uid, "uid %u", h->words.uid);
 		if (m->type == MSG_WORKLOAD_HERE)
-			at += (size_t)snprintf(heard + at, sizeof heard - at, "+%s/%s:%s:%s%s:%s ", h->words.ns,
+			at += (size_t)snprintf(heard + at, sizeof heard - at, "+%s/%s:%s:%s%s:%s%s ", h->words.ns,
 					       h->words.name, h->words.account, h->words.netns, uid,
-					       h->words.labels);
+					       h->words.labels, h->words.n_resolvers ? ":asks" : "");
 		else if (m->type == MSG_WORKLOAD_GONE)
 			at += (size_t)snprintf(heard + at, sizeof heard - at, "-%s/%s ", g->ns, g->name);
 		else if (m->type == MSG_WORKLOADS_ALL)
@@ -100,6 +100,10 @@ START_TEST(only_what_is_here_and_changed_is_said)
 	ck_assert_str_eq(after("a", WORKLOAD("one", "node: there") WORKLOAD("far", "node: here")),
 			 "-shop/one +shop/far:default:/a:app=x -shop/two ");
 	ck_assert_str_eq(after("a", ""), "-shop/far ");
+	ck_assert_str_eq(after("a", WORKLOAD("one", "")), "+shop/one:default:/a:app=x ");
+	ck_assert_str_eq(after("a", WORKLOAD("one", "resolvers: [10.0.0.53]")), "+shop/one:default:/a:app=x:asks ");
+	ck_assert_str_eq(after("a", WORKLOAD("one", "resolvers: [10.0.0.53]")), "");
+	ck_assert_str_eq(after("a", ""), "-shop/one ");
 	ck_assert_str_eq(after("a", "---\napiVersion: nodeproxy.io/v1alpha1\nkind: Workload\n"
 			       "metadata: {name: of, namespace: shop}\nspec: {uid: 7}\n"),
 			 "+shop/of:default:uid 7: ");
