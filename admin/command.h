@@ -60,7 +60,7 @@ struct local_arg {
 	const char *option, *value, *help;
 };
 
-#define CMD_ARGS 8	/* of one command at most */
+#define CMD_ARGS 12	/* of one command at most */
 
 static inline bool arg_is_local(const struct arg_row *a)
 {

@@ -46,6 +46,13 @@ static const json_t *item(const json_t *o, const char *list, size_t i)
 #define ck_assert_json_str(o, key, is) ck_assert_str_eq(jget_str(o, key), is)
 #define ck_assert_json_u64(o, key, is) ck_assert_uint_eq(jget_u64(o, key), is)
 
+START_TEST(a_command_has_no_more_arguments_than_are_looked_at)
+{
+	for (unsigned c = 0; c < CMDS; c++)
+		ck_assert_msg(cmd_arg((enum cmd)c, CMD_ARGS) == NULL, "%s", cmd_row((enum cmd)c)->words);
+}
+END_TEST
+
 START_TEST(nobody_may_look_but_not_touch)
 {
 	begin();
@@ -745,7 +752,7 @@ START_TEST(top_has_totals_of_tenants_services_and_endpoints)
 }
 END_TEST
 
-UNIT_TESTS("dispatch", nobody_may_look_but_not_touch, a_command_has_one_method_and_known_arguments,
+UNIT_TESTS("dispatch", a_command_has_no_more_arguments_than_are_looked_at, nobody_may_look_but_not_touch, a_command_has_one_method_and_known_arguments,
 	   an_order_says_what_was_asked_and_who_asked,
 	   what_the_master_refuses_is_an_error_with_its_words,
 	   status_has_what_tools_rely_on_and_is_never_ready_by_mistake,
