@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the nodeproxy authors
-"""Three members of an etcd that die, stop, forget and are made anew under a host: every change arrives, none is
-taken back that was not, and nobody restarts nodeproxy.  With NP_FULL more of it."""
+"""Three members of an etcd that die, stop, forget and are made anew under a host, or are away for an hour: every
+change arrives, none is taken back that was not, and nobody restarts nodeproxy.  With NP_FULL more of it."""
 import os
 import random
 import signal
+import struct
 import sys
 
 sys.path.insert(0, os.path.join(os.environ.get("top_srcdir", "."), "tests/lib"))
@@ -141,8 +142,31 @@ def lease(c, host):
     np.until("two documents", lambda: source(host)["documents"] == 2)
 
 
+def hour_without(c, host, backs):
+    """A minute at a time on a clock of the test's own: traffic goes on, what is said is true, and the first
+    attempt after that hour is not long in coming."""
+    put(c, etcd.slice_of("shop", "web", "web-1", backs[0].port))
+    serves(host, backs[0].name)
+    c.kill(0)
+    for minute in range(1, 61):
+        with open(host.clock, "r+b") as f:
+            f.write(struct.pack("<qq", minute * 60 * 10**9, minute * 60 * 10**9))
+        serves(host, backs[0].name)     # one that a jump of the clock took for late may fail
+    np.until("an hour to be said", lambda: host.metric("nodeproxy_source_stale_seconds") >= 3540)
+    assert source(host)["state"] == "lost" and host.api("status")["ready"]
+    c.start(0)
+    put(c, etcd.slice_of("shop", "web", "web-1", backs[1].port))
+    serves(host, backs[1].name)
+    np.until("nothing to be stale", lambda: host.metric("nodeproxy_source_stale_seconds") == 0)
+
+
 def world(members, tests):
     with etcd.Cluster(members) as c, np.Host(workers=1) as host:
+        host.clock = os.path.join(host.dir, "clock")
+        with open(host.clock, "wb") as f:
+            f.write(bytes(16))
+        host.env = dict(LD_PRELOAD=os.path.join(np.BUILD, "tests/lib/clock.so"), NP_CLOCK_FILE=host.clock,
+                        ASAN_OPTIONS=os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0")
         backs = host.backend("one"), host.backend("two")
         put(c, etcd.service("shop", "web", 80))
         put(c, etcd.slice_of("shop", "web", "web-1", backs[0].port))
@@ -156,4 +180,5 @@ def world(members, tests):
 
 
 world(3, [members_die] + ([quorum_is_lost, member_that_stops_is_left] if FULL else []))
-world(1, [lambda c, host, backs: lease(c, host), gap_that_was_compacted, older_snapshot_is_restored, registry_is_emptied])
+world(1, [lambda c, host, backs: lease(c, host), hour_without,
+          gap_that_was_compacted, older_snapshot_is_restored, registry_is_emptied])
