@@ -628,6 +628,15 @@ static void sync_series(struct state *st, struct text *t)
 		text_printf(t, ",source=\"%zu\"", i);
 		value(t, synced ? 0 : (uint64_t)gather_age_s(st, jget_u64(o, "since_mono_ms")));
 	}
+	name = begin(t, M_source_snapshots);
+	json_array_foreach(jget_array(report, "sources"), i, o) {
+		if (!json_object_get(o, "snapshots"))
+			continue;
+		text_adds(t, name);
+		label(t, '{', "kind", slice_str(jget_str(o, "kind")));
+		text_printf(t, ",source=\"%zu\"", i);
+		value(t, jget_u64(o, "snapshots"));
+	}
 	sync_steps(json_object_get(report, "timings_ms"), t);
 }
 

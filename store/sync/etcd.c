@@ -249,6 +249,7 @@ static void on_proof(void *arg, const struct etcd_answer *a)
 		return;
 	if (a->status == GRPC_OK) {
 		grpc_token(e->g, "token", a->token);
+		e->has_token = true;
 		go_up(e);
 	} else if (strstr(a->words, "authentication is not enabled")) {
 		go_up(e);
@@ -264,6 +265,7 @@ static void prove(struct etcd *e)
 
 	e->state = ETCD_PROVING;
 	e->proofs++;
+	e->has_token = false;
 	grpc_token(e->g, "token", NULL);
 	if (etcd_msg_authenticate(&mem, e->user, e->password, &m) == 0)
 		e->proof = etcd_call_new(e, ETCD_DO_AUTHENTICATE, &mem, m, on_proof, e);
@@ -277,7 +279,8 @@ static void channel_up(void *arg)
 {
 	struct etcd *e = arg;
 
-	if (e->user[0])
+	/* To look at a password costs etcd a tenth of a second, of each of a thousand hosts that come back. */
+	if (e->user[0] && !e->has_token)
 		prove(e);
 	else
 		go_up(e);

@@ -5,7 +5,7 @@
  * registry is made of.
  *
  *   client  one cluster at several endpoints; up when one of them is connected and, if there is a user,
- *           has given a token.  Another token is asked for when the one at hand is not valid any more
+ *           there is a token.  Another one is asked for when a call says that it is not valid any more
  *   call    ranges, puts, deletes, transactions
  *   watch   what changes from a revision on
  *   lease   kept alive over connections and members, until it is freed or too late

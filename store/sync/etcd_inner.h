@@ -15,6 +15,7 @@ struct etcd {
 	struct grpc *g;
 	enum etcd_state state;
 	unsigned endpoints;
+	bool has_token;			/* all members know it, for some minutes since it was used */
 	unsigned proofs;		/* tokens since an answer was good */
 	struct etcd_call *proof;
 	uint64_t cluster;		/* 0: none has answered */

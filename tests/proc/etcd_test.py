@@ -159,6 +159,7 @@ def main():
         permissions(c, one)
         host.start()
         s = source(host)
+        assert host.metric("nodeproxy_source_snapshots_total") == 1
         assert s["kind"] == "etcd" and s["path"] == ROOT and s["connected"] and s["snapshots"] == 1, s
         serves(host, "one")
         refused(host, c)

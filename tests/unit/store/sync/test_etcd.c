@@ -253,6 +253,19 @@ START_TEST(token_is_asked_for_again_when_it_is_none_any_more)
 }
 END_TEST
 
+START_TEST(token_outlives_the_connection_it_was_given_on)
+{
+	far[0].asks_for_token = true;
+	connect_to(1, "host");
+	ck_assert_int_eq(ask().status, GRPC_OK);
+	far_cut(&far[0].far);
+	UNTIL(downs == 1);
+	ck_assert_int_eq(ask().status, GRPC_OK);
+	ck_assert_uint_eq(far[0].far.accepted, 2);
+	ck_assert_uint_eq(far[0].proofs, 1);
+}
+END_TEST
+
 START_TEST(events_of_one_moment_are_whole_at_its_last_fragment)
 {
 	connect_to(1, "");
@@ -341,6 +354,7 @@ int main(void)
 	tcase_add_test(t, member_of_another_cluster_is_left_while_there_are_others);
 	tcase_add_test(t, cluster_is_another_when_nobody_says_otherwise);
 	tcase_add_test(t, token_is_asked_for_again_when_it_is_none_any_more);
+	tcase_add_test(t, token_outlives_the_connection_it_was_given_on);
 	tcase_add_test(t, events_of_one_moment_are_whole_at_its_last_fragment);
 	tcase_add_test(t, watch_ends_when_its_etcd_talks_nonsense_or_is_another);
 	suite_add_tcase(s, t);
