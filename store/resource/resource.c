@@ -287,7 +287,7 @@ int resource_json(const char *source, uint32_t line, struct slice json, struct r
 
 const char *resource_kinds(void)
 {
-	static char text[160];
+	static char text[400];
 
 	return schema_kinds(text, sizeof text);
 }

@@ -655,7 +655,7 @@ static const char *words_text(const char *words, char *out, size_t room)
 static int check_choice(struct judge *j, const struct at *at, const struct schema_field *f,
 			const struct doc_node *n)
 {
-	char seen[64], words[200];
+	char seen[64], words[400];
 
 	if (n->type != DOC_STR)
 		return wrong_type(j, at, n, words_text(f->values, words, sizeof words));
@@ -898,7 +898,7 @@ const char *schema_kinds(char *out, size_t room)
 int schema_kind_of(struct judge *j, const struct doc_node *root, const struct schema_kind **ret)
 {
 	const struct doc_node *kind = doc_get(root, "kind"), *version = doc_get(root, "apiVersion");
-	char seen[64], words[200];
+	char seen[64], words[400];
 	const char *near;
 
 	judge_field(j, "%s", "");

@@ -96,6 +96,102 @@ def refused_changes_nothing(host):
     assert sorted(os.listdir(host.resources)) == was
 
 
+KINDS = """apiVersion: v1
+kind: Namespace
+metadata: {name: kinds}
+---
+apiVersion: nodeproxy.io/v1alpha1
+kind: Tenant
+metadata: {name: kinds}
+spec: {namespaces: [kinds], weight: 2}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: kinds}
+spec: {ports: [{name: main, port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web, namespace: kinds, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports: [{name: main, port: 1}]
+endpoints: [{addresses: [127.0.0.1]}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: http, namespace: kinds}
+spec: {parentRefs: [{group: "", kind: Service, name: web}], rules: [{backendRefs: [{name: web, port: 80}]}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: GRPCRoute
+metadata: {name: grpc, namespace: kinds}
+spec: {parentRefs: [{group: "", kind: Service, name: web}], rules: [{backendRefs: [{name: web, port: 80}]}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: TLSRoute
+metadata: {name: tls, namespace: kinds}
+spec: {parentRefs: [{group: "", kind: Service, name: web}], hostnames: [a.example], rules: [{backendRefs: [{name: web, port: 80}]}]}
+---
+apiVersion: gateway.networking.k8s.io/v1alpha2
+kind: TCPRoute
+metadata: {name: tcp, namespace: kinds}
+spec: {parentRefs: [{group: "", kind: Service, name: web}], rules: [{backendRefs: [{name: web, port: 80}]}]}
+---
+apiVersion: gateway.networking.k8s.io/v1beta1
+kind: ReferenceGrant
+metadata: {name: grant, namespace: kinds}
+spec: {from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: shop}], to: [{group: "", kind: Service}]}
+---
+apiVersion: nodeproxy.io/v1alpha1
+kind: TrafficPolicy
+metadata: {name: policy, namespace: kinds}
+spec: {targetRefs: [{group: "", kind: Service, name: web}], loadBalancer: {type: RoundRobin}}
+---
+apiVersion: gateway.networking.x-k8s.io/v1alpha1
+kind: XBackendTrafficPolicy
+metadata: {name: backend, namespace: kinds}
+spec: {targetRefs: [{group: "", kind: Service, name: web}], retryConstraint: {budget: {percent: 20, interval: 10s}}}
+---
+apiVersion: nodeproxy.io/v1alpha1
+kind: RateLimitPolicy
+metadata: {name: rate, namespace: kinds}
+spec: {targetRefs: [{group: "", kind: Service, name: web}], total: {requests: 10, interval: 1s}}
+---
+apiVersion: nodeproxy.io/v1alpha1
+kind: Workload
+metadata: {name: w, namespace: kinds}
+spec: {networkNamespace: /run/netns/none, serviceAccount: web}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: BackendTLSPolicy
+metadata: {name: secure, namespace: kinds}
+spec:
+  targetRefs: [{group: "", kind: Service, name: web}]
+  validation: {hostname: web.example, wellKnownCACertificates: System}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: ca, namespace: kinds}
+data:
+  ca.crt: |
+"""
+
+
+def every_kind_is_told(host):
+    """The daemon says of each kind what became of it."""
+    ca = os.path.join(host.dir, "ca")
+    ctl("ca", "init", "--dir", ca)
+    pem = "".join(f"    {line}\n" for line in open(os.path.join(ca, "root.pem")).read().splitlines())
+    known = ctl("get", "thing", "--registry", host.resources, code=2).split("kinds are ")[1].strip().split(", ")
+    assert set(known) == {line.split()[1] for line in KINDS.splitlines() if line.startswith("kind: ")}, known
+    o = json.loads(ctl("-s", host.socket, "apply", "-o", "json", "-f", "-", text=KINDS + pem))
+    for c in o["changes"]:
+        assert c["result"] == "created" and c["state"], c
+        assert c["state"] == "accepted" or "=False" in c["state"], c
+    o = json.loads(ctl("-s", host.socket, "delete", "-o", "json", "-f", "-", text=KINDS + pem))
+    assert {c["result"] for c in o["changes"]} == {"deleted"} and len(o["changes"]) == len(known), o
+
+
 BY_HAND = """# the shop
 apiVersion: v1
 kind: Service
@@ -264,12 +360,13 @@ def main():
         refused_changes_nothing(host)
         files_by_hand_stay(host, two)
         deleted_is_gone(host)
+        every_kind_is_told(host)
         ten_writers(host)
         killed_in_the_middle(host)
         d = store_is_checked_and_exported(host)
         conf, state = store_of_the_dead(host, d)
         damage_is_told(conf, state)
-    print("apply: served, refused, by hand, deleted, ten writers, killed, exported, damaged")
+    print("apply: served, refused, by hand, deleted, kinds, ten writers, killed, exported, damaged")
 
 
 main()
