@@ -40,6 +40,14 @@ struct held {			/* a file */
 	char name[];
 };
 
+/* A file and what it says. */
+struct content {
+	char *bytes;
+	size_t n;
+	struct stat st;
+	struct edit edit;
+};
+
 struct file_registry {
 	struct registry r;
 	int dir;
@@ -48,6 +56,8 @@ struct file_registry {
 	registry_render_fn *render;
 	struct hash by_key;
 	struct held *files;
+	struct content last;	/* that was read: as long as a file has these bytes, this is what it says */
+	char last_name[RESOURCE_FILE_NAME];
 };
 
 static struct file_registry *of(struct registry *r)
@@ -200,19 +210,37 @@ static int read_all(int dir, const char *name, int flags, char **ret, size_t *re
 	return 0;
 }
 
-/* A file and what it says. */
-struct content {
-	char *bytes;
-	size_t n;
-	struct stat st;
-	struct edit edit;
-};
-
 static void content_fini(struct content *c)
 {
 	edit_fini(&c->edit);
 	free(c->bytes);
 	*c = (struct content){ 0 };
+}
+
+/* Back from who has looked at it: the next one will often want the same file. */
+static void content_give(struct file_registry *f, const char *name, struct content *c)
+{
+	if (c->bytes == NULL || strlen(name) >= sizeof f->last_name) {
+		content_fini(c);
+		return;
+	}
+	content_fini(&f->last);
+	f->last = *c;
+	snprintf(f->last_name, sizeof f->last_name, "%s", name);
+	*c = (struct content){ 0 };
+}
+
+/* Takes what is known of these bytes; false: nothing. */
+static bool content_known(struct file_registry *f, const char *name, struct content *c)
+{
+	if (f->last.bytes == NULL || strcmp(f->last_name, name) != 0 || f->last.n != c->n ||
+	    memcmp(f->last.bytes, c->bytes, c->n) != 0)
+		return false;
+	free(c->bytes);
+	c->bytes = f->last.bytes;
+	c->edit = f->last.edit;
+	f->last = (struct content){ 0 };
+	return true;
 }
 
 static enum registry_error content_of(struct file_registry *f, const char *name, int flags,
@@ -224,7 +252,7 @@ static enum registry_error content_of(struct file_registry *f, const char *name,
 	r = read_all(f->dir, name, flags, &ret->bytes, &ret->n, &ret->st);
 	if (r == -ENOENT)	/* removed since it was listed: it says nothing */
 		return REGISTRY_DONE;
-	if (r == 0)
+	if (r == 0 && !content_known(f, name, ret))
 		r = edit_read(&ret->edit, name, slice_of(ret->bytes, ret->n));
 	if (r == -ELOOP)
 		return registry_fail(&f->r, REGISTRY_UNFIT, "%s is a symbolic link: change the file it "
@@ -375,7 +403,7 @@ static enum registry_error file_get(struct registry *r, const struct registry_ke
 		if (i < c.edit.n)
 			err = value_of(f, e->file->name, &c.edit.v[i], ret);
 	}
-	content_fini(&c);
+	content_give(f, e->file->name, &c);
 	return err;
 }
 
@@ -490,6 +518,20 @@ static enum registry_error write_file(struct file_registry *f, const char *name,
 	return r < 0 ? failed(f, name, -r) : REGISTRY_DONE;
 }
 
+/* What was written is what will be read; takes it. */
+static void remember(struct file_registry *f, const char *name, struct edit *now)
+{
+	struct content c = { .bytes = malloc(now->bytes.n + 1), .n = now->bytes.n, .edit = *now };
+
+	if (c.bytes == NULL)
+		return;
+	if (c.n)
+		memcpy(c.bytes, now->bytes.p, c.n);
+	c.edit.bytes = slice_of(c.bytes, c.n);
+	*now = (struct edit){ 0 };
+	content_give(f, name, &c);
+}
+
 /* Reads what an edit would leave, and writes it when that is what it should be.  i, version: see
  * edit_is_sound. */
 static enum registry_error commit(struct file_registry *f, struct held *h, struct content *was,
@@ -508,6 +550,8 @@ static enum registry_error commit(struct file_registry *f, struct held *h, struc
 		e = write_file(f, h->name, slice_of(bytes, n), is_new ? NULL : was);
 	if (e == REGISTRY_DONE && learn(f, h, &now) < 0)
 		e = failed(f, h->name, ENOMEM);
+	if (e == REGISTRY_DONE)
+		remember(f, h->name, &now);
 	edit_fini(&now);
 	return e;
 }
@@ -673,6 +717,7 @@ static void file_close(struct registry *r)
 		forget(f, h);
 		free(h);
 	}
+	content_fini(&f->last);
 	hash_fini(&f->by_key);
 	if (f->dir >= 0)
 		close(f->dir);	/* and with it the lock */
