@@ -8,12 +8,30 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "nodeproxy/files.h"
+#include "nodeproxy/lib/base/hash.h"
 #include "nodeproxy/lib/ipc/pods.h"
 
-#define NAME "pods"
+#define NAME  "pods"
+#define MAGIC 0x314c504eu	/* "NPL1" */
+
+struct place {
+	uint64_t check;			/* of the pod; 0: none */
+	struct pod_told pod;
+};
+
+struct podlist_image {
+	uint32_t magic, places;
+	struct place at[PODS_MAX];
+};
+
+static uint64_t check_of(const struct pod_told *p)
+{
+	return hash_stable(slice_of(p, sizeof *p)) | 1;
+}
 
 static int open_dir(const char *run_dir, struct fd *ret)
 {
@@ -21,80 +39,216 @@ static int open_dir(const char *run_dir, struct fd *ret)
 	return ret->v < 0 ? -errno : 0;
 }
 
-static int write_all(int fd, struct slice a)
+static int read_all(int fd, void *to, size_t n)
 {
-	while (a.n) {
-		ssize_t n = write(fd, a.p, a.n);
+	uint8_t *p = to;
 
-		if (n < 0 && errno == EINTR)
+	while (n) {
+		ssize_t k = read(fd, p, n);
+
+		if (k < 0 && errno == EINTR)
 			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		a = slice_from(a, (size_t)n);
+		if (k <= 0)
+			return k < 0 ? -errno : -EBADMSG;
+		p += k;
+		n -= (size_t)k;
 	}
 	return 0;
 }
 
-int podlist_write(const char *run_dir, struct slice page)
+static int write_all(int fd, const void *from, size_t n, off_t at)
 {
-	struct fd dir = FD_NONE, f = FD_NONE;
+	const uint8_t *p = from;
+
+	while (n) {
+		ssize_t k = pwrite(fd, p, n, at);
+
+		if (k < 0 && errno == EINTR)
+			continue;
+		if (k <= 0)
+			return k < 0 ? -errno : -EIO;
+		p += k;
+		at += k;
+		n -= (size_t)k;
+	}
+	return 0;
+}
+
+/* What is there, if nobody but root could have written it. */
+static int open_old(struct fd dir, int flags, struct podlist_image *image, struct fd *ret)
+{
+	struct fd f = { openat(dir.v, NAME, flags | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK) };
+	struct stat st;
+	int r = 0;
+
+	if (f.v < 0 || fstat(f.v, &st) < 0)
+		r = -errno;
+	else if (!S_ISREG(st.st_mode) || st.st_uid != 0 || st.st_mode & (S_IWGRP | S_IWOTH))
+		r = -EPERM;
+	else if (st.st_size != sizeof *image)
+		r = -EBADMSG;
+	if (r == 0)
+		r = read_all(f.v, image, sizeof *image);
+	if (r == 0 && (image->magic != MAGIC || image->places != PODS_MAX))
+		r = -EBADMSG;
+	if (r < 0)
+		fd_close(&f);
+	else
+		*ret = f;
+	return r;
+}
+
+static int make_new(struct fd dir, struct podlist_image *image, struct fd *ret)
+{
+	struct fd f;
+	int r;
+
+	if (unlinkat(dir.v, NAME, 0) < 0 && errno != ENOENT)
+		return -errno;
+	f.v = openat(dir.v, NAME, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (f.v < 0)
+		return -errno;
+	memset(image, 0, sizeof *image);
+	image->magic = MAGIC;
+	image->places = PODS_MAX;
+	r = ftruncate(f.v, sizeof *image) < 0 ? -errno :
+						write_all(f.v, image, offsetof(struct podlist_image, at), 0);
+	if (r < 0)
+		fd_close(&f);
+	else
+		*ret = f;
+	return r;
+}
+
+/* Not part of an errand's memory: it would be copied with the first write behind each fork. */
+static struct podlist_image *make_image(void)
+{
+	void *p = mmap(NULL, sizeof(struct podlist_image), PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		return NULL;
+	(void)madvise(p, sizeof(struct podlist_image), MADV_DONTFORK);
+	return p;
+}
+
+static void forget_broken(struct podlist_image *image)
+{
+	for (unsigned i = 0; i < PODS_MAX; i++)
+		if (image->at[i].check && image->at[i].check != check_of(&image->at[i].pod))
+			image->at[i].check = 0;
+}
+
+static int open_list(struct podlist *l, const char *run_dir)
+{
+	struct fd dir = FD_NONE;
 	int r = files_make_dirs(run_dir, 0755);
 
 	if (r == 0)
 		r = open_dir(run_dir, &dir);
 	if (r < 0)
 		return r;
-	f.v = openat(dir.v, NAME "~", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-	r = f.v < 0 ? -errno : write_all(f.v, page);
-	fd_close(&f);
-	if (r == 0 && renameat(dir.v, NAME "~", dir.v, NAME) < 0)
-		r = -errno;
+	if (!l->image)
+		l->image = make_image();
+	r = l->image ? open_old(dir, O_RDWR, l->image, &l->file) : -ENOMEM;
+	if (r == 0)
+		forget_broken(l->image);
+	else if (r != -ENOMEM)
+		r = make_new(dir, l->image, &l->file);
 	fd_close(&dir);
+	l->is_open = r == 0;
 	return r;
 }
 
-static int read_all(int fd, uint8_t *to, size_t n)
+/* Somebody removed it. */
+static bool is_lost(const struct podlist *l)
 {
-	while (n) {
-		ssize_t k = read(fd, to, n);
+	struct stat st;
 
-		if (k < 0 && errno == EINTR)
-			continue;
-		if (k <= 0)
-			return k < 0 ? -errno : -EBADMSG;
-		to += k;
-		n -= (size_t)k;
+	return fstat(l->file.v, &st) < 0 || st.st_nlink == 0;
+}
+
+static int put(struct podlist *l, unsigned slot, const struct pod_told *pod)
+{
+	struct place *have = &l->image->at[slot];
+	size_t n = pod ? sizeof *have : sizeof have->check;
+	int r;
+
+	if (pod ? have->check && memcmp(&have->pod, pod, sizeof *pod) == 0 : !have->check)
+		return 0;
+	if (pod)	/* byte by byte: an assignment may leave out what is between members */
+		memcpy(&have->pod, pod, sizeof have->pod);
+	have->check = pod ? check_of(&have->pod) : 0;
+	r = write_all(l->file.v, have, n, (off_t)(offsetof(struct podlist_image, at) + slot * sizeof *have));
+	if (r < 0)
+		have->check = pod == NULL;	/* the next page finds it another */
+	return r;
+}
+
+int podlist_write(struct podlist *l, const char *run_dir, const struct pods_page *page)
+{
+	const struct pod_told *of[PODS_MAX] = { NULL };
+	int r = 0;
+
+	if (l->is_open && is_lost(l)) {
+		fd_close(&l->file);
+		l->is_open = false;
 	}
-	return 0;
+	if (!l->is_open)
+		r = open_list(l, run_dir);
+	if (r < 0)
+		return r;
+	for (uint32_t i = 0; i < page->n; i++)
+		of[POD_SLOT(page->pod[i].ref)] = &page->pod[i];
+	for (unsigned i = 0; i < PODS_MAX; i++) {
+		int e = put(l, i, of[i]);
+
+		r = r ?: e;
+	}
+	return r;
+}
+
+void podlist_close(struct podlist *l)
+{
+	if (l->is_open)
+		fd_close(&l->file);
+	if (l->image)
+		munmap(l->image, sizeof *l->image);
+	*l = (struct podlist){ .is_open = false };
+}
+
+/* Those that are whole. */
+static int page_of(const struct podlist_image *image, struct slice *ret)
+{
+	struct pods_page *page = calloc(1, PODS_PAGE_BYTES(PODS_MAX));
+
+	if (!page)
+		return -ENOMEM;
+	page->magic = PODS_MAGIC;
+	for (unsigned i = 0; i < PODS_MAX; i++)
+		if (image->at[i].check && image->at[i].check == check_of(&image->at[i].pod))
+			memcpy(&page->pod[page->n++], &image->at[i].pod, sizeof page->pod[0]);
+	*ret = slice_of(page, PODS_PAGE_BYTES(page->n));
+	if (pods_page(*ret))
+		return 0;
+	free(page);
+	return -EBADMSG;
 }
 
 int podlist_read(const char *run_dir, struct slice *ret)
 {
-	struct fd dir, f = FD_NONE;
-	struct stat st;
-	uint8_t *p = NULL;
-	int r = open_dir(run_dir, &dir);
+	struct podlist_image *image = malloc(sizeof *image);
+	struct fd dir = FD_NONE, f;
+	int r = image ? open_dir(run_dir, &dir) : -ENOMEM;
 
-	if (r < 0)
-		return r;
-	f.v = openat(dir.v, NAME, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
-	fd_close(&dir);
-	if (f.v < 0 || fstat(f.v, &st) < 0)
-		r = -errno;
-	else if (!S_ISREG(st.st_mode) || st.st_uid != 0 || st.st_mode & (S_IWGRP | S_IWOTH))
-		r = -EPERM;
-	else if (st.st_size < 0 || (size_t)st.st_size > PODS_PAGE_BYTES(PODS_MAX))
-		r = -EBADMSG;
-	if (r == 0 && !(p = malloc((size_t)st.st_size + 1)))
-		r = -ENOMEM;
-	if (r == 0)
-		r = read_all(f.v, p, (size_t)st.st_size);
-	if (r == 0 && !pods_page(slice_of(p, (size_t)st.st_size)))
-		r = -EBADMSG;
-	fd_close(&f);
-	if (r < 0)
-		free(p);
-	else
-		*ret = slice_of(p, (size_t)st.st_size);
+	if (r == 0) {
+		r = open_old(dir, O_RDONLY, image, &f);
+		fd_close(&dir);
+	}
+	if (r == 0) {
+		fd_close(&f);
+		r = page_of(image, ret);
+	}
+	free(image);
 	return r;
 }

@@ -2,16 +2,32 @@
  * Copyright the nodeproxy authors */
 
 /* The list of pods (pods.h of lib/ipc) in run_dir, for a nodeproxy that is started after this one has
- * stopped: what the host forgets when it is booted, network namespaces among it, this forgets too. */
+ * stopped: what the host forgets when it is booted, network namespaces among it, this forgets too.
+ *
+ * Pods come and go one by one, and the master must not wait: each has a place in the file, by its slot,
+ * and only places that changed are written.  A place says by a checksum that it is whole: of one that a
+ * master died in while it wrote nothing is believed, and nothing of the others lost. */
 #ifndef NODEPROXY_PODLIST_H
 #define NODEPROXY_PODLIST_H
 
-#include "nodeproxy/lib/base/must.h"
+#include "nodeproxy/lib/base/fd.h"
 #include "nodeproxy/lib/base/slice.h"
 
-/* In place of the one that is there, whole.  0 or -errno. */
-must_use int podlist_write(const char *run_dir, struct slice page);
-/* The page, to be freed with free(); -ENOENT: there is none; -EPERM: others than root could have
+struct pods_page;
+struct podlist_image;
+
+/* All 0: nothing was written yet. */
+struct podlist {
+	bool is_open;
+	struct fd file;
+	struct podlist_image *image;	/* what is in the file */
+};
+
+/* What the page says is in the file from now on.  0 or -errno: it is not, or not all; the next one makes
+ * up for it. */
+must_use int podlist_write(struct podlist *, const char *run_dir, const struct pods_page *);
+void podlist_close(struct podlist *);
+/* A page, to be freed with free(); -ENOENT: there is none; -EPERM: others than root could have
  * written it; -EBADMSG: it is none of our build; -errno. */
 must_use int podlist_read(const char *run_dir, struct slice *ret);
 

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "nodeproxy/death.h"
 #include "nodeproxy/lib/base/log.h"
@@ -111,15 +112,29 @@ static bool is_coming_back(const struct pod *p)
 	return (p->state == POD_WAITING || p->state == POD_ENTERING) && p->asker == 0;
 }
 
+/* For the page, each time: fresh memory costs more than what is written there.  Not part of an errand's,
+ * for which all of it would be copied. */
+static struct pods_page *make_room(void)
+{
+	const size_t n = PODS_PAGE_BYTES(PODS_MAX);
+	void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		return NULL;
+	(void)madvise(p, n, MADV_DONTFORK);
+	return p;
+}
+
 /* Those that are captured, and (after) those that were before a stop and are to be again, or those that
  * leave, and Workloads that could not be captured.  NULL: no memory. */
-static struct pods_page *make_page(const struct pods *ps, bool after)
+static const struct pods_page *make_page(struct pods *ps, bool after)
 {
-	struct pods_page *page = calloc(1, PODS_PAGE_BYTES(PODS_MAX));
+	struct pods_page *page = ps->room ?: make_room();
 
 	if (!page)
 		return NULL;
-	page->magic = PODS_MAGIC;
+	ps->room = page;
+	*page = (struct pods_page){ .magic = PODS_MAGIC };
 	for (unsigned i = 0; i < PODS_MAX; i++)
 		if (ps->at[i].state == POD_CAPTURED ||
 		    (after ? is_coming_back(&ps->at[i]) :
@@ -132,13 +147,12 @@ static struct pods_page *make_page(const struct pods *ps, bool after)
 static void tell(struct master *m)
 {
 	struct pods *ps = &m->pods;
-	struct pods_page *page = make_page(ps, false);
+	const struct pods_page *page = make_page(ps, false);
 	int r = -ENOMEM;
 	struct fd f;
 
 	if (page)
 		r = memfd_sealed("nodeproxy-pods", slice_of(page, PODS_PAGE_BYTES(page->n)), &f);
-	free(page);
 	if (r < 0) {
 		log_error("pods_not_told", "error=\"%s\"", strerror(-r));
 		return;
@@ -152,7 +166,7 @@ static void tell(struct master *m)
 /* Pods came, went or are called something else. */
 void pods_changed(struct master *m)
 {
-	struct pods_page *page;
+	const struct pods_page *page;
 	int r = -ENOMEM;
 
 	if (m->pods.closed) {		/* the next start goes by the list as it was before the stop */
@@ -161,8 +175,7 @@ void pods_changed(struct master *m)
 	}
 	page = make_page(&m->pods, true);
 	if (page)
-		r = podlist_write(m->knobs.run_dir, slice_of(page, PODS_PAGE_BYTES(page->n)));
-	free(page);
+		r = podlist_write(&m->pods.list, m->knobs.run_dir, page);
 	if (r < 0)
 		log_limited(LOG_WARN, "pods_not_written", "dir=%s error=\"%s\"", m->knobs.run_dir,
 			    strerror(-r));

@@ -39,6 +39,7 @@
 #include "nodeproxy/away.h"
 #include "nodeproxy/errand.h"
 #include "nodeproxy/lib/ipc/pods.h"
+#include "nodeproxy/podlist.h"
 #include "nodeproxy/origin.h"
 #include "nodeproxy/workloads.h"
 #include "nodeproxy/proof.h"
@@ -99,6 +100,8 @@ struct pods {
 	unsigned ticks;
 	struct loop_timer cut;
 	struct fd page;
+	struct pods_page *room;		/* to make the next one in */
+	struct podlist list;
 	bool turned_away;		/* a Workload for which there was no slot */
 	bool proofs_changed;
 	bool look_due;			/* as soon as an errand can be started */

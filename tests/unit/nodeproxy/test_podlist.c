@@ -16,6 +16,8 @@
 static char dir[] = "/tmp/test_podlist.XXXXXX";
 static char file[sizeof dir + 8];
 
+static struct podlist list;
+
 static struct pods_page *page_of(unsigned n)
 {
 	struct pods_page *p = calloc(1, PODS_PAGE_BYTES(n));
@@ -23,9 +25,11 @@ static struct pods_page *page_of(unsigned n)
 	p->magic = PODS_MAGIC;
 	p->n = n;
 	for (unsigned i = 0; i < n; i++) {
-		p->pod[i].inode = 100 + i;
-		p->pod[i].words = (struct pod_words){ .name = "a", .ns = "b", .account = "c",
-						      .netns = "/d" };
+		/* Between members there is whatever was there before. */
+		memset(&p->pod[i], 0xa5, sizeof p->pod[i]);
+		p->pod[i] = (struct pod_told){ .inode = 100 + i, .ref = 7 * PODS_MAX + i,
+					       .words = { .name = "a", .ns = "b", .account = "c",
+							  .netns = "/d" } };
 	}
 	return p;
 }
@@ -33,7 +37,7 @@ static struct pods_page *page_of(unsigned n)
 static int write_page(unsigned n)
 {
 	struct pods_page *p = page_of(n);
-	int r = podlist_write(dir, slice_of(p, PODS_PAGE_BYTES(n)));
+	int r = podlist_write(&list, dir, p);
 
 	free(p);
 	return r;
@@ -53,6 +57,7 @@ static int read_page(unsigned *ret_n)
 
 START_TEST(what_was_written_last_is_read)
 {
+	struct pods_page *p;
 	unsigned n = 77;
 
 	ck_assert_int_eq(read_page(&n), -ENOENT);
@@ -65,7 +70,72 @@ START_TEST(what_was_written_last_is_read)
 	ck_assert_int_eq(read_page(&n), 0);
 	ck_assert_uint_eq(n, PODS_MAX);
 	ck_assert_int_eq(unlink(file), 0);
-	ck_assert_int_eq(podlist_write("/proc/nowhere", SLICE("x")), -ENOENT);
+	p = page_of(0);
+	podlist_close(&list);
+	ck_assert_int_eq(podlist_write(&list, "/proc/nowhere", p), -ENOENT);
+	podlist_close(&list);
+	free(p);
+}
+END_TEST
+
+/* Bytes that differ from what they were. */
+static off_t changed(const uint8_t *was, size_t n)
+{
+	uint8_t *is = malloc(n);
+	off_t bytes = 0;
+	FILE *f = fopen(file, "r");
+
+	ck_assert(f && fread(is, 1, n, f) == n);
+	fclose(f);
+	for (size_t i = 0; i < n; i++)
+		bytes += is[i] != was[i];
+	free(is);
+	return bytes;
+}
+
+START_TEST(a_place_that_is_broken_costs_its_pod_and_heals)
+{
+	struct pods_page *p = page_of(3);
+	struct slice s;
+	struct stat st;
+	uint8_t *was;
+	FILE *f;
+
+	ck_assert_int_eq(podlist_write(&list, dir, p), 0);
+	ck_assert_int_eq(stat(file, &st), 0);
+	was = malloc((size_t)st.st_size);
+	f = fopen(file, "r+");
+	ck_assert(f && fread(was, 1, (size_t)st.st_size, f) == (size_t)st.st_size);
+	ck_assert_int_eq(changed(was, (size_t)st.st_size), 0);
+	/* Nothing is written that is there; of one that changed its place alone. */
+	ck_assert_int_eq(podlist_write(&list, dir, p), 0);
+	ck_assert_int_eq(changed(was, (size_t)st.st_size), 0);
+	p->pod[1].inode = 7;
+	ck_assert_int_eq(podlist_write(&list, dir, p), 0);
+	ck_assert_int_le(changed(was, (size_t)st.st_size), 9);
+
+	/* Half written. */
+	ck_assert(fseek(f, (long)(st.st_size / PODS_MAX) + 300, SEEK_SET) == 0 && fputc('x', f) == 'x');
+	ck_assert_int_eq(fclose(f), 0);
+	ck_assert_int_eq(podlist_read(dir, &s), 0);
+	ck_assert_uint_eq(pods_page(s)->n, 2);
+	ck_assert_uint_eq(pods_page(s)->pod[1].inode, 102);
+	free((void *)(uintptr_t)s.p);
+	podlist_close(&list);			/* a new master */
+	ck_assert_int_eq(podlist_write(&list, dir, p), 0);
+	ck_assert_int_eq(podlist_read(dir, &s), 0);
+	ck_assert_uint_eq(pods_page(s)->n, 3);
+	free((void *)(uintptr_t)s.p);
+	ck_assert_int_eq(unlink(file), 0);
+
+	/* Somebody removed it. */
+	ck_assert_int_eq(podlist_write(&list, dir, p), 0);
+	ck_assert_int_eq(podlist_read(dir, &s), 0);
+	ck_assert_uint_eq(pods_page(s)->n, 3);
+	free((void *)(uintptr_t)s.p);
+	ck_assert_int_eq(unlink(file), 0);
+	free(was);
+	free(p);
 }
 END_TEST
 
@@ -89,6 +159,10 @@ START_TEST(what_others_could_have_written_is_not_believed)
 	ck_assert_int_eq(unlink(file), 0);
 	ck_assert_int_eq(mkfifo(file, 0600), 0);
 	ck_assert_int_eq(read_page(&n), -EPERM);
+	/* Nor written to: a new one takes its place. */
+	podlist_close(&list);
+	ck_assert_int_eq(write_page(1), 0);
+	ck_assert_int_eq(read_page(&n), 0);
 	ck_assert_int_eq(unlink(file), 0);
 }
 END_TEST
@@ -98,6 +172,7 @@ START_TEST(what_is_not_whole_is_not_believed)
 	unsigned n;
 
 	for (off_t cut = 0; cut < (off_t)PODS_PAGE_BYTES(2); cut += 61) {
+		podlist_close(&list);
 		ck_assert_int_eq(write_page(2), 0);
 		ck_assert_int_eq(truncate(file, cut), 0);
 		ck_assert_int_eq(read_page(&n), -EBADMSG);
@@ -106,6 +181,7 @@ START_TEST(what_is_not_whole_is_not_believed)
 	ck_assert_int_eq(read_page(&n), -EBADMSG);
 	ck_assert_int_eq(unlink(file), 0);
 	ck_assert_int_eq(rmdir(dir), 0);
+	podlist_close(&list);
 }
 END_TEST
 
@@ -120,6 +196,7 @@ static const char *make_dir(void)
 int main(void)
 {
 	const TTest *const tests[] = { what_was_written_last_is_read,
+				       a_place_that_is_broken_costs_its_pod_and_heals,
 				       what_others_could_have_written_is_not_believed,
 				       what_is_not_whole_is_not_believed };
 
