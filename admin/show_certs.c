@@ -21,8 +21,13 @@ const struct certs_leaf *show_leaf(const struct state *st, const struct knobs_li
 		return i && i->leaves ? &i->leaf[0] : NULL;
 	}
 	e = certs_of(st->certs, l->name);
-	if (e)
-		snprintf(names, CERTS_NAMES, "%s", e->names);
+	for (unsigned p = 0; p < CERTS_PAIRS; p++) {
+		const struct certs_entry *more = certs_nth(st->certs, l->name, p);
+		size_t at = strlen(names);
+
+		if (more)
+			snprintf(names + at, CERTS_NAMES - at, "%s%s", at ? ", " : "", more->names);
+	}
 	return e ? &e->leaf : NULL;
 }
 
@@ -120,13 +125,41 @@ void show_certs(struct state *st, const struct call *call, struct answer *ret)
 
 #define CERT_WARN_S (14 * 86400)	/* what renews certificates every 60 of 90 days has failed */
 
+static void check_listener(const struct state *st, const char *name, const struct certs_leaf *leaf,
+			   struct findings *f)
+{
+	int64_t left = leaf->to_unix_s - st->now_unix_ms / 1000, life = leaf->to_unix_s - leaf->from_unix_s;
+
+	if (left <= 0)
+		found(f, CHECK_certificate_expired, name, "the certificate of listener %s expired %lld hours ago",
+		      name, (long long)(-left / 3600));
+	else if (left < min_of((int64_t)CERT_WARN_S, life / 4))
+		found(f, CHECK_certificate_expires, name, "the certificate of listener %s expires in %lld hours",
+		      name, (long long)(left / 3600));
+}
+
+/* Those of files: that of an identity is told of there. */
+static void check_files(const struct state *st, const struct knobs_listener *l, struct findings *f)
+{
+	for (unsigned i = 0; i < max_of(knobs_paths(l->tls_certificate), 1u); i++) {
+		const struct certs_entry *e = certs_nth(st->certs, l->name, i);
+		char name[CERTS_LISTENER];
+
+		(void)certs_name(l->name, i, name);
+		if (e)
+			check_listener(st, name, &e->leaf, f);
+		else
+			found(f, CHECK_certificate_missing, name,
+			      "listener %s has no certificate: who asks for its names gets another", name);
+	}
+}
+
 static void check_listeners(const struct state *st, struct findings *f)
 {
 	for (uint32_t i = 0; i < st->knobs->n_listeners && i < KNOBS_LISTENERS; i++) {
 		const struct knobs_listener *l = &st->knobs->listener[i];
 		char names[CERTS_NAMES];
 		const struct certs_leaf *leaf = show_leaf(st, l, names);
-		int64_t left, life;
 
 		if (l->tls != TLS_TERMINATE)
 			continue;
@@ -135,18 +168,8 @@ static void check_listeners(const struct state *st, struct findings *f)
 			      "listener %s has no certificate: nobody can connect to it", l->name);
 			continue;
 		}
-		if (l->tls_identity[0])
-			continue;	/* that of an identity is told of there */
-		left = leaf->to_unix_s - st->now_unix_ms / 1000;
-		life = leaf->to_unix_s - leaf->from_unix_s;
-		if (left <= 0)
-			found(f, CHECK_certificate_expired, l->name,
-			      "the certificate of listener %s expired %lld hours ago", l->name,
-			      (long long)(-left / 3600));
-		else if (left < min_of((int64_t)CERT_WARN_S, life / 4))
-			found(f, CHECK_certificate_expires, l->name,
-			      "the certificate of listener %s expires in %lld hours", l->name,
-			      (long long)(left / 3600));
+		if (!l->tls_identity[0])
+			check_files(st, l, f);
 	}
 }
 

@@ -67,7 +67,7 @@ void show_config(struct state *st, const struct call *c, struct answer *ret)
 {
 	struct knob_row row;
 	struct text *t;
-	char value[512];
+	char value[640];
 
 	(void)c;
 	*ret = show_ok();

@@ -13,20 +13,29 @@
 #include "nodeproxy/birth.h"
 #include "nodeproxy/death.h"
 #include "nodeproxy/lib/base/log.h"
+#include "nodeproxy/lib/net/certs.h"
 #include "nodeproxy/master.h"
 #include "nodeproxy/replace.h"
 
 static const char *const fields[KEY_FILES] = { "tls_certificate", "tls_key", "tls_client_ca" };
 
-static const char *path_of(const struct knobs_listener *l, unsigned which)
+/* Of the pair-th certificate; false: there is no such file. */
+static bool path_of(const struct knobs_listener *l, unsigned pair, unsigned which, char ret[KNOBS_PATH])
 {
-	return which == 0 ? l->tls_certificate : which == 1 ? l->tls_key : l->tls_client_ca;
+	if (which < 2)
+		return knobs_path(which ? l->tls_key : l->tls_certificate, pair, ret);
+	return pair == 0 && knobs_path(l->tls_client_ca, 0, ret);
 }
 
 /* Not those that show an identity. */
 static bool has_files(const struct knobs_listener *l)
 {
 	return l->tls == TLS_TERMINATE && !l->tls_identity[0];
+}
+
+static unsigned pairs_of(const struct knobs_listener *l)
+{
+	return has_files(l) ? knobs_paths(l->tls_certificate) : 0;
 }
 
 bool keys_are_wanted(const struct knobs *k)
@@ -46,15 +55,16 @@ void keys_open(struct master *m)
 /* ---- files ---- */
 
 /* 0, or -errno and *which of them. */
-static int open_files(const struct knobs_listener *l, struct fd ret[KEY_FILES], uint32_t *which)
+static int open_files(const struct knobs_listener *l, unsigned pair, struct fd ret[KEY_FILES], uint32_t *which)
 {
+	char path[KNOBS_PATH];
 	int r = 0;
 
 	for (unsigned i = 0; i < KEY_FILES; i++)
 		ret[i] = FD_NONE;
 	for (*which = 0; r == 0 && *which < KEY_FILES; ++*which)
-		if (path_of(l, *which)[0])
-			r = files_open_regular((struct fd){ AT_FDCWD }, path_of(l, *which), &ret[*which]);
+		if (path_of(l, pair, *which, path))
+			r = files_open_regular((struct fd){ AT_FDCWD }, path, &ret[*which]);
 	if (r == 0)
 		return 0;
 	--*which;
@@ -63,27 +73,34 @@ static int open_files(const struct knobs_listener *l, struct fd ret[KEY_FILES], 
 	return r;
 }
 
+static int try_one(const struct knobs_listener *l, unsigned pair, char words[320])
+{
+	struct fd f[KEY_FILES];
+	char path[KNOBS_PATH] = "";
+	uint32_t which;
+	int r = open_files(l, pair, f, &which);
+
+	if (r < 0) {
+		(void)path_of(l, pair, which, path);
+		snprintf(words, 320, "%s: cannot open %s: %s", fields[which], path,
+			 r == -EINVAL ? "not a regular file" : strerror(-r));
+		return r;
+	}
+	for (unsigned j = 0; j < KEY_FILES; j++)
+		fd_close(&f[j]);
+	return 0;
+}
+
 int keys_try(const struct knobs *k, unsigned *ret_listener, char words[320])
 {
-	for (unsigned i = 0; i < k->n_listeners; i++) {
-		struct fd f[KEY_FILES];
-		uint32_t which;
-		int r;
+	int r = 0;
 
-		if (!has_files(&k->listener[i]))
-			continue;
-		r = open_files(&k->listener[i], f, &which);
-		if (r < 0) {
+	for (unsigned i = 0; r == 0 && i < k->n_listeners; i++)
+		for (unsigned p = 0; r == 0 && p < pairs_of(&k->listener[i]); p++) {
 			*ret_listener = i;
-			snprintf(words, 320, "%s: cannot open %s: %s", fields[which],
-				 path_of(&k->listener[i], which),
-				 r == -EINVAL ? "not a regular file" : strerror(-r));
-			return r;
+			r = try_one(&k->listener[i], p, words);
 		}
-		for (unsigned j = 0; j < KEY_FILES; j++)
-			fd_close(&f[j]);
-	}
-	return 0;
+	return r;
 }
 
 /* True when it is another file, or another content, than at the last look. */
@@ -91,11 +108,12 @@ static bool look(struct master *m, unsigned i, const struct knobs_listener *l)
 {
 	bool other = false;
 
-	for (unsigned j = 0; j < KEY_FILES; j++) {
+	for (unsigned j = 0; j < pairs_of(l) * KEY_FILES; j++) {
 		__auto_type seen = &m->keys.seen[i][j];
 		struct stat st = { 0 };
+		char path[KNOBS_PATH];
 
-		if (path_of(l, j)[0] && stat(path_of(l, j), &st) < 0)
+		if (path_of(l, j / KEY_FILES, j % KEY_FILES, path) && stat(path, &st) < 0)
 			memset(&st, 0, sizeof st);
 		other |= seen->dev != st.st_dev || seen->ino != st.st_ino ||
 			 seen->size != st.st_size || seen->at.tv_sec != st.st_mtim.tv_sec ||
@@ -108,6 +126,22 @@ static bool look(struct master *m, unsigned i, const struct knobs_listener *l)
 	return other;
 }
 
+static void send_one(struct child *c, const struct knobs_listener *l, unsigned index, unsigned pair, bool try)
+{
+	struct msg_key_file one = { .index = index, .tls12 = l->tls_min_version == TLS_MIN_1_2, .try = try };
+	struct fd f[KEY_FILES];
+	int fds[KEY_FILES];
+	unsigned n = 0;
+
+	(void)certs_name(l->name, pair, one.listener);
+	one.error = open_files(l, pair, f, &one.which);
+	for (unsigned j = 0; j < KEY_FILES && fd_is_open(f[j]); j++)
+		fds[n++] = f[j].v;
+	chan_offer(&c->chan, MSG_KEY_FILE, &one, (struct slice){ 0 }, fds, n);
+	for (unsigned j = 0; j < KEY_FILES; j++)
+		fd_close(&f[j]);
+}
+
 void keys_send(struct master *m, struct child *c, const struct knobs *k, bool try)
 {
 	struct msg_key_files all = { .try = try };
@@ -116,24 +150,11 @@ void keys_send(struct master *m, struct child *c, const struct knobs *k, bool tr
 		return;
 	for (unsigned i = 0; i < k->n_listeners; i++) {
 		const struct knobs_listener *l = &k->listener[i];
-		struct msg_key_file one = { .index = i, .tls12 = l->tls_min_version == TLS_MIN_1_2,
-					    .try = try };
-		struct fd f[KEY_FILES];
-		int fds[KEY_FILES];
-		unsigned n = 0;
 
-		if (!has_files(l))
-			continue;
-		if (!try)
+		if (!try && pairs_of(l))
 			(void)look(m, i, l);	/* before they are opened: a change after that is seen */
-		snprintf(one.listener, sizeof one.listener, "%s", l->name);
-		one.error = open_files(l, f, &one.which);
-		for (unsigned j = 0; j < KEY_FILES && fd_is_open(f[j]); j++)
-			fds[n++] = f[j].v;
-		chan_offer(&c->chan, MSG_KEY_FILE, &one, (struct slice){ 0 }, fds, n);
-		for (unsigned j = 0; j < KEY_FILES; j++)
-			fd_close(&f[j]);
-		all.count++;
+		for (unsigned p = 0; p < pairs_of(l); p++, all.count++)
+			send_one(c, l, i, p, try);
 	}
 	(void)chan_say(&c->chan, MSG_KEY_FILES, &all);
 }

@@ -15,7 +15,7 @@
 struct master;
 struct child;
 
-#define KEY_FILES 3	/* certificate, key, clients' CA */
+#define KEY_FILES 3	/* certificate, key, clients' CA (of the first certificate) */
 
 struct keys {
 	struct fd certs;	/* the newest; none yet */
@@ -25,7 +25,7 @@ struct keys {
 		ino_t ino;
 		off_t size;
 		struct timespec at;
-	} seen[KNOBS_LISTENERS][KEY_FILES];
+	} seen[KNOBS_LISTENERS][KNOBS_PATHS * KEY_FILES];
 };
 
 bool keys_are_wanted(const struct knobs *);

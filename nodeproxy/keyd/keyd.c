@@ -58,7 +58,7 @@ static struct keyd {
 	struct msg_ticket_keys tickets;
 	struct loop_timer rotate;
 	char bad[256];			/* what is wrong with the files that came last; "": nothing */
-	char failed_name[CERTS_MAX][64];
+	char failed_name[CERTS_MAX][CERTS_LISTENER];
 	const char *failed[CERTS_MAX + 1];
 	unsigned n_failed;
 	unsigned n_files;		/* KEY_FILE messages since the last KEY_FILES */

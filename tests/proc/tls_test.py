@@ -162,6 +162,32 @@ def what_does_not_speak_tls_is_told_by_an_end_and_counted():
         assert host.metric("nodeproxy_listener_tls_failed_total", listener="front") == 4
 
 
+def callers_get_the_certificate_of_the_name_they_ask_for():
+    with np.Host(workers=1) as host:
+        ca = Authority(host.dir)
+        pairs = [ca.issue(name, kind, san) for name, kind, san in (
+            ("first", "ed25519", "DNS:shop.example"), ("one", "p256", "DNS:one.wild.example"), ("wild", "rsa", "DNS:*.wild.example"))]
+        served(host, *(" ".join(files) for files in zip(*pairs)))
+        for name in ("shop.example", "one.wild.example", "a.wild.example"):
+            code, out, err = curl(host, ca.cert, name=name)
+            assert code == 0 and out == "one /x\n", (name, code, out, err)
+        for name in ("else.where", "a.b.wild.example"):      # gets the first, which is not of that name
+            assert curl(host, ca.cert, name=name)[0] == 60, name
+        names = host.ctl_json("get", "listeners")["listeners"][0]["certificate_names"]
+        assert names == "shop.example, one.wild.example, *.wild.example", names
+        # another one of them, and one that is wrong: it goes on with what it had
+        again = ca.issue("one", "p256", "DNS:one.example,DNS:deep.one.example")
+        np.until("the other", lambda: curl(host, ca.cert, name="deep.one.example")[0] == 0)
+        open(again[1], "w").close()
+        np.until("the log", lambda: "listener=front/1 why=\"tls_key:" in log_of(host))
+        assert curl(host, ca.cert, name="deep.one.example")[0] == 0
+        assert curl(host, ca.cert, name="shop.example")[0] == 0
+        host.listeners[0]["tls_key"] = pairs[0][1]
+        host.write_config()
+        said = host.ctl("reload")
+        assert said.returncode != 0 and "tls_key: must be as many files as tls_certificate" in said.stderr + said.stdout, said
+
+
 def a_version_is_spoken_when_it_is_wanted():
     with np.Host() as host:
         ca = Authority(host.dir)
@@ -639,6 +665,7 @@ def a_tls_route_leads_by_server_name():
 TESTS = [a_tls_route_leads_by_server_name, curl_is_served_in_both_versions_of_http_with_each_kind_of_key,
          a_slow_reader_gets_all_of_it, endpoints_hear_of_https_and_the_log_says_what_was_spoken,
          what_does_not_speak_tls_is_told_by_an_end_and_counted, a_version_is_spoken_when_it_is_wanted,
+         callers_get_the_certificate_of_the_name_they_ask_for,
          callers_certificates_are_asked_for_and_judged, a_load_balancer_may_stand_in_front,
          nobody_is_cut_while_all_of_it_changes, connections_are_resumed_by_whatever_worker,
          a_slow_caller_is_cut_and_a_flood_is_bounded, wrong_files_are_refused_with_their_place,

@@ -13,21 +13,36 @@
 
 /* ---- sides ---- */
 
-/* The certificates that a listener shows: of its files, or of its identity, which has two. */
+static struct tls_leaf leaf_of(const struct certs *c, const struct certs_leaf *l, unsigned set)
+{
+	struct tls_leaf leaf = { .n = l->chain_n, .key = l->key, .set = set };
+
+	for (uint32_t i = 0; i < l->chain_n && i < TLS_CHAIN; i++)
+		leaf.der[i] = certs_bytes(c, l->chain[i]);
+	return leaf;
+}
+
+/* The certificates that a listener shows: of its files, each for its names, or of its identity, which has
+ * two. */
 static unsigned find_leaves(const struct certs *c, const struct knobs_listener *k,
 			    struct tls_leaf leaf[TLS_LEAVES], int64_t *ret_ends_s)
 {
 	const struct certs_identity *i = k->tls_identity[0] ? certs_identity_of(c, k->tls_ns, k->tls_account) : NULL;
-	const struct certs_entry *e = k->tls_identity[0] ? NULL : certs_of(c, k->name);
-	const struct certs_leaf *from = i ? i->leaf : e ? &e->leaf : NULL;
-	unsigned n = i ? i->leaves : e ? 1 : 0;
+	unsigned n = 0;
 
+	static_must(CERTS_PAIRS <= TLS_LEAVES && countof(i->leaf) <= TLS_LEAVES);
 	*ret_ends_s = INT64_MAX;
-	for (unsigned l = 0; l < n && l < TLS_LEAVES; l++) {
-		leaf[l] = (struct tls_leaf){ .n = from[l].chain_n, .key = from[l].key };
-		for (uint32_t j = 0; j < from[l].chain_n && j < TLS_CHAIN; j++)
-			leaf[l].der[j] = certs_bytes(c, from[l].chain[j]);
-		*ret_ends_s = min_of(*ret_ends_s, from[l].to_unix_s);
+	for (unsigned l = 0; i && l < i->leaves; l++) {
+		leaf[n++] = leaf_of(c, &i->leaf[l], 0);
+		*ret_ends_s = min_of(*ret_ends_s, i->leaf[l].to_unix_s);
+	}
+	for (unsigned l = 0; !k->tls_identity[0] && l < CERTS_PAIRS; l++) {
+		const struct certs_entry *e = certs_nth(c, k->name, l);
+
+		if (e == NULL)
+			continue;
+		leaf[n++] = leaf_of(c, &e->leaf, l);
+		*ret_ends_s = min_of(*ret_ends_s, e->leaf.to_unix_s);
 	}
 	return n;
 }

@@ -134,7 +134,7 @@ struct msg_key_file {
 	uint32_t tls12;			/* it speaks TLS 1.2 too */
 	uint32_t try;			/* as in KEY_FILES */
 	uint32_t zero;
-	char listener[64];
+	char listener[72];		/* certs_name() */
 };
 
 struct msg_key_files {

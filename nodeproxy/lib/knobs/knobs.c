@@ -343,7 +343,10 @@ static const char *listener_text_wrong(const char *key, const char *v)
 		return addr_parse(s, &a) == 0 ?
 			       NULL :
 			       "must be an address with a port like 127.0.0.1:8080 or [::1]:8080";
-	if (IS("tls_certificate") || IS("tls_key") || IS("tls_client_ca"))
+	if (IS("tls_certificate") || IS("tls_key"))
+		return s.n == 0 || knobs_paths(v) ? NULL : "must be 1 to 8 absolute paths (start with /), "
+							   "with single blanks between them";
+	if (IS("tls_client_ca"))
 		return s.n == 0 || is_absolute_path(v) ? NULL : "must be an absolute path (start with /)";
 	if (IS("tls_identity"))
 		return s.n == 0 || parse_identity(s, &l) == 0 ? NULL :
@@ -378,6 +381,9 @@ static const char *tls_wrong(const struct knobs_listener *l, const char **ret_ke
 	};
 	static char words[128];
 
+	*ret_key = "tls_key";
+	if (knobs_paths(l->tls_certificate) != knobs_paths(l->tls_key) && l->tls_key[0] && l->tls_certificate[0])
+		return "must be as many files as tls_certificate";
 	for (size_t i = 0; i < countof(rows); i++) {
 		*ret_key = rows[i].key;
 		if (rows[i].needed && !rows[i].given) {

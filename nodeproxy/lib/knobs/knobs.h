@@ -113,6 +113,12 @@ bool knobs_listener_value(const struct knobs_listener *, unsigned i, char *out, 
 must_use int knobs_check(const void *bytes, size_t n);
 /* Maps what the master handed over and checks it: 0, -EBADMSG, or -errno.  memfd_unmap() it. */
 must_use int knobs_map(struct fd, struct slice *ret);
+/* Paths with single blanks between them: how many there are, 0: not at most KNOBS_PATHS absolute ones.
+ * The i-th; false: there are no more. */
+#define KNOBS_PATHS 8u
+#define KNOBS_PATH  200u
+unsigned knobs_paths(const char *list);
+bool knobs_path(const char *list, unsigned i, char ret[KNOBS_PATH]);
 /* What `workers` asks for.  auto: 0 with *ret_count 0; a number: 0 with it; "cpus=0,2-5": 0 with
  * *ret_count 0 and the CPUs in *ret_cpus (else empty).  -EINVAL: none of these. */
 must_use int knobs_workers(const char *workers, uint32_t *ret_count, cpu_set_t *ret_cpus);

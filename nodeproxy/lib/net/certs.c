@@ -109,6 +109,26 @@ const struct certs_entry *certs_of(const struct certs *c, const char *listener)
 	return NULL;
 }
 
+const char *certs_name(const char *listener, unsigned i, char out[CERTS_LISTENER])
+{
+	size_t n = strnlen(listener, CERTS_LISTENER - 3);
+
+	memcpy(out, listener, n);
+	if (i) {
+		out[n++] = '/';		/* in no name of a listener */
+		out[n++] = (char)('0' + i % 10);
+	}
+	out[n] = 0;
+	return out;
+}
+
+const struct certs_entry *certs_nth(const struct certs *c, const char *listener, unsigned i)
+{
+	char name[CERTS_LISTENER];
+
+	return certs_of(c, certs_name(listener, i, name));
+}
+
 const char *cert_key_name(uint32_t kind)
 {
 	static const char *const names[CERT_KEYS] = { "Ed25519", "P-256", "RSA" };

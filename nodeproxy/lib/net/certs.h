@@ -12,7 +12,9 @@
 #include "nodeproxy/lib/base/slice.h"
 
 #define CERTS_MAGIC 0x4e504354u	/* "NPCT" */
-#define CERTS_MAX   128u	/* entries: one per listener */
+#define CERTS_MAX   256u	/* entries: one per listener, and for each further certificate of one */
+#define CERTS_LISTENER 72u	/* NAME, or NAME/N of its further ones */
+#define CERTS_PAIRS 8u		/* of a listener */
 #define CERTS_CHAIN 8u
 #define CERTS_NAMES 256u
 #define CERTS_BYTES (64u << 20)
@@ -37,7 +39,7 @@ struct certs_leaf {
 
 /* Of a listener that has files. */
 struct certs_entry {
-	char listener[64];
+	char listener[CERTS_LISTENER];
 	struct certs_leaf leaf;
 	struct certs_span client_ca;	/* PEM; empty: none */
 	char names[CERTS_NAMES];	/* what it says it is for, for people */
@@ -122,6 +124,10 @@ const struct certs_entry *certs_of(const struct certs *, const char *listener);
 int64_t certs_identity_ends(const struct certs_identity *);
 /* Its state now: it may have ended since this was made. */
 enum identity_state certs_identity_state(const struct certs_identity *, int64_t now_s);
+/* The same of its i-th one: 0 is that for callers who ask for a name that none has. */
+const struct certs_entry *certs_nth(const struct certs *, const char *listener, unsigned i);
+/* What the i-th is called here; returns out. */
+const char *certs_name(const char *listener, unsigned i, char out[CERTS_LISTENER]);
 const struct certs_identity *certs_identity_of(const struct certs *, const char *ns, const char *account);
 static inline struct slice certs_bytes(const struct certs *c, struct certs_span s)
 {

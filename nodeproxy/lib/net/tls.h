@@ -83,7 +83,7 @@ uint64_t tls_heap_bytes(void);
 
 /* ---- sides ---- */
 
-#define TLS_LEAVES 2u
+#define TLS_LEAVES 8u
 #define TLS_CHAIN  8u
 #define TLS_NAME   256u
 #define TLS_NAMES  5u
@@ -94,6 +94,7 @@ struct tls_leaf {
 	struct slice der[TLS_CHAIN];
 	unsigned n;
 	uint64_t key;
+	unsigned set;			/* 0: also for callers who ask for a name that none has, or for none */
 };
 
 /* What the other side's certificate must say, beside being of an issuer that is trusted. */
@@ -114,7 +115,8 @@ struct tls_terms {
 	bool server;
 	bool tls12;			/* 1.2 is spoken too */
 	bool optional;			/* server: a certificate is asked for and may be missing */
-	const struct tls_leaf *leaf;	/* of different kinds of key, preferred first */
+	/* Of the names that callers ask for, and of different kinds of key, preferred first. */
+	const struct tls_leaf *leaf;
 	unsigned leaves;		/* server: at least one */
 	struct slice alpn;		/* as in ClientHello, preferred first; empty: none */
 	struct tls_trust *trust;	/* NULL: the other side is not asked (server); takes a reference */

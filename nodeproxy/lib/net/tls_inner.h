@@ -16,6 +16,8 @@ struct leaf {
 	size_t n;
 	uint64_t key;
 	int kind;		/* EVP_PKEY_ */
+	unsigned set;
+	X509 *x;		/* the first of the chain */
 };
 
 struct tls_side {

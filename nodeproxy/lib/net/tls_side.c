@@ -15,6 +15,7 @@
 #include <openssl/pool.h>
 #include <openssl/sha.h>
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
 
 #include "nodeproxy/lib/base/clock.h"
 #include "nodeproxy/lib/base/rand.h"
@@ -45,14 +46,12 @@ static const struct {
 
 static const SSL_PRIVATE_KEY_METHOD method = { .sign = tls_sign, .complete = tls_sign_done };
 
-static int kind_of(CRYPTO_BUFFER *der)
+static int kind_of(X509 *x)
 {
-	X509 *x = X509_parse_from_buffer(der);
-	EVP_PKEY *k = x ? X509_get_pubkey(x) : NULL;
+	EVP_PKEY *k = X509_get_pubkey(x);
 	int kind = k ? EVP_PKEY_id(k) : 0;
 
 	EVP_PKEY_free(k);
-	X509_free(x);
 	for (size_t i = 0; i < countof(signs); i++)
 		if (signs[i].kind == kind)
 			return (int)i;
@@ -73,7 +72,9 @@ static int add_leaf(struct tls_side *s, const struct tls_leaf *l)
 	}
 	s->leaves++;
 	mine->key = l->key;
-	mine->kind = kind_of(mine->chain[0]);
+	mine->set = l->set;
+	mine->x = X509_parse_from_buffer(mine->chain[0]);
+	mine->kind = mine->x ? kind_of(mine->x) : -1;
 	return mine->kind < 0 ? -EINVAL : 0;
 }
 
@@ -85,23 +86,44 @@ static bool has(const uint16_t *list, size_t n, uint16_t what)
 	return false;
 }
 
-/* The first leaf that the other side can verify, else the first: then the handshake says why not. */
+/* How well it is for the name that is asked for: by name, by a wildcard, or as what all get. */
+static int fits(const struct leaf *l, const char *name)
+{
+	static const unsigned exact = X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_WILDCARDS;
+	size_t n = name ? strlen(name) : 0;
+
+	if (n && X509_check_host(l->x, name, n, exact, NULL) == 1)
+		return 3;
+	if (n && X509_check_host(l->x, name, n, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT, NULL) == 1)
+		return 2;
+	return l->set == 0;
+}
+
+/* Of those that fit best the first that the other side can verify, else the first: then the handshake
+ * says why not. */
 static int choose_leaf(SSL *ssl, void *arg)
 {
 	struct tls *t = tls_of_ssl(ssl);
 	struct tls_side *s = t->side;
-	const struct leaf *l = &s->leaf[0];
+	const char *name = s->leaves > 1 ? SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name) : NULL;
+	const struct leaf *l = NULL;
 	const uint16_t *peer;
 	size_t n = SSL_get0_peer_verify_algorithms(ssl, &peer);
+	int best = 0;
 
 	(void)arg;
 	if (s->leaves == 0)
 		return 1;	/* a client without: the server decides */
-	for (unsigned i = 0; i < s->leaves; i++)
-		if (has(peer, n, signs[s->leaf[i].kind].algorithm[0])) {
-			l = &s->leaf[i];
-			break;
+	for (unsigned i = 0; i < s->leaves; i++) {
+		const struct leaf *at = &s->leaf[i];
+		int fit = 2 * fits(at, name) + has(peer, n, signs[at->kind].algorithm[0]);
+
+		if (l == NULL || fit > best) {
+			l = at;
+			best = fit;
 		}
+	}
+	ERR_clear_error();
 	t->key = l->key;
 	return SSL_set_chain_and_key(ssl, l->chain, l->n, NULL, &method) &&
 	       SSL_set_signing_algorithm_prefs(ssl, signs[l->kind].algorithm, signs[l->kind].n);
@@ -418,9 +440,11 @@ void tls_side_unref(struct tls_side **sp)
 	if (--s->refs)
 		return;
 	SSL_CTX_free(s->ctx);
-	for (unsigned i = 0; i < TLS_LEAVES; i++)
+	for (unsigned i = 0; i < TLS_LEAVES; i++) {
 		for (size_t k = 0; k < s->leaf[i].n; k++)
 			CRYPTO_BUFFER_free(s->leaf[i].chain[k]);
+		X509_free(s->leaf[i].x);
+	}
 	for (unsigned i = 0; i < TLS_SESSIONS; i++)
 		SSL_SESSION_free(s->kept[i].session);
 	if (s->trust)

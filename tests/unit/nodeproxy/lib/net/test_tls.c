@@ -212,6 +212,46 @@ START_TEST(leaf_is_one_that_the_other_side_can_verify)
 }
 END_TEST
 
+START_TEST(leaf_is_the_one_of_the_name_that_is_asked_for)
+{
+	struct rig_cert all = rig_cert((struct rig_spec){ .issuer = &node, .san = "DNS:*.wild.example" });
+	struct rig_cert one = rig_cert((struct rig_spec){ .issuer = &node, .san = "DNS:one.wild.example,DNS:*.two.example" });
+	struct tls_leaf l[4] = { rig_leaf(1, &web_ed, &node), rig_leaf(2, &all, &node), rig_leaf(3, &one, &node),
+				 rig_leaf(4, &web_p256, &node) };
+	struct tls_terms t = { .server = true, .leaf = l, .leaves = 4, .context = SLICE("x") };
+	static const struct {
+		const char *name;
+		unsigned leaf;
+	} row[] = { { "one.wild.example", 2 }, { "ONE.wild.example", 2 }, { "a.two.example", 2 }, { "other.wild.example", 1 },
+		    { "web.example", 0 }, { "else.where", 0 }, { "10.0.0.1", 0 }, { "a.b.wild.example", 0 } };
+	static const uint16_t only_p256[] = { SSL_SIGN_ECDSA_SECP256R1_SHA256 };
+
+	for (unsigned i = 0; i < 4; i++)
+		l[i].set = i;
+	pair.keys[1] = &all;
+	pair.keys[2] = &one;
+	pair.keys[3] = &web_p256;
+	ck_assert_int_eq(tls_side_new(&pair.stock, &t, &server), 0);
+	for (size_t i = 0; i < countof(row); i++) {
+		client = side(false, 0, NULL, trust, TLS_RULE_HOST, row[i].name);
+		rig_connect(&pair, client, server);
+		(void)rig_shake(&pair);
+		ck_assert_msg(pair.job.key == row[i].leaf + 1, "%s: %u", row[i].name, (unsigned)pair.job.key);
+		rig_close(&pair);
+		tls_side_unref(&client);
+	}
+	/* of the same name the one that can be verified */
+	client = side(false, 0, NULL, trust, TLS_RULE_HOST, "web.example");
+	ck_assert(SSL_CTX_set_verify_algorithm_prefs(client->ctx, only_p256, 1));
+	rig_connect(&pair, client, server);
+	ck_assert(rig_shake(&pair));
+	ck_assert_uint_eq(pair.job.key, 4);
+	rig_close(&pair);
+	rig_cert_free(&all);
+	rig_cert_free(&one);
+}
+END_TEST
+
 START_TEST(address_is_found_among_addresses_only)
 {
 	static const struct {
@@ -1000,6 +1040,7 @@ int main(void)
 	tcase_add_test(t, both_know_each_other_and_talk);
 	tcase_add_loop_test(t, pieces_of_any_size_do, 0, 64);
 	tcase_add_test(t, leaf_is_one_that_the_other_side_can_verify);
+	tcase_add_test(t, leaf_is_the_one_of_the_name_that_is_asked_for);
 	tcase_add_test(t, address_is_found_among_addresses_only);
 	tcase_add_test(t, rsa_signs_too);
 	tcase_add_test(t, tls_1_2_only_where_it_is_wanted);
