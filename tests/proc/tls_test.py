@@ -221,7 +221,7 @@ def callers_certificates_are_asked_for_and_judged():
         host.backends[0].heads = heads
         ask(host, context(ca.cert, *alice), lines="X-Forwarded-Client-Cert: Hash=forged\r\n")
         got = [v for k, v in heads[-1] if k == b"x-forwarded-client-cert"]
-        assert got == [f"Hash={hashlib.sha256(der).hexdigest()};URI=spiffe://cluster.local/ns/shop/sa/alice".encode()], got
+        assert got == [f"Hash={hashlib.sha256(der).hexdigest()};Subject=\"CN=alice\";URI=spiffe://cluster.local/ns/shop/sa/alice".encode()], got
         assert (b"x-forwarded-proto", b"https") in heads[-1], heads[-1]
         for c, name in ((context(ca.cert), "TLS_NO_CERTIFICATE"), (context(ca.cert, *mallory), "TLS_UNKNOWN_ROOT")):
             try:

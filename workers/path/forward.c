@@ -15,7 +15,7 @@
 #define FORWARDED_FOR	"X-Forwarded-For: "
 #define FORWARDED_HOST	"X-Forwarded-Host: "
 #define FORWARDED	"Forwarded: "
-#define CLIENT_CERT	"X-Forwarded-Client-Cert: Hash="
+#define CLIENT_CERT	"X-Forwarded-Client-Cert: "
 #define VIA		"Via: "
 #define REQUEST_ID	"X-Request-Id: "
 #define TRACEPARENT	"traceparent: "
@@ -111,22 +111,15 @@ static char *put_forwarded(char *q, struct head *theirs, struct slice peer, bool
 	return secure ? PUT(q, ";proto=https\r\n") : PUT(q, ";proto=http\r\n");
 }
 
-/* Who the caller is by its certificate, as Envoy says it.  Where TLS ends here nobody else is believed,
- * whether there is one or not. */
-static char *put_client_cert(char *q, const struct stream *tls, struct head *h)
+/* Who the caller is by its certificate.  Where TLS ends here nobody else is believed, whether there is one
+ * or not. */
+static char *put_client_cert(char *q, struct slice element, struct head *h)
 {
-	struct slice hash, name;
-
 	drop_lines(h, HN_BIT(HN_X_FORWARDED_CLIENT_CERT));
-	if (tls == NULL || (hash = tls_peer_hash(tls)).n == 0)
+	if (element.n == 0)
 		return q;
-	name = tls_peer_name(tls);
 	q = PUT(q, CLIENT_CERT);
-	q = put_slice(q, hash);
-	if (slice_starts(name, SLICE("spiffe://"))) {	/* what has such a name has no other characters */
-		q = PUT(q, ";URI=");
-		q = put_slice(q, name);
-	}
+	q = put_slice(q, element);
 	return PUT(q, "\r\n");
 }
 
@@ -182,7 +175,8 @@ int exchange_request_lines(struct exchange *ex, struct added *ret)
 	struct slice peer = conn_peer_text(c), asked = h->asked.n ? h->asked : h->authority;
 	bool via = p->knobs->headers_via == HEADERS_VIA_ON;
 	bool replace = c->gate->knobs.forwarded == FORWARDED_REPLACE;
-	const struct stream *tls = NULL;
+	struct slice element = { NULL, 0 };
+	const struct stream *tls;
 	size_t room = OURS;
 	char *from, *q;
 
@@ -194,7 +188,7 @@ int exchange_request_lines(struct exchange *ex, struct added *ret)
 	if (via)
 		room += values_room(h, HN_BIT(HN_VIA));
 	if (unlikely(c->secure) && (tls = secure_stream(c)) != NULL)
-		room += sizeof CLIENT_CERT + 64 + 5 + tls_peer_name(tls).n + 2;
+		room += sizeof CLIENT_CERT + (element = tls_peer_element(tls)).n + 2;
 	from = q = arena_take(&p->arena, room);
 	if (q == NULL)
 		return -1;
@@ -219,7 +213,7 @@ int exchange_request_lines(struct exchange *ex, struct added *ret)
 			q = put_forwarded(q, h, peer, c->secure);
 	}
 	if (unlikely(c->secure))
-		q = put_client_cert(q, tls, h);
+		q = put_client_cert(q, element, h);
 	q = put_ids(q, ex, h);
 	if (via)
 		q = put_via(q, h, ex->front_codec->major);

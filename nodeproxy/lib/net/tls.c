@@ -12,7 +12,6 @@
 #include <openssl/err.h>
 #include <openssl/mem.h>
 #include <openssl/pool.h>
-#include <openssl/sha.h>
 
 #include "nodeproxy/lib/base/clock.h"
 #include "nodeproxy/lib/net/spiffe.h"
@@ -354,22 +353,16 @@ static bool is_still_good(struct tls *t)
 static void name_peer(struct tls *t)
 {
 	const STACK_OF(CRYPTO_BUFFER) *chain = SSL_get0_peer_certificates(t->ssl);
-	static const char hex[] = "0123456789abcdef";
-	const CRYPTO_BUFFER *leaf;
-	char text[2 * SHA256_DIGEST_LENGTH + SPIFFE_MAX];
-	uint8_t hash[SHA256_DIGEST_LENGTH];
-	size_t n = 0;
+	CRYPTO_BUFFER *leaf;
+	char text[SPIFFE_MAX];
+	size_t n;
 
 	if (!t->side->server || chain == NULL || sk_CRYPTO_BUFFER_num(chain) == 0)
 		return;
 	leaf = sk_CRYPTO_BUFFER_value(chain, 0);
-	SHA256(CRYPTO_BUFFER_data(leaf), CRYPTO_BUFFER_len(leaf), hash);
-	for (size_t i = 0; i < sizeof hash; i++) {
-		text[n++] = hex[hash[i] >> 4];
-		text[n++] = hex[hash[i] & 15];
-	}
-	n += tls_name(sk_CRYPTO_BUFFER_value(chain, 0), text + n, sizeof text - n);
+	n = tls_name(leaf, text, sizeof text);
 	t->peer = OPENSSL_strndup(text, n);
+	t->element = tls_peer_words(t, leaf, slice_starts(slice_of(text, n), SLICE("spiffe://")));
 }
 
 static enum tls_went shake(struct tls *t)
@@ -583,6 +576,7 @@ static void tls_free(struct tls *t)
 	OPENSSL_free(t->kept);
 	OPENSSL_free(t->out);
 	OPENSSL_free(t->peer);
+	OPENSSL_free(t->element);
 	budget_return(t->memory, t->charged);
 	t->magic = 0;
 	slab_give(&side->stock->conns, t);
@@ -780,12 +774,12 @@ const char *tls_cipher(const struct stream *s)
 
 struct slice tls_peer_name(const struct stream *s)
 {
-	return slice_from(slice_str(s->tls->peer), 2 * SHA256_DIGEST_LENGTH);
+	return slice_str(s->tls->peer);
 }
 
-struct slice tls_peer_hash(const struct stream *s)
+struct slice tls_peer_element(const struct stream *s)
 {
-	return slice_of(s->tls->peer, s->tls->peer ? 2 * SHA256_DIGEST_LENGTH : 0);
+	return slice_str(s->tls->element);
 }
 
 struct slice tls_peer(const struct stream *s)

@@ -187,7 +187,8 @@ struct slice tls_peer(const struct stream *);
 /* What it calls itself: its SPIFFE identity, else its first name, as it stands there; empty: none.  What
  * begins with spiffe:// is an identity, and the only one of the certificate. */
 struct slice tls_peer_name(const struct stream *);
-/* SHA-256 of it, as 64 hexadecimal digits; empty: there is none.  Server only, as the name. */
-struct slice tls_peer_hash(const struct stream *);
+/* Both sides' as an element of X-Forwarded-Client-Cert (tls_peer.c); empty: there is none.  Server only, as
+ * the name. */
+struct slice tls_peer_element(const struct stream *);
 
 #endif

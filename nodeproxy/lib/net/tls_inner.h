@@ -61,7 +61,8 @@ struct tls {
 	int below_error;
 	struct slot_ref owner;
 	uint64_t with;			/* of a client: whose session it keeps; 0: nobody's */
-	char *peer;			/* its certificate's hash in 64 digits, and name */
+	char *peer;			/* its certificate's name */
+	char *element;			/* all that it says, as one of a header */
 	struct stream below;
 	SSL *ssl;
 	struct tls_side *side;
@@ -88,6 +89,8 @@ static inline struct tls *tls_of_ssl(const SSL *ssl)
 
 /* What its certificate must say. */
 enum tls_fault tls_side_wants(const struct tls_side *, CRYPTO_BUFFER *leaf);
+/* See tls_peer.c; NULL: no memory. */
+char *tls_peer_words(const struct tls *, CRYPTO_BUFFER *leaf, bool has_identity);
 bool tls_has_ticket_key(const struct tls_ticket_key *);
 /* tls_side.c: BoringSSL's questions. */
 enum ssl_private_key_result_t tls_sign(SSL *, uint8_t *, size_t *, size_t, uint16_t, const uint8_t *,

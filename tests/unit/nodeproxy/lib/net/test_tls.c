@@ -436,9 +436,43 @@ START_TEST(nothing_but_an_identity_looks_like_one)
 	rig_connect(&pair, client, server);
 	ck_assert(rig_shake(&pair));
 	ck_assert_uint_eq(tls_peer_name(&pair.server).n, 0);
-	ck_assert_uint_eq(tls_peer_hash(&pair.server).n, 64);
+	ck_assert(memmem(tls_peer_element(&pair.server).p, tls_peer_element(&pair.server).n, "URI=", 4) == NULL);
+	ck_assert(memmem(tls_peer_element(&pair.server).p, tls_peer_element(&pair.server).n, "DNS=", 4) == NULL);
 	rig_close(&pair);
 	rig_cert_free(&odd);
+}
+END_TEST
+
+/* Behind whose it is and the hash. */
+START_TEST(all_that_a_certificate_says_fits_an_element)
+{
+	static const struct {
+		struct rig_spec spec;
+		const char *want;
+	} rows[] = {
+		{ { .cn = "a", .san = TD "/ns/shop/sa/api,DNS:a.example,DNS:*.b.example" },
+		  ";Subject=\"CN=a\";URI=spiffe://cluster.local/ns/shop/sa/api;DNS=a.example;DNS=*.b.example" },
+		{ { .cn = "a, \"b\"; URI=x", .san = "URI:http://a/?b=c,URI:http://d" },
+		  ";Subject=\"CN=a\\\\, \\\\\\\"b\\\\\\\"\\\\; URI=x\";URI=\"http://a/?b=c\";URI=http://d" },
+		{ { .cn = "\xc3\xa4\r\nX: y" }, ";Subject=\"CN=\\\\C3\\\\A4\\\\0D\\\\0AX: y\"" },
+	};
+	struct rig_spec spec = rows[_i].spec;
+	struct rig_cert c;
+	struct slice e;
+
+	spec.issuer = &node;
+	c = rig_cert(spec);
+	pair.keys[4] = &c;
+	server = side(true, 1, &web_ed, trust, TLS_RULE_ANY, NULL);
+	client = side(false, 5, &c, trust, TLS_RULE_ANY, NULL);
+	rig_connect(&pair, client, server);
+	ck_assert(rig_shake(&pair));
+	e = tls_peer_element(&pair.server);
+	ck_assert(slice_starts(e, SLICE("By=spiffe://cluster.local/ns/shop/sa/web;Hash=")));
+	e = slice_from(e, sizeof "By=spiffe://cluster.local/ns/shop/sa/web;Hash=" - 1 + 64);
+	ck_assert_msg(slice_eq(e, slice_str(rows[_i].want)), "%.*s", (int)e.n, (const char *)e.p);
+	rig_close(&pair);
+	rig_cert_free(&c);
 }
 END_TEST
 
@@ -1049,6 +1083,7 @@ int main(void)
 	tcase_add_loop_test(t, certificates_that_do_not_do, 0, 20);
 	tcase_add_test(t, forged_certificate);
 	tcase_add_loop_test(t, nothing_but_an_identity_looks_like_one, 0, 5);
+	tcase_add_loop_test(t, all_that_a_certificate_says_fits_an_element, 0, 3);
 	tcase_add_test(t, another_identity_than_expected);
 	tcase_add_test(t, no_certificate_where_one_is_wanted);
 	tcase_add_test(t, no_protocol_in_common);
