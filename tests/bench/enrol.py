@@ -3,7 +3,7 @@
 # Copyright the nodeproxy authors
 """What capturing pods costs.
 
-  pods.py [--pods 500] [--workers 8] [--pairs 100]
+  enrol.py [--pods 500] [--workers 8] [--pairs 100]
 
 Pods are network namespaces with a loopback interface and nothing in them.
 
