@@ -363,9 +363,10 @@ void child_tell(struct child *c)
 		return;
 	}
 	if (c->role == ROLE_KEYD) {
-		keys_send(m, c, &m->knobs, false);
+		/* In this order: what it tells of listeners' files has identities that were kept with it. */
 		identity_send(m, c, &m->knobs, false);
 		identity_here(m, c, true);
+		keys_send(m, c, &m->knobs, false);
 		keys_connect(m, c);
 		return;
 	}

@@ -219,9 +219,9 @@ void reload_tell(struct master *m, struct child *c)
 	struct msg_knobs k = { .serial = m->reload.generation };
 
 	if (gets_knobs(c) && c->role == ROLE_KEYD) {
-		keys_send(m, c, &m->knobs, false);
 		identity_send(m, c, &m->knobs, false);
 		identity_here(m, c, false);
+		keys_send(m, c, &m->knobs, false);
 	}
 	if (gets_knobs(c) && chan_send(&c->chan, MSG_KNOBS_USE, &k, (struct slice){ 0 },
 				       &m->knobs_fd.v, 1) < 0)

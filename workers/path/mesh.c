@@ -26,6 +26,19 @@ static bool placed(void *arg, struct slice host, struct slice ns, struct slice a
 	return p->view && view_places(p->view, ns, account, host);
 }
 
+bool mesh_is_same(const struct certs *a, const struct certs *b)
+{
+	const struct certs_bundle *x = certs_bundles(a), *y = certs_bundles(b);
+
+	if (a->bundles != b->bundles || !slice_eq(certs_bytes(a, a->crl), certs_bytes(b, b->crl)))
+		return false;
+	for (uint32_t i = 0; i < a->bundles; i++)
+		if (strcmp(x[i].trust_domain, y[i].trust_domain) != 0 ||
+		    !slice_eq(certs_bytes(a, x[i].pem), certs_bytes(b, y[i].pem)))
+			return false;
+	return true;
+}
+
 /* not on the request path */
 void mesh_renew(struct path *p)
 {

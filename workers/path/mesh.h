@@ -9,6 +9,8 @@
 
 #include "workers/path/path.h"
 
+/* Whether both make the same of it. */
+bool mesh_is_same(const struct certs *, const struct certs *);
 /* p->mesh of p->certs, anew.  Sides go on with the one that they were made with. */
 void mesh_renew(struct path *);
 void mesh_fini(struct path *);

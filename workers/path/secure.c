@@ -115,12 +115,54 @@ static void wake_one(struct conn *c)
 		conn_wake(c);
 }
 
+static bool same_bytes(const struct certs *a, struct certs_span x, const struct certs *b, struct certs_span y)
+{
+	return slice_eq(certs_bytes(a, x), certs_bytes(b, y));
+}
+
+static bool same_leaves(const struct tls_leaf *a, const struct tls_leaf *b, unsigned n)
+{
+	for (unsigned l = 0; l < n; l++) {
+		if (a[l].key != b[l].key || a[l].n != b[l].n)
+			return false;
+		for (unsigned i = 0; i < a[l].n; i++)
+			if (!slice_eq(a[l].der[i], b[l].der[i]))
+				return false;
+	}
+	return true;
+}
+
+/* Whether a listener would be the same by both: most changes are of somebody else's certificate. */
+static bool is_same(const struct certs *a, const struct certs *b, const struct knobs_listener *k, bool same_mesh)
+{
+	struct tls_leaf leaf[2][TLS_LEAVES];
+	const struct certs_entry *x = certs_of(a, k->name), *y = certs_of(b, k->name);
+	int64_t ends[2];
+	unsigned n = find_leaves(a, k, leaf[0], &ends[0]);
+
+	if (n == 0 || n != find_leaves(b, k, leaf[1], &ends[1]) || !same_leaves(leaf[0], leaf[1], n))
+		return false;
+	if (k->tls_client == TLS_CLIENT_OFF)
+		return true;
+	if (k->tls_client_trust == TLS_TRUST_MESH)
+		return same_mesh;
+	return x && y && same_bytes(a, x->client_ca, b, y->client_ca);
+}
+
 void path_certs(struct path *p, const struct certs *certs)
 {
+	const struct certs *was = p->certs;
+	bool same_mesh = was && mesh_is_same(was, certs);
+
 	p->certs = certs;
-	mesh_renew(p);
-	for (uint32_t i = 0; i < p->knobs->n_listeners; i++)
-		secure_gate(p->gate[i]);
+	if (!same_mesh)
+		mesh_renew(p);
+	for (uint32_t i = 0; i < p->knobs->n_listeners; i++) {
+		struct gate *g = p->gate[i];
+
+		if (g->side == NULL || !was || !is_same(was, certs, &g->knobs, same_mesh))
+			secure_gate(g);
+	}
 	path_each_conn(p, wake_one);
 }
 

@@ -422,6 +422,9 @@ static const char *identity_wrong(const struct knobs *k, const char **ret_key)
 	};
 	static char words[96];
 
+	*ret_key = "identity.dir";
+	if (strcmp(k->identity_dir, k->state_dir) == 0 || strcmp(k->identity_dir, k->run_dir) == 0)
+		return "must be a directory of its own, neither state_dir nor run_dir";
 	for (size_t i = 0; i < countof(rows); i++) {
 		*ret_key = rows[i].key;
 		if (rows[i].needed && !rows[i].value[0]) {

@@ -90,6 +90,7 @@ START_TEST(every_refusal_names_file_line_key_and_what_is_allowed)
 		{ "node: a\nidentity:\n  issuer: files\n  bundle: /b\n  files: /f\n  ca_key: /k\n", "f:6: identity.ca_key: has a meaning only with identity.issuer: node-ca" },
 		{ "node: a\nidentity: {crl: /c}\n", "f:2: identity.crl: has a meaning only with identity.issuer: node-ca or files" },
 		{ "identity: {bundle: b}\n", "f:1: identity.bundle: must be empty or an absolute path (start with /), not \"b\"" },
+		{ "node: a\nstate_dir: /x\nidentity: {dir: /x}\n", "f:3: identity.dir: must be a directory of its own, neither state_dir nor run_dir" },
 		{ "identity: {dir: \"\"}\n", "f:1: identity.dir: must be an absolute path (start with /), not \"\"" },
 		{ "identity: {lifetime: 4m}\n", "f:1: identity.lifetime: must be a whole number from 300000 to 2592000000 (ms), not 4m" },
 		{ "listeners: {a: b}\n", "f:1: listeners: must be a list, not a mapping" },
