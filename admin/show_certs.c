@@ -6,7 +6,8 @@
 
 #include "admin/show.h"
 
-const struct certs_leaf *show_leaf(const struct state *st, const struct knobs_listener *l, char names[CERTS_NAMES])
+const struct certs_leaf *show_leaf(const struct state *st, const struct knobs_listener *l,
+				   char names[CERTS_NAMES])
 {
 	const struct certs_identity *i;
 	const struct certs_entry *e;
@@ -16,8 +17,8 @@ const struct certs_leaf *show_leaf(const struct state *st, const struct knobs_li
 		return NULL;
 	if (l->tls_identity[0]) {
 		i = certs_identity_of(st->certs, l->tls_ns, l->tls_account);
-		snprintf(names, CERTS_NAMES, "spiffe://%.100s/ns/%s/sa/%s", st->certs->issuer.trust_domain, l->tls_ns,
-			 l->tls_account);
+		snprintf(names, CERTS_NAMES, "spiffe://%.100s/ns/%s/sa/%s", st->certs->issuer.trust_domain,
+			 l->tls_ns, l->tls_account);
 		return i && i->leaves ? &i->leaf[0] : NULL;
 	}
 	e = certs_of(st->certs, l->name);
@@ -186,7 +187,8 @@ static void check_issuer(const struct state *st, struct findings *f)
 	if (i->kind != CERTS_ISSUER_NODE_CA)
 		return;
 	if (i->to_unix_s == 0)
-		found(f, CHECK_issuer_missing, NULL, "identities are not issued: there is no authority that can be used");
+		found(f, CHECK_issuer_missing, NULL,
+		      "identities are not issued: there is no authority that can be used");
 	else if (now_s < i->from_unix_s)
 		found(f, CHECK_identity_clock, NULL, "the authority of this host is valid in %lld seconds only",
 		      (long long)(i->from_unix_s - now_s));
@@ -220,8 +222,8 @@ static void check_identity(const struct state *st, const struct certs_identity *
 		found(f, CHECK_identity_expires, name, "the certificate of %s expires in %lld minutes: %s", name,
 		      (long long)(left / 60), i->problem);
 	else if (i->failures)
-		found(f, CHECK_identity_overdue, name, "the certificate of %s could not be renewed %u times: %s", name,
-		      i->failures, i->problem);
+		found(f, CHECK_identity_overdue, name, "the certificate of %s could not be renewed %u times: %s",
+		      name, i->failures, i->problem);
 }
 
 /* Hosts have hundreds: the first of them say it. */

@@ -122,8 +122,8 @@ static void answer(struct line *l, const struct msg_sign *want)
 		the.refused[r]++;
 		l->refused++;
 		log_limited(LOG_WARN, "signature_refused",
-			    "worker=%u why=\"%s\" algorithm=%04x bytes=%u of_worker=%llu of_this_kind=%llu", l->worker,
-			    sign_refusal_words(r), want->algorithm & 0xffff, want->n,
+			    "worker=%u why=\"%s\" algorithm=%04x bytes=%u of_worker=%llu of_this_kind=%llu",
+			    l->worker, sign_refusal_words(r), want->algorithm & 0xffff, want->n,
 			    (unsigned long long)l->refused, (unsigned long long)the.refused[r]);
 	}
 	(void)chan_say(&l->chan, MSG_SIGN_HERE, &here);
@@ -301,7 +301,8 @@ static void terms_here(const struct msg_identity_terms *m)
 
 		terms_drop(&the.terms);
 		if (m->try)
-			snprintf(the.bad, sizeof the.bad, "identity.issuer: its files did not all arrive: try again");
+			snprintf(the.bad, sizeof the.bad,
+				 "identity.issuer: its files did not all arrive: try again");
 		else
 			(void)chan_say(&the.born.chan, MSG_LOST, &l);
 		return;

@@ -27,7 +27,8 @@ static struct tls_leaf leaf_of(const struct certs *c, const struct certs_leaf *l
 static unsigned find_leaves(const struct certs *c, const struct knobs_listener *k,
 			    struct tls_leaf leaf[TLS_LEAVES], int64_t *ret_ends_s)
 {
-	const struct certs_identity *i = k->tls_identity[0] ? certs_identity_of(c, k->tls_ns, k->tls_account) : NULL;
+	const bool by_identity = k->tls_identity[0];
+	const struct certs_identity *i = by_identity ? certs_identity_of(c, k->tls_ns, k->tls_account) : NULL;
 	unsigned n = 0;
 
 	static_must(CERTS_PAIRS <= TLS_LEAVES && countof(i->leaf) <= TLS_LEAVES);
@@ -36,7 +37,7 @@ static unsigned find_leaves(const struct certs *c, const struct knobs_listener *
 		leaf[n++] = leaf_of(c, &i->leaf[l], 0);
 		*ret_ends_s = min_of(*ret_ends_s, i->leaf[l].to_unix_s);
 	}
-	for (unsigned l = 0; !k->tls_identity[0] && l < CERTS_PAIRS; l++) {
+	for (unsigned l = 0; !by_identity && l < CERTS_PAIRS; l++) {
 		const struct certs_entry *e = certs_nth(c, k->name, l);
 
 		if (e == NULL)
@@ -123,7 +124,7 @@ static bool same_bytes(const struct certs *a, struct certs_span x, const struct 
 static bool same_leaves(const struct tls_leaf *a, const struct tls_leaf *b, unsigned n)
 {
 	for (unsigned l = 0; l < n; l++) {
-		if (a[l].key != b[l].key || a[l].n != b[l].n)
+		if (a[l].key != b[l].key || a[l].n != b[l].n || a[l].set != b[l].set)
 			return false;
 		for (unsigned i = 0; i < a[l].n; i++)
 			if (!slice_eq(a[l].der[i], b[l].der[i]))
