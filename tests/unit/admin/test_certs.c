@@ -12,12 +12,12 @@
 #define HOUR 3600
 
 /* Two identities and a listener with files. */
-static struct {
-	struct certs head;
-	struct certs_entry front;
-	struct certs_identity web, pay;
-	struct certs_bundle bundle;
-} page;
+static _Alignas(8) uint8_t bytes[sizeof(struct certs) + sizeof(struct certs_entry) +
+				 2 * sizeof(struct certs_identity) + sizeof(struct certs_bundle)];
+static struct certs *head = (void *)bytes;
+static struct certs_entry *front;
+static struct certs_identity *web, *pay;
+static struct certs_bundle *bundle;
 
 static struct state st;
 static struct admin_pages *pages;
@@ -32,23 +32,27 @@ static void begin(void)
 {
 	pages = admin_state_new(&st);
 	now_s = clock_unix_ms() / 1000;
-	memset(&page, 0, sizeof page);
-	page.head = (struct certs){ .magic = CERTS_MAGIC, .bytes = sizeof page, .n = 1, .identities = 2, .bundles = 1,
+	memset(bytes, 0, sizeof bytes);
+	front = &head->at[0];
+	web = (void *)(front + 1);
+	pay = web + 1;
+	bundle = (void *)(pay + 1);
+	*head = (struct certs){ .magic = CERTS_MAGIC, .bytes = sizeof bytes, .n = 1, .identities = 2, .bundles = 1,
 				    .issuer = { .kind = CERTS_ISSUER_NODE_CA, .from_unix_s = now_s - 40 * 24 * HOUR,
 						.to_unix_s = now_s + 60 * 24 * HOUR, .trust_domain = "mesh.example" },
 				    .refused = { [SIGN_NO_KEY] = 3 } };
-	page.front = (struct certs_entry){ .listener = "front", .names = "shop.example",
+	*front = (struct certs_entry){ .listener = "front", .names = "shop.example",
 					   .leaf = leaf(CERT_KEY_RSA, -10 * 24 * HOUR, 50 * 24 * HOUR) };
-	page.web = (struct certs_identity){ .ns = "shop", .account = "web", .state = IDENTITY_VALID, .leaves = 2,
+	*web = (struct certs_identity){ .ns = "shop", .account = "web", .state = IDENTITY_VALID, .leaves = 2,
 					    .renew_unix_s = now_s + 11 * HOUR, .renewals = 4 };
-	page.web.leaf[0] = leaf(CERT_KEY_ED25519, -HOUR, 23 * HOUR);
-	page.web.leaf[1] = leaf(CERT_KEY_P256, -HOUR, 22 * HOUR);
-	page.pay = page.web;
-	snprintf(page.pay.account, sizeof page.pay.account, "pay");
-	snprintf(page.bundle.trust_domain, sizeof page.bundle.trust_domain, "mesh.example");
-	ck_assert_ptr_eq(certs_identities(&page.head), &page.web);
-	ck_assert_ptr_eq(certs_bundles(&page.head), &page.bundle);
-	st.certs = &page.head;
+	web->leaf[0] = leaf(CERT_KEY_ED25519, -HOUR, 23 * HOUR);
+	web->leaf[1] = leaf(CERT_KEY_P256, -HOUR, 22 * HOUR);
+	*pay = *web;
+	snprintf(pay->account, sizeof pay->account, "pay");
+	snprintf(bundle->trust_domain, sizeof bundle->trust_domain, "mesh.example");
+	ck_assert_ptr_eq(certs_identities(head), web);
+	ck_assert_ptr_eq(certs_bundles(head), bundle);
+	st.certs = head;
 	pages->knobs.identity_lifetime_ms = 24 * HOUR * 1000;
 }
 
@@ -89,9 +93,9 @@ START_TEST(each_certificate_is_listed_with_its_end)
 	json_t *o;
 
 	begin();
-	page.pay.leaves = 0;
-	page.pay.state = IDENTITY_WAITING;
-	snprintf(page.pay.problem, sizeof page.pay.problem, "no issuer");
+	pay->leaves = 0;
+	pay->state = IDENTITY_WAITING;
+	snprintf(pay->problem, sizeof pay->problem, "no issuer");
 	o = get("/v1/certs");
 	ck_assert_str_eq(jget_str(o, "issuer"), "node-ca");
 	ck_assert_str_eq(jget_str(o, "trust_domain"), "mesh.example");
@@ -115,7 +119,7 @@ START_TEST(each_certificate_is_listed_with_its_end)
 	ck_assert_str_eq(jget_str(c, "kind"), "listener");
 	ck_assert_str_eq(jget_str(c, "name"), "front");
 	json_decref(o);
-	page.web.leaf[1].to_unix_s = now_s - 1;		/* it has ended since the key process told of it */
+	web->leaf[1].to_unix_s = now_s - 1;		/* it has ended since the key process told of it */
 	o = get("/v1/certs");
 	ck_assert_str_eq(jget_str(json_array_get(json_object_get(o, "certs"), 1), "state"), "expired");
 	json_decref(o);
@@ -130,7 +134,7 @@ END_TEST
 START_TEST(a_finding_comes_long_before_it_hurts)
 {
 	struct certs_issuer fine;
-	struct certs_identity web;
+	struct certs_identity well;
 
 #define COMES_AND_GOES(name, severity, bad, fine_again) do {						\
 	ck_assert_msg(check(#name)[0] == 0, #name " without a reason");				\
@@ -139,28 +143,28 @@ START_TEST(a_finding_comes_long_before_it_hurts)
 	fine_again;										\
 	ck_assert_msg(check(#name)[0] == 0, #name " stays");					\
 } while (0)
-#define IDENTITY(name, severity, bad) COMES_AND_GOES(name, severity, bad, page.web = web)
-#define ISSUER(name, severity, bad) COMES_AND_GOES(name, severity, bad, page.head.issuer = fine)
+#define IDENTITY(name, severity, bad) COMES_AND_GOES(name, severity, bad, *web = well)
+#define ISSUER(name, severity, bad) COMES_AND_GOES(name, severity, bad, head->issuer = fine)
 	begin();
-	fine = page.head.issuer;
-	web = page.web;
-	IDENTITY(identity_missing, "error", page.web.leaves = 0);
-	IDENTITY(identity_overdue, "warning", page.web.failures = 2);
-	IDENTITY(identity_expires, "error", page.web.leaf[1] = leaf(CERT_KEY_P256, -19 * HOUR, 5 * HOUR));
-	IDENTITY(identity_expired, "error", page.web.leaf[1] = leaf(CERT_KEY_P256, -25 * HOUR, -HOUR));
-	IDENTITY(identity_clock, "error", page.web.leaf[0] = leaf(CERT_KEY_ED25519, 60, 24 * HOUR));
-	ISSUER(identity_clock, "error", page.head.issuer.from_unix_s = now_s + 60);
-	ISSUER(issuer_refused, "warning", snprintf(page.head.issuer.problem, CERTS_WORDS, "identity.bundle: x"));
-	ISSUER(issuer_missing, "error", page.head.issuer.to_unix_s = 0);
-	ISSUER(issuer_expired, "error", page.head.issuer.to_unix_s = now_s - 1);
-	ISSUER(issuer_ends, "error", page.head.issuer.to_unix_s = now_s + 4 * 24 * HOUR);
-	ISSUER(issuer_expires, "warning", page.head.issuer.to_unix_s = now_s + 12 * 24 * HOUR);
+	fine = head->issuer;
+	well = *web;
+	IDENTITY(identity_missing, "error", web->leaves = 0);
+	IDENTITY(identity_overdue, "warning", web->failures = 2);
+	IDENTITY(identity_expires, "error", web->leaf[1] = leaf(CERT_KEY_P256, -19 * HOUR, 5 * HOUR));
+	IDENTITY(identity_expired, "error", web->leaf[1] = leaf(CERT_KEY_P256, -25 * HOUR, -HOUR));
+	IDENTITY(identity_clock, "error", web->leaf[0] = leaf(CERT_KEY_ED25519, 60, 24 * HOUR));
+	ISSUER(identity_clock, "error", head->issuer.from_unix_s = now_s + 60);
+	ISSUER(issuer_refused, "warning", snprintf(head->issuer.problem, CERTS_WORDS, "identity.bundle: x"));
+	ISSUER(issuer_missing, "error", head->issuer.to_unix_s = 0);
+	ISSUER(issuer_expired, "error", head->issuer.to_unix_s = now_s - 1);
+	ISSUER(issuer_ends, "error", head->issuer.to_unix_s = now_s + 4 * 24 * HOUR);
+	ISSUER(issuer_expires, "warning", head->issuer.to_unix_s = now_s + 12 * 24 * HOUR);
 	/* one of hours: its leaves live as long as it does, and that is no reason */
-	ISSUER(issuer_ends, "error", (page.head.issuer.from_unix_s = now_s - 10 * HOUR, page.head.issuer.to_unix_s = now_s + 3 * HOUR));
-	page.head.issuer.from_unix_s = now_s;
-	page.head.issuer.to_unix_s = now_s + 12 * HOUR;
+	ISSUER(issuer_ends, "error", (head->issuer.from_unix_s = now_s - 10 * HOUR, head->issuer.to_unix_s = now_s + 3 * HOUR));
+	head->issuer.from_unix_s = now_s;
+	head->issuer.to_unix_s = now_s + 12 * HOUR;
 	ck_assert_str_eq(check("issuer_ends"), "");
-	page.head.issuer = (struct certs_issuer){ .kind = CERTS_ISSUER_FILES };
+	head->issuer = (struct certs_issuer){ .kind = CERTS_ISSUER_FILES };
 	ck_assert_str_eq(check("issuer_missing"), "");
 	end();
 }
@@ -205,8 +209,8 @@ START_TEST(metrics_say_how_long_there_is_left)
 	struct text t;
 
 	begin();
-	page.pay.failures = 7;
-	page.pay.leaf[0] = leaf(CERT_KEY_ED25519, -25 * HOUR, -HOUR);
+	pay->failures = 7;
+	pay->leaf[0] = leaf(CERT_KEY_ED25519, -25 * HOUR, -HOUR);
 	st.now_unix_ms = now_s * 1000;
 	t = text_of(1 << 20);
 	metrics_text(&st, &t);

@@ -182,16 +182,15 @@ static void use(struct identities *s, struct terms t)
 
 static void here(struct identities *s, const char *a, const char *b)
 {
-	struct {
-		struct msg_identities head;
-		struct msg_identity at[2];
-	} l = { .head.n = (a != NULL) + (b != NULL) };
+	_Alignas(8) uint8_t bytes[IDENTITIES_BYTES(2)] = { 0 };
+	struct msg_identities *l = (void *)bytes;
 
+	l->n = (a != NULL) + (b != NULL);
 	if (a)
-		sscanf(a, "%63[^.].%63s", l.at[0].ns, l.at[0].account);
+		sscanf(a, "%63[^.].%63s", l->at[0].ns, l->at[0].account);
 	if (b)
-		sscanf(b, "%63[^.].%63s", l.at[1].ns, l.at[1].account);
-	ck_assert_int_eq(identities_here(s, slice_of(&l, IDENTITIES_BYTES(l.head.n)), unix_now), 0);
+		sscanf(b, "%63[^.].%63s", l->at[1].ns, l->at[1].account);
+	ck_assert_int_eq(identities_here(s, slice_of(l, IDENTITIES_BYTES(l->n)), unix_now), 0);
 }
 
 static void step(struct identities *s)
@@ -677,31 +676,29 @@ END_TEST
 
 START_TEST(a_list_that_lies_is_refused)
 {
-	struct {
-		struct msg_identities head;
-		struct msg_identity at[2];
-	} l;
+	_Alignas(8) uint8_t bytes[IDENTITIES_BYTES(2)];
+	struct msg_identities *l = (void *)bytes;
 	struct identities s;
 
 	setup();
 	s = begin(false);
-#define TRY(bytes, change) do {									\
-	memset(&l, 0, sizeof l);								\
-	l.head.n = 2;										\
-	strcpy(l.at[0].ns, "a"), strcpy(l.at[0].account, "b");					\
-	strcpy(l.at[1].ns, "c"), strcpy(l.at[1].account, "d");					\
+#define TRY(size, change) do {									\
+	memset(bytes, 0, sizeof bytes);								\
+	l->n = 2;										\
+	strcpy(l->at[0].ns, "a"), strcpy(l->at[0].account, "b");					\
+	strcpy(l->at[1].ns, "c"), strcpy(l->at[1].account, "d");					\
 	change;											\
-	ck_assert_int_eq(identities_here(&s, slice_of(&l, bytes), NOW), -EBADMSG);		\
+	ck_assert_int_eq(identities_here(&s, slice_of(bytes, size), NOW), -EBADMSG);		\
 	ck_assert_uint_eq(s.n, 0);								\
 } while (0)
 	TRY(0, (void)0);
-	TRY(sizeof l - 1, (void)0);
-	TRY(sizeof l, l.head.n = 1);
-	TRY(sizeof l, l.head.n = UINT32_MAX);
-	TRY(sizeof l, l.at[1].ns[0] = 0);
-	TRY(sizeof l, l.at[1].account[0] = 0);
-	TRY(sizeof l, strcpy(l.at[1].ns, "../x"));
-	TRY(sizeof l, memset(l.at[1].account, 'x', 64));
+	TRY(sizeof bytes - 1, (void)0);
+	TRY(sizeof bytes, l->n = 1);
+	TRY(sizeof bytes, l->n = UINT32_MAX);
+	TRY(sizeof bytes, l->at[1].ns[0] = 0);
+	TRY(sizeof bytes, l->at[1].account[0] = 0);
+	TRY(sizeof bytes, strcpy(l->at[1].ns, "../x"));
+	TRY(sizeof bytes, memset(l->at[1].account, 'x', 64));
 #undef TRY
 	identities_fini(&s);
 }
