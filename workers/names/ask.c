@@ -232,9 +232,10 @@ static uint64_t token_of(struct ask *a)
 	return names_token(NAMES_KIND_ASK, slab_ref(&ns->asks, a));
 }
 
+/* Traffic goes before, as with callers. */
 static bool no_descriptors(const struct path *p)
 {
-	return path_fds_free(p) <= p->fds.reserve / 2;
+	return path_fds_free(p) <= p->fds.reserve;
 }
 
 static int send_udp(struct ask *a)
