@@ -29,8 +29,9 @@
 #include "nodeproxy/route.h"
 #include "nodeproxy/visit.h"
 
-/* What is in the way may be what was there before, and is being closed just now. */
-#define AGAIN_MOST_MS 1000	/* well below ERRAND_S: a transaction that is refused takes its time, too */
+/* What is in the way may be what was there before, and is being closed just now: the keeper does that for
+ * some 60 pods a second.  Well below ERRAND_S, as a transaction that is refused takes its time, too. */
+#define AGAIN_MOST_MS 2500
 #define AGAIN_MS      5
 
 #ifndef SO_NETNS_COOKIE
