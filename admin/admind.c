@@ -370,7 +370,7 @@ static void message(const struct msg *m, struct fd fd[CHAN_MAX_FDS])
 		state_host_resolvers(&the.state, m->nfds ? fd[0] : FD_NONE);
 		break;
 	case MSG_PODS_SEEN:
-		state_pods(&the.state, fd[0]);
+		state_pods(&the.state, ((const struct msg_pods_seen *)m->p)->page, fd[0]);
 		break;
 	case MSG_PROOFS_SEEN:
 		state_proofs(&the.state, fd[0]);

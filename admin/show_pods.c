@@ -6,23 +6,45 @@
 #include "admin/show.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "nodeproxy/lib/base/memfd.h"
 #include "nodeproxy/lib/net/addr.h"
 
-void state_pods(struct state *st, struct fd fd)
+/* All pages, as one. */
+static void put_together(struct state *st)
+{
+	struct pods_page *all = st->pods;
+
+	*all = (struct pods_page){ .magic = PODS_MAGIC };
+	for (unsigned i = 0; i < PODS_PAGES; i++) {
+		const struct pods_page *page = st->pods_told[i].n ? pods_page(st->pods_told[i]) : NULL;
+
+		if (!page)
+			continue;
+		memcpy(&all->pod[all->n], page->pod, page->n * sizeof page->pod[0]);
+		all->n += page->n;
+	}
+	st->pods_bytes = slice_of(all, PODS_PAGE_BYTES(all->n));
+}
+
+void state_pods(struct state *st, uint32_t page, struct fd fd)
 {
 	struct slice now;
 
-	if (memfd_map_sealed(fd, PODS_PAGE_BYTES(PODS_MAX), &now) < 0)
+	if (page >= PODS_PAGES || memfd_map_sealed(fd, PODS_PAGE_BYTES(PODS_A_PAGE), &now) < 0)
 		return;
 	if (!pods_page(now)) {
 		memfd_unmap(&now);
 		return;
 	}
-	if (st->pods_bytes.n)
-		memfd_unmap(&st->pods_bytes);
-	st->pods_bytes = now;
+	if (st->pods_told[page].n)
+		memfd_unmap(&st->pods_told[page]);
+	st->pods_told[page] = now;
+	if (!st->pods)
+		st->pods = calloc(1, PODS_PAGE_BYTES(PODS_MAX));
+	if (st->pods)
+		put_together(st);
 }
 
 void state_proofs(struct state *st, struct fd fd)

@@ -45,7 +45,9 @@ struct state {
 	const struct certs *certs;		/* of listeners, checked; NULL: none yet */
 	struct addr resolver[RESOLVCONF_MOST];	/* of the host: of pods that have none of their own */
 	unsigned n_resolvers;
-	struct slice pods_bytes;		/* mapped: pods_page(); empty: none has come */
+	struct slice pods_told[PODS_PAGES];	/* mapped; empty: has not come */
+	struct pods_page *pods;			/* made of them */
+	struct slice pods_bytes;		/* its: pods_page(); empty: none has come */
 	struct slice proofs_bytes;		/* mapped: proofs_page(); likewise */
 	struct log_losses losses[BOARD_WORKERS];
 	uint64_t log_lines;			/* written to the access log */
@@ -70,8 +72,8 @@ void state_refresh(struct state *);
 struct addr;
 /* The captured pod that has this address, at whatever port; NULL: none, or more than one. */
 const struct pod_told *state_pod_at(const struct state *, const struct addr *);
-/* Another list of pods has come; borrows the descriptor. */
-void state_pods(struct state *, struct fd);
+/* A page of the list of pods has come; borrows the descriptor. */
+void state_pods(struct state *, uint32_t page, struct fd);
 /* Likewise of what is known of them. */
 void state_proofs(struct state *, struct fd);
 

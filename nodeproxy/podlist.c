@@ -168,7 +168,7 @@ static bool is_lost(const struct podlist *l)
 	return fstat(l->file.v, &st) < 0 || st.st_nlink == 0;
 }
 
-static int put(struct podlist *l, unsigned slot, const struct pod_told *pod)
+int podlist_put(struct podlist *l, unsigned slot, const struct pod_told *pod)
 {
 	struct place *have = &l->image->at[slot];
 	size_t n = pod ? sizeof *have : sizeof have->check;
@@ -181,31 +181,17 @@ static int put(struct podlist *l, unsigned slot, const struct pod_told *pod)
 	have->check = pod ? check_of(&have->pod) : 0;
 	r = write_all(l->file.v, have, n, (off_t)(offsetof(struct podlist_image, at) + slot * sizeof *have));
 	if (r < 0)
-		have->check = pod == NULL;	/* the next page finds it another */
+		have->check = pod == NULL;	/* the next one finds it another */
 	return r;
 }
 
-int podlist_write(struct podlist *l, const char *run_dir, const struct pods_page *page)
+int podlist_begin(struct podlist *l, const char *run_dir)
 {
-	const struct pod_told *of[PODS_MAX] = { NULL };
-	int r = 0;
-
 	if (l->is_open && is_lost(l)) {
 		fd_close(&l->file);
 		l->is_open = false;
 	}
-	if (!l->is_open)
-		r = open_list(l, run_dir);
-	if (r < 0)
-		return r;
-	for (uint32_t i = 0; i < page->n; i++)
-		of[POD_SLOT(page->pod[i].ref)] = &page->pod[i];
-	for (unsigned i = 0; i < PODS_MAX; i++) {
-		int e = put(l, i, of[i]);
-
-		r = r ?: e;
-	}
-	return r;
+	return l->is_open ? 0 : open_list(l, run_dir);
 }
 
 void podlist_close(struct podlist *l)

@@ -13,7 +13,7 @@
 #include "nodeproxy/lib/base/fd.h"
 #include "nodeproxy/lib/base/slice.h"
 
-struct pods_page;
+struct pod_told;
 struct podlist_image;
 
 /* All 0: nothing was written yet. */
@@ -23,9 +23,10 @@ struct podlist {
 	struct podlist_image *image;	/* what is in the file */
 };
 
-/* What the page says is in the file from now on.  0 or -errno: it is not, or not all; the next one makes
- * up for it. */
-must_use int podlist_write(struct podlist *, const char *run_dir, const struct pods_page *);
+/* Opens or makes it, if it is not open; then, for each slot, what is there: the pod, NULL: none.  0 or
+ * -errno: it is not so in the file; the next time makes up for it. */
+must_use int podlist_begin(struct podlist *, const char *run_dir);
+must_use int podlist_put(struct podlist *, unsigned slot, const struct pod_told *);
 void podlist_close(struct podlist *);
 /* A page, to be freed with free(); -ENOENT: there is none; -EPERM: others than root could have
  * written it; -EBADMSG: it is none of our build; -errno. */

@@ -7,11 +7,9 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #include "nodeproxy/death.h"
 #include "nodeproxy/lib/base/log.h"
-#include "nodeproxy/lib/base/memfd.h"
 #include "nodeproxy/lib/ipc/pods.h"
 #include "nodeproxy/residents.h"
 #include "nodeproxy/master.h"
@@ -79,116 +77,6 @@ static struct fd *socket_at(struct pod *p, unsigned i)
 	unsigned per_family = pod_sockets(p->words.uid);
 
 	return &p->fd[i < per_family ? POD_OUT4 + i : POD_OUT6 + (i - per_family)];
-}
-
-static bool is_leaving(const struct pod *p)
-{
-	return p->state == POD_LEAVING || p->state == POD_FREEING || p->state == POD_CUT;
-}
-
-static struct pod_told tell_of(const struct pod *p)
-{
-	struct pod_told t = { .words = p->words,
-			      .inode = p->inode,
-			      .cookie = p->cookie,
-			      .since_unix_ms = p->since_unix_ms,
-			      .ref = p->ref,
-			      .has_ipv6 = fd_is_open(p->fd[POD_OUT6]),
-			      .workers = p->told,
-			      .leaves = is_leaving(p),
-			      .waits = p->state == POD_LATER,
-			      .source = p->source,
-			      .stays = p->stays,
-			      .origin = p->origin,
-			      .addresses = p->addresses,
-			      .modes = p->modes };
-
-	memcpy(t.why, p->why, sizeof t.why);
-	return t;
-}
-
-static bool is_coming_back(const struct pod *p)
-{
-	return (p->state == POD_WAITING || p->state == POD_ENTERING) && p->asker == 0;
-}
-
-/* For the page, each time: fresh memory costs more than what is written there.  Not part of an errand's,
- * for which all of it would be copied. */
-static struct pods_page *make_room(void)
-{
-	const size_t n = PODS_PAGE_BYTES(PODS_MAX);
-	void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (p == MAP_FAILED)
-		return NULL;
-	(void)madvise(p, n, MADV_DONTFORK);
-	return p;
-}
-
-/* Those that are captured, and (after) those that were before a stop and are to be again, or those that
- * leave, and Workloads that could not be captured.  NULL: no memory. */
-static const struct pods_page *make_page(struct pods *ps, bool after)
-{
-	struct pods_page *page = ps->room ?: make_room();
-
-	if (!page)
-		return NULL;
-	ps->room = page;
-	*page = (struct pods_page){ .magic = PODS_MAGIC };
-	for (unsigned i = 0; i < PODS_MAX; i++)
-		if (ps->at[i].state == POD_CAPTURED ||
-		    (after ? is_coming_back(&ps->at[i]) :
-			     is_leaving(&ps->at[i]) || ps->at[i].state == POD_LATER))
-			page->pod[page->n++] = tell_of(&ps->at[i]);
-	return page;
-}
-
-/* The list as it is now: to the keeper and to admind.  Without memory the next change makes up for it. */
-static void tell(struct master *m)
-{
-	struct pods *ps = &m->pods;
-	const struct pods_page *page = make_page(ps, false);
-	int r = -ENOMEM;
-	struct fd f;
-
-	if (page)
-		r = memfd_sealed("nodeproxy-pods", slice_of(page, PODS_PAGE_BYTES(page->n)), &f);
-	if (r < 0) {
-		log_error("pods_not_told", "error=\"%s\"", strerror(-r));
-		return;
-	}
-	fd_close(&ps->page);
-	ps->page = f;
-	keep_share(&m->kept, f, ps->refs, "pods");
-	pods_send(m, &m->child[CHILD_ADMIND]);
-}
-
-/* Pods came, went or are called something else. */
-void pods_changed(struct master *m)
-{
-	const struct pods_page *page;
-	int r = -ENOMEM;
-
-	if (m->pods.closed) {		/* the next start goes by the list as it was before the stop */
-		tell(m);
-		return;
-	}
-	page = make_page(&m->pods, true);
-	if (page)
-		r = podlist_write(&m->pods.list, m->knobs.run_dir, page);
-	if (r < 0)
-		log_limited(LOG_WARN, "pods_not_written", "dir=%s error=\"%s\"", m->knobs.run_dir,
-			    strerror(-r));
-	tell(m);
-	identity_here(m, &m->child[CHILD_KEYD], false);
-}
-
-void pods_send(struct master *m, struct child *c)
-{
-	struct msg_rev rev = { .rev = m->pods.refs };
-
-	if (c->has_chan && c->told && fd_is_open(m->pods.page))
-		chan_offer(&c->chan, MSG_PODS_SEEN, &rev, (struct slice){ 0 }, &m->pods.page.v, 1);
 }
 
 /* ---- workers ---- */
@@ -385,7 +273,7 @@ void pods_release_some(struct master *m)
 		gone = true;
 	}
 	if (gone)
-		tell(m);
+		podpages_tell(m);
 	if (gone && m->phase == PHASE_SERVING)
 		pods_enter_some(m);
 	if (!more)
@@ -443,7 +331,7 @@ static bool one_leaves_there(const struct master *m, const struct pod *p)
 	unsigned left = m->pods.leaving;
 
 	for (unsigned i = 0; i < PODS_MAX && left; i++) {
-		if (!is_leaving(&m->pods.at[i]))
+		if (!pod_is_leaving(&m->pods.at[i]))
 			continue;
 		if (m->pods.at[i].words.uid == p->words.uid &&
 		    strcmp(m->pods.at[i].words.netns, p->words.netns) == 0)
@@ -656,7 +544,7 @@ void pods_settle(struct master *m)
 		if (m->pods.at[i].state == POD_CAPTURED)
 			other |= settle_one(m, &m->pods.at[i]);
 	if (other)
-		tell(m);
+		podpages_tell(m);
 }
 
 void pods_tell_again(struct master *m, unsigned slot)
@@ -798,7 +686,7 @@ void pods_modes_told(struct master *m, const char *ns, const struct ns_modes *of
 		struct pod *p = &m->pods.at[i];
 		struct ns_modes now;
 
-		if (p->state == POD_NONE || is_leaving(p) || (ns && strcmp(ns, p->words.ns) != 0))
+		if (p->state == POD_NONE || pod_is_leaving(p) || (ns && strcmp(ns, p->words.ns) != 0))
 			continue;
 		now = ns ? *of_ns : spaces_modes(m, p->words.ns);
 		now = pod_modes(&p->words, &now);
@@ -826,7 +714,7 @@ void pods_tick(struct master *m)
 
 /* ---- masters that come and go ---- */
 
-static void take_over(struct master *m, const struct pod_told *t)
+void pods_take_over(struct master *m, const struct pod_told *t)
 {
 	struct pod *p = &m->pods.at[POD_SLOT(t->ref)];
 	bool whole;
@@ -898,26 +786,16 @@ static void come_back(struct master *m)
 void pods_open(struct master *m)
 {
 	struct pods *ps = &m->pods;
-	const struct pods_page *page;
-	struct slice bytes;
-	uint64_t refs = 0;
 
 	for (unsigned i = 0; i < PODS_MAX; i++)
 		for (unsigned k = 0; k < POD_FDS; k++)
 			ps->at[i].fd[k] = FD_NONE;
-	ps->page = FD_NONE;
+	podpages_init(&ps->pages);
 	ps->closed = m->listeners.closed;
 	if (m->kept.birth == BIRTH_FIRST)
 		come_back(m);
-	if (ps->closed || !kept_take(&m->kept, &ps->page, &refs, "pods"))
-		return;
-	ps->refs = (uint32_t)refs;
-	if (memfd_map_sealed(ps->page, PODS_PAGE_BYTES(PODS_MAX), &bytes) < 0)
-		return;
-	page = pods_page(bytes);
-	for (uint32_t i = 0; page && i < page->n; i++)
-		take_over(m, &page->pod[i]);
-	memfd_unmap(&bytes);
+	if (!ps->closed)
+		podpages_adopt(m);
 	if (ps->captured)
 		log_info("pods_adopted", "pods=%u", ps->captured);
 }

@@ -32,7 +32,7 @@
  * The list is also in run_dir: pods that are still there after a stop are captured again at the next
  * start.
  *
- * In the keeper's table: "pods" (pods.h of lib/ipc; its number: refs given out), "pod/SLOT/WHICH". */
+ * In the keeper's table: "pods/PAGE" (podpages.h), "pod/SLOT/WHICH". */
 #ifndef NODEPROXY_PODS_H
 #define NODEPROXY_PODS_H
 
@@ -40,6 +40,7 @@
 #include "nodeproxy/errand.h"
 #include "nodeproxy/lib/ipc/pods.h"
 #include "nodeproxy/podlist.h"
+#include "nodeproxy/podpages.h"
 #include "nodeproxy/origin.h"
 #include "nodeproxy/workloads.h"
 #include "nodeproxy/proof.h"
@@ -99,8 +100,7 @@ struct pods {
 	unsigned captured, leaving, waiting;
 	unsigned ticks;
 	struct loop_timer cut;
-	struct fd page;
-	struct pods_page *room;		/* to make the next one in */
+	struct podpages pages;
 	struct podlist list;
 	bool turned_away;		/* a Workload for which there was no slot */
 	bool proofs_changed;
@@ -125,6 +125,10 @@ void pods_free_some(struct master *);
 void pods_enter_some(struct master *);
 /* Those that are cut and whose time is over. */
 void pods_release_some(struct master *);
+static inline bool pod_is_leaving(const struct pod *p)
+{
+	return p->state == POD_LEAVING || p->state == POD_FREEING || p->state == POD_CUT;
+}
 /* A captured pod whose namespace has this inode; that is the processes of this uid; NULL: none. */
 const struct pod *pods_by_inode(const struct master *, uint64_t inode);
 const struct pod *pods_by_uid(const struct master *, uint32_t uid);
@@ -159,8 +163,8 @@ void pods_forget(struct master *, unsigned slot);
 void pods_tell_again(struct master *, unsigned slot);
 /* Once a second. */
 void pods_tick(struct master *);
-/* The list to admind. */
-void pods_send(struct master *, struct child *);
+/* What a former master said of one. */
+void pods_take_over(struct master *, const struct pod_told *);
 /* The full stop: nothing new is captured. */
 void pods_close(struct master *);
 /* Another build's master has them; workers that drain may still need sockets. */

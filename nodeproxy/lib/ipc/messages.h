@@ -271,6 +271,13 @@ struct msg_pod_entered {
 	struct pod_addresses addresses;
 };
 
+/* Descriptor: a page of the list (pods.h). */
+struct msg_pods_seen {
+	uint64_t refs;			/* given out when it was made */
+	uint32_t page;
+	uint32_t zero;
+};
+
 /* A Workload of this host, as syncd has it from the source. */
 struct msg_workload {
 	struct pod_words words;

@@ -38,6 +38,10 @@ struct pods_page {
 	struct pod_told pod[];
 };
 
+/* The list is told in pages, of so many slots each. */
+#define PODS_A_PAGE 32
+#define PODS_PAGES  (PODS_MAX / PODS_A_PAGE)
+
 #define PODS_PAGE_BYTES(n) (sizeof(struct pods_page) + (n) * sizeof(struct pod_told))
 
 /* Whether what leaves a pod comes to us: dialled from inside now and then (nodeproxy/proof.h). */

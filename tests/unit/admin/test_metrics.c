@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "admin/metrics.h"
+#include "nodeproxy/lib/base/memfd.h"
 #include "tests/lib/admin_state.h"
 #include "tests/lib/view_from.h"
 
@@ -361,7 +362,49 @@ START_TEST(pods_are_told_with_what_is_known_of_them)
 }
 END_TEST
 
-UNIT_TESTS("metrics", pods_are_told_with_what_is_known_of_them, every_line_is_one_that_prometheus_reads,
+static void page_comes(uint32_t page, unsigned n, const char *name)
+{
+	struct pods_page *p = calloc(1, PODS_PAGE_BYTES(n));
+	struct fd f;
+
+	p->magic = PODS_MAGIC;
+	for (p->n = 0; p->n < n; p->n++) {
+		p->pod[p->n].words = (struct pod_words){ .ns = "shop", .account = "default", .netns = "/n" };
+		snprintf(p->pod[p->n].words.name, 64, "%s-%u", name, p->n);
+	}
+	ck_assert_int_eq(memfd_sealed("test", slice_of(p, PODS_PAGE_BYTES(n)), &f), 0);
+	state_pods(&st, page, f);
+	fd_close(&f);
+	free(p);
+}
+
+START_TEST(pages_of_pods_are_one_list)
+{
+	const struct pods_page *all;
+
+	pages = admin_state_new(&st);
+	page_comes(3, 2, "c");
+	page_comes(0, PODS_A_PAGE, "a");
+	page_comes(PODS_PAGES, 1, "none");		/* there is no such page */
+	all = state_pods_page(&st);
+	ck_assert_uint_eq(all->n, PODS_A_PAGE + 2);
+	ck_assert_str_eq(all->pod[PODS_A_PAGE].words.name, "c-0");
+	page_comes(0, PODS_A_PAGE + 1, "more");		/* than a page has: what was there counts */
+	ck_assert_uint_eq(state_pods_page(&st)->n, PODS_A_PAGE + 2);
+	page_comes(0, 0, "");
+	ck_assert_uint_eq(state_pods_page(&st)->n, 2);
+	page_comes(3, 0, "");
+	page_comes(PODS_PAGES - 1, 1, "z");
+	ck_assert_uint_eq(state_pods_page(&st)->n, 1);
+	for (unsigned i = 0; i < PODS_PAGES; i++)
+		if (st.pods_told[i].n)
+			memfd_unmap(&st.pods_told[i]);
+	free(st.pods);
+	admin_state_free(&st, &pages);
+}
+END_TEST
+
+UNIT_TESTS("metrics", pages_of_pods_are_one_list, pods_are_told_with_what_is_known_of_them, every_line_is_one_that_prometheus_reads,
 	   calls_of_grpc_are_requests_and_counted_by_their_status_too,
 	   numbers_are_summed_over_workers_and_histograms_add_up,
 	   hostile_words_stay_inside_their_label,

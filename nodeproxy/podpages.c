@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See podpages.h. */
+#include "nodeproxy/podpages.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "nodeproxy/lib/base/log.h"
+#include "nodeproxy/lib/base/memfd.h"
+#include "nodeproxy/master.h"
+
+#define NAME "pods/%u"
+
+void podpages_init(struct podpages *pp)
+{
+	for (unsigned i = 0; i < PODS_PAGES; i++)
+		pp->page[i] = FD_NONE;
+}
+
+/* Whole, with what is between members: it is compared. */
+static void tell_of(const struct pod *p, struct pod_told *ret)
+{
+	memset(ret, 0, sizeof *ret);
+	ret->words = p->words;
+	ret->inode = p->inode;
+	ret->cookie = p->cookie;
+	ret->since_unix_ms = p->since_unix_ms;
+	ret->ref = p->ref;
+	ret->has_ipv6 = fd_is_open(p->fd[POD_OUT6]);
+	ret->workers = p->told;
+	ret->leaves = pod_is_leaving(p);
+	ret->waits = p->state == POD_LATER;
+	ret->source = p->source;
+	ret->stays = p->stays;
+	ret->origin = p->origin;
+	ret->addresses = p->addresses;
+	ret->modes = p->modes;
+	memcpy(ret->why, p->why, sizeof ret->why);
+}
+
+static bool is_coming_back(const struct pod *p)
+{
+	return (p->state == POD_WAITING || p->state == POD_ENTERING) && p->asker == 0;
+}
+
+/* ---- run_dir ---- */
+
+/* Those that are captured, and those that were before a stop and are to be again. */
+static int write_list(struct master *m)
+{
+	struct pods *ps = &m->pods;
+	int r = podlist_begin(&ps->list, m->knobs.run_dir);
+
+	for (unsigned i = 0; r == 0 && i < PODS_MAX; i++) {
+		const struct pod *p = &ps->at[i];
+		bool is_in = p->state == POD_CAPTURED || is_coming_back(p);
+		struct pod_told t;
+
+		if (is_in)
+			tell_of(p, &t);
+		r = podlist_put(&ps->list, i, is_in ? &t : NULL);
+	}
+	return r;
+}
+
+void pods_changed(struct master *m)
+{
+	/* The next start goes by the list as it was before the stop. */
+	int r = m->pods.closed ? 0 : write_list(m);
+
+	if (r < 0)
+		log_limited(LOG_WARN, "pods_not_written", "dir=%s error=\"%s\"", m->knobs.run_dir,
+			    strerror(-r));
+	podpages_tell(m);
+	identity_here(m, &m->child[CHILD_KEYD], false);
+}
+
+/* ---- pages ---- */
+
+/* Not part of an errand's memory: it would be copied with the first write behind each fork. */
+static struct pod_told *make_told(void)
+{
+	const size_t n = PODS_MAX * sizeof(struct pod_told);
+	void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		return NULL;
+	(void)madvise(p, n, MADV_DONTFORK);
+	return p;
+}
+
+/* Those that are captured, those that leave, and Workloads that could not be captured.  True: something
+ * is another than it was told. */
+static bool compare(struct pods *ps, unsigned page)
+{
+	bool other = false;
+
+	for (unsigned i = page * PODS_A_PAGE; i < (page + 1) * PODS_A_PAGE; i++) {
+		const struct pod *p = &ps->at[i];
+		struct pod_told *was = &ps->pages.told[i], now;
+
+		if (p->state == POD_CAPTURED || p->state == POD_LATER || pod_is_leaving(p)) {
+			tell_of(p, &now);
+			if (memcmp(was, &now, sizeof now) == 0)
+				continue;
+			memcpy(was, &now, sizeof now);
+			other = true;
+		} else if (was->words.name[0]) {
+			memset(was, 0, sizeof *was);
+			other = true;
+		}
+	}
+	return other;
+}
+
+static void send_page(struct master *m, struct child *c, unsigned page)
+{
+	struct msg_pods_seen seen = { .refs = m->pods.refs, .page = page };
+
+	if (c->has_chan && c->told && fd_is_open(m->pods.pages.page[page]))
+		chan_offer(&c->chan, MSG_PODS_SEEN, &seen, (struct slice){ 0 }, &m->pods.pages.page[page].v, 1);
+}
+
+static int make_page(const struct pod_told *told, struct fd *ret)
+{
+	struct {
+		struct pods_page page;
+		struct pod_told pod[PODS_A_PAGE];
+	} p = { .page = { .magic = PODS_MAGIC } };
+
+	for (unsigned i = 0; i < PODS_A_PAGE; i++)
+		if (told[i].words.name[0])
+			memcpy(&p.page.pod[p.page.n++], &told[i], sizeof told[i]);
+	return memfd_sealed("nodeproxy-pods", slice_of(&p, PODS_PAGE_BYTES(p.page.n)), ret);
+}
+
+/* Without memory or a descriptor the next change makes up for it. */
+void podpages_tell(struct master *m)
+{
+	struct podpages *pp = &m->pods.pages;
+	int r = 0;
+
+	if (!pp->told && !(pp->told = make_told()))
+		r = -ENOMEM;
+	for (unsigned i = 0; r == 0 && i < PODS_PAGES; i++) {
+		struct pod_told *told = &pp->told[i * PODS_A_PAGE];
+		struct fd f;
+
+		if (!compare(&m->pods, i))
+			continue;
+		r = make_page(told, &f);
+		if (r < 0) {	/* so that it is another the next time */
+			memset(told, 0xff, PODS_A_PAGE * sizeof *told);
+			break;
+		}
+		fd_close(&pp->page[i]);
+		pp->page[i] = f;
+		keep_share(&m->kept, f, m->pods.refs, NAME, i);
+		send_page(m, &m->child[CHILD_ADMIND], i);
+	}
+	if (r < 0)
+		log_error("pods_not_told", "error=\"%s\"", strerror(-r));
+}
+
+void pods_send(struct master *m, struct child *c)
+{
+	for (unsigned i = 0; i < PODS_PAGES; i++)
+		send_page(m, c, i);
+}
+
+void podpages_adopt(struct master *m)
+{
+	struct pod_told *told = make_told();
+
+	m->pods.pages.told = told;
+	for (unsigned i = 0; i < PODS_PAGES; i++) {
+		struct fd *f = &m->pods.pages.page[i];
+		const struct pods_page *page;
+		struct slice bytes;
+		uint64_t refs;
+
+		if (!kept_take(&m->kept, f, &refs, NAME, i))
+			continue;
+		m->pods.refs = max_of(m->pods.refs, (uint32_t)refs);
+		if (memfd_map_sealed(*f, PODS_PAGE_BYTES(PODS_A_PAGE), &bytes) < 0)
+			continue;
+		page = pods_page(bytes);
+		for (uint32_t k = 0; page && k < page->n; k++) {
+			if (told)
+				memcpy(&told[POD_SLOT(page->pod[k].ref)], &page->pod[k], sizeof told[0]);
+			pods_take_over(m, &page->pod[k]);
+		}
+		memfd_unmap(&bytes);
+	}
+}

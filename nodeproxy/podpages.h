@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* The list of pods as others have it: the keeper for the next master, admind to show it, run_dir for the
+ * next start (podlist.h).
+ *
+ * It is told in pages of PODS_A_PAGE slots (pods.h of lib/ipc), each a sealed memory file of its own, and
+ * only pages in which something changed are made anew: the master must not wait for hundreds of pods when
+ * one of them comes.
+ *
+ * In the keeper's table: "pods/PAGE"; the number: refs given out until then. */
+#ifndef NODEPROXY_PODPAGES_H
+#define NODEPROXY_PODPAGES_H
+
+#include "nodeproxy/lib/base/fd.h"
+#include "nodeproxy/lib/ipc/pods.h"
+
+struct master;
+struct child;
+
+struct podpages {
+	struct fd page[PODS_PAGES];
+	struct pod_told *told;		/* by slot, as it is in them; no name: none */
+};
+
+void podpages_init(struct podpages *);
+/* What a former master has told, to pods_take_over(). */
+void podpages_adopt(struct master *);
+/* To the keeper and admind, as far as it is another list now. */
+void podpages_tell(struct master *);
+/* All of it to admind. */
+void pods_send(struct master *, struct child *);
+
+#endif
