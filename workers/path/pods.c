@@ -35,8 +35,7 @@ static struct gate *make_gate(struct path *p, uint32_t ref, enum gate_direction 
 	return g;
 }
 
-/* Its end was not heard. */
-static void bury(struct path *p, uint32_t ref)
+void path_pod_bury(struct path *p, uint32_t ref)
 {
 	for (unsigned d = 0; d < GATE_DIRECTIONS; d++) {
 		const struct gate *g = p->pod[ref % BANKS][d];
@@ -50,15 +49,15 @@ struct gate *path_pod_gate(struct path *p, uint32_t ref, enum gate_direction d, 
 {
 	struct gate **of = p->pod[ref % BANKS];
 
-	bury(p, ref);
 	if (of[d] == NULL)
 		of[d] = make_gate(p, ref, d, ns, name);
-	return of[d];
+	return of[d] && of[d]->pod == ref ? of[d] : NULL;
 }
 
 int path_pod_here(struct path *p, uint32_t ref, const char *ns, const char *name, bool has_ipv6,
 		  struct gate *ret[GATE_DIRECTIONS])
 {
+	path_pod_bury(p, ref);
 	for (unsigned d = 0; d < GATE_DIRECTIONS; d++) {
 		ret[d] = path_pod_gate(p, ref, (enum gate_direction)d, ns, name);
 		if (ret[d] == NULL) {

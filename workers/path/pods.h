@@ -20,6 +20,8 @@ enum { POD_PORT_OUT = 15001, POD_PORT_IN = 15006, POD_PORT_TUNNEL = 15008, POD_P
 must_use int path_pod_here(struct path *, uint32_t ref, const char *ns, const char *name,
 			   bool has_ipv6, struct gate *ret[GATE_DIRECTIONS]);
 void path_pod_gone(struct path *, uint32_t ref);
+/* Another one that had this one's slot, and whose end was not heard, has left, too. */
+void path_pod_bury(struct path *, uint32_t ref);
 /* Connections inside it that wait for a next request, and those that requests share once these have ended. */
 void path_pod_close_idle(struct path *, uint32_t ref);
 /* Sockets inside it have come. */
@@ -30,7 +32,7 @@ bool pod_denies(struct gate *, const struct addr *dialled);
 bool pod_is_proof(const struct gate *, const struct addr *dialled);
 /* Then it is told.  False: it comes too often to be what dials it for that. */
 bool pod_proves(struct gate *, const struct addr *dialled);
-/* The gate, made if there is none yet; NULL: no memory. */
+/* The gate, made if there is none yet; NULL: no memory.  Nobody else has its slot. */
 struct gate *path_pod_gate(struct path *, uint32_t ref, enum gate_direction, const char *ns, const char *name);
 static inline bool pod_port_is_ours(uint16_t port)
 {

@@ -94,8 +94,9 @@ int residents_here(struct path *p, const struct resident_told *told)
 {
 	struct resident *r = &p->residents.at[told->ref % BANKS];
 
+	path_pod_bury(p, told->ref);
 	if (r->ref && r->ref != told->ref)
-		path_pod_gone(p, r->ref);	/* its end was not heard */
+		path_pod_gone(p, r->ref);	/* the same, of one that had no gates here */
 	if (r->ref == 0) {
 		r->ref = told->ref;
 		r->origin = told->origin;

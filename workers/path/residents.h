@@ -12,7 +12,7 @@
  * socket inside that pod, where its namespace's same-host says direct: one pass through one worker,
  * nothing on any veth.  The exchange is a guest there until its connection is given back: it counts as
  * what comes to that pod, and for its tenant, as it would behind the pod's own listener.  An address that
- * two pods have is nobody's, and ours ports (pods.h) are never gone to: such connections leave by the
+ * two pods have is nobody's, and our own ports (pods.h) are never gone to: such connections leave by the
  * pod's interface. */
 #ifndef WORKERS_PATH_RESIDENTS_H
 #define WORKERS_PATH_RESIDENTS_H
