@@ -15,7 +15,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import lab  # noqa: E402
 import np   # noqa: E402
-from capture_test import has, namespace, saw, told  # noqa: E402
+from capture_test import die, has, namespace, policy_routing, saw, told  # noqa: E402
 
 
 def forwarded(host, drop):
@@ -42,11 +42,13 @@ def counted(pod, way):
 
 
 def known(pod):
-    """Every worker knows its addresses, by what the master says of it."""
+    """Every worker knows its addresses: the master has them, and what it said before a reload has been heard."""
     def addresses():
         p = next((p for p in pod.host.np.api("pods")["pods"] if p["name"] == pod.name), {"addresses": []})
         return sorted(map(ipaddress.ip_address, p["addresses"]), key=str) == sorted(map(ipaddress.ip_address, pod.addresses), key=str)
     np.until(f"addresses of {pod.name}", addresses)
+    r = pod.host.np.ctl("reload")
+    assert r.returncode == 0, r.stderr
 
 
 def one_pass_with_nothing_on_the_veth():
@@ -196,8 +198,42 @@ def a_pod_that_moves_is_where_it_is():
                 assert ipaddress.ip_address(listener.accept()[1][0]) == ipaddress.ip_address(client.ip4)
 
 
+def who_comes_anew_knows_all_of_them():
+    with lab.Lab(pods=2) as mesh:
+        client, server = mesh.pods
+        host = mesh.hosts[0].np
+        mesh.start()
+        client.add(), server.add()
+        known(server)
+        forwarded(mesh.hosts[0], drop=True)
+
+        def works():
+            with contextlib.suppress(OSError), client.dial(server.ip6, 8080) as s:
+                s.sendall(b"hello\n")
+                return lab.read_line(s) == b"pod01 hello\n"
+            return False
+        with server.serve(8080) as at:
+            assert works() and saw(at, client.ip6)
+            for w in host.status()["workers"]:
+                os.kill(w["pid"], 9)
+            np.until("other workers to know it", works)
+            assert saw(at, client.ip6)
+            die(mesh.hosts[0], "nodeproxy-mastr")
+            np.until("ready", lambda: host.status()["ready"])
+            np.until("the next master to lead it there", works)
+            assert saw(at, client.ip6)
+            r = host.ctl("upgrade")
+            assert r.returncode == 0, r.stderr
+            np.until("the next build to know it", works)
+            assert saw(at, client.ip6)
+            # what another master put is taken away by this one
+            server.remove()
+            np.until("nothing of ours in it", lambda: policy_routing(server) == (0, False))
+
+
 TESTS = [one_pass_with_nothing_on_the_veth, by_the_veth_where_others_must_see_it, connections_are_kept_for_their_own_callers,
-         a_pod_that_goes_takes_its_guests_with_it, a_pod_that_moves_is_where_it_is]
+         a_pod_that_goes_takes_its_guests_with_it, a_pod_that_moves_is_where_it_is,
+         who_comes_anew_knows_all_of_them]
 
 if __name__ == "__main__":
     np.need_root()
