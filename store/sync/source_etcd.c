@@ -416,6 +416,7 @@ static void next_page(struct source_etcd *);
 
 static void start_snapshot(struct source_etcd *s)
 {
+	loop_timer_stop(s->loop, &s->settle);	/* it ends with its last page, and not before */
 	s->listing++;
 	s->told = 0;
 	s->left_out = 0;
