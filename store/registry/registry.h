@@ -50,6 +50,9 @@ void registry_value_fini(struct registry_value *);
 /* False: no more. */
 typedef bool registry_each_fn(void *arg, const struct registry_key *, const struct registry_value *);
 
+/* What a host says of itself: JSON of a stranger.  False: no more. */
+typedef bool registry_host_fn(void *arg, const char *node, struct slice said);
+
 struct registry;
 
 struct registry_ops {
@@ -70,6 +73,8 @@ struct registry_ops {
 	enum registry_error (*vip_claim)(struct registry *, const char *ip, const char *owner);
 	/* Gives it back, if it is owner's. */
 	enum registry_error (*vip_release)(struct registry *, const char *ip, const char *owner);
+	/* Every host that says something of itself (store/sync/said.h).  NULL: hosts do not write here. */
+	enum registry_error (*hosts)(struct registry *, registry_host_fn *, void *arg);
 	void (*close)(struct registry *);
 };
 

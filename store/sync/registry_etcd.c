@@ -11,6 +11,7 @@
 
 #include "store/registry/key.h"
 #include "store/resource/resource.h"
+#include "store/sync/said.h"
 
 #define PAGE	  200	/* keys at once; fewer when they are too large together */
 #define PASS_MS	  100
@@ -253,11 +254,18 @@ static enum registry_error etcd_get(struct registry *reg, const struct registry_
 	return e;
 }
 
+/* Nodes that say something, one after the other, each with its NUL. */
+struct hosts {
+	char *name;
+	size_t n, room;
+};
+
 struct listing {
 	struct etcd_registry *r;
 	const char *kind;
 	registry_each_fn *fn;
 	void *arg;
+	struct hosts *hosts;		/* their keys are wanted, instead */
 	char next[KEY_MAX + 1];		/* the next page begins here */
 	size_t n_next;
 	bool more, stop;
@@ -291,12 +299,41 @@ static void take_key(struct listing *l, const struct etcd_kv *kv)
 	}
 }
 
+static void take_host(struct listing *l, const struct etcd_kv *kv)
+{
+	struct slice rest = slice_from(kv->key, strlen(l->r->root));
+	struct hosts *h = l->hosts;
+	struct key_parts p;
+	const char *words;
+
+	if (key_read(rest, &p, &words) < 0 || p.place != KEY_NODE || !slice_eq(p.rest, SLICE(SAID_KEY)) ||
+	    memchr(p.node.p, 0, p.node.n))
+		return;
+	if (h->n + p.node.n + 1 > h->room) {
+		size_t room = max_of(h->room * 2, (size_t)4096);
+		char *name = realloc(h->name, room);	/* a key is shorter than that */
+
+		if (name == NULL) {
+			l->error = -ENOMEM;
+			return;
+		}
+		h->name = name;
+		h->room = room;
+	}
+	memcpy(h->name + h->n, p.node.p, p.node.n);
+	h->name[h->n + p.node.n] = 0;
+	h->n += p.node.n + 1;
+}
+
 static void take_page(void *arg, const struct etcd_result *res)
 {
 	struct listing *l = arg;
 
 	for (size_t i = 0; i < res->kvs && !l->stop && l->error == 0; i++)
-		take_key(l, &res->kv[i]);
+		if (l->hosts)
+			take_host(l, &res->kv[i]);
+		else
+			take_key(l, &res->kv[i]);
 	l->more = res->more && res->kvs && !l->stop && l->error == 0;
 	if (!l->more)
 		return;
@@ -311,7 +348,8 @@ static enum registry_error list_below(struct listing *l, const char *prefix)
 {
 	uint8_t room[KEY_MAX];
 	struct outcome o = { .take = take_page, .arg = l };
-	struct etcd_op op = { .kind = ETCD_RANGE, .end = etcd_end(slice_str(prefix), room), .limit = PAGE };
+	struct etcd_op op = { .kind = ETCD_RANGE, .end = etcd_end(slice_str(prefix), room), .limit = PAGE,
+			      .keys_only = l->hosts != NULL };
 	enum registry_error e;
 
 	l->n_next = strlen(prefix);
@@ -353,6 +391,44 @@ static enum registry_error etcd_list(struct registry *reg, const char *kind, con
 			return registry_fail(reg, REGISTRY_UNFIT, "the prefix is too long");
 		e = list_below(&l, prefix);
 	}
+	return e;
+}
+
+struct hearing {
+	const char *node;
+	registry_host_fn *fn;
+	void *arg;
+	bool more;
+};
+
+static void take_said(void *arg, const struct etcd_result *res)
+{
+	struct hearing *h = arg;
+
+	if (res->kvs)
+		h->more = h->fn(h->arg, h->node, res->kv[0].value);
+}
+
+static enum registry_error etcd_hosts(struct registry *reg, registry_host_fn *fn, void *arg)
+{
+	struct etcd_registry *r = of(reg);
+	struct hosts hosts = { 0 };
+	struct listing l = { .r = r, .hosts = &hosts };
+	struct hearing h = { .fn = fn, .arg = arg, .more = true };
+	struct outcome o = { .take = take_said, .arg = &h };
+	char key[KEY_MAX];
+	enum registry_error e;
+
+	if (snprintf(key, sizeof key, "%snode/", r->root) >= (int)sizeof key)
+		return registry_fail(reg, REGISTRY_UNFIT, "the prefix is too long");
+	e = list_below(&l, key);
+	for (size_t at = 0; e == REGISTRY_DONE && h.more && at < hosts.n; at += strlen(hosts.name + at) + 1) {
+		h.node = hosts.name + at;
+		if (snprintf(key, sizeof key, "%snode/%s/" SAID_KEY, r->root, h.node) >= (int)sizeof key)
+			continue;
+		e = read_op(r, &(struct etcd_op){ .kind = ETCD_RANGE, .key = slice_str(key) }, &o);
+	}
+	free(hosts.name);
 	return e;
 }
 
@@ -520,6 +596,7 @@ static const struct registry_ops ops = {
 	.delete_if = etcd_delete_if,
 	.vip_claim = etcd_vip_claim,
 	.vip_release = etcd_vip_release,
+	.hosts = etcd_hosts,
 	.close = etcd_close,
 };
 

@@ -41,6 +41,8 @@ struct source_ops {
 	/* When the change set that is being told was first noticed; {0}: none is. */
 	struct mono (*since)(const struct source *);
 	void (*news)(const struct source *, struct source_news *ret);
+	/* What this host says to others by it; takes the text.  NULL: there is nobody to tell. */
+	void (*say)(struct source *, char **text);
 	void (*free)(struct source *);
 };
 

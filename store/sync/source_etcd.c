@@ -27,6 +27,7 @@
 #include "nodeproxy/lib/base/rand.h"
 #include "store/sync/etcd_object.h"
 #include "store/sync/known.h"
+#include "store/sync/said.h"
 #include "store/sync/secrets.h"
 #include "store/sync/source.h"
 
@@ -80,6 +81,7 @@ struct source_etcd {
 	int64_t again_ms;
 	char trouble[GRPC_WORDS + 80];
 	struct source_news news;
+	struct said said;
 };
 
 static void step(struct source_etcd *);
@@ -191,6 +193,12 @@ static void untell(struct source_etcd *s, const struct etcd_kv *kv)
 static bool is_ours(const struct source_etcd *s, struct slice key)
 {
 	return slice_starts(key, root_of(s)) && key.n > strlen(s->root);
+}
+
+/* Not what hosts say of themselves, which they do whatever became of the rest. */
+static bool is_of_objects(const struct source_etcd *s, struct slice key)
+{
+	return is_ours(s, key) && !slice_starts(slice_from(key, strlen(s->root)), SLICE("node/"));
 }
 
 static void mark(struct source_etcd *s, const struct etcd_kv *kv, bool is_delete)
@@ -306,9 +314,12 @@ static void read_again(struct source_etcd *s, const char *why)
 static void on_told(void *arg, const struct etcd_told *t)
 {
 	struct source_etcd *s = arg;
+	bool any = false;
 
 	if (s->at == AT_DOUBTING) {
-		if (t->events == 0)
+		for (size_t i = 0; i < t->events; i++)
+			any |= is_of_objects(s, t->event[i].kv.key);
+		if (!any)
 			return;
 		etcd_watch_free(&s->watch);
 		s->at = AT_AWAY;
@@ -586,6 +597,7 @@ static void on_down(void *arg, const char *why)
 
 static void close_client(struct source_etcd *s)
 {
+	said_client(&s->said, NULL);
 	etcd_call_cancel(&s->call);
 	etcd_watch_free(&s->watch);
 	etcd_free(&s->e);
@@ -609,8 +621,10 @@ static void open_client(struct source_etcd *s)
 	if (!secrets_fit(&s->secret, s->knobs))
 		return;		/* the others are on their way */
 	r = etcd_new(s->loop, &s->stock, &t, &s->e, why);
-	if (r == 0)
+	if (r == 0) {
+		said_client(&s->said, s->e);
 		return;
+	}
 	snprintf(s->trouble, sizeof s->trouble, "source.%s", r == -EINVAL ? why : strerror(-r));
 	say_lost(s);
 }
@@ -696,10 +710,16 @@ static void news(const struct source *source, struct source_news *ret)
 	ret->cluster = s->cluster;
 }
 
+static void say(struct source *source, char **text)
+{
+	said_text(&self(source)->said, text);
+}
+
 static void end(struct source *source)
 {
 	struct source_etcd *s = self(source);
 
+	said_fini(&s->said);
 	etcd_call_cancel(&s->call);
 	etcd_watch_free(&s->watch);
 	etcd_free(&s->e);
@@ -715,7 +735,7 @@ static void end(struct source *source)
 
 static const struct source_ops ops = {
 	.message = message, .dropped = dropped, .settings = settings, .since = since, .news = news,
-	.free = end,
+	.say = say, .free = end,
 };
 
 struct source *source_of_etcd(struct source_etcd *s)
@@ -744,6 +764,8 @@ int source_etcd_new(struct loop *loop, struct chan *chan, const struct knobs *k,
 	r = grpc_stock_init(&s->stock);
 	if (r == 0) {
 		r = key_root(k->source_prefix, k->cluster, s->root);
+		if (r >= 0)
+			r = said_init(&s->said, loop, s->root, k->node);
 		if (r < 0)
 			grpc_stock_fini(&s->stock);
 	}

@@ -26,6 +26,7 @@
 #include "nodeproxy/lib/ipc/debug.h"
 #include "store/db/copy.h"
 #include "store/registry/key.h"
+#include "store/sync/said.h"
 #include "store/sync/syncd.h"
 
 #define WORK_SLICE_US	500	/* of background building per pass */
@@ -183,6 +184,19 @@ static void commit_cb(void *arg)
 
 /* ---- the report ---- */
 
+/* Of a registry: what is wrong here. */
+static void say_to_others(struct syncd *s, struct fd report)
+{
+	struct slice bytes;
+	char *text;
+
+	if (s->source->ops->say == NULL || memfd_map_sealed(report, SIZE_MAX, &bytes) < 0)
+		return;
+	text = said_of_report(bytes, s->knobs->node);
+	memfd_unmap(&bytes);
+	s->source->ops->say(s->source, &text);
+}
+
 static void report_cb(void *arg)
 {
 	struct syncd *s = arg;
@@ -201,6 +215,8 @@ static void report_cb(void *arg)
 	if (r == 1 && chan_send(&s->born.chan, MSG_SOURCES_MADE, &(struct msg_rev){ s->rev },
 				(struct slice){ 0 }, &text.v, 1) < 0)
 		r = -EAGAIN;
+	if (r == 1)
+		say_to_others(s, text);
 	fd_close(&text);
 	us = mono_diff_us(clock_tick(), before);
 	timing_add(&s->report.report_step, us);

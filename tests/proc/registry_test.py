@@ -56,16 +56,16 @@ def make_roles(c):
     more = ["etcdctl user add mesh --interactive=false <mesh.password", "etcdctl user grant-role mesh nodeproxy-mesh"]
     at = next(i for i, c in enumerate(commands) if "user add root" in c)
     script = f"set -e; cd {c.dir}\n" + "\n".join(commands[:at] + more + commands[at:])
-    run("bash", "-c", script, env=dict(env(c), ROOT=ROOT, NODE="host-a", NAMESPACE="shop", OPERATOR="shop-admin",
+    run("bash", "-c", script, env=dict(env(c), ROOT=ROOT, NODE="test", NAMESPACE="shop", OPERATOR="shop-admin",
                                        PASSWORD=c.at("shop.password"), ROOT_PASSWORD=c.at("root.password")))
 
 
 def write_settings(c):
     """A nodeproxy.yaml as the host has it, and one of who runs the mesh."""
-    for name, who, more in (("host", "host-a", ""),
+    for name, who, more in (("host", "test", ""),
                             ("mesh", "people", f", user: mesh, password_file: {c.at('mesh.password')}")):
         with open(c.at(f"{name}.yaml"), "w") as f:
-            f.write(f"node: host-a\ncluster: mesh\nservice_cidr: {CIDR}\n"
+            f.write(f"node: test\ncluster: mesh\nservice_cidr: {CIDR}\n"
                     f"source: {{kind: etcd, endpoints: ['127.0.0.1:{c.ports[0][0]}'], ca: {c.at('ca.pem')}, "
                     f"cert: {c.at(who + '.pem')}, key: {c.at(who + '-key.pem')}{more}}}\n")
 
@@ -151,11 +151,11 @@ def each_may_what_it_says(c):
     assert "permission denied" in r.stderr, r
     r = run(*host, "delete", "service", "shop/mine", code=1)
     assert "permission denied" in r.stderr, r
-    c.ctl("put", f"{ROOT}/node/host-a/slices/x", "x", user="host-a")
-    for key in (f"{ROOT}/node/host-b/x", f"{ROOT}/node/host-ab", f"{ROOT}/ns/shop/core/Service/x", f"{ROOT}/vip/10.77.0.1", "/x"):
-        denied(c, "put", key, "x", user="host-a")
-    denied(c, "get", "/x", user="host-a")
-    c.ctl("del", f"{ROOT}/node/host-a/slices/x", user="host-a")
+    c.ctl("put", f"{ROOT}/node/test/slices/x", "x", user="test")
+    for key in (f"{ROOT}/node/other/x", f"{ROOT}/node/testb", f"{ROOT}/ns/shop/core/Service/x", f"{ROOT}/vip/10.77.0.1", "/x"):
+        denied(c, "put", key, "x", user="test")
+    denied(c, "get", "/x", user="test")
+    c.ctl("del", f"{ROOT}/node/test/slices/x", user="test")
     shop(c, "delete", "service", "shop/mine", "--wait", "0")
 
 
@@ -220,8 +220,8 @@ def what_is_applied_is_served(c):
     """On a host whose source it is: the settings are the daemon's, but who asks."""
     with np.Host(workers=1, config=f"cluster: mesh\nservice_cidr: {CIDR}") as host:
         one, two = host.backend("one"), host.backend("two")
-        host.source = (f"{{kind: etcd, endpoints: ['{c.endpoints()[0]}'], ca: {c.at('ca.pem')}, cert: {c.at('host-a.pem')}, "
-                       f"key: {c.at('host-a-key.pem')}}}")
+        host.source = (f"{{kind: etcd, endpoints: ['{c.endpoints()[0]}'], ca: {c.at('ca.pem')}, cert: {c.at('test.pem')}, "
+                       f"key: {c.at('test-key.pem')}}}")
         host.start()
         mesh(c, "delete", "httproute", "shop/web", "--wait", "0")
 
@@ -237,13 +237,25 @@ def what_is_applied_is_served(c):
         assert host.get("/x").body == b"one /x\n"
         apply(two.port)
         assert host.get("/x").body == b"two /x\n"
+        # what hosts say of it, for whoever may read that
+        mesh(c, "apply", "-f", "-", "--wait", "0", text=route("nowhere"))
+        np.until("the host to say what is wrong", lambda: "1 of 1 not: test: ResolvedRefs=False (BackendNotFound)" in
+                 mesh(c, "get", "httproute"))
+        o = got(c, "httproute", "shop/web")
+        assert o["status"]["hosts"] == 1 and o["status"]["problems"][0]["node"] == "test", o
+        assert "HOSTS" not in shop(c, "get", "httproute", "-n", "shop")
+        c.put(f"{ROOT}/node/evil/status", '{"problems": [1, {"kind": 2}, {"kind": "HTTPRoute", "namespace": "shop", "name": "web"}]}')
+        c.put(f"{ROOT}/node/other/status", "garbage")
+        assert "2 of 2 not:" in mesh(c, "get", "httproute")
+        mesh(c, "apply", "-f", "-", "--wait", "0", text=route("web"))
+        np.until("it to be mended", lambda: "1 of 2 not: evil: =False ()" in mesh(c, "get", "httproute"))
         ip = json.loads(host.ctl("describe", "service", "shop/web", "-o", "json").stdout)["status"]["clusterIP"]
         assert ip == got(c, "service", "shop/web")["spec"]["clusterIP"], ip
 
 
 def main():
     with etcd.Cluster(1, tls=True) as c:
-        c.certificate("host-a")
+        c.certificate("test")
         c.certificate("people")
         make_roles(c)
         write_settings(c)
