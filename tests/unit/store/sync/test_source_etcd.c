@@ -366,6 +366,11 @@ START_TEST(registry_that_lost_everything_is_not_believed_until_something_is_writ
 	ck_assert_ptr_null(strstr(said, "end"));
 	ck_assert_ptr_nonnull(strstr(why_not, "nothing is written below " ROOT));
 	UNTIL(far.watches == 2);
+	/* Hosts say what they are, whatever became of the rest. */
+	etcd_far_put(&far, ROOT "node/host-b/status", SLICE("{}"));
+	for (int i = 0; i < 20; i++)
+		pass();
+	ck_assert_uint_eq(far.watches, 2);
 	put_ns("b", "1");
 	ck_assert_str_eq(told(), "snapshot row:" NS "b end ");
 	/* What was seen to go is gone. */
