@@ -73,7 +73,7 @@ def memory(data, seals):
 class Page:
     """lib/net/certs.h, as all others are told of it."""
     HEAD, LEAF = 24 + 8 + 8 + 16 + 256 + 192 + 8 * 6, 96
-    LISTENER = 64 + LEAF + 8 + 256
+    LISTENER = 72 + LEAF + 8 + 256
     IDENTITY = 128 + 8 + 8 + 8 + 2 * LEAF + 192
 
     def __init__(self, data):
@@ -84,7 +84,7 @@ class Page:
         self.keys, self.identities = {}, {}
         for i in range(n):
             at = self.HEAD + i * self.LISTENER
-            self.keys[text(at)] = key(at + 64)
+            self.keys[text(at)] = key(at + 72)
         for i in range(identities):
             at = self.HEAD + n * self.LISTENER + i * self.IDENTITY
             state, leaves = struct.unpack_from("<II", data, at + 128)
@@ -147,7 +147,7 @@ class Keyd:
         """Rows of (listener, kind, speaks 1.2); what is told of them."""
         for i, (listener, kind, tls12) in enumerate(rows):
             fds = [os.open(p, os.O_RDONLY) for p in self.certificate(kind)]
-            send(self.master, "KEY_FILE", struct.pack("<iIIIII64s", 0, 0, i, tls12, look, 0, listener.encode()), fds)
+            send(self.master, "KEY_FILE", struct.pack("<iIIIII72s", 0, 0, i, tls12, look, 0, listener.encode()), fds)
             for f in fds:
                 os.close(f)
         send(self.master, "KEY_FILES", struct.pack("<II", len(rows) if count is None else count, look))
