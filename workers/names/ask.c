@@ -568,8 +568,8 @@ static struct ask *find(struct names *ns, const struct names_key *k)
 	return NULL;
 }
 
-static struct ask *begin(struct names *ns, struct names_pod *pod, struct tenant *t, const struct dns_query *q,
-			 const struct names_key *k)
+static struct ask *begin(struct names *ns, struct names_pod *pod, struct tenant *t,
+			 const struct dns_query *q, const struct names_key *k)
 {
 	struct ask *a = slab_take(&ns->asks, NULL);
 

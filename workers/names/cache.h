@@ -73,8 +73,8 @@ bool cached_is_of_use(const struct cached *, int64_t stale_ms);
 /* It was used. */
 void cache_touch(struct cache *, struct cached *);
 /* Keeps it, if it may be kept: by at most `most` of the pod. */
-void cache_put(struct cache *, struct cache_pod *, struct tenant *, const struct names_key *, struct slice message,
-	       const struct dns_reply *, uint32_t most);
+void cache_put(struct cache *, struct cache_pod *, struct tenant *, const struct names_key *,
+	       struct slice message, const struct dns_reply *, uint32_t most);
 /* All of a pod. */
 void cache_drop_pod(struct cache *, struct cache_pod *);
 /* Now and then: those that are of no use any more go. */
