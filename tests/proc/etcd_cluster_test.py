@@ -37,13 +37,13 @@ def connected(c, host):
 
 
 def members_die(c, host, backs):
-    """The leader, the one that is connected, any: each change after it is served, without a snapshot."""
+    """The one that is connected, the leader, any: each change after it is served, without a snapshot."""
     before = source(host)["snapshots"]
-    victims = [c.leader, lambda: connected(c, host)] + ([lambda: random.randrange(3)] * 10 if FULL else [])
+    victims = [lambda: connected(c, host)] + ([c.leader] + [lambda: random.randrange(3)] * 10 if FULL else [])
     for i, choose in enumerate(victims):
         victim = choose()
         c.kill(victim)
-        back = backs[i % 2]
+        back = backs[(i + 1) % 2]
         put(c, etcd.slice_of("shop", "web", "web-1", back.port))
         serves(host, back.name)
         c.start(victim)
