@@ -344,7 +344,7 @@ static const char *listener_text_wrong(const char *key, const char *v)
 			       NULL :
 			       "must be an address with a port like 127.0.0.1:8080 or [::1]:8080";
 	if (IS("tls_certificate") || IS("tls_key"))
-		return s.n == 0 || knobs_paths(v) ? NULL : "must be 1 to 8 absolute paths (start with /), "
+		return s.n == 0 || knobs_paths(v) ? NULL : "must be an absolute path (start with /), or up to 8, "
 							   "with single blanks between them";
 	if (IS("tls_client_ca"))
 		return s.n == 0 || is_absolute_path(v) ? NULL : "must be an absolute path (start with /)";
