@@ -398,6 +398,41 @@ def a_slow_caller_is_cut_and_a_flood_is_bounded():
         assert reason(host, "OVER_HANDSHAKES") > 0
 
 
+def a_flood_of_one_tenant_is_its_own():
+    """Full handshakes of shop, more than it may begin; bank, on the same worker, gets every one of its own."""
+    with np.Host(workers=1, config="limits: {tenant_handshakes: 20}") as host:
+        ca, other = Authority(host.dir), np.free_port()
+        cert, key = ca.issue("web", "p256")
+        served(host, cert, key)
+        host.stop()
+        host.service("bank/web", 80, [host.backends[0].port])
+        host.listeners.append(listener(host, cert, key, name="bank", bind=f"127.0.0.1:{other}", namespace="bank",
+                                       service="bank/web:80"))
+        host.start()
+        leave, begun = threading.Event(), []
+
+        def flood():
+            while not leave.is_set():
+                try:
+                    with socket.create_connection(("127.0.0.1", host.port), timeout=20) as s, \
+                            context(ca.cert).wrap_socket(s, server_hostname="shop.example"):
+                        begun.append(1)
+                except OSError:
+                    begun.append(0)
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            for _ in range(4):
+                pool.submit(flood)
+            np.until("the flood to be over its limit", lambda: reason(host, "OVER_HANDSHAKES") > 20)
+            for _ in range(15):
+                with socket.create_connection(("127.0.0.1", other), timeout=20) as s, \
+                        context(ca.cert).wrap_socket(s, server_hostname="shop.example") as t:
+                    t.sendall(b"GET /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                    assert t.recv(100).startswith(b"HTTP/1.1 200 "), begun.count(0)
+            leave.set()
+        assert begun.count(0) > 0 and begun.count(1) > 0, begun
+        assert host.metric("nodeproxy_listener_tls_handshakes_total", listener="bank") == 15
+
+
 # ---- settings
 
 def wrong_files_are_refused_with_their_place():
@@ -668,7 +703,7 @@ TESTS = [a_tls_route_leads_by_server_name, curl_is_served_in_both_versions_of_ht
          callers_get_the_certificate_of_the_name_they_ask_for,
          callers_certificates_are_asked_for_and_judged, a_load_balancer_may_stand_in_front,
          nobody_is_cut_while_all_of_it_changes, connections_are_resumed_by_whatever_worker,
-         a_slow_caller_is_cut_and_a_flood_is_bounded, wrong_files_are_refused_with_their_place,
+         a_slow_caller_is_cut_and_a_flood_is_bounded, a_flood_of_one_tenant_is_its_own, wrong_files_are_refused_with_their_place,
          the_key_process_runs_while_some_listener_wants_it, files_that_change_are_read_anew,
          traffic_goes_on_without_the_key_process_and_handshakes_wait_for_the_next,
          a_silent_key_process_ends_handshakes_with_a_reason, workers_and_master_may_die_too,
