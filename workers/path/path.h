@@ -228,7 +228,7 @@ static inline bool path_has_pod(const struct path *p, uint32_t ref)
 }
 static inline uint32_t path_fds_used(const struct path *p)
 {
-	return p->fds.fixed + p->fds.listeners + p->fds.names + p->banks.held + 2 * p->pipes.open + p->conns.live -
+	return p->fds.fixed + p->fds.listeners + p->fds.names + fd_is_open(p->wraps.roots) + p->banks.held + 2 * p->pipes.open + p->conns.live -
 	       p->streams - p->mirrors + p->pool.backs.live - p->fds.none + p->trunks.open +
 	       p->health.running - p->fds.gone;
 }
