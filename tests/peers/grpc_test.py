@@ -3,13 +3,14 @@
 # Copyright the nodeproxy authors
 """Real gRPC through nodeproxy: clients and servers of Python and Go, each with each, for unary calls, streams
 both ways, statuses and trailers, retries, deadlines, cancellation and messages of 4 MiB; and all of it through a GRPCRoute
-that gives each method to one of them."""
+that gives each method to one of them; and over TLS."""
 import os
 import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.environ.get("top_srcdir", "."), "tests/lib"))
 import np  # noqa: E402
+from pki import Authority  # noqa: E402
 
 np.only_in_tiers("process")
 np.need_root()
@@ -63,6 +64,22 @@ def route(servers):
             f"    {to(other)}\n")
 
 
+def over_tls(host, server):
+    """TLS on either side: to a Service whose endpoint is a listener of ours that terminates it."""
+    ca, near, far = Authority(host.dir), np.free_port(), np.free_port()
+    cert, key = ca.issue("far", "p256")
+    host.service("shop/far", 50051, [far], app="kubernetes.io/h2c", extra=(
+        "---\napiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\nmetadata: {name: far, namespace: shop}\nspec:\n"
+        "  targetRefs: [{group: '', kind: Service, name: far}]\n"
+        "  validation: {hostname: shop.example, caCertificateRefs: [{group: '', kind: ConfigMap, name: ca}]}\n"
+        "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: ca, namespace: shop}\ndata:\n  ca.crt: |\n" +
+        "".join(f"    {line}\n" for line in open(ca.cert).read().splitlines())))
+    host.listeners += [dict(name="near", bind=f"127.0.0.1:{near}", namespace="shop", route="service", service="shop/far:50051"),
+                       dict(name="far", bind=f"127.0.0.1:{far}", namespace="shop", route="service",
+                            service=f"shop/{server}:50051", tls="terminate", tls_certificate=cert, tls_key=key)]
+    return near
+
+
 def main():
     with np.Host(workers=2) as host:
         known = peers(host.dir)
@@ -84,12 +101,15 @@ def main():
         host.listeners.append(dict(name="routed", bind=f"127.0.0.1:{port}", namespace="shop", route="service",
                                    service="shop/routed:80"))
         ports["routed"] = port
+        ports["tls"] = over_tls(host, list(known)[-1])
         try:
             host.start()
             np.until("both to be ready", lambda: host.status()["ready"])
             bad = False
             for client, command in known.items():
                 for server in ports:
+                    if server == "tls" and command is not list(known.values())[0]:
+                        continue
                     r = subprocess.run(command + ["call", str(ports[server])], capture_output=True, text=True, timeout=300)
                     bad |= r.returncode != 0 or "FAILED" in r.stdout or not r.stdout
                     print("".join(f"{client} -> {server}: {line}\n" for line in (r.stdout + r.stderr[-1000:]).splitlines()), end="",
