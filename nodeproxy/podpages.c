@@ -125,15 +125,14 @@ static void send_page(struct master *m, struct child *c, unsigned page)
 
 static int make_page(const struct pod_told *told, struct fd *ret)
 {
-	struct {
-		struct pods_page page;
-		struct pod_told pod[PODS_A_PAGE];
-	} p = { .page = { .magic = PODS_MAGIC } };
+	_Alignas(struct pods_page) uint8_t room[PODS_PAGE_BYTES(PODS_A_PAGE)];
+	struct pods_page *page = (struct pods_page *)(void *)room;
 
+	*page = (struct pods_page){ .magic = PODS_MAGIC };
 	for (unsigned i = 0; i < PODS_A_PAGE; i++)
 		if (told[i].words.name[0])
-			memcpy(&p.page.pod[p.page.n++], &told[i], sizeof told[i]);
-	return memfd_sealed("nodeproxy-pods", slice_of(&p, PODS_PAGE_BYTES(p.page.n)), ret);
+			memcpy(&page->pod[page->n++], &told[i], sizeof told[i]);
+	return memfd_sealed("nodeproxy-pods", slice_of(page, PODS_PAGE_BYTES(page->n)), ret);
 }
 
 /* Without memory or a descriptor the next change makes up for it. */
