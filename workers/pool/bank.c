@@ -65,22 +65,18 @@ void bank_open(struct banks *bs, uint32_t ref, bool has_ipv6, bool guest)
 {
 	struct bank *b = &bs->at[ref % BANKS];
 
-	if (ref == 0 || (b->ref == ref && (guest || b->of[0].least)))
+	if (ref == 0)
 		return;
 	if (b->ref != ref) {
 		if (b->ref)
 			bank_close(bs, b->ref);		/* its end was not heard */
-		*b = (struct bank){ .ref = ref };
+		*b = (struct bank){ .ref = ref, .guest = true };
 		for (unsigned i = 0; i < BANK_SORTS; i++) {
 			b->of[i].has = i % 2 == 0 || has_ipv6;
 			b->of[i].used_at = clock_now();
 		}
 	}
-	for (unsigned i = 0; i < 2 && !guest; i++) {
-		b->of[i].least = BANK_LEAST;
-		b->of[i].target = max_of(b->of[i].target, BANK_LEAST);
-	}
-	ask(bs, b);
+	b->guest &= guest;
 }
 
 void bank_close(struct banks *bs, uint32_t ref)
@@ -150,9 +146,11 @@ static int take(struct banks *bs, uint32_t ref, unsigned sort, struct fd *ret)
 	if (!f->has)
 		return -ENETUNREACH;
 	f->used_at = clock_now();
+	if (!b->guest && sort < bank_sort(4, true))
+		f->least = BANK_LEAST;
 	if (f->n == 0) {
 		if (!f->waited)
-			f->target = (uint8_t)min_of(max_of((int)f->target, BANK_LEAST / 2) * 4, BANK_MOST);
+			f->target = (uint8_t)min_of(max_of((int)f->target, 1) * 4, BANK_MOST);
 		f->waited = true;
 		ask(bs, b);
 		return -EAGAIN;

@@ -4,10 +4,12 @@
 /* Banks: sockets inside pods' network namespaces, opened by the master and kept ready here, so that a
  * connection that leaves a pod (or goes to it from us) does not wait for root.
  *
- * Per pod and family a few wait.  When half of the target is gone more are asked for.  Each time costs
- * the master a process, so who asks again within BANK_BUSY_MS has twice the target from then on, who
- * was empty when somebody came four times, and one that nobody came to for BANK_REST_MS half of it: a
- * quiet pod keeps BANK_LEAST, and of UDP, which only names need (workers/names), none.  Sockets of UDP
+ * Per pod and family a few wait, once somebody has come: a socket takes more than three kilobytes of the
+ * kernel, and most pods of a host are idle or use one family.  When half of the target is gone more are
+ * asked for.  Each time costs the master a process, so who asks again within BANK_BUSY_MS has twice the
+ * target from then on, who was empty when somebody came four times, and one that nobody came to for
+ * BANK_REST_MS half of it: a quiet pod keeps BANK_LEAST, and of UDP, which only names need
+ * (workers/names), none.  Sockets of UDP
  * come back after use, to be used again.  What was asked for and did not come is asked
  * for again after BANK_ASK_MS. */
 #ifndef WORKERS_POOL_BANK_H
@@ -17,7 +19,7 @@
 #include "workers/pool/pool.h"
 
 #define BANKS	     512	/* pods: POD_SLOT() of a ref */
-#define BANK_LEAST   2
+#define BANK_LEAST   1
 #define BANK_MOST    64
 #define BANK_ASK_MS  500
 #define BANK_REST_MS 10000
@@ -40,6 +42,7 @@ struct bank_sort {
 
 struct bank {
 	uint32_t ref;		/* 0: none */
+	bool guest;		/* only others' connections go there from this worker: it keeps none for them */
 	struct bank_sort of[BANK_SORTS];
 };
 
@@ -53,8 +56,7 @@ struct banks {
 /* 0 or -ENOMEM. */
 must_use int banks_init(struct banks *);
 void banks_fini(struct banks *);
-/* The bank of a pod begins, and asks; again: nothing happens.  guest: only others' connections go there from
- * this worker, so nothing waits while none comes. */
+/* The bank of a pod begins; again: nothing happens, but that a guest's becomes the pod's own. */
 void bank_open(struct banks *, uint32_t ref, bool has_ipv6, bool guest);
 void bank_close(struct banks *, uint32_t ref);
 /* Takes the descriptors (those there is no room for are closed); true: somebody has waited for them. */

@@ -72,17 +72,46 @@ static int dial(uint32_t ref)
 	return r;
 }
 
-START_TEST(a_quiet_pod_keeps_few_of_the_families_it_has)
+static void rest(void)
+{
+	for (int i = 0; i < 10; i++)
+		banks_tick(&bs, true);
+}
+
+START_TEST(a_pod_keeps_none_until_somebody_came_and_few_when_it_is_quiet)
+{
+	begin(true);
+	rest();
+	bank_open(&bs, REF, true, false);	/* said again */
+	ck_assert_uint_eq(asks, 0);
+	ck_assert_int_eq(dial(REF), -EAGAIN);
+	ck_assert_uint_eq(asks, 1);
+	ck_assert_uint_gt(asked[0], BANK_LEAST);	/* they seldom come alone */
+	ck_assert_uint_eq(asked[1], 0);			/* of that family nobody came */
+	ck_assert(put(asked[0]));
+	ck_assert_int_eq(dial(REF), -EINPROGRESS);
+	rest();
+	ck_assert_uint_eq(bs.held, BANK_LEAST);
+	end();
+}
+END_TEST
+
+START_TEST(none_is_kept_for_guests_until_the_pod_itself_is_here)
 {
 	begin(false);
-	ck_assert_uint_eq(asks, 1);
-	ck_assert_uint_eq(asked[0], BANK_LEAST);
-	ck_assert_uint_eq(asked[1], 0);
-	end();
-	begin(true);
-	ck_assert_uint_eq(asked[1], BANK_LEAST);
-	bank_open(&bs, REF, true, false);	/* said again */
-	ck_assert_uint_eq(asks, 1);
+	bank_close(&bs, REF);
+	bank_open(&bs, REF, false, true);
+	ck_assert_int_eq(dial(REF), -EAGAIN);
+	put(asked[0]);
+	ck_assert_int_eq(dial(REF), -EINPROGRESS);
+	rest();
+	ck_assert_uint_eq(bs.held, 0);
+	bank_open(&bs, REF, false, false);
+	bank_open(&bs, REF, false, true);
+	ck_assert_int_eq(dial(REF), -EAGAIN);
+	put(4);
+	rest();
+	ck_assert_uint_eq(bs.held, BANK_LEAST);
 	end();
 }
 END_TEST
@@ -90,7 +119,9 @@ END_TEST
 START_TEST(a_socket_is_used_once_and_more_are_asked_for)
 {
 	begin(false);
-	ck_assert(!put(BANK_LEAST));
+	ck_assert_int_eq(dial(REF), -EAGAIN);
+	put(asked[0]);
+	rest();
 	ck_assert_uint_eq(bs.held, BANK_LEAST);
 	ck_assert_int_eq(dial(REF), -EINPROGRESS);
 	ck_assert_uint_eq(bs.held, BANK_LEAST - 1);
@@ -141,8 +172,7 @@ START_TEST(banks_shrink_while_descriptors_are_scarce)
 	put(BANK_MOST);
 	banks_tick(&bs, false);
 	ck_assert_uint_eq(bs.held, BANK_MOST);	/* it was used a moment ago */
-	for (int i = 0; i < 10; i++)
-		banks_tick(&bs, true);
+	rest();
 	ck_assert_uint_eq(bs.held, BANK_LEAST);
 	end();
 }
@@ -203,7 +233,8 @@ START_TEST(sockets_of_udp_come_when_names_are_asked_for_and_come_back)
 }
 END_TEST
 
-UNIT_TESTS("pool/bank", a_quiet_pod_keeps_few_of_the_families_it_has,
+UNIT_TESTS("pool/bank", a_pod_keeps_none_until_somebody_came_and_few_when_it_is_quiet,
+	   none_is_kept_for_guests_until_the_pod_itself_is_here,
 	   a_socket_is_used_once_and_more_are_asked_for, an_empty_bank_says_so_and_tells_when_it_is_not,
 	   who_asks_often_gets_more_but_never_more_than_the_most, banks_shrink_while_descriptors_are_scarce,
 	   a_pod_that_has_left_gives_nothing, sockets_of_udp_come_when_names_are_asked_for_and_come_back,
