@@ -46,12 +46,23 @@ def binary():
     sys.exit("no nodeproxy: ./quickstart --build, or NODEPROXY=PATH")
 
 
-def load_tool(tmp, name="load"):
-    """tests/bench/NAME.c, compiled into tmp."""
+def load_tool(tmp, name="load", more=()):
+    """tests/bench/NAME.c, compiled into tmp, with these words more for the compiler."""
     out = os.path.join(tmp, name)
     subprocess.run([os.environ.get("CC", "cc"), "-std=gnu11", "-D_GNU_SOURCE", "-O2", "-I", TOP, "-o", out,
-                    f"{HERE}/{name}.c"], check=True)
+                    f"{HERE}/{name}.c", *more], check=True)
     return out
+
+
+def boringssl():
+    """For load_tool(): a tool that speaks TLS, with the library of Debian's android-libboringssl-dev."""
+    where = subprocess.run([os.environ.get("CC", "cc"), "-print-multiarch"], check=True, capture_output=True, text=True).stdout.strip()
+    return ["-I/usr/include/android", f"-L/usr/lib/{where}/android", f"-Wl,-rpath,/usr/lib/{where}/android", "-lssl", "-lcrypto"]
+
+
+def tls(cert, key):
+    """For a listener: it terminates TLS with these files."""
+    return f"tls: terminate, tls_certificate: {cert}, tls_key: {key}"
 
 
 def service(ns, name, port, target, endpoints, app="http", slice_ports=None):
@@ -88,7 +99,8 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 class Nodeproxy:
-    """with Nodeproxy(resources={"a.yaml": text}, listeners=[(port, namespace, service)]) as np: ..."""
+    """with Nodeproxy(resources={"a.yaml": text}, listeners=[(port, namespace, service)]) as np: ...
+    A listener may have more fields, as text."""
 
     def __init__(self, resources, listeners, workers="1", extra=""):
         self.dir = tempfile.mkdtemp(prefix="np-bench-")
@@ -107,9 +119,9 @@ access_log: {{path: {self.dir}/access.log}}
 {extra}
 listeners:
 """
-        for port, ns, svc in listeners:
-            text += f"""  - {{name: l{port}, bind: "127.0.0.1:{port}", namespace: {ns}, route: service, service: "{svc}"}}
-"""
+        for port, ns, svc, *more in listeners:
+            fields = ", ".join([f'name: l{port}, bind: "127.0.0.1:{port}", namespace: {ns}, route: service, service: "{svc}"', *more])
+            text += f"  - {{{fields}}}\n"
         self.config = os.path.join(self.dir, "nodeproxy.yaml")
         with open(self.config, "w") as f:
             f.write(text)
