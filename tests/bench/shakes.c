@@ -8,7 +8,7 @@
  *
  * A caller connects, shakes hands, says close_notify and waits for the end, with which a ticket comes
  * (BoringSSL keeps it until the server writes something, and does not look at one behind close_notify).  In
- * mode resumed a first caller, alone, says something first, and each later one shows the ticket that it
+ * mode resumed a first caller, alone, says something in its place, and each later one shows the ticket that it
  * got.  Prints a line of JSON: how many there were, were resumed, did not succeed,
  * and the suite, group and signature (as numbers of TLS) of the last full one, to be compared. */
 #include "tests/bench/tool.h"
@@ -52,23 +52,22 @@ static void end_close(struct end *e)
 
 /* ---- server ---- */
 
-/* What has come is taken; false: it is over. */
+/* Shakes hands, and ends it when something is said, be it close_notify; false: it is over. */
 static bool serve(struct end *e)
 {
 	char buf[512];
 	int n;
 
 	ERR_clear_error();
-	do {
-		n = e->shaken ? SSL_read(e->ssl, buf, sizeof buf) : SSL_do_handshake(e->ssl);
-		if (n > 0 && e->shaken)
-			SSL_write(e->ssl, "?", 1);
-		e->shaken |= n > 0;
-	} while (n > 0);
+	n = e->shaken ? 1 : SSL_do_handshake(e->ssl);
+	e->shaken = n > 0;
+	if (n > 0)
+		n = SSL_read(e->ssl, buf, sizeof buf);
 	n = SSL_get_error(e->ssl, n);
-	if (n == SSL_ERROR_ZERO_RETURN)
-		SSL_shutdown(e->ssl);
-	return n == SSL_ERROR_WANT_READ || n == SSL_ERROR_WANT_WRITE;
+	if (n == SSL_ERROR_WANT_READ || n == SSL_ERROR_WANT_WRITE)
+		return true;
+	SSL_shutdown(e->ssl);
+	return false;
 }
 
 static _Noreturn void run_server(int port, const char *cert, const char *key)
@@ -168,11 +167,8 @@ static bool call(struct end *e)
 		else
 			SSL_shutdown(e->ssl);
 	}
-	while (n > 0) {
+	while (n > 0)
 		n = SSL_read(e->ssl, buf, sizeof buf);
-		if (n > 0)
-			SSL_shutdown(e->ssl);
-	}
 	n = SSL_get_error(e->ssl, n);
 	e->ended = n == SSL_ERROR_ZERO_RETURN;
 	return n == SSL_ERROR_WANT_READ || n == SSL_ERROR_WANT_WRITE;
