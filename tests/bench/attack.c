@@ -12,6 +12,9 @@
  *   attack idle PORT CONNS SECONDS        one request per connection, then nothing
  *   attack silent PORT CONNS SECONDS      requests; whoever has no answer after 500 ms is replaced
  *   attack slow PORT CONNS SECONDS        fetches 64 MiB and reads 4 KiB of it every 50 ms
+ *   attack hello PORT CONNS SECONDS       TLS: a ClientHello, whose answer costs a key exchange and a
+ *                                         signature; reset as soon as the answer comes, and again
+ *   attack loris-hello PORT CONNS SECONDS TLS: a ClientHello, a byte per connection every 100 ms
  *   attack resets PORT CONNS SECONDS      HTTP/2: requests, each cancelled behind its head
  *   attack windows PORT CONNS SECONDS     HTTP/2: asks for 64 MiB on each of 100 streams and never opens
  *                                         their windows; after a second the connection is replaced
@@ -22,9 +25,9 @@
 
 #include <fcntl.h>
 
-enum what { BULK, LORIS_HEAD, LORIS_BODY, HEADS, IDLE, SILENT, SLOW, RESETS, WINDOWS, WHATS };
+enum what { BULK, LORIS_HEAD, LORIS_BODY, HEADS, IDLE, SILENT, SLOW, HELLO, LORIS_HELLO, RESETS, WINDOWS, WHATS };
 static const char *const names[WHATS] = { "bulk", "loris-head", "loris-body", "heads", "idle", "silent", "slow",
-					"resets", "windows" };
+					"hello", "loris-hello", "resets", "windows" };
 
 static struct {
 	int fd;
@@ -85,6 +88,42 @@ static size_t put_pairs(char *to, unsigned first)
 	return (size_t)(p - to);
 }
 
+/* ---- TLS ---- */
+
+/* A ClientHello of TLS 1.3 that costs its sender nothing: the key share is always the same. */
+static char client_hello[512];
+static size_t client_hello_len;
+
+static void make_client_hello(void)
+{
+	static const char head[] = "\x16\3\1\0\0" "\1\0\0\0" "\3\3";	/* record, handshake, version */
+	static const char rest[] =
+		"\0"			/* no session id */
+		"\0\2\x13\1"		/* AES_128_GCM_SHA256 */
+		"\1\0"			/* no compression */
+		"\0\0"			/* length of: */
+		"\0\x2b\0\3\2\3\4"	/* supported_versions: 1.3 */
+		"\0\x0a\0\4\0\2\0\x1d"	/* supported_groups: X25519 */
+		"\0\x0d\0\6\0\4\4\3\x8\7"	/* signature_algorithms: P-256, Ed25519 */
+		"\0\x33\0\x26\0\x24\0\x1d\0\x20";	/* key_share: of X25519, 32 bytes */
+	char *p = client_hello;
+	size_t ends;
+
+	memcpy(p, head, sizeof head - 1);
+	p += sizeof head - 1;
+	memset(p, 'r', 32);		/* random */
+	p += 32;
+	memcpy(p, rest, sizeof rest - 1);
+	ends = (size_t)(p - client_hello) + 9;	/* where the extensions begin */
+	p += sizeof rest - 1;
+	memset(p, 9, 32);
+	p += 32;
+	client_hello_len = (size_t)(p - client_hello);
+	client_hello[4] = (char)(client_hello_len - 5);
+	client_hello[8] = (char)(client_hello_len - 9);
+	client_hello[ends - 1] = (char)(client_hello_len - ends);
+}
+
 static void say(int i, const char *text, size_t n)
 {
 	if (send(conn[i].fd, text, n, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)n)
@@ -114,7 +153,9 @@ static void open_one(enum what w, int i)
 	conn[i].born = now_ns();
 	if (w == RESETS || w == WINDOWS)
 		say(i, hello, sizeof hello - 1);
-	else if (w != HEADS)
+	else if (w == HELLO)
+		say(i, client_hello, client_hello_len);
+	else if (w != HEADS && w != LORIS_HELLO)
 		say(i, first, strlen(first));
 	if (w == WINDOWS)
 		ask_all(i);
@@ -138,6 +179,9 @@ static void tick(enum what w, int i, uint64_t now)
 	switch (w) {
 	case LORIS_HEAD:
 		say(i, trickle + conn[i].at++ % (sizeof trickle - 1), 1);
+		break;
+	case LORIS_HELLO:
+		say(i, client_hello + conn[i].at++ % client_hello_len, 1);
 		break;
 	case LORIS_BODY:
 		say(i, "x", 1);
@@ -212,7 +256,9 @@ static void on_event(enum what w, int i, uint32_t events)
 			return;
 		}
 		bytes += (uint64_t)k;
-		if (w == BULK)
+		if (w == HELLO)
+			replace(w, i);
+		if (w == HELLO || w == BULK)
 			return;		/* the others have a turn */
 	}
 }
@@ -236,7 +282,7 @@ static void run(enum what w, double secs)
 
 		for (int most = conns; ticked < due && most > 0; ticked++, most--)
 			tick(w, (int)(ticked % (uint64_t)conns), now);
-		n = epoll_wait(ep, ev, 256, w == BULK || w == HEADS || w == IDLE || w == RESETS ? 50 : 1);
+		n = epoll_wait(ep, ev, 256, w == BULK || w == HEADS || w == IDLE || w == HELLO || w == RESETS ? 50 : 1);
 		for (int k = 0; k < n; k++)
 			on_event(w, (int)ev[k].data.u64, ev[k].events);
 	}
@@ -305,6 +351,7 @@ int main(int argc, char **argv)
 	secs = atof(argv[4]);
 	tool_init();
 	make_huge();
+	make_client_hello();
 	if (w == WHATS)
 		run_connect(secs);
 	else
