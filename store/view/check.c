@@ -407,6 +407,7 @@ static int check_times(struct check *c, const struct unit_times *t)
 static int check_tls(struct check *c, const struct unit_svc *s, const struct unit_tls *t)
 {
 	if (t->name >= s->head.n_texts || t->host >= s->head.n_texts || t->flags > TLS_TRUSTS_HOST ||
+	    t->n_cas > VTLS_CAS || t->n_names > VTLS_NAMES ||
 	    !run_fits(t->ca, t->n_cas, s->n_cas) || !run_fits(t->first, t->n_names, s->n_tls_names))
 		return bad(c, "TLS to endpoints with impossible values");
 	return 0;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "nodeproxy/lib/base/hash.h"
+#include "store/view/view.h"
 
 enum ca_ref ca_of_ref(const struct row *policy, const struct row_ca_ref *r, config_map_fn find, void *arg,
 		      const struct row **ret)
@@ -90,6 +91,7 @@ static struct unit_tls tls_of(struct out *o, const struct unit_service *in, cons
 		add(&d, slice_str(p->names[i].text));
 		u.n_names++;
 	}
+	static_must(ROW_CA_REFS == VTLS_CAS && ROW_BACKEND_NAMES == VTLS_NAMES);
 	static_must(sizeof d == sizeof u.id);
 	memcpy(u.id, &d, sizeof d);
 	return u;

@@ -227,6 +227,8 @@ const char *rate_key_name(enum rate_key);	/* as a RateLimitPolicy has it */
 
 /* ---- TLS to endpoints ---- */
 
+#define VTLS_CAS   8u	/* at most */
+#define VTLS_NAMES 5u
 struct vtls {				/* the BackendTLSPolicy of a port */
 	struct slice name;		/* its namespace is the Service's */
 	struct slice host;		/* the server name that is asked for */

@@ -11,8 +11,6 @@
 #include "nodeproxy/lib/base/poll.h"
 #include "workers/path/path.h"
 
-#define WRAP_CAS 8u	/* texts of issuers */
-
 void wraps_init(struct wraps *w)
 {
 	*w = (struct wraps){ .roots = FD_NONE };
@@ -67,10 +65,10 @@ static int trust_host(struct wraps *ws, struct tls_trust **ret, const char **why
 
 static int trust_cas(const struct vport *port, const struct vtls *v, struct tls_trust **ret, const char **why)
 {
-	struct slice ca[WRAP_CAS];
+	struct slice ca[VTLS_CAS];
 
 	*why = "it trusts nobody";
-	if (v->cas == 0 || v->cas > WRAP_CAS)
+	if (v->cas == 0)
 		return -ENOENT;
 	for (uint32_t i = 0; i < v->cas; i++)
 		ca[i] = vport_tls_ca(port, i);
@@ -98,8 +96,7 @@ static int make_side(struct path *p, const struct vport *port, const struct vtls
 			       .name = text_of(v->host, host), .names = name, .n_names = v->names };
 	int r;
 
-	if (v->names > TLS_NAMES)
-		return -EINVAL;
+	static_must(VTLS_NAMES <= TLS_NAMES);
 	for (uint32_t i = 0; i < v->names; i++)
 		name[i].text = text_of(vport_tls_name(port, i, &name[i].is_uri), text[i]);
 	r = v->trusts_host ? trust_host(&p->wraps, &t.trust, why) : trust_cas(port, v, &t.trust, why);

@@ -70,6 +70,8 @@ static void done(void)
 	"apiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\n"                      \
 	"metadata: {name: p, namespace: shop}\nspec:\n"
 #define SYSTEM BTLS TARGET "  validation:\n    hostname: a.b\n    wellKnownCACertificates: System\n"
+#define REFS3 "{group: \"\", kind: ConfigMap, name: a}, {group: \"\", kind: ConfigMap, name: b}, {group: \"\", kind: ConfigMap, name: c}, "
+#define NAMES3 "{type: Hostname, hostname: a}, {type: Hostname, hostname: b}, {type: URI, uri: c}, "
 #define RETRIES POLICY TARGET "  retries:\n"
 #define TARGET "  targetRefs: [{group: \"\", kind: Service, name: web}]\n"
 #define META "apiVersion: v1\nkind: Service\nspec: {clusterIP: None}\nmetadata:\n"
@@ -159,6 +161,8 @@ START_TEST(every_refusal_names_line_field_and_reason)
 		{ BTLS TARGET "  validation: {hostname: a.b, wellKnownCACertificates: Mine}\n", 6, "spec.validation.wellKnownCACertificates", "must be System, not \"Mine\"" },
 		{ SYSTEM "    subjectAltNames: [{type: URI, hostname: a}]\n", 9, "spec.validation.subjectAltNames[0].uri", "is required of type URI" },
 		{ SYSTEM "    subjectAltNames: [{type: Hostname, hostname: a}, {type: Hostname, hostname: a, uri: b}]\n", 9, "spec.validation.subjectAltNames[1].hostname", "stands beside uri: a name is one of them" },
+		{ BTLS TARGET "  validation: {hostname: a.b, caCertificateRefs: [" REFS3 REFS3 REFS3 "]}\n", 6, "spec.validation.caCertificateRefs", "must have at most 8 entries, not 9" },
+		{ SYSTEM "    subjectAltNames: [" NAMES3 NAMES3 "]\n", 9, "spec.validation.subjectAltNames", "must have at most 5 entries, not 6" },
 		{ "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  x: y\n  ca.crt: z\n", 5, "data.x", "unknown field" },
 		{ "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\nbinaryData: {x: y}\n", 4, "binaryData", "not supported by this release (bytes that are no text)" },
 

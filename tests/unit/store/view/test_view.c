@@ -358,6 +358,49 @@ START_TEST(a_spoiled_rate_limit_refuses_the_base)
 }
 END_TEST
 
+#define FOUR_CAS   "ca=x ca=x ca=x ca=x "
+#define TWO_NAMES  "dns=a.b uri=c:d "
+
+START_TEST(a_spoiled_policy_of_tls_refuses_the_base)
+{
+	size_t n;
+	uint8_t *p = base_bytes("configmap shop/x\nservice shop/web port=80/a port=81/b\n"
+				"backendtls shop/p target=web#a host=a.b " FOUR_CAS FOUR_CAS TWO_NAMES TWO_NAMES "dns=e\n"
+				"backendtls shop/q target=web#b host=a.b ca=x dns=f\n", &n);
+	const struct view_head *h = (const struct view_head *)p;
+	const struct view_dir *d = (const struct view_dir *)(p + h->dir);
+	struct unit_svc *s = (struct unit_svc *)(p + d[0].at);
+	struct unit_port *port = (struct unit_port *)(p + d[0].at + s->ports);
+	struct unit_tls *y = (struct unit_tls *)(p + d[0].at + s->tls);
+	const struct {
+		uint32_t *at, value;
+	} spot[] = {
+		{ &y->name, 0x7fffffff }, { &y->host, 0x7fffffff }, { &y->flags, TLS_TRUSTS_HOST + 1 },
+		{ &y->ca, 0x7fffffff }, { &y->n_cas, VTLS_CAS + 1 }, { &y->first, 0x7fffffff },
+		{ &y->n_names, VTLS_NAMES + 1 }, { &port->tls, 3 }, { &s->n_tls, 0 }, { &s->n_tls, 1u << 30 },
+		{ &s->tls, 0x7fffffff },
+	};
+	struct view *v;
+
+	ck_assert_uint_eq(s->n_tls, 2);
+	ck_assert_uint_eq(s->n_cas, VTLS_CAS + 1);	/* of both: that many are there */
+	ck_assert_uint_eq(s->n_tls_names, VTLS_NAMES + 1);
+	for (size_t i = 0; i < countof(spot); i++) {
+		uint32_t keep = *spot[i].at;
+
+		*spot[i].at = spot[i].value;
+		ck_assert_int_eq(open_bytes(p, n, 100, &v), 0);
+		ck_assert_msg(view_check_step(v, 1000000) == -EBADMSG, "spot %zu", i);
+		view_unref(v);
+		*spot[i].at = keep;
+	}
+	ck_assert_int_eq(open_bytes(p, n, 100, &v), 0);
+	ck_assert_int_eq(view_check_step(v, 1000000), 1);
+	view_unref(v);
+	free(p);
+}
+END_TEST
+
 START_TEST(a_directory_out_of_order_refuses_the_base)
 {
 	size_t n;
@@ -528,7 +571,7 @@ UNIT_TESTS("view", a_view_shows_what_was_said, an_overlay_replaces_adds_and_remo
 	   a_removed_service_can_come_back_in_an_overlay, an_unknown_namespace_is_its_own_tenant,
 	   accounts_are_where_the_registry_says,
 	   an_unsealed_file_is_refused, a_file_that_was_not_announced_is_refused,
-	   a_spoiled_unit_refuses_the_base, a_spoiled_policy_refuses_the_base, a_spoiled_rate_limit_refuses_the_base,
+	   a_spoiled_unit_refuses_the_base, a_spoiled_policy_refuses_the_base, a_spoiled_rate_limit_refuses_the_base, a_spoiled_policy_of_tls_refuses_the_base,
 	   a_directory_out_of_order_refuses_the_base,
 	   a_full_index_refuses_the_base, a_base_is_checked_in_slices,
 	   an_overlay_waits_for_its_base, an_overlay_on_another_base_is_stale,
