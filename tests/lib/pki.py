@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright the nodeproxy authors
 """For tests of TLS: certificates by openssl, endpoints that speak TLS, conditions of resources."""
+import contextlib
 import os
 import socket
 import ssl
@@ -92,6 +93,9 @@ class TlsBackend:
             c.close()
 
     def stop(self):
+        # Whoever waits in accept() for a number that is only closed accepts for whoever has it next.
+        with contextlib.suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
 
 

@@ -132,7 +132,7 @@ def nobody_else_is_sent_anything():
         os.unlink(f"{host.resources}/policy-secure.yaml")
         host.service("shop/web", 80, [clear.port])
         answers(host, 200)
-        one.stop(), late.stop(), mute.close(), deaf.listener.close()
+        one.stop(), late.stop(), mute.close(), deaf.listener.shutdown(socket.SHUT_RDWR), deaf.listener.close()
 
 
 def the_host_s_issuers_are_read_anew():

@@ -107,6 +107,7 @@ class Echo:
                 c.sendall(b)
 
     def stop(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
 
 
