@@ -100,12 +100,10 @@ static void refused_of_place(struct refused_list *l, const struct place *p)
 					    false);
 			continue;
 		}
-		const struct claim *first = container_of(r->claims.next, struct claim, in_resource);
-
-		if (r->winner)
-			first = r->winner;
+		if (r->winner == NULL)
+			continue;	/* told, and not settled yet: nobody was refused */
 		snprintf(reason, sizeof reason, "is written at %s:%u already, which counts",
-			 first->place->name, first->line);
+			 r->winner->place->name, r->winner->line);
 		one_refused(l, p->name, c->line, "metadata.name", reason, row_kind_name(r->kind), r->ns,
 			    r->name, r->served != NULL);
 	}

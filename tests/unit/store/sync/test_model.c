@@ -55,6 +55,26 @@ START_TEST(of_two_documents_the_first_by_place_and_line_counts)
 }
 END_TEST
 
+START_TEST(nobody_is_refused_before_it_is_settled)
+{
+	struct world w;
+	char *text;
+
+	world_init(&w, "");
+	tell(&w, "a.yaml", WEB);
+	text = report_text(&w, NULL);
+	ck_assert_msg(!strstr(text, "which counts"), "%s", text);
+	free(text);
+	ck_assert(settle(&w));
+	tell(&w, "b.yaml", WEB);
+	settle(&w);
+	text = report_text(&w, NULL);
+	ck_assert_ptr_nonnull(strstr(text, "is written at a.yaml:1 already, which counts"));
+	free(text);
+	world_fini(&w);
+}
+END_TEST
+
 START_TEST(a_refused_document_leaves_the_last_good_version_serving)
 {
 	struct world w;
@@ -927,7 +947,7 @@ END_TEST
 UNIT_TESTS("model", modes_of_namespaces_are_told_whole_and_then_as_they_change,
 	   of_retry_budgets_one_counts_and_the_others_say_so, two_documents_are_enough_to_serve,
 	   of_two_documents_the_first_by_place_and_line_counts,
-	   a_refused_document_leaves_the_last_good_version_serving,
+	   nobody_is_refused_before_it_is_settled, a_refused_document_leaves_the_last_good_version_serving,
 	   a_refused_document_that_never_was_good_does_not_hide_another,
 	   what_a_broken_text_may_have_held_stays,
 	   the_marker_removes_what_a_snapshot_did_not_tell,
