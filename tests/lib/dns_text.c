@@ -5,6 +5,7 @@
 #include "tests/lib/dns_text.h"
 
 #include <check.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -34,10 +35,14 @@ static unsigned u16(struct slice m, size_t at)
 	return (unsigned)m.p[at] << 8 | m.p[at + 1];
 }
 
+#define NAME_ROOM 1024
+
 /* The name at at, as text; where it ends. */
-static size_t name_at(struct slice m, size_t at, char *to)
+static size_t name_at(struct slice m, size_t at, char to[NAME_ROOM])
 {
+	const char *end_of = to + NAME_ROOM;
 	size_t end = 0;
+	int n;
 
 	for (int hops = 0; hops < 300; hops++) {
 		ck_assert_uint_lt(at, m.n);
@@ -50,23 +55,46 @@ static size_t name_at(struct slice m, size_t at, char *to)
 			*to = 0;
 			return end ? end : at + 1;
 		}
-		to += sprintf(to, "%.*s.", m.p[at], (const char *)m.p + at + 1);
+		ck_assert_uint_le(at + 1 + m.p[at], m.n);
+		n = snprintf(to, (size_t)(end_of - to), "%.*s.", m.p[at], (const char *)m.p + at + 1);
+		ck_assert_int_lt(n, end_of - to);
+		to += n;
 		at += m.p[at] + 1u;
 	}
 	ck_abort_msg("a name without end");
 	return 0;
 }
 
+static struct {
+	char at[65536];
+	size_t n;
+} said;
+
+static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static void say(const char *format, ...)
+{
+	va_list a;
+	int n;
+
+	va_start(a, format);
+	n = vsnprintf(said.at + said.n, sizeof said.at - said.n, format, a);
+	va_end(a);
+	ck_assert_int_lt(n, (int)(sizeof said.at - said.n));
+	said.n += (size_t)n;
+}
+
 const char *dns_text(struct slice m)
 {
-	static char text[65536];
 	static const char *const before[] = { "", " |", " +" };
-	char name[1024], *t = text;
+	char name[NAME_ROOM];
 	size_t at;
+
+	said.n = 0;
 
 	ck_assert_uint_ge(m.n, DNS_HEAD);
 	ck_assert(u16(m, 2) & DNS_QR);
-	t += sprintf(t, "%s%s%s", rcodes[m.p[3] & 15], m.p[2] & 4 ? " aa" : "", m.p[2] & 2 ? " tc" : "");
+	ck_assert_uint_lt(m.p[3] & 15u, countof(rcodes));
+	say("%s%s%s", rcodes[m.p[3] & 15], m.p[2] & 4 ? " aa" : "", m.p[2] & 2 ? " tc" : "");
 	at = DNS_HEAD;
 	if (u16(m, 4))
 		at = name_at(m, at, name) + 4;
@@ -74,7 +102,7 @@ const char *dns_text(struct slice m)
 		unsigned n = u16(m, 6 + 2 * s);
 
 		if (n && !(s == 2 && n == 1 && m.n - at == DNS_OPT))
-			t += sprintf(t, "%s", before[s]);
+			say("%s", before[s]);
 		for (unsigned i = 0; i < n; i++) {
 			size_t data = name_at(m, at, name) + 10, end = data + u16(m, data - 2);
 			unsigned type = u16(m, data - 10), ttl = u16(m, data - 4);
@@ -84,26 +112,27 @@ const char *dns_text(struct slice m)
 			ck_assert_uint_le(end, m.n);
 			at = end;
 			if (type == DNS_OPT_TYPE) {
-				t += sprintf(t, " opt");
+				say(" opt");
 				continue;
 			}
 			if (type == DNS_A || type == DNS_AAAA) {
+				ck_assert_uint_le(end - data, sizeof a.ip);
 				memcpy(a.ip, m.p + data, end - data);
-				t += sprintf(t, " %s %s", type == DNS_A ? "A" : "AAAA", addr_text(&a, false, ip));
+				say(" %s %s", type == DNS_A ? "A" : "AAAA", addr_text(&a, false, ip));
 			} else if (type == DNS_SRV) {
 				name_at(m, data + 6, name);
-				t += sprintf(t, " SRV %u %s", u16(m, data + 4), name);
+				say(" SRV %u %s", u16(m, data + 4), name);
 			} else if (type == DNS_PTR || type == DNS_CNAME) {
 				name_at(m, data, name);
-				t += sprintf(t, " %s %s", type == DNS_PTR ? "PTR" : "CNAME", name);
+				say(" %s %s", type == DNS_PTR ? "PTR" : "CNAME", name);
 			} else {
-				t += sprintf(t, " %s", type == DNS_SOA ? "SOA" : "?");
+				say(" %s", type == DNS_SOA ? "SOA" : "?");
 			}
-			t += sprintf(t, "/%u", ttl);
+			say("/%u", ttl);
 		}
 	}
 	ck_assert_uint_eq(at, m.n);
-	return text;
+	return said.at;
 }
 
 static size_t put_record(uint8_t *to, const char *type, const char *value, unsigned ttl)

@@ -3,13 +3,13 @@
 
 /* The client of etcd against a real one: that numbers of fields, statuses and words are what we take them
  * for.  What a real one does not do on request is in test_etcd.c. */
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "nodeproxy/lib/base/rand.h"
 #include "store/sync/etcd.h"
 #include "tests/lib/etcd_here.h"
+#include "tests/lib/until.h"
 #include "tests/unit/test.h"
 
 static struct etcd_here here;
@@ -21,24 +21,7 @@ static struct etcd_watch *watch;
 static struct etcd_lease *lease;
 static char why[GRPC_WORDS + 80];
 
-static void pass(void)
-{
-	struct pollfd p = { loop_fd(&loop), POLLIN, 0 };
-	int64_t ms = (loop_due(&loop).ns - clock_tick().ns) / NS_PER_MS;
-
-	(void)!poll(&p, 1, (int)min_of(max_of(ms, (int64_t)0), (int64_t)100));
-	clock_tick();
-	loop_once(&loop);
-}
-
-#define UNTIL(x)                                                                                   \
-	do {                                                                                       \
-		struct mono until_ = mono_after_ms(clock_tick(), 20000);                           \
-		while (!(x)) {                                                                     \
-			ck_assert_msg(clock_tick().ns < until_.ns, "never: %s (%s)", #x, why);     \
-			pass();                                                                    \
-		}                                                                                  \
-	} while (0)
+#define UNTIL(x) UNTIL_BY(until_pass(&loop), x, "%s", why)
 
 static void on_up(void *arg)
 {

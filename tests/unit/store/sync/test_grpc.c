@@ -3,7 +3,6 @@
 
 /* gRPC channels against a server that does as it is told: how calls end, what is refused, and how a
  * channel finds another endpoint.  Real sockets on loopback; nothing waits for a time to pass. */
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,6 +11,7 @@
 #include "nodeproxy/lib/net/tcp.h"
 #include "store/sync/grpc.h"
 #include "tests/lib/grpc_far.h"
+#include "tests/lib/until.h"
 #include "tests/unit/test.h"
 
 #define MAX 100000u
@@ -130,25 +130,7 @@ static void answers(struct far_call *c, struct slice m)
 
 /* ---- life ---- */
 
-/* A pass of the loop, after it had something to do. */
-static void pass(void)
-{
-	struct pollfd p = { loop_fd(&loop), POLLIN, 0 };
-	int64_t ms = (loop_due(&loop).ns - clock_tick().ns) / NS_PER_MS;
-
-	(void)!poll(&p, 1, (int)min_of(max_of(ms, (int64_t)0), (int64_t)100));
-	clock_tick();
-	loop_once(&loop);
-}
-
-#define UNTIL(x)                                                                                   \
-	do {                                                                                       \
-		struct mono until_ = mono_after_ms(clock_tick(), 10000);                           \
-		while (!(x)) {                                                                     \
-			ck_assert_msg(clock_tick().ns < until_.ns, "never: %s (%s)", #x, why);     \
-			pass();                                                                    \
-		}                                                                                  \
-	} while (0)
+#define UNTIL(x) UNTIL_BY(until_pass(&loop), x, "%s", why)
 
 static void connect_to(unsigned n)
 {

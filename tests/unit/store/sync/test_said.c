@@ -4,12 +4,12 @@
 /* What a host says of itself: little, only what is wrong, and as long as it is there. */
 #include "store/sync/said.h"
 
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "nodeproxy/lib/base/rand.h"
 #include "tests/lib/etcd_here.h"
+#include "tests/lib/until.h"
 #include "tests/unit/test.h"
 
 static struct etcd_here here;
@@ -18,16 +18,6 @@ static struct grpc_stock stock;
 static char seen[4000];
 static int64_t seen_lease;
 static bool is_over;
-
-static void pass(void)
-{
-	struct pollfd p = { loop_fd(&loop), POLLIN, 0 };
-	int64_t ms = (loop_due(&loop).ns - clock_tick().ns) / NS_PER_MS;
-
-	(void)!poll(&p, 1, (int)min_of(max_of(ms, (int64_t)0), (int64_t)50));
-	clock_tick();
-	loop_once(&loop);
-}
 
 static void nothing(void *arg)
 {
@@ -77,7 +67,7 @@ static void await_said(struct etcd *e, const char *words)
 		if (!etcd_is_up(e) || !etcd_op(e, &get, on_read, NULL))
 			is_over = true;
 		do
-			pass();
+			until_pass(&loop);
 		while (!is_over);
 	}
 }

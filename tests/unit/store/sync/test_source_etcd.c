@@ -4,13 +4,13 @@
 /* The source etcd against one that goes away, forgets and lies: what is told, in which change sets, and
  * that nothing is forgotten here because something was forgotten there. */
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "nodeproxy/lib/base/rand.h"
 #include "store/sync/source.h"
 #include "tests/lib/etcd_far.h"
+#include "tests/lib/until.h"
 #include "tests/unit/test.h"
 
 static struct loop loop;
@@ -99,25 +99,14 @@ static uint32_t on_places(void *arg)
 
 static void pass(void)
 {
-	struct pollfd p = { loop_fd(&loop), POLLIN, 0 };
-	int64_t ms = (loop_due(&loop).ns - clock_tick().ns) / NS_PER_MS;
 	const struct msg *m;
 
-	(void)!poll(&p, 1, (int)min_of(max_of(ms, (int64_t)0), (int64_t)100));
-	clock_tick();
 	while (chan_recv(&theirs, &m) == 1)
 		ck_assert_int_eq(m->type, MSG_SOURCE_AGAIN);
-	loop_once(&loop);
+	until_pass(&loop);
 }
 
-#define UNTIL(x)                                                                                   \
-	do {                                                                                       \
-		struct mono until_ = mono_after_ms(clock_tick(), 20000);                           \
-		while (!(x)) {                                                                     \
-			ck_assert_msg(clock_tick().ns < until_.ns, "never: %s (%.300s; %s)", #x, said, why_not); \
-			pass();                                                                    \
-		}                                                                                  \
-	} while (0)
+#define UNTIL(x) UNTIL_BY(pass(), x, "%.300s; %s", said, why_not)
 
 /* Everything that is said until the end of a change set. */
 static const char *told(void)
