@@ -167,8 +167,9 @@ void exchange_release_back(struct exchange *ex, bool reusable, bool abort)
 		reusable &= !path_limit_is_full(p, b->key.limit);
 	}
 	if (b->on) {
-		/* A stream that ends here shall not look whole to an endpoint that has not got all. */
-		leg_close(&b->leg, conn_purse(ex->conn), abort || !ex->up.done);
+		/* A stream that ends here shall not look whole to an endpoint that has not got all: what
+		 * was read of the caller may wait here for room. */
+		leg_close(&b->leg, conn_purse(ex->conn), abort || !ex->up.done || b->leg.out.bytes);
 		trunk_give(&p->trunks, b);
 		list_add_tail(&p->dead_backs, &b->node);
 		return;

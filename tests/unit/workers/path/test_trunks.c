@@ -336,6 +336,32 @@ START_TEST(an_early_answer_does_not_end_the_request_as_if_it_were_whole)
 }
 END_TEST
 
+/* Seen by tests/byteexact, on a busy machine: all of the request was read, and its end waited for room. */
+START_TEST(what_waits_for_room_is_not_ended_as_if_it_had_gone)
+{
+	static char said[70000];
+	struct rig *r = start(ONE_H2, NULL);
+	int c = rig_dial(r), n = snprintf(said, sizeof said, "POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 69000\r\n\r\n");
+	struct h2_stream *st;
+
+	memset(said + n, 'x', 69000);
+	said[n + 69000] = 0;
+	rig_say(r, c, said);
+	st = asked(r, far_accept(r, 1));
+	UNTIL(r, st->in.bytes >= 65535);
+	for (int i = 0; i < 20; i++)
+		turn(r);
+	ck_assert_uint_lt(st->in.bytes, 69000);
+	ck_assert_int_eq(h2_respond(st, ok, countof(ok), true), 0);
+	hear_head(r, c);
+	UNTIL(r, st->was_reset || st->gets == H2_GETS_NOTHING);
+	ck_assert(st->was_reset);
+	ck_assert_uint_eq(st->code, H2_CANCEL);
+	stream_close(&st->s, true);
+	finish(&r, c);
+}
+END_TEST
+
 static void reset_with(struct h2_stream *st, enum h2_code code)
 {
 	h2_reset(st, code);
@@ -844,6 +870,7 @@ UNIT_TESTS("trunks", a_body_and_its_trailers_are_sent_again_over_trunks, a_statu
 	   an_answer_is_over_when_its_stream_is_not_when_its_length_is,
 	   a_caller_that_goes_away_cancels_its_stream_alone,
 	   an_early_answer_does_not_end_the_request_as_if_it_were_whole,
+	   what_waits_for_room_is_not_ended_as_if_it_had_gone,
 	   a_reset_stream_is_an_answer_of_ours,
 	   a_refused_stream_goes_to_another_endpoint_whatever_its_method,
 	   what_goaway_left_undone_goes_to_the_same_endpoint_if_there_is_no_other,
