@@ -17,7 +17,7 @@ static_must(ACCESS_WHO_MAX +
 		    WORST * (2 * 135 + 32 + ACCESS_PATH_MAX + 56 + ACCESS_REQUEST_ID_MAX +
 			     ACCESS_SNI_MAX + ACCESS_CLIENT_MAX) + 8 + 8 * 20 + 3 + 48 + 500 <=
 	    ACCESS_LINE_MAX);
-static_must(3 * 63 * WORST + 60 <= ACCESS_WHO_MAX);
+static_must(3 * ACCESS_NAME_MAX + 60 <= ACCESS_WHO_MAX);
 
 void accesslog_init(struct accesslog *a, struct ring *ring, bool json)
 {
@@ -95,6 +95,22 @@ static char *put_word(char *q, struct slice s, size_t max, bool json)
 	return q;
 }
 
+/* What of a word fits: all of it unless bytes of it, which names of Kubernetes do not have, must be
+ * escaped. */
+static char *put_name(char *q, struct slice s, bool json)
+{
+	size_t room = ACCESS_NAME_MAX, n = 0;
+
+	for (; n < s.n; n++) {
+		size_t spelled = is_plain(s.p[n]) || s.p[n] == ' ' ? 1 : json ? 6 : 4;
+
+		if (spelled > room)
+			break;
+		room -= spelled;
+	}
+	return put_word(q, s, n, json);
+}
+
 /* That of the reason, after that of a delay. */
 static char *put_flags(char *q, const struct access_line *l, const struct reason_row *why)
 {
@@ -113,11 +129,11 @@ size_t accesslog_who(const struct accesslog *a, struct slice tenant, struct slic
 	char *q = out;
 
 	q = a->json ? PUT(q, "\",\"tenant\":\"") : PUT(q, " tenant=");
-	q = put_word(q, tenant, 63, a->json);
+	q = put_name(q, tenant, a->json);
 	q = a->json ? PUT(q, "\",\"namespace\":\"") : PUT(q, " namespace=");
-	q = put_word(q, ns, 63, a->json);
+	q = put_name(q, ns, a->json);
 	q = a->json ? PUT(q, "\",\"listener\":\"") : PUT(q, " listener=");
-	q = put_word(q, listener, 63, a->json);
+	q = put_name(q, listener, a->json);
 	return (size_t)(q - out);
 }
 

@@ -23,7 +23,8 @@
 
 #define ACCESS_PATH_MAX	 256
 #define ACCESS_REQUEST_ID_MAX 128
-#define ACCESS_WHO_MAX	 1280	/* bytes of the part made once per listener */
+#define ACCESS_NAME_MAX	 63	/* of a tenant, a namespace or a listener, spelled */
+#define ACCESS_WHO_MAX	 256	/* bytes of the part made once per listener; each gate holds one */
 #define ACCESS_SNI_MAX	 128
 #define ACCESS_CLIENT_MAX 200
 #define ACCESS_LINE_MAX	 8704
@@ -58,7 +59,8 @@ struct access_line {
 
 /* ring NULL: no log. */
 void accesslog_init(struct accesslog *, struct ring *, bool json);
-/* The part of a line that stays: tenant, namespace and listener, escaped.  Returns its length. */
+/* The part of a line that stays: tenant, namespace and listener, escaped; of one that has to be escaped as
+ * much as there is room for.  Returns its length. */
 size_t accesslog_who(const struct accesslog *, struct slice tenant, struct slice ns,
 		     struct slice listener, char out[ACCESS_WHO_MAX]);
 void accesslog_put(struct accesslog *, const struct access_line *);

@@ -2,6 +2,8 @@
  * Copyright the nodeproxy authors */
 
 /* Access lines: one line each, bounded, whatever strangers write. */
+#include <stdio.h>
+
 #include "tests/unit/test.h"
 #include "workers/obs/accesslog.h"
 
@@ -132,6 +134,31 @@ START_TEST(strangers_cannot_break_the_line)
 }
 END_TEST
 
+/* Whole ones where nothing must be escaped; else no escape is cut. */
+START_TEST(long_names_fit_their_room)
+{
+	char name[64] = "", odd[64] = "";
+
+	memset(name, 'n', 63);
+	memset(odd, 1, 63);
+	for (int json = 0; json < 2; json++) {
+		struct access_line l = start(json);
+		const char *got;
+		char whole[80];
+
+		l.who.n = accesslog_who(&a, slice_str(name), slice_str(name), slice_str(odd), who);
+		ck_assert_uint_le(l.who.n, ACCESS_WHO_MAX);
+		accesslog_put(&a, &l);
+		got = line();
+		snprintf(whole, sizeof whole, json ? "\"tenant\":\"%s\"" : " tenant=%s ", name);
+		ck_assert_ptr_nonnull(strstr(got, whole));
+		snprintf(whole, sizeof whole, json ? "\"namespace\":\"%s\"" : " namespace=%s ", name);
+		ck_assert_ptr_nonnull(strstr(got, whole));
+		ck_assert_ptr_nonnull(strstr(got, json ? "\\u0001\"," : "\\x01 "));
+	}
+}
+END_TEST
+
 START_TEST(the_longest_line_fits)
 {
 	static uint8_t junk[4096];
@@ -154,4 +181,4 @@ START_TEST(the_longest_line_fits)
 END_TEST
 
 UNIT_TESTS("accesslog", a_text_line_has_every_field, a_json_line_has_the_same_members,
-	   a_grpc_status_is_told_where_there_was_one, attempts_are_told_where_there_were_several, strangers_cannot_break_the_line, the_longest_line_fits)
+	   a_grpc_status_is_told_where_there_was_one, attempts_are_told_where_there_were_several, strangers_cannot_break_the_line, long_names_fit_their_room, the_longest_line_fits)
