@@ -12,6 +12,11 @@
 /* at start */
 int banks_init(struct banks *bs)
 {
+	int r = slab_init(&bs->rooms, "bank", BANK_MOST * sizeof(int), BANKS * BANK_SORTS);
+
+	if (r < 0)
+		return r;
+	bs->rooms.raw = true;
 	bs->at = calloc(BANKS, sizeof *bs->at);
 	return bs->at ? 0 : -ENOMEM;
 }
@@ -29,6 +34,21 @@ static void drop(struct banks *bs, struct bank_sort *f, unsigned keep)
 		close(f->fd[--f->n]);
 		bs->held--;
 	}
+	if (f->n == 0 && f->fd) {
+		slab_give(&bs->rooms, f->fd);
+		f->fd = NULL;
+	}
+}
+
+/* Into a bank that has a place for it; or it stays the caller's. */
+static void hold(struct banks *bs, struct bank_sort *f, struct fd *fd)
+{
+	if (f->fd == NULL)
+		f->fd = slab_take(&bs->rooms, NULL);
+	if (f->fd == NULL)
+		return;
+	f->fd[f->n++] = fd_take(fd).v;
+	bs->held++;
 }
 
 void banks_fini(struct banks *bs)
@@ -38,6 +58,7 @@ void banks_fini(struct banks *bs)
 			bank_close(bs, bs->at[i].ref);
 	free(bs->at);
 	bs->at = NULL;
+	slab_fini(&bs->rooms);
 }
 
 static void ask(struct banks *bs, struct bank *b)
@@ -100,10 +121,8 @@ bool bank_put(struct banks *bs, uint32_t ref, unsigned sort, struct fd *fd, unsi
 		return false;
 	f = &b->of[sort];
 	f->asked = (uint8_t)(f->asked - min_of((unsigned)f->asked, n));
-	for (unsigned i = 0; i < n && f->n < BANK_MOST; i++) {
-		f->fd[f->n++] = fd_take(&fd[i]).v;
-		bs->held++;
-	}
+	for (unsigned i = 0; i < n && f->n < BANK_MOST; i++)
+		hold(bs, f, &fd[i]);
 	waited = f->waited;
 	f->waited = false;
 	return waited;
@@ -183,10 +202,7 @@ void bank_give_udp(struct banks *bs, uint32_t ref, unsigned family, struct fd *f
 	struct bank *b = find(bs, ref);
 	struct bank_sort *f = b ? &b->of[bank_sort(family, true)] : NULL;
 
-	if (f == NULL || f->n >= f->target) {
-		fd_close(fd);
-		return;
-	}
-	f->fd[f->n++] = fd_take(fd).v;
-	bs->held++;
+	if (f && f->n < f->target)
+		hold(bs, f, fd);
+	fd_close(fd);
 }

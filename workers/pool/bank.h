@@ -16,6 +16,7 @@
 #define WORKERS_POOL_BANK_H
 
 #include "nodeproxy/lib/base/clock.h"
+#include "nodeproxy/lib/base/slab.h"
 #include "workers/pool/pool.h"
 
 #define BANKS	     512	/* pods: POD_SLOT() of a ref */
@@ -37,7 +38,7 @@ struct bank_sort {
 	bool has;		/* the pod has its family */
 	bool waited;		/* somebody found it empty since sockets came last */
 	struct mono asked_at, used_at;
-	int fd[BANK_MOST];
+	int *fd;		/* BANK_MOST of them; NULL: none has come, as of most pods */
 };
 
 struct bank {
@@ -48,6 +49,7 @@ struct bank {
 
 struct banks {
 	struct bank *at;	/* BANKS of them */
+	struct slab rooms;	/* for descriptors, of sorts that have had one */
 	uint32_t held;		/* sockets */
 	/* n[i] sockets of each sort are asked for. */
 	void (*want)(uint32_t ref, const uint16_t n[BANK_SORTS]);

@@ -233,9 +233,28 @@ START_TEST(sockets_of_udp_come_when_names_are_asked_for_and_come_back)
 }
 END_TEST
 
+/* Of hundreds of pods most are idle. */
+START_TEST(room_for_descriptors_is_taken_when_sockets_come)
+{
+	begin(false);
+	ck_assert_int_eq(dial(REF), -EAGAIN);
+	ck_assert_uint_eq(bs.rooms.live, 0);
+	bs.rooms.fail_after = 1;
+	ck_assert(put(1));			/* closed: there is no room */
+	ck_assert_uint_eq(bs.held, 0);
+	ck_assert_int_eq(dial(REF), -EAGAIN);
+	ck_assert(put(2));
+	ck_assert_uint_eq(bs.rooms.live, 1);
+	bank_close(&bs, REF);
+	ck_assert_uint_eq(bs.rooms.live, 0);
+	end();
+}
+END_TEST
+
 UNIT_TESTS("pool/bank", a_pod_keeps_none_until_somebody_came_and_few_when_it_is_quiet,
 	   none_is_kept_for_guests_until_the_pod_itself_is_here,
 	   a_socket_is_used_once_and_more_are_asked_for, an_empty_bank_says_so_and_tells_when_it_is_not,
 	   who_asks_often_gets_more_but_never_more_than_the_most, banks_shrink_while_descriptors_are_scarce,
 	   a_pod_that_has_left_gives_nothing, sockets_of_udp_come_when_names_are_asked_for_and_come_back,
-	   a_family_that_the_pod_lacks_cannot_be_reached)
+	   a_family_that_the_pod_lacks_cannot_be_reached,
+	   room_for_descriptors_is_taken_when_sockets_come)
