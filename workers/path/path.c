@@ -105,7 +105,7 @@ int path_init(struct path *p, const struct knobs *k, struct board *b, unsigned w
 	    (r = tenants_init(&p->tenants, b, worker, &p->memory, (uint64_t)k->tenant_memory,
 			      (uint32_t)k->tenant_conns, (uint32_t)k->tenant_requests)) < 0)
 		goto fail;
-	if ((r = banks_init(&p->banks)) < 0 || (r = path_gates_init(p)) < 0)
+	if ((r = banks_init(&p->banks)) < 0 || (r = residents_init(p)) < 0 || (r = path_gates_init(p)) < 0)
 		goto fail;
 	return 0;
 fail:

@@ -50,25 +50,42 @@ const struct resident *residents_at(const struct path *p, const struct addr *a)
 
 static void leave_addresses(struct path *p, struct resident *r)
 {
-	while (r->n)
-		hash_remove(&p->residents.by_ip, &r->at[--r->n].by_ip);
+	while (r->first) {
+		struct resident_at *at = r->first;
+
+		r->first = at->next;
+		hash_remove(&p->residents.by_ip, &at->by_ip);
+		slab_give(&p->residents.addresses, at);
+	}
 }
 
 static int take_addresses(struct path *p, struct resident *r, const struct resident_told *told)
 {
-	for (uint32_t i = 0; i < min_of(told->n, (uint32_t)RESIDENT_ADDRESSES); i++) {
-		struct resident_at *at = &r->at[r->n];
+	struct resident_at **last = &r->first;
 
+	for (uint32_t i = 0; i < min_of(told->n, (uint32_t)RESIDENT_ADDRESSES); i++) {
+		struct resident_at *at = slab_take(&p->residents.addresses, NULL);
+
+		if (at == NULL)
+			return -ENOMEM;
 		at->addr = without_port(&told->at[i]);
 		at->of = r;
-		if (hash_add(&p->residents.by_ip, &at->by_ip, hash_of(&at->addr)) < 0)
+		if (hash_add(&p->residents.by_ip, &at->by_ip, hash_of(&at->addr)) < 0) {
+			slab_give(&p->residents.addresses, at);
 			return -ENOMEM;
-		r->n++;
+		}
+		*last = at;
+		last = &at->next;
 	}
 	return 0;
 }
 
 /* ---- coming and going ---- */
+
+int residents_init(struct path *p)
+{
+	return slab_init(&p->residents.addresses, "resident_at", sizeof(struct resident_at), BANKS * RESIDENT_ADDRESSES);
+}
 
 static void end_at(struct path *p, struct resident *r, struct mono until)
 {
@@ -125,6 +142,7 @@ void residents_fini(struct path *p)
 	for (unsigned i = 0; i < BANKS; i++)
 		residents_gone(p, p->residents.at[i].ref);
 	hash_fini(&p->residents.by_ip);
+	slab_fini(&p->residents.addresses);
 }
 
 /* Answers to them have no way any more. */
@@ -166,12 +184,13 @@ static bool address_of(const struct exchange *ex, unsigned family, struct addr *
 {
 	struct conn *c = ex->conn;
 	const struct resident *caller = c->gate->direction == GATE_OUT ? find(c->path, c->gate->pod) : NULL;
+	const struct resident_at *at = caller ? caller->first : NULL;
 
 	if (addr_parse_ip(conn_peer_text(c), ret) < 0)
 		return false;
-	for (unsigned i = 0; caller && ret->family != family && i < caller->n; i++)
-		if (caller->at[i].addr.family == family)
-			*ret = caller->at[i].addr;
+	for (; ret->family != family && at; at = at->next)
+		if (at->addr.family == family)
+			*ret = at->addr;
 	return ret->family == family;
 }
 

@@ -20,6 +20,7 @@
 #include "nodeproxy/lib/base/hash.h"
 #include "nodeproxy/lib/base/ns_modes.h"
 #include "nodeproxy/lib/base/reason.h"
+#include "nodeproxy/lib/base/slab.h"
 #include "workers/pool/bank.h"
 
 #define RESIDENT_ADDRESSES 8
@@ -32,21 +33,22 @@ struct resident_at {
 	struct hash_node by_ip;
 	struct addr addr;		/* without port */
 	struct resident *of;
+	struct resident_at *next;	/* of the same resident */
 };
 
 struct resident {
 	uint32_t ref;			/* 0: none */
 	uint8_t origin;			/* enum ns_mode_value of source-address */
 	bool has_ipv6;
-	uint8_t n;
 	char name[64], ns[64];
 	struct mono bound_until;	/* when connections that show their caller's address, and should not any
 					 * more, are cut; ns 0: there is none */
-	struct resident_at at[RESIDENT_ADDRESSES];
+	struct resident_at *first;	/* of at most RESIDENT_ADDRESSES: most have one or two */
 };
 
 struct residents {
 	struct resident at[BANKS];
+	struct slab addresses;
 	struct hash by_ip;
 	uint32_t ending;		/* with bound_until */
 };
@@ -61,6 +63,8 @@ struct resident_told {
 	uint32_t n;
 };
 
+/* At start.  0 or -errno. */
+must_use int residents_init(struct path *);
 /* 0, or -ENOMEM: some of its addresses are not known. */
 must_use int residents_here(struct path *, const struct resident_told *);
 void residents_gone(struct path *, uint32_t ref);
