@@ -45,7 +45,7 @@ static int refuse_one(struct listeners *ls, struct listener *l)
 
 static void pause_one(struct listeners *ls, struct listener *l, int error)
 {
-	log_limited(LOG_WARN, "accept_failed", "listener=%s error=%d", l->gate->knobs.name, -error);
+	log_limited(LOG_WARN, "accept_failed", "listener=%s error=%d", l->gate->terms.name, -error);
 	poll_remove(&ls->path->poll, l->fd.v);
 	l->paused = true;
 }

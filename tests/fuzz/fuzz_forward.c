@@ -103,7 +103,7 @@ static struct slice join(const struct iovec *v, int n)
 static void request(struct slice in, bool v6)
 {
 	struct slice peer = slice_str(v6 ? peer6 : peer4), id;
-	bool replace = gate.knobs.forwarded == FORWARDED_REPLACE;
+	bool replace = gate.terms.forwarded == FORWARDED_REPLACE;
 	bool via = knobs->headers_via == HEADERS_VIA_ON;
 	bool make_id = knobs->headers_request_id == HEADERS_MAKE;
 	bool make_trace = knobs->headers_traceparent == HEADERS_MAKE;
@@ -224,7 +224,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	n = snprintf(conn.extra, sizeof conn.extra, "X-Forwarded-For: %s\r\nX-Forwarded-Proto: http\r\n",
 		     data[0] & 2 ? peer6 : peer4);
 	conn.extra_n = (uint8_t)n;
-	gate.knobs.forwarded = data[0] & 4 ? FORWARDED_REPLACE : FORWARDED_APPEND;
+	gate.terms.forwarded = data[0] & 4 ? FORWARDED_REPLACE : FORWARDED_APPEND;
 	knobs->headers_via = data[0] & 8 ? HEADERS_VIA_ON : HEADERS_VIA_OFF;
 	knobs->headers_request_id = data[0] & 16 ? HEADERS_PASS : HEADERS_MAKE;
 	knobs->headers_traceparent = data[0] & 32 ? HEADERS_PASS : HEADERS_MAKE;

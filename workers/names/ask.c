@@ -304,7 +304,7 @@ static void silent(struct names_pod *pod)
 
 	if (board_get(gauge) == 0)
 		log_limited(LOG_WARN, "names_silent", "namespace=%s listener=%s resolvers=%u",
-			    pod->gate->knobs.ns, pod->gate->knobs.name, names_resolvers(pod)->n);
+			    pod->gate->terms.ns, pod->gate->terms.name, names_resolvers(pod)->n);
 	board_set(gauge, 1);
 	pod->silent_at = clock_now();
 }

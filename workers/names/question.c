@@ -45,7 +45,7 @@ static void pass_on(struct names *ns, const struct names_from *from, const struc
 
 static void answer(struct names *ns, const struct names_from *from, const struct dns_query *q)
 {
-	struct local l = { .view = ns->path->view, .ns = slice_str(from->pod->gate->knobs.ns),
+	struct local l = { .view = ns->path->view, .ns = slice_str(from->pod->gate->terms.ns),
 			   .ttl = (uint32_t)(ns->path->knobs->names_ttl_ms / 1000) };
 	enum dns_rcode rcode;
 	size_t n;

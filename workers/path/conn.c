@@ -191,7 +191,7 @@ static enum app_protocol protocol_of(struct conn *c)
 	struct vservice s;
 	struct vport port;
 
-	switch ((enum listen_route)g->knobs.route) {
+	switch ((enum listen_route)g->terms.route) {
 	case LISTEN_HOST:
 		return APP_HTTP;	/* nothing else names a host */
 	case LISTEN_SERVICE:
@@ -604,8 +604,8 @@ static void conn_step(struct sched_unit *u)
 /* Callers of this gate speak HTTP, or nothing that is served here. */
 static bool must_be_http(const struct gate *g)
 {
-	return g->knobs.route == LISTEN_HOST ||
-	       (g->knobs.route == LISTEN_SERVICE && g->has_port && g->port.protocol == APP_HTTP);
+	return g->terms.route == LISTEN_HOST ||
+	       (g->terms.route == LISTEN_SERVICE && g->has_port && g->port.protocol == APP_HTTP);
 }
 
 void conn_refuse(struct gate *g, struct stream *s, enum reason why)
@@ -616,7 +616,7 @@ void conn_refuse(struct gate *g, struct stream *s, enum reason why)
 	ssize_t n = s->ops->read(s, p->scratch, PATH_SCRATCH);
 	struct slice said = slice_of(p->scratch, n > 0 ? (size_t)n : 0);
 	enum detected d = detect(said);
-	bool http = row->http && d != DETECT_H2 && g->knobs.tls == TLS_OFF &&
+	bool http = row->http && d != DETECT_H2 && g->terms.tls == TLS_OFF &&
 		    (must_be_http(g) || d == DETECT_HTTP1);
 
 	board_add(&p->mine->c[WC_accept_refused], 1);
@@ -664,14 +664,14 @@ struct conn *conn_new(struct gate *g, struct stream *s, const struct addr *peer)
 	if (pressure_refuses(p, g->tenant))
 		goto refused;
 	why = REASON_OVER_LISTENER_CONNECTIONS;
-	if (g->knobs.connections && g->conns >= (uint64_t)g->knobs.connections)
+	if (g->terms.connections && g->conns >= g->terms.connections)
 		goto refused;
 	why = REASON_OVER_CONNECTIONS;
 	if (tenant_admit(g->tenant) < 0)
 		goto refused;
 	c->magic = CONN_MAGIC;
-	c->secure = g->knobs.tls == TLS_TERMINATE;
-	c->state = g->knobs.proxy_protocol == PROXY_PROTOCOL_REQUIRE ? CONN_PROXY :
+	c->secure = g->terms.tls == TLS_TERMINATE;
+	c->state = g->terms.proxy_protocol == PROXY_PROTOCOL_REQUIRE ? CONN_PROXY :
 		   c->secure ? CONN_HELLO : CONN_DETECT;
 	c->path = p;
 	c->gate = g;
@@ -704,7 +704,7 @@ refused:
 	if (c)
 		slab_give(&p->conns, c);
 	conn_refuse(g, s, why);
-	log_limited(LOG_WARN, "accept_refused", "listener=%s reason=%s", g->knobs.name,
+	log_limited(LOG_WARN, "accept_refused", "listener=%s reason=%s", g->terms.name,
 		    reason_row(why)->name);
 	return NULL;
 }

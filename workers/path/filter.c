@@ -197,7 +197,7 @@ static enum step answer(struct exchange *ex, const char *end_of_lines, enum reas
 static enum step redirect(struct exchange *ex, const struct vport *port, const struct vfilter *f)
 {
 	const struct head *h = &ex->conn->path->head;
-	bool by_address = ex->conn->gate->knobs.route == LISTEN_ORIGINAL;
+	bool by_address = ex->conn->gate->terms.route == LISTEN_ORIGINAL;
 	char *q = answer_room(ex, LOCATION.n + filter_location_room(f, h) + 2);
 
 	if (q == NULL)

@@ -174,7 +174,7 @@ int exchange_request_lines(struct exchange *ex, struct added *ret)
 	struct head *h = &p->head;
 	struct slice peer = conn_peer_text(c), asked = h->asked.n ? h->asked : h->authority;
 	bool via = p->knobs->headers_via == HEADERS_VIA_ON;
-	bool replace = c->gate->knobs.forwarded == FORWARDED_REPLACE;
+	bool replace = c->gate->terms.forwarded == FORWARDED_REPLACE;
 	struct slice element = { NULL, 0 };
 	const struct stream *tls;
 	size_t room = OURS;

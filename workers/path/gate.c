@@ -18,6 +18,7 @@
 
 #define GATES_MAX (GATES_OF_LISTENERS + GATE_DIRECTIONS * BANKS)
 static_must(GATES_MAX <= BOARD_LISTENERS);
+static_must(sizeof(struct gate) <= 768);	/* of each pod its home workers have two */
 
 /* ---- one gate ---- */
 
@@ -28,7 +29,7 @@ static void rate_keys(struct gate *g, const struct vnamespace *ns)
 	uint32_t slot[2] = { ns->tenant_slot.slot, ns->tenant_slot.gen };
 	uint64_t *key = g->rate_key;
 
-	key[RATE_KEY_NAMESPACE] = rate_key(p->board, slice_str(g->knobs.ns));
+	key[RATE_KEY_NAMESPACE] = rate_key(p->board, slice_str(g->terms.ns));
 	key[RATE_KEY_TENANT] = slot[0] ? rate_key(p->board, slice_of(slot, sizeof slot)) :
 					 key[RATE_KEY_NAMESPACE];
 }
@@ -36,7 +37,7 @@ static void rate_keys(struct gate *g, const struct vnamespace *ns)
 void gate_resolve(struct gate *g)
 {
 	struct path *p = g->path;
-	const struct knobs_listener *k = &g->knobs;
+	const struct gate_terms *k = &g->terms;
 	struct vnamespace ns = { .tenant = slice_str(k->ns), .weight = 1 };
 	struct tenant_terms terms;
 	struct tenant *old = g->tenant;
@@ -57,11 +58,11 @@ void gate_resolve(struct gate *g)
 			 view_service_by_name(p->view, slice_str(k->service_ns),
 					      slice_str(k->service_name), &s);
 	g->has_port = g->has_service && vservice_port(&s, (uint16_t)k->service_port, &g->port);
-	g->who_n = accesslog_who(&p->log, ns.tenant, slice_str(k->ns), slice_str(k->name), g->who);
+	g->who_n = (uint16_t)accesslog_who(&p->log, ns.tenant, slice_str(k->ns), slice_str(k->name), g->who);
 	g->seen = p->view;
 }
 
-struct gate *gate_new(struct path *p, const struct knobs_listener *k)
+struct gate *gate_new(struct path *p, const struct gate_terms *terms)
 {
 	struct slot_ref ref;
 	struct gate *g = slab_take(&p->gates, &ref);
@@ -69,14 +70,13 @@ struct gate *gate_new(struct path *p, const struct knobs_listener *k)
 	if (g == NULL)
 		return NULL;
 	g->path = p;
-	g->knobs = *k;
+	g->terms = *terms;
 	g->board = &p->mine->listener[ref.slot];
 	board_set(&p->mine->listeners, p->gates.fresh);
 	memset(g->board, 0, sizeof *g->board);
-	memcpy(g->board->name, k->name, sizeof g->board->name);
+	memcpy(g->board->name, terms->name, sizeof g->board->name);
 	g->refs = 1;
 	gate_resolve(g);
-	secure_gate(g);
 	return g;
 }
 
@@ -102,6 +102,30 @@ void gate_unref(struct gate **gp)
 	slab_give(&g->path->gates, g);
 }
 
+static struct gate_terms terms_of(const struct knobs_listener *k)
+{
+	struct gate_terms t = { .service_port = k->service_port, .route = k->route,
+				.forwarded = k->forwarded, .proxy_protocol = k->proxy_protocol,
+				.tls = k->tls, .connections = (uint32_t)k->connections,
+				.requests = (uint32_t)k->requests };
+
+	memcpy(t.name, k->name, sizeof t.name);
+	memcpy(t.ns, k->ns, sizeof t.ns);
+	memcpy(t.service_ns, k->service_ns, sizeof t.service_ns);
+	memcpy(t.service_name, k->service_name, sizeof t.service_name);
+	return t;
+}
+
+static struct gate *of_listener(struct path *p, const struct knobs_listener *k)
+{
+	struct gate_terms t = terms_of(k);
+	struct gate *g = gate_new(p, &t);
+
+	if (g)
+		secure_gate(g, k);
+	return g;
+}
+
 /* ---- all of them ---- */
 
 /* at start */
@@ -113,7 +137,7 @@ int path_gates_init(struct path *p)
 	if (r < 0)
 		return r;
 	for (uint32_t i = 0; i < k->n_listeners; i++)
-		p->gate[i] = gate_new(p, &k->listener[i]);
+		p->gate[i] = of_listener(p, &k->listener[i]);
 	return 0;
 }
 
@@ -227,13 +251,13 @@ static void use_gates(struct path *p, const struct knobs *now)
 		int at = gate_before(p, &now->listener[i]);
 
 		if (at < 0) {
-			p->gate[i] = gate_new(p, &now->listener[i]);
+			p->gate[i] = of_listener(p, &now->listener[i]);
 			must(p->gate[i] != NULL);	/* path_try() saw to it */
 			continue;
 		}
 		p->gate[i] = was[at];
-		p->gate[i]->knobs = now->listener[i];
-		secure_gate(p->gate[i]);
+		p->gate[i]->terms = terms_of(&now->listener[i]);
+		secure_gate(p->gate[i], &now->listener[i]);
 		memcpy(p->gate[i]->board->name, now->listener[i].name, sizeof p->gate[i]->board->name);
 		was[at] = NULL;
 	}

@@ -10,7 +10,7 @@ static enum reason admit(struct exchange *ex)
 {
 	struct gate *g = ex->conn->gate;
 
-	if (unlikely(g->knobs.requests && g->requests >= (uint64_t)g->knobs.requests)) {
+	if (unlikely(g->terms.requests && g->requests >= g->terms.requests)) {
 		board_add(&g->board->c[LC_refused], 1);
 		return REASON_OVER_LISTENER_REQUESTS;
 	}

@@ -26,7 +26,7 @@ static enum reason find_port(struct exchange *ex, struct vport *ret)
 		ex->is_grpc = mirror_is_grpc(c);
 		return mirror_port(c, ret) ? REASON_NONE : REASON_NO_SERVICE;
 	}
-	switch ((enum listen_route)g->knobs.route) {
+	switch ((enum listen_route)g->terms.route) {
 	case LISTEN_SERVICE:
 		if (!g->has_port)
 			return REASON_NO_LISTENER_SERVICE;
@@ -34,7 +34,7 @@ static enum reason find_port(struct exchange *ex, struct vport *ret)
 		return REASON_NONE;
 	case LISTEN_HOST:
 		if (!ex->is_http || !authority_split(p->head.authority, &host, &port) ||
-		    !view_service_by_host(p->view, host, slice_str(g->knobs.ns), &s) ||
+		    !view_service_by_host(p->view, host, slice_str(g->terms.ns), &s) ||
 		    !vservice_port_of_host(&s, port, ret))
 			return REASON_NO_SERVICE;
 		return REASON_NONE;
@@ -126,10 +126,10 @@ static enum match_result match(struct exchange *ex, const struct vport *port, st
 	struct vrequest q;
 
 	if (!ex->is_http)
-		return vport_match(port, slice_str(ex->conn->gate->knobs.ns), NULL, ret);
+		return vport_match(port, slice_str(ex->conn->gate->terms.ns), NULL, ret);
 	q = (struct vrequest){ .method = h->method, .path = h->path, .query = h->query,
 			       .header = header_of, .arg = h };
-	return vport_match(port, slice_str(ex->conn->gate->knobs.ns), &q, ret);
+	return vport_match(port, slice_str(ex->conn->gate->terms.ns), &q, ret);
 }
 
 /* TLSRoutes go by the server name that the caller asks for: the same, once that has come. */
@@ -141,7 +141,7 @@ static enum step match_by_name(struct exchange *ex, const struct vport *port, st
 
 	if (s != NEXT)
 		return s;
-	return vport_match(port, slice_str(ex->conn->gate->knobs.ns), &q, ret) == MATCH_RULE ?
+	return vport_match(port, slice_str(ex->conn->gate->terms.ns), &q, ret) == MATCH_RULE ?
 		       NEXT : end(ex, REASON_NO_TLS_ROUTE);
 }
 

@@ -49,11 +49,21 @@ struct path;
 /* Which connections of a pod. */
 enum gate_direction { GATE_OUT, GATE_IN, GATE_DIRECTIONS };
 
+/* What the path goes by of a listener's settings.  A home has two gates of each pod and most pods are idle, so
+ * a gate holds no more of them: its certificates are the settings' own (secure.h). */
+struct gate_terms {
+	char name[64], ns[64];
+	char service_ns[64], service_name[64];
+	uint32_t service_port;
+	uint32_t route, forwarded, proxy_protocol, tls;	/* enums of knobs.def */
+	uint32_t connections, requests;		/* 0: as many as its tenant may have */
+};
+
 /* A gate: one listener of the settings, or one direction of a pod (pods.h), as the path sees it.  What the view says of it is looked up
  * once per view.  It lives on without its listener while conns do that came in by it. */
 struct gate {
 	struct path *path;
-	struct knobs_listener knobs;	/* the settings it was made of or last given */
+	struct gate_terms terms;	/* it was made of or last given */
 	uint32_t refs;			/* of the path while current, of sockets and conns */
 	uint32_t conns, requests;	/* that came in by it and have not ended */
 	bool gone;			/* no listener of the settings any more */
@@ -70,7 +80,7 @@ struct gate {
 	uint64_t rate_key[RATE_KEYS];	/* whose requests its callers' are, to rate limits */
 	bool has_service, has_port;	/* route: service: what the view has of it */
 	struct vport port;		/* when has_port */
-	size_t who_n;
+	uint16_t who_n;
 	char who[ACCESS_WHO_MAX];	/* of the access line */
 };
 
@@ -284,7 +294,7 @@ void path_gates_gauges(struct path *);
 must_use int path_gates_init(struct path *);
 void path_gates_fini(struct path *);
 /* One that is current; NULL: no memory. */
-struct gate *gate_new(struct path *, const struct knobs_listener *);
+struct gate *gate_new(struct path *, const struct gate_terms *);
 /* It is current no more: what came in by it is cut after drain_ms.  Its reference is the caller's. */
 void gate_retire(struct path *, struct gate **, int64_t drain_ms);
 void gate_ref(struct gate *);

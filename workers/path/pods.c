@@ -17,16 +17,16 @@
 static struct gate *make_gate(struct path *p, uint32_t ref, enum gate_direction d, const char *ns,
 			      const char *name)
 {
-	struct knobs_listener k = { .route = LISTEN_ORIGINAL };
-	struct strbuf logged = strbuf_on(k.name, sizeof k.name);
-	struct strbuf its_ns = strbuf_on(k.ns, sizeof k.ns);
+	struct gate_terms t = { .route = LISTEN_ORIGINAL };
+	struct strbuf logged = strbuf_on(t.name, sizeof t.name);
+	struct strbuf its_ns = strbuf_on(t.ns, sizeof t.ns);
 	struct gate *g;
 
 	/* A name that is cut is still this pod's for people. */
 	strbuf_adds(&logged, d == GATE_OUT ? "out:" : "in:");
 	strbuf_add(&logged, slice_of(name, strnlen(name, POD_NAME_TOLD)));
 	strbuf_adds(&its_ns, ns);
-	g = gate_new(p, &k);
+	g = gate_new(p, &t);
 	if (g) {
 		g->pod = ref;
 		p->gates_of_pods++;

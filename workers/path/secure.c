@@ -66,9 +66,8 @@ static int find_trust(struct path *p, const struct knobs_listener *k, struct tls
 }
 
 /* Tickets belong to an identity, whichever of its listeners gave them; those of files to the listener. */
-static int make_side(struct gate *g)
+static int make_side(struct gate *g, const struct knobs_listener *k)
 {
-	const struct knobs_listener *k = &g->knobs;
 	struct tls_leaf leaf[TLS_LEAVES];
 	struct tls_terms t = { .server = true, .tls12 = k->tls_min_version == TLS_MIN_1_2,
 			       .optional = k->tls_client == TLS_CLIENT_OPTIONAL, .leaf = leaf, .alpn = ALPN,
@@ -87,12 +86,12 @@ static int make_side(struct gate *g)
 }
 
 /* Without certificates, or with such as cannot be used, callers wait, until their time is up. */
-void secure_gate(struct gate *g)
+void secure_gate(struct gate *g, const struct knobs_listener *k)
 {
 	if (g->side)
 		tls_side_unref(&g->side);
-	if (g->knobs.tls == TLS_TERMINATE && g->path->certs && make_side(g) < 0)
-		log_limited(LOG_ERROR, "certificate_not_used", "listener=%s", g->knobs.name);
+	if (k->tls == TLS_TERMINATE && g->path->certs && make_side(g, k) < 0)
+		log_limited(LOG_ERROR, "certificate_not_used", "listener=%s", k->name);
 }
 
 /* at start */
@@ -159,10 +158,11 @@ void path_certs(struct path *p, const struct certs *certs)
 	if (!same_mesh)
 		mesh_renew(p);
 	for (uint32_t i = 0; i < p->knobs->n_listeners; i++) {
+		const struct knobs_listener *k = &p->knobs->listener[i];
 		struct gate *g = p->gate[i];
 
-		if (g->side == NULL || !was || !is_same(was, certs, &g->knobs, same_mesh))
-			secure_gate(g);
+		if (g->side == NULL || !was || !is_same(was, certs, k, same_mesh))
+			secure_gate(g, k);
 	}
 	path_each_conn(p, wake_one);
 }
@@ -235,7 +235,7 @@ bool secure_hello(struct conn *c)
 		conn_end(c, REASON_OVER_HANDSHAKES, CONN_EV_CUT);
 		return false;
 	}
-	if (g->knobs.route == LISTEN_ORIGINAL && c->dialled.family == 0 &&
+	if (g->terms.route == LISTEN_ORIGINAL && c->dialled.family == 0 &&
 	    tcp_world->dialled(&c->front.s, &c->dialled) < 0)
 		c->dialled.family = 0;	/* nothing to be known: as without TLS */
 	if (tls_new(&p->tls, g->side, &c->tenant->memory, slab_ref(&p->conns, c), &c->front.s, &over) < 0) {

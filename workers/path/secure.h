@@ -19,8 +19,8 @@ must_use int secure_init(struct path *);
 void secure_fini(struct path *);
 bool secure_hello(struct conn *);
 bool secure_shake(struct conn *);
-/* Makes the side of a gate, or of all, anew. */
-void secure_gate(struct gate *);
+/* Makes the side of a gate anew, as its listener's settings have it. */
+void secure_gate(struct gate *, const struct knobs_listener *);
 /* What is told of a conn's TLS; NULL: it has none. */
 const struct stream *secure_stream(const struct conn *);
 

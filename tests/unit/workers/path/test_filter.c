@@ -274,7 +274,7 @@ START_TEST(a_redirect_follows_the_matrix_of_scheme_and_port)
 			 "rule prefix=/a redirect=%s\n", t[i].port == 80 ? 81 : t[i].port, t[i].words);
 		r = rig_new(view, NULL);
 		r->knobs.listener[0].service_port = t[i].port;
-		r->path.gate[0]->knobs.service_port = t[i].port;
+		r->path.gate[0]->terms.service_port = t[i].port;
 		r->path.gate[0]->seen = NULL;
 		snprintf(lines, sizeof lines, "Host: %s\r\n", t[i].host);
 		snprintf(want, sizeof want, "%s\r\nLocation: %s\r\n",

@@ -100,7 +100,7 @@ START_TEST(an_ipv6_caller_is_quoted_in_forwarded)
 	struct rig *r = rig_new(ONE_HTTP, replace);
 	int c, b;
 
-	r->path.gate[0]->knobs.proxy_protocol = PROXY_PROTOCOL_REQUIRE;
+	r->path.gate[0]->terms.proxy_protocol = PROXY_PROTOCOL_REQUIRE;
 	c = rig_dial(r);
 	rig_say(r, c, "PROXY TCP6 2001:db8::7 2001:db8::1 50000 80\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n");
 	b = rig_accept(r, 1);
