@@ -14,6 +14,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -303,6 +304,13 @@ class Host:
             return Answer(c.getresponse())
         finally:
             c.close()
+
+    def logged(self, *patterns):
+        """The access log as text, once each of the patterns is found in it: lines come after what they tell of."""
+        def text():
+            log = open(self.access_log, errors="replace").read()
+            return log if all(re.search(p, log) for p in patterns) else None
+        return until(f"{patterns} in the access log", text)
 
     def pids(self):
         """{pid: comm} of the whole process tree below (and with) the keeper; what the master has forked just

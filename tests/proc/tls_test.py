@@ -96,7 +96,7 @@ def curl_is_served_in_both_versions_of_http_with_each_kind_of_key():
             host.backends[0].body = big.encode()
             code, out, err = curl(host, ca.cert, path="/big")
             assert code == 0 and out == big, (code, len(out), err)
-            np.until("the lines", lambda: "path=\"/rsa\"" in open(host.access_log).read() or kind != "rsa")
+            host.logged(f'path="/{kind}"')
 
 
 def a_slow_reader_gets_all_of_it():
@@ -129,8 +129,7 @@ def endpoints_hear_of_https_and_the_log_says_what_was_spoken():
         web = ca.issue("web")
         served(host, *web)
         assert ask(host, context(ca.cert))[0] == 200
-        np.until("a line", lambda: "server_name=shop.example" in open(host.access_log).read())
-        line = open(host.access_log).read()
+        line = host.logged("server_name=shop.example")
         assert "tls_version=1.3" in line and "tls_cipher=TLS_" in line and "client=-" in line, line
 
 
@@ -688,8 +687,7 @@ def a_tls_route_leads_by_server_name():
             assert said.returncode == ("other" in name), said
             said = {s["step"]: s for s in json.loads(said.stdout)["steps"]}
             assert said["route"]["what"] == ("none" if "other" in name else "shop/two"), said
-        lines = open(host.access_log).read()
-        assert re.search(r"route=shop/two .*reason=DONE .*server_name=a.two.example", lines), lines
+        host.logged(r"route=shop/two .*reason=DONE .*server_name=a.two.example")
         # HTTPRoute counts before it
         host.write("h.yaml", "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: h, namespace: shop}\n"
                    "spec:\n  parentRefs: [{group: '', kind: Service, name: web}]\n  rules: [{backendRefs: [{name: web, port: 443}]}]\n")
