@@ -18,6 +18,7 @@ const char *row_kind_name(enum row_kind k)
 		[ROW_POLICY] = "TrafficPolicy", [ROW_RATE] = "RateLimitPolicy",
 		[ROW_BACKEND_POLICY] = "XBackendTrafficPolicy", [ROW_WORKLOAD] = "Workload",
 		[ROW_BACKEND_TLS] = "BackendTLSPolicy", [ROW_CONFIG_MAP] = "ConfigMap",
+		[ROW_RESIDENT] = "Resident",
 	};
 
 	return (unsigned)k < ROW_KINDS ? name[k] : "?";
@@ -35,6 +36,15 @@ static void tenant_fini(struct row_tenant *t)
 	texts_free(t->namespaces, t->n_namespaces);
 }
 
+static void pairs_fini(struct row_pair *p, uint32_t n)
+{
+	for (uint32_t i = 0; p && i < n; i++) {
+		free(p[i].name);
+		free(p[i].value);
+	}
+	free(p);
+}
+
 static void service_fini(struct row_service *s)
 {
 	for (uint32_t i = 0; s->ports && i < s->n_ports; i++) {
@@ -43,6 +53,17 @@ static void service_fini(struct row_service *s)
 		free(s->ports[i].app_protocol);
 	}
 	free(s->ports);
+	pairs_fini(s->selector, s->n_selector);
+	texts_free(s->accounts, s->n_accounts);
+}
+
+static void resident_fini(struct row_resident *p)
+{
+	free(p->node);
+	free(p->pod);
+	free(p->account);
+	free(p->zone);
+	pairs_fini(p->labels, p->n_labels);
 }
 
 static void slice_fini(struct row_slice *s)
@@ -58,15 +79,6 @@ static void slice_fini(struct row_slice *s)
 	}
 	free(s->ports);
 	free(s->endpoints);
-}
-
-static void pairs_fini(struct row_pair *p, uint32_t n)
-{
-	for (uint32_t i = 0; p && i < n; i++) {
-		free(p[i].name);
-		free(p[i].value);
-	}
-	free(p);
 }
 
 static void match_fini(struct row_match *m)
@@ -247,6 +259,9 @@ void row_free(struct row **pr)
 		break;
 	case ROW_CONFIG_MAP:
 		free(r->config_map.ca);
+		break;
+	case ROW_RESIDENT:
+		resident_fini(&r->resident);
 		break;
 	case ROW_NAMESPACE:
 	case ROW_KINDS:

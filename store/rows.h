@@ -23,7 +23,7 @@
 enum row_kind {
 	ROW_NAMESPACE, ROW_TENANT, ROW_SERVICE, ROW_SLICE, ROW_HTTPROUTE, ROW_GRPCROUTE, ROW_TLSROUTE,
 	ROW_TCPROUTE, ROW_GRANT, ROW_POLICY, ROW_BACKEND_POLICY, ROW_RATE, ROW_WORKLOAD,
-	ROW_BACKEND_TLS, ROW_CONFIG_MAP, ROW_KINDS
+	ROW_BACKEND_TLS, ROW_CONFIG_MAP, ROW_RESIDENT, ROW_KINDS
 };
 
 struct row_namespace {
@@ -51,6 +51,22 @@ struct row_workload {
 	char *node;			/* "": not said */
 };
 
+/* A header or a parameter of the query, names of headers that are asked for in lower case; a label. */
+struct row_pair {
+	char *name, *value;
+};
+
+#define ROW_RESIDENT_ADDRESSES 8
+
+/* A captured pod as its host says it, who serves what selects its labels. */
+struct row_resident {
+	char *node, *pod, *account, *zone;	/* zone "": not said */
+	bool draining;
+	uint32_t n_labels, n_addrs;
+	struct row_pair *labels;
+	struct addr addr[ROW_RESIDENT_ADDRESSES];
+};
+
 enum row_protocol { ROW_TCP, ROW_UDP, ROW_SCTP };
 enum row_app { ROW_APP_AUTO, ROW_APP_HTTP, ROW_APP_TCP, ROW_APP_H2 };
 
@@ -67,6 +83,9 @@ struct row_service_port {
 struct row_service {
 	struct addr cluster_ip[2];	/* family 0: none */
 	bool headless;			/* clusterIP: None */
+	uint32_t n_selector, n_accounts;
+	struct row_pair *selector;	/* labels of pods that are its endpoints; none: no pod is */
+	char **accounts;		/* that pods must run as to be; none: any */
 	uint32_t n_ports;
 	struct row_service_port *ports;
 };
@@ -100,11 +119,6 @@ struct row_slice {
 };
 
 enum row_path { ROW_PATH_PREFIX, ROW_PATH_EXACT };
-
-/* A header or a parameter of the query; names of headers that are asked for in lower case. */
-struct row_pair {
-	char *name, *value;
-};
 
 /* All of it must hold.  A method of gRPC is a path: "/service/method", or the prefix "/service"; of
  * one in any service the path is "/" and grpc_method says which.  A hostname of a TLSRoute is one too:
@@ -316,6 +330,7 @@ struct row {
 		struct row_workload workload;
 		struct row_backend_tls backend_tls;
 		struct row_config_map config_map;
+		struct row_resident resident;
 	};
 };
 

@@ -20,6 +20,7 @@ must_use int make_rate(struct judge *, const struct doc_node *root, struct row *
 must_use int make_workload(struct judge *, const struct doc_node *root, struct row *);
 must_use int make_backend_tls(struct judge *, const struct doc_node *root, struct row *);
 must_use int make_config_map(struct judge *, const struct doc_node *root, struct row *);
+must_use int make_resident(struct judge *, const struct doc_node *root, struct row *);
 
 /* The filters of a rule or of one of its back ends, in rules[rule].filters or, backend >= 0, in
  * rules[rule].backendRefs[backend].filters, of a route in ns. */
@@ -43,6 +44,8 @@ must_use int make_health(struct judge *, const struct doc_node *check, struct ro
  * also when it fails. */
 must_use int make_targets(struct judge *, const struct doc_node *spec, struct row_target **ret,
 			  uint32_t *ret_n);
+/* A map of labels, or of what they must be; *ret_n counts what row_free must take, also when it fails. */
+must_use int make_labels(struct judge *, const struct doc_node *map, struct row_pair **ret, uint32_t *ret_n);
 /* A malloced copy of the text of a field of map, or of def when it is absent; NULL: no memory. */
 char *make_text(const struct doc_node *map, const char *field, const char *def);
 /* The number of a field of map, or def when it is absent. */

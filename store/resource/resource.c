@@ -173,6 +173,8 @@ static int make(struct judge *j, const struct doc_node *root, struct row *r)
 		return make_backend_tls(j, root, r);
 	case ROW_CONFIG_MAP:
 		return make_config_map(j, root, r);
+	case ROW_RESIDENT:
+		return make_resident(j, root, r);
 	case ROW_KINDS:
 		break;
 	}
@@ -307,7 +309,7 @@ bool resource_kind_of(const char *word, enum row_kind *ret)
 	const struct schema_kind *k;
 
 	for (unsigned i = 0; (k = schema_kind_at(i)); i++)
-		if (slice_caseeq(slice_str(word), slice_str(k->kind))) {
+		if (k->row != ROW_RESIDENT && slice_caseeq(slice_str(word), slice_str(k->kind))) {
 			*ret = k->row;
 			return true;
 		}

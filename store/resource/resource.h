@@ -30,6 +30,13 @@ struct refusal {
 				 * so the file's earlier objects must stay. */
 };
 
+/* Where a Resident is written, and what it is called; false: it does not fit. */
+must_use bool resource_resident_place(const char *root, const char *node, const char *ns, const char *pod,
+				      char *out, size_t room);
+/* It means the same on every host. */
+bool resource_resident_may_have(const struct addr *);
+must_use bool resource_resident_name(const char *pod, const char *node, char *out, size_t room);
+
 void refusal_free(struct refusal **);
 /* "source:line: field: reason" for logs; returns out. */
 const char *refusal_text(const struct refusal *, char *out, size_t room);

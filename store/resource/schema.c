@@ -891,7 +891,8 @@ const char *schema_kinds(char *out, size_t room)
 
 	out[0] = 0;
 	for (size_t i = 0; i < countof(kind_row) && n < room; i++)
-		n += (size_t)snprintf(out + n, room - n, "%s%s", i ? ", " : "", kind_row[i].kind);
+		if (kind_row[i].row != ROW_RESIDENT)	/* which hosts write */
+			n += (size_t)snprintf(out + n, room - n, "%s%s", i ? ", " : "", kind_row[i].kind);
 	return out;
 }
 
@@ -942,7 +943,7 @@ static int check_mode(struct judge *j, enum row_kind kind, enum ns_mode m, const
 	char words[64], seen[64];
 	uint8_t value;
 
-	if (kind != ROW_NAMESPACE && !(kind == ROW_WORKLOAD && ns_mode_is_of_pods(m)))
+	if (kind != ROW_NAMESPACE && !((kind == ROW_WORKLOAD || kind == ROW_RESIDENT) && ns_mode_is_of_pods(m)))
 		return judge_refuse(j, label->line, "is for Namespaces only");
 	if (ns_mode_parse(m, label->text, &value))
 		return 0;
@@ -978,6 +979,11 @@ static int check_ours(struct judge *j, enum row_kind kind, const struct doc_node
 			if (kind == ROW_SLICE)
 				continue;
 			return judge_refuse(j, m->line, "is for EndpointSlices only");
+		}
+		if (!labels && slice_eq(m->key, SLICE("nodeproxy.io/service-accounts"))) {
+			if (kind == ROW_SERVICE)
+				continue;
+			return judge_refuse(j, m->line, "is for Services only");
 		}
 		return judge_refuse(j, m->line, "unknown %s of nodeproxy.io",
 				    labels ? "label" : "annotation");

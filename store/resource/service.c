@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* clusterIP and clusterIPs, which say the same. */
 static int addresses(struct judge *j, const struct doc_node *spec, struct row_service *s)
@@ -91,12 +92,71 @@ static int port(struct judge *j, const struct doc_node *m, struct row_service *s
 	return 0;
 }
 
+#define SELECTOR_MAX 64u
+#define ACCOUNTS_MAX 64u
+
+int make_labels(struct judge *j, const struct doc_node *map, struct row_pair **ret, uint32_t *ret_n)
+{
+	if (map && map->n > SELECTOR_MAX)
+		return judge_refuse(j, map->line, "must be at most %u labels", SELECTOR_MAX);
+	if (make_array(map ? map->n : 0, ret) < 0)
+		return -ENOMEM;
+	for (const struct doc_node *m = map ? map->first : NULL; m; m = m->next) {
+		struct row_pair *p = &(*ret)[(*ret_n)++];
+
+		p->name = strndup((const char *)m->key.p, m->key.n);
+		p->value = strndup((const char *)m->text.p, m->text.n);
+		if (!p->name || !p->value)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* Accounts with commas, and perhaps spaces, between them. */
+static int accounts(struct judge *j, const struct doc_node *meta, struct row_service *s)
+{
+	static const char name[] = "nodeproxy.io/service-accounts";
+	const struct doc_node *a = doc_get(doc_get(meta, "annotations"), name);
+	struct slice rest = a ? a->text : (struct slice){ 0 };
+	char seen[64];
+
+	judge_field(j, "metadata.annotations[%s]", name);
+	if (a && make_array(ACCOUNTS_MAX, &s->accounts) < 0)
+		return -ENOMEM;
+	for (bool more = a != NULL; more;) {
+		const uint8_t *comma = rest.n ? memchr(rest.p, ',', rest.n) : NULL;
+		struct slice one = slice_of(rest.p, comma ? (size_t)(comma - rest.p) : rest.n);
+
+		more = comma != NULL;
+		rest = slice_from(rest, one.n + more);
+		while (one.n && one.p[0] == ' ')
+			one = slice_from(one, 1);
+		while (one.n && one.p[one.n - 1] == ' ')
+			one.n--;
+		if (!schema_is_dns_name(one) || one.n > 63)
+			return judge_refuse(j, a->line, "must be names of service accounts with commas between them, "
+					    "not \"%s\"", doc_clean(a->text, seen, sizeof seen));
+		if (s->n_accounts == ACCOUNTS_MAX)
+			return judge_refuse(j, a->line, "must be at most %u accounts", ACCOUNTS_MAX);
+		s->accounts[s->n_accounts] = strndup((const char *)one.p, one.n);
+		if (s->accounts[s->n_accounts++] == NULL)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
 int make_service(struct judge *j, const struct doc_node *root, struct row *r)
 {
 	const struct doc_node *spec = doc_get(root, "spec"), *list = doc_get(spec, "ports");
 	struct row_service *s = &r->service;
 	int e = addresses(j, spec, s);
 
+	if (e == 0)
+		e = accounts(j, doc_get(root, "metadata"), s);
+	if (e == 0)
+		judge_field(j, "spec.selector");
+	if (e == 0)
+		e = make_labels(j, doc_get(spec, "selector"), &s->selector, &s->n_selector);
 	if (e < 0)
 		return e;
 	judge_field(j, "spec.ports");

@@ -144,6 +144,7 @@ void model_fini(struct model *m)
 	}
 	units_fini(m);
 	workloads_fini(&m->workloads);
+	residents_fini(&m->residents);
 	builder_free(&m->builder);
 	hash_fini(&m->places);
 	hash_fini(&m->resources);
@@ -452,7 +453,11 @@ static struct claim *choose(const struct resource *r, bool *keep)
 		if (c->held)
 			return c;
 	}
-	*keep = r->served != NULL;
+	/* What one host writes, wrong or not, keeps nothing of another's. */
+	*keep = r->served != NULL && r->kind != ROW_RESIDENT;
+	for (const struct node *n = first->next; n != &r->claims && r->served; n = n->next)
+		*keep |= strcmp(r->served->row->source,
+				container_of(n, struct claim, in_resource)->place->name) == 0;
 	return NULL;
 }
 

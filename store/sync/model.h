@@ -24,6 +24,7 @@
 #include "store/sync/changeset.h"
 #include "store/sync/journal.h"
 #include "store/sync/modes.h"
+#include "store/sync/residents.h"
 #include "store/sync/slots.h"
 #include "store/sync/workloads.h"
 #include "store/view/build.h"
@@ -46,10 +47,11 @@ struct refused {
 
 /* What a served row is linked to: Services; spaces from LINK_TENANT on.  LINK_GRANT: a ReferenceGrant
  * to the space it is in; LINK_GRANTED: a route to the other spaces it wants something of; LINK_TRUSTS: a
- * BackendTLSPolicy to the space of its ConfigMaps; LINK_PLACED: a Workload to its own. */
+ * BackendTLSPolicy to the space of its ConfigMaps.  To their own space: LINK_PLACED a Workload, LINK_RESIDENT
+ * a Resident, LINK_SELECTS a Service with a selector. */
 enum link_kind {
 	LINK_SLICE, LINK_PARENT, LINK_POLICY, LINK_RATE, LINK_TLS, LINK_TENANT, LINK_GRANT, LINK_GRANTED,
-	LINK_TRUSTS, LINK_PLACED, LINKS
+	LINK_TRUSTS, LINK_PLACED, LINK_SELECTS, LINK_RESIDENT, LINKS
 };
 
 struct link {
@@ -182,6 +184,7 @@ struct model {
 	struct journal journal;
 	struct modes modes;
 	struct workloads workloads;
+	struct residents residents;
 	char domain[254];
 	char zone[128];			/* of the host; "": not known */
 };
@@ -222,6 +225,9 @@ struct resource *model_find(const struct model *, enum row_kind, const char *ns,
 
 uint64_t key_hash(unsigned kind, struct slice ns, struct slice name);
 struct service *service_find(const struct model *, struct slice ns, struct slice name);
+struct space *space_find(const struct model *, const char *name);
+/* Its unit is compiled again when the change set is settled. */
+void touch_service(struct model *, struct service *);
 /* Links and touches hubs as the served row of r goes from was to r->served (either may be NULL). */
 void units_served(struct model *, struct resource *r, const struct held *was);
 /* A ReferenceGrant permits the reference: route_granted_fn, of a model. */

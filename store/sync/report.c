@@ -95,6 +95,7 @@ static void refused_of_place(struct refused_list *l, const struct place *p)
 					    r->kind == ROW_SERVICE  ? "spec.clusterIP"
 					    : r->kind == ROW_TENANT ? "spec.namespaces"
 					    : r->kind == ROW_WORKLOAD ? "spec.node"
+					    : r->kind == ROW_RESIDENT ? "spec.addresses"
 								      : "",
 					    r->conflict, row_kind_name(r->kind), r->ns, r->name,
 					    false);

@@ -542,6 +542,16 @@ static struct verdict enrolled_verdict(const struct model *m, const struct resou
 	return no("Pending", "it is being captured");
 }
 
+/* Whether pods that its selector names are its endpoints, of the version that serves. */
+static struct verdict selected_verdict(const struct row *row)
+{
+	for (uint32_t i = 0; i < row->service.n_ports; i++)
+		if (row->service.ports[i].target_name)
+			return no("NamedTargetPort", "spec.ports[%u].targetPort: ports of pods have no names here, "
+				  "so that none is an endpoint of it: write the number, or an EndpointSlice", i);
+	return yes("Selected");
+}
+
 static void other_json(FILE *f, const struct model *m, struct resource *r)
 {
 	const struct refusal *why = status_refusal(r);
@@ -559,13 +569,19 @@ static void other_json(FILE *f, const struct model *m, struct resource *r)
 		v = enrolled_verdict(m, r);
 		condition(f, r, "Enrolled", &v, r->served->row->generation, false);
 	}
-	fputc(']', f);
 	if (r->kind == ROW_SERVICE) {
 		const struct service *s = service_find(m, slice_str(r->ns), slice_str(r->name));
 		char ip[ADDR_TEXT];
 
+		if (s && r->served && residents_serve(s)) {
+			v = selected_verdict(r->served->row);
+			condition(f, r, "Selected", &v, r->served->row->generation, false);
+		}
+		fputc(']', f);
 		if (s && s->ip[0].family && r->conflict == NULL)
 			fprintf(f, ",\"clusterIP\":\"%s\"", addr_text(&s->ip[0], false, ip));
+	} else {
+		fputc(']', f);
 	}
 	fputc('}', f);
 }

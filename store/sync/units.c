@@ -25,7 +25,7 @@ struct service *service_find(const struct model *m, struct slice ns, struct slic
 	return NULL;
 }
 
-static void touch_service(struct model *m, struct service *s)
+void touch_service(struct model *m, struct service *s)
 {
 	if (!node_is_linked(&s->touched))
 		list_add_tail(&m->touched_services, &s->touched);
@@ -57,7 +57,7 @@ static struct service *service_make(struct model *m, struct slice ns, struct sli
 	return s;
 }
 
-static struct space *space_find(const struct model *m, const char *name)
+struct space *space_find(const struct model *m, const char *name)
 {
 	uint64_t h = hash_slice(slice_str(name));
 
@@ -186,6 +186,8 @@ static void touch_linked(struct model *m, struct resource *r)
 			break;
 		case LINK_GRANTED:	/* nothing of that space hangs on them */
 		case LINK_TRUSTS:
+		case LINK_SELECTS:
+		case LINK_RESIDENT:
 		case LINKS:
 			break;
 		case LINK_SLICE:
@@ -260,10 +262,12 @@ void units_served(struct model *m, struct resource *r, const struct held *was)
 
 		if (l->kind == LINK_PARENT && r->kind == ROW_GRPCROUTE)
 			l->service->grpc_routes--;
-		if (l->kind >= LINK_GRANT)
-			touch_space(m, l->space);	/* perhaps nobody needs it now */
 		list_remove(&l->in_resource);
 		list_remove(&l->in_hub);
+		/* Perhaps nobody needs it now; nothing of its unit hangs on pods and selectors. */
+		if (l->kind >= LINK_GRANT && l->kind != LINK_SELECTS &&
+		    (l->kind != LINK_RESIDENT || list_is_empty(space_links(l->space, l->kind))))
+			touch_space(m, l->space);
 		free(l);
 	}
 	resource_conflict(r, NULL);
@@ -279,6 +283,8 @@ void units_served(struct model *m, struct resource *r, const struct held *was)
 			space->services += now ? 1 : -1u;
 			touch_space(m, space);
 		}
+		if (now && now->service.n_selector)
+			link_add(m, r, LINK_SELECTS, NULL, space);
 		break;
 	case ROW_NAMESPACE:
 		space = space_make(m, r->name);
@@ -334,6 +340,11 @@ void units_served(struct model *m, struct resource *r, const struct held *was)
 		workloads_served(m, r);
 		if (now)
 			link_add(m, r, LINK_PLACED, NULL, space_make(m, r->ns));
+		break;
+	case ROW_RESIDENT:
+		if (now)
+			link_add(m, r, LINK_RESIDENT, NULL, space_make(m, r->ns));
+		residents_served(m, r, was);
 		break;
 	case ROW_KINDS:
 		break;
@@ -801,6 +812,7 @@ static int compile_unit(struct model *m, struct service *s)
 				     .config_map = ask_config_map,
 				     .zone = slice_str(m->zone), .arg = &ask };
 	struct row row = *s->resource->served->row;	/* with the address we gave it */
+	struct residents_slices pods = { .n = 0 };
 	char key[600];
 	int r = -ENOMEM;
 
@@ -829,6 +841,12 @@ static int compile_unit(struct model *m, struct service *s)
 	unit.tls = tls;
 	s->round++;
 	if (slices && routes && policies && rates && tls)
+		r = residents_serve(s) ? residents_slices(m, s, &pods) : 0;
+	if (r == 0 && pods.n) {
+		unit.slices = pods.slice;
+		unit.n_slices = pods.n;
+	}
+	if (r == 0)
 		r = builder_set_service(m->builder, &unit);
 	/* What others write for their own callers must not take the Service away from everybody. */
 	s->no_consumers = r == -E2BIG && drop_consumers(routes, &unit.n_routes, s->ns);
@@ -838,6 +856,7 @@ static int compile_unit(struct model *m, struct service *s)
 		s->in_view = true;
 		slots_sweep(m, s);
 	}
+	residents_slices_drop(&pods);
 	free(slices);
 	free(routes);
 	free(policies);
@@ -1013,7 +1032,8 @@ void units_settle(struct model *m)
 			list_add_tail(&again, &s->touched);
 		else if (!s->in_view && list_is_empty(space_links(s, LINK_GRANT)) &&
 			 list_is_empty(space_links(s, LINK_GRANTED)) &&
-			 list_is_empty(space_links(s, LINK_TRUSTS)))
+			 list_is_empty(space_links(s, LINK_TRUSTS)) &&
+			 list_is_empty(space_links(s, LINK_RESIDENT)))
 			space_free(m, s);
 	}
 	while (!list_is_empty(&again)) {

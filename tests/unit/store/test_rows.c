@@ -156,6 +156,14 @@ START_TEST(every_kind_is_freed_whole)
 			case ROW_CONFIG_MAP:
 				r->config_map.ca = full ? strdup("a") : NULL;
 				break;
+			case ROW_RESIDENT:
+				r->resident.node = full ? strdup("a") : NULL;
+				r->resident.pod = full ? strdup("b") : NULL;
+				r->resident.n_labels = 2;
+				r->resident.labels = full ? zeroed(2, sizeof *r->resident.labels) : NULL;
+				if (full)
+					r->resident.labels[0].name = strdup("c");
+				break;
 			case ROW_NAMESPACE:
 			case ROW_KINDS:
 				break;
@@ -173,7 +181,7 @@ START_TEST(every_kind_has_the_name_of_its_resource)
 						     "EndpointSlice", "HTTPRoute", "GRPCRoute",
 						     "TLSRoute", "TCPRoute", "ReferenceGrant", "TrafficPolicy",
 						     "XBackendTrafficPolicy", "RateLimitPolicy", "Workload", "BackendTLSPolicy",
-						     "ConfigMap" };
+						     "ConfigMap", "Resident" };
 
 	for (int kind = 0; kind < ROW_KINDS; kind++)
 		ck_assert_str_eq(row_kind_name(kind), want[kind]);

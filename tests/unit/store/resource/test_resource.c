@@ -926,6 +926,42 @@ START_TEST(the_weight_of_a_slice_is_that_of_each_of_its_endpoints)
 }
 END_TEST
 
+START_TEST(a_service_says_which_pods_are_its_endpoints)
+{
+#define SELECTING(a, s)                                                                            \
+	"apiVersion: v1\nkind: Service\nmetadata:\n  name: web\n  annotations:\n"                  \
+	"    nodeproxy.io/service-accounts: " a "\nspec:\n  selector: {" s "}\n  ports: [{port: 80}]\n"
+	static const char *const bad[] = { "\"\"", "\",\"", "\"a,\"", "\"A\"", "\"a b\"", "\"a,,b\"" };
+	const struct row *r = accepted(SELECTING("\"web, api.v1 ,x\"", "app: web, a/b: ''"));
+	char yaml[4096], labels[2048] = "";
+
+	ck_assert_uint_eq(r->service.n_accounts, 3);
+	ck_assert_str_eq(r->service.accounts[1], "api.v1");
+	ck_assert_str_eq(r->service.accounts[2], "x");
+	ck_assert_uint_eq(r->service.n_selector, 2);
+	ck_assert_str_eq(r->service.selector[0].name, "app");
+	ck_assert_str_eq(r->service.selector[1].value, "");
+	ck_assert_uint_eq(accepted(SELECTING("web", ""))->service.n_selector, 0);
+	for (size_t i = 0; i < countof(bad); i++) {
+		snprintf(yaml, sizeof yaml, SELECTING("%s", "app: web"), bad[i]);
+		ck_assert_int_eq(first(yaml), 1);
+		ck_assert_ptr_nonnull(no);
+		ck_assert_str_eq(no->field, "metadata.annotations[nodeproxy.io/service-accounts]");
+		ck_assert_ptr_nonnull(strstr(no->reason, "must be names of service accounts with commas"));
+	}
+	for (unsigned i = 0; i < 65; i++)
+		snprintf(labels + strlen(labels), sizeof labels - strlen(labels), "a%u: b,", i);
+	snprintf(yaml, sizeof yaml, SELECTING("web", "%s"), labels);
+	ck_assert_int_eq(first(yaml), 1);
+	ck_assert_str_eq(no->field, "spec.selector");
+	ck_assert_str_eq(no->reason, "must be at most 64 labels");
+	ck_assert_int_eq(first("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: a\n"
+			       "  annotations: {nodeproxy.io/service-accounts: web}\n"), 1);
+	ck_assert_str_eq(no->reason, "is for Services only");
+	done();
+}
+END_TEST
+
 START_TEST(the_priority_of_a_slice_is_that_of_each_of_its_endpoints)
 {
 #define PRIORITY(n)                                                                                \
@@ -1135,6 +1171,7 @@ UNIT_TESTS("resource", times_and_retries_of_a_rule, retries_and_budgets_of_polic
 	   a_refusal_says_whose_document_it_was, limits_across_entries_hold, a_service_becomes_a_row,
 	   a_slice_becomes_a_row, a_route_becomes_a_row,
 	   a_policy_becomes_a_row, a_rate_limit_becomes_a_row, a_workload_becomes_a_row, the_weight_of_a_slice_is_that_of_each_of_its_endpoints,
+	   a_service_says_which_pods_are_its_endpoints,
 	   the_priority_of_a_slice_is_that_of_each_of_its_endpoints, tenants_and_namespaces_become_rows,
 	   canonical_json_and_digest_name_what_was_asked_for, one_bad_document_blocks_no_other,
 	   a_file_that_is_too_large_is_one_refusal)
