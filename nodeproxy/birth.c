@@ -282,8 +282,10 @@ void child_tell_again(struct child *c, uint32_t type)
 			views_send(m, c);
 		return;
 	}
+	if (c->role == ROLE_SYNCD && type == MSG_PODS_SEEN)
+		pods_send(m, c);
 	if (c->role != ROLE_ADMIND)
-		return;		/* syncd has words of its own for what it lacks */
+		return;		/* syncd has words of its own for what else it lacks */
 	switch (type) {
 	case MSG_VIEW_SEEN:
 		views_send(m, c);
@@ -359,6 +361,7 @@ void child_tell(struct child *c)
 	c->told = true;
 	if (c->role == ROLE_SYNCD) {
 		workloads_unsaid(m);
+		pods_send(m, c);
 		files_send_source(m);
 		return;
 	}

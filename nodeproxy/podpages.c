@@ -158,15 +158,38 @@ void podpages_tell(struct master *m)
 		pp->page[i] = f;
 		keep_share(&m->kept, f, m->pods.refs, NAME, i);
 		send_page(m, &m->child[CHILD_ADMIND], i);
+		if (!m->pods.closed)
+			send_page(m, &m->child[CHILD_SYNCD], i);
 	}
 	if (r < 0)
 		log_error("pods_not_told", "error=\"%s\"", strerror(-r));
+	podpages_all(m);
+}
+
+void podpages_all(struct master *m)
+{
+	struct child *c = &m->child[CHILD_SYNCD];
+	struct msg_pods_all all = { .pages = 0 };
+
+	static_must(PODS_PAGES <= 32);
+	if (m->pods.pages.all_said || !c->has_chan || !c->told)
+		return;
+	for (unsigned i = 0; i < PODS_MAX; i++)
+		if (is_coming_back(&m->pods.at[i]))
+			return;
+	for (unsigned i = 0; i < PODS_PAGES; i++)
+		all.pages |= (uint32_t)fd_is_open(m->pods.pages.page[i]) << i;
+	m->pods.pages.all_said = chan_say(&c->chan, MSG_PODS_ALL, &all) == 0;
 }
 
 void pods_send(struct master *m, struct child *c)
 {
 	for (unsigned i = 0; i < PODS_PAGES; i++)
 		send_page(m, c, i);
+	if (c->role == ROLE_SYNCD) {
+		m->pods.pages.all_said = false;
+		podpages_all(m);
+	}
 }
 
 void podpages_adopt(struct master *m)

@@ -21,14 +21,18 @@ struct child;
 struct podpages {
 	struct fd page[PODS_PAGES];
 	struct pod_told *told;		/* by slot, as it is in them; no name: none */
+	bool all_said;			/* to the syncd that is there now: PODS_ALL */
 };
 
 void podpages_init(struct podpages *);
 /* What a former master has told, to pods_take_over(). */
 void podpages_adopt(struct master *);
-/* To the keeper and admind, as far as it is another list now. */
+/* To the keeper, admind and syncd, as far as it is another list now.  What goes because nodeproxy stops
+ * is still there for syncd: it comes back. */
 void podpages_tell(struct master *);
-/* All of it to admind. */
+/* All of it to admind or syncd. */
 void pods_send(struct master *, struct child *);
+/* That it was all is said to syncd, once, as soon as it is so. */
+void podpages_all(struct master *);
 
 #endif

@@ -706,6 +706,7 @@ void pods_tick(struct master *m)
 {
 	pods_settle(m);		/* should an errand have failed, or not have been forked for want of memory */
 	workloads_settle(m);
+	podpages_all(m);
 	proof_tick(m);
 	if (m->pods.captured == 0 || m->phase != PHASE_SERVING || ++m->pods.ticks % LOOK_TICKS)
 		return;

@@ -43,6 +43,8 @@ struct source_ops {
 	void (*news)(const struct source *, struct source_news *ret);
 	/* What this host says to others by it; takes the text.  NULL: there is nobody to tell. */
 	void (*say)(struct source *, char **text);
+	/* Another pod of this host, or one that is another now; text NULL: it is gone.  NULL: as say. */
+	void (*post)(struct source *, const char *ns, const char *pod, const char *text);
 	void (*free)(struct source *);
 };
 

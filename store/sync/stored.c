@@ -202,6 +202,7 @@ static void load_again_cb(void *arg)
 	/* Else the source came first, and what it tells counts. */
 	if (!s->announced && s->model.places.count == 0)
 		stored_load(s);
+	syncd_apply_locals(s);
 }
 
 /* Opens and reads the store; false: there is nothing in it, or nothing that can be served. */

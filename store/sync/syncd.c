@@ -40,6 +40,7 @@
 #define MODES_A_SLICE	256
 #define MODES_PAUSE_MS	25
 #define MESSAGES_A_PASS 128
+#define PODS_AGAIN_MS	250	/* pages that did not arrive */
 
 static struct syncd the;
 
@@ -304,6 +305,73 @@ static void set_state(struct syncd *s, enum source_state state, const char *why)
 	syncd_report_soon(s);
 }
 
+/* ---- the pods of this host ---- */
+
+/* Not in the middle of what the source tells, which is not true yet; nor before the first view, which it
+ * or the store makes.  The end of its change set takes these along. */
+void syncd_apply_locals(struct syncd *s)
+{
+	if (!s->announced || s->telling_all || s->source->ops->since(s->source).ns ||
+	    loop_timer_is_running(&s->load_again))
+		return;
+	if (locals_apply(&s->locals, &s->model))
+		make_true(s, model_settle(&s->model), &s->report.change, (struct mono){ 0 });
+}
+
+static void pods_due_cb(void *arg)
+{
+	syncd_apply_locals(arg);
+}
+
+/* Of several pages that come at once, once. */
+static void locals_due(void *arg)
+{
+	struct syncd *s = arg;
+
+	loop_timer_start(&s->loop, &s->pods_due, 0, 0, pods_due_cb, s);
+}
+
+static void locals_posted(void *arg, const char *ns, const char *pod, const char *text)
+{
+	struct syncd *s = arg;
+
+	if (s->source->ops->post)
+		s->source->ops->post(s->source, ns, pod, text);
+}
+
+static void ask_pods_cb(void *arg)
+{
+	struct syncd *s = arg;
+
+	(void)chan_say(&s->born.chan, MSG_LOST, &(struct msg_lost){ .type = MSG_PODS_SEEN });
+}
+
+static void ask_pods(struct syncd *s)
+{
+	locals_again(&s->locals);
+	loop_timer_start(&s->loop, &s->pods_again, PODS_AGAIN_MS * NS_PER_MS, 0, ask_pods_cb, s);
+}
+
+static void pods_seen(struct syncd *s, const struct msg *m)
+{
+	const struct msg_pods_seen *seen = m->p;
+	int r = locals_page(&s->locals, seen->page, m->fd[0]);
+
+	if (r == -EBADMSG) {
+		log_error("bad_message", "what=\"a list of pods that is none\"");
+		loop_stop(&s->loop);
+	} else if (r < 0) {
+		ask_pods(s);
+	}
+}
+
+static void pods_all(struct syncd *s, const struct msg_pods_all *all)
+{
+	locals_all(&s->locals, all->pages);
+	if (locals_lacks(&s->locals))
+		ask_pods(s);
+}
+
 static void on_snapshot(void *arg)
 {
 	struct syncd *s = arg;
@@ -344,7 +412,12 @@ static void on_documents(void *arg, const char *place, struct documents *docs)
 
 static uint32_t on_places(void *arg)
 {
-	return (uint32_t)((struct syncd *)arg)->model.places.count;
+	const struct model *m = &((struct syncd *)arg)->model;
+	uint32_t n = 0;
+
+	for (const struct node *it = m->all_places.next; it != &m->all_places; it = it->next)
+		n += !residents_place_is(container_of(it, struct place, in_model)->name);
+	return n;
 }
 
 static void on_same(void *arg, const char *place)
@@ -380,8 +453,12 @@ static void say_snapshot(struct syncd *s)
 static void on_end(void *arg)
 {
 	struct syncd *s = arg;
-	bool changed = model_settle(&s->model);
+	bool changed;
 
+	if (s->telling_all)
+		locals_keep(&s->locals, &s->model);
+	(void)locals_apply(&s->locals, &s->model);
+	changed = model_settle(&s->model);
 	make_true(s, changed, s->telling_all ? &s->report.snapshot : &s->report.change,
 		  s->source->ops->since(s->source));
 	s->telling_all = false;
@@ -399,6 +476,8 @@ static void on_lost(void *arg, const char *why)
 	/* Places that were told are as they were told; the others stay. */
 	model_snapshot_broken(&s->model);
 	s->telling_all = false;
+	if (s->announced)
+		(void)locals_apply(&s->locals, &s->model);
 	changed = model_settle(&s->model);
 	if (changed)
 		make_true(s, true, &s->report.change, (struct mono){ 0 });
@@ -494,6 +573,7 @@ static void knobs_use(struct syncd *s, struct fd fd)
 		log_error("settings_not_used", "error=\"%s\"", strerror(-r));
 		exit(ROLE_EXIT_START);	/* the next one is born with them */
 	}
+	locals_zone(&s->locals, s->knobs->zone);
 	changed = !same_spaces(old, s->knobs) || strcmp(old->domain, s->knobs->domain) != 0 ||
 		  strcmp(old->service_cidr, s->knobs->service_cidr) != 0 ||
 		  strcmp(old->zone, s->knobs->zone) != 0;
@@ -518,6 +598,8 @@ static void say_again(struct syncd *s, const struct msg_lost *l)
 			tell_modes(s);
 		}
 	}
+	if (l->type == MSG_NONE)
+		ask_pods(s);
 	if (l->type == MSG_NONE || l->type == MSG_WORKLOAD_HERE) {
 		workloads_again(&s->model.workloads);
 		say_workloads(s);
@@ -564,9 +646,16 @@ static void from_master(struct syncd *s, const struct msg *m)
 		break;
 	case MSG_STORE_CONFIRM:
 		stored_confirm(s);
+		locals_post(&s->locals);	/* under our lease, whatever the former process did last */
 		break;
 	case MSG_AGAIN:
 		say_again(s, m->p);
+		break;
+	case MSG_PODS_SEEN:
+		pods_seen(s, m);
+		break;
+	case MSG_PODS_ALL:
+		pods_all(s, m->p);
 		break;
 	case MSG_WORKLOAD_STATE:
 		if (workloads_heard(&s->model.workloads, m->p, m->tail))
@@ -603,6 +692,8 @@ static void chan_cb(void *arg)
 		if (r == -EMFILE && m) {
 			if (m->type == MSG_KNOBS_USE)
 				exit(ROLE_EXIT_START);	/* the next one is born with them */
+			if (m->type == MSG_PODS_SEEN)
+				ask_pods(s);
 			s->source->ops->dropped(s->source, m->type);
 			continue;
 		}
@@ -654,6 +745,7 @@ int main(int argc, char **argv)
 		.places = on_places,
 		.arg = s,
 	};
+	const struct locals_events pods = { .due = locals_due, .post = locals_posted, .arg = s };
 	int r;
 
 	rand_init();
@@ -671,8 +763,11 @@ int main(int argc, char **argv)
 				     .store_path = s->store_path };
 	name_place(s);
 	r = loop_init(&s->loop);
-	if (r == 0)
+	if (r == 0) {
+		locals_init(&s->locals, &s->loop, s->knobs->node, &pods);
+		snprintf(s->locals.zone, sizeof s->locals.zone, "%s", s->knobs->zone);
 		r = syncd_new_model(s);
+	}
 	if (r == 0)
 		r = open_source(s, &events);
 	if (r < 0) {
@@ -693,6 +788,7 @@ int main(int argc, char **argv)
 	chan_watch(&s->born.chan, &s->loop, chan_cb, s);
 	role_ready(&s->born.chan);
 	loop_run(&s->loop);
+	locals_fini(&s->locals);
 	source_free(&s->source);
 	keep_close(&s->keep);
 	return s->exit_code;

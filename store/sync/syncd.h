@@ -10,6 +10,7 @@
 #include "nodeproxy/lib/base/loop.h"
 #include "nodeproxy/lib/knobs/knobs.h"
 #include "nodeproxy/lib/role/begin.h"
+#include "store/sync/locals.h"
 #include "store/sync/report.h"
 #include "store/sync/source.h"
 
@@ -23,6 +24,7 @@ struct syncd {
 	const struct knobs *knobs;
 	struct loop loop;
 	struct model model;
+	struct locals locals;
 	struct keep keep;
 	struct source *source;
 	struct report report;
@@ -46,11 +48,13 @@ struct syncd {
 	int exit_code;
 	struct mono began;
 	struct waiting_view base, overlay;
-	struct loop_timer work, view_retry, modes_again, workloads_retry, store_retry, report_again, trim, load_again, look, store_work;
+	struct loop_timer work, view_retry, modes_again, workloads_retry, pods_again, pods_due, store_retry, report_again, trim, load_again, look, store_work;
 };
 
 /* The model as it stands becomes a view of s->rev; tried again when it cannot be. */
 void syncd_commit_view(struct syncd *);
+/* What is due of the pods of this host becomes true, unless something else must before. */
+void syncd_apply_locals(struct syncd *);
 /* The operator is told, not more often than it costs. */
 void syncd_report_soon(struct syncd *);
 /* An empty model, as it was before anything was told.  0 or -errno. */

@@ -278,6 +278,12 @@ struct msg_pods_seen {
 	uint32_t zero;
 };
 
+/* Which pages there are, when all pods of before a stop are captured again, or could not be. */
+struct msg_pods_all {
+	uint32_t pages;			/* bits */
+	uint32_t zero;
+};
+
 /* A Workload of this host, as syncd has it from the source. */
 struct msg_workload {
 	struct pod_words words;

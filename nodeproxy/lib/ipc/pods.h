@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* The list of pods: a sealed memory file that the master makes whenever it changes, for admind to show
- * and, in the keeper's table, for the next master to go on with. */
+/* The list of pods: sealed memory files that the master makes whenever it changes, for admind to show, for
+ * syncd to make endpoints of and, in the keeper's table, for the next master to go on with. */
 #ifndef NODEPROXY_LIB_IPC_PODS_H
 #define NODEPROXY_LIB_IPC_PODS_H
 
@@ -23,7 +23,7 @@ struct pod_told {
 	uint32_t ref;
 	uint32_t has_ipv6;
 	uint64_t workers;		/* bits of slots: who accepts its connections */
-	uint32_t leaves;		/* it is being set free: for the next master, nobody else */
+	uint32_t leaves;		/* it is being set free: for the next master, and syncd */
 	struct ns_modes modes;		/* its namespace's, but for what its own labels say */
 	uint32_t waits;			/* not captured, and tried again: a Workload's */
 	uint32_t source;		/* enum pod_source */
