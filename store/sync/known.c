@@ -18,6 +18,7 @@ void known_fini(struct known *k)
 	list_each(it, &k->all)
 		known_free(k, list_entry(it, struct known_key, in_known));
 	hash_fini(&k->by_name);
+	hash_fini(&k->owners);
 }
 
 struct known_key *known_find(const struct known *k, const char *name)
@@ -48,11 +49,69 @@ struct known_key *known_make(struct known *k, const char *name)
 	return key;
 }
 
+static struct known_owner *owner_find(const struct known *k, struct slice name)
+{
+	for (struct hash_node *n = hash_first(&k->owners, hash_slice(name)); n; n = hash_next(n)) {
+		struct known_owner *o = container_of(n, struct known_owner, by_name);
+
+		if (slice_eq(slice_of(o->name, o->n), name))
+			return o;
+	}
+	return NULL;
+}
+
+static struct known_owner *owner_make(struct known *k, struct slice name)
+{
+	struct known_owner *o = owner_find(k, name);
+
+	if (o)
+		return o;
+	o = calloc(1, sizeof *o + name.n);
+	if (o == NULL || hash_add(&k->owners, &o->by_name, hash_slice(name)) < 0) {
+		free(o);
+		return NULL;
+	}
+	memcpy(o->name, name.p, name.n);
+	o->n = name.n;
+	return o;
+}
+
+static void owner_leave(struct known *k, struct known_owner *o)
+{
+	if (o == NULL || --o->keys > 0)
+		return;
+	hash_remove(&k->owners, &o->by_name);
+	free(o);
+}
+
+uint32_t known_owned(const struct known *k, struct slice owner)
+{
+	const struct known_owner *o = owner_find(k, owner);
+
+	return o ? o->keys : 0;
+}
+
+struct known_key *known_make_of(struct known *k, const char *name, struct slice owner)
+{
+	struct known_key *key = known_make(k, name);
+
+	if (key == NULL || key->owner)
+		return key;
+	key->owner = owner_make(k, owner);
+	if (key->owner == NULL) {
+		known_free(k, key);
+		return NULL;
+	}
+	key->owner->keys++;
+	return key;
+}
+
 void known_free(struct known *k, struct known_key *key)
 {
 	list_remove(&key->in_known);
 	hash_remove(&k->by_name, &key->by_name);
 	k->bytes -= key->bytes;
+	owner_leave(k, key->owner);
 	free(key);
 }
 

@@ -62,6 +62,7 @@ static void on_held(void *arg, int64_t id)
 
 	s->lease_id = id;
 	s->is_told = false;
+	posts_lease(&s->posts, id);
 	spread(s);
 }
 
@@ -71,18 +72,21 @@ static void on_lost(void *arg, const char *why)
 
 	(void)why;
 	s->lease_id = 0;
+	posts_lease(&s->posts, 0);
 }
 
 int said_init(struct said *s, struct loop *loop, const char *root, const char *node)
 {
 	*s = (struct said){ .loop = loop, .spread_ms = SAID_SPREAD_MS };
-	return snprintf(s->key, sizeof s->key, "%snode/%s/" SAID_KEY, root, node) >= (int)sizeof s->key
-		       ? -ENAMETOOLONG : 0;
+	if (snprintf(s->key, sizeof s->key, "%snode/%s/" SAID_KEY, root, node) >= (int)sizeof s->key)
+		return -ENAMETOOLONG;
+	return posts_init(&s->posts, loop, root, node);
 }
 
 void said_fini(struct said *s)
 {
 	said_client(s, NULL);
+	posts_fini(&s->posts);
 	free(s->text);
 	s->text = NULL;
 }
@@ -92,7 +96,7 @@ static void want_lease(struct said *s)
 {
 	const struct etcd_lease_terms t = { .ttl_s = SAID_LEASE_S, .held = on_held, .lost = on_lost, .arg = s };
 
-	if (s->e && s->text && !s->lease)
+	if (s->e && (s->text || posts_any(&s->posts)) && !s->lease)
 		s->lease = etcd_lease_new(s->e, &t);
 }
 
@@ -100,6 +104,7 @@ void said_client(struct said *s, struct etcd *e)
 {
 	loop_timer_stop(s->loop, &s->timer);
 	etcd_call_cancel(&s->call);
+	posts_client(&s->posts, e);
 	etcd_lease_free(&s->lease, false);	/* a host that restarts says the same again before it ends */
 	s->lease_id = 0;
 	s->is_told = false;
@@ -119,6 +124,14 @@ void said_text(struct said *s, char **text)
 	*text = NULL;
 	want_lease(s);
 	spread(s);
+}
+
+int said_post(struct said *s, const char *ns, const char *pod, const char *text)
+{
+	int r = posts_set(&s->posts, ns, pod, text);
+
+	want_lease(s);
+	return r;
 }
 
 /* ---- what there is to say ---- */

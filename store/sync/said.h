@@ -14,6 +14,7 @@
 
 #include "store/registry/key.h"
 #include "store/sync/etcd.h"
+#include "store/sync/posts.h"
 
 #define SAID_KEY	 "status"	/* behind node/NODE/ */
 #define SAID_PROBLEMS	 20u
@@ -31,6 +32,7 @@ struct said {
 	bool is_told;
 	int64_t spread_ms;
 	struct loop_timer timer;
+	struct posts posts;		/* kept by the same lease */
 };
 
 /* root: "PREFIX/CLUSTER/".  0 or -ENAMETOOLONG. */
@@ -40,6 +42,9 @@ void said_fini(struct said *);
 void said_client(struct said *, struct etcd *);
 /* From now on this; takes the text. */
 void said_text(struct said *, char **text);
+
+/* Of a pod of this host: posts_set(). */
+must_use int said_post(struct said *, const char *ns, const char *pod, const char *text);
 
 /* What a report (report.h) has to say to others; malloc'ed.  NULL: no memory. */
 char *said_of_report(struct slice report, const char *node);

@@ -32,6 +32,7 @@
 #include "store/sync/source.h"
 
 #define PAGE		500
+#define POD_BYTES	4096	/* what a host says of one pod */
 #define SETTLE_MS	8
 #define LOST_MS		5000
 #define AGAIN_MIN_MS	250	/* after something that was refused */
@@ -142,26 +143,60 @@ static bool is_as_told(const struct known_key *k, const struct etcd_kv *kv, uint
 	return k->modified && k->modified == kv->modified && k->created == kv->created && k->digest == digest;
 }
 
-/* A key as it is now.  Those of hosts and addresses are not objects. */
+static bool is_ours(const struct source_etcd *s, struct slice key)
+{
+	return slice_starts(key, root_of(s)) && key.n > strlen(s->root);
+}
+
+/* Not what hosts say of themselves, which they do whatever became of the rest. */
+static bool is_of_objects(const struct source_etcd *s, struct slice key)
+{
+	return is_ours(s, key) && !slice_starts(slice_from(key, strlen(s->root)), SLICE("node/"));
+}
+
+/* What hosts say of their pods; ours the master says (locals.h).  Nothing else of a host is told. */
+static bool is_of_pod(const struct source_etcd *s, const struct key_parts *k)
+{
+	return k->place == KEY_NODE && slice_starts(k->rest, SLICE("pod/")) &&
+	       !slice_eq(k->node, slice_str(s->knobs->node));
+}
+
+/* Of more pods than a host can have the rest is left out, until all is read again. */
+static struct known_key *known_pod(struct source_etcd *s, const char *name, struct slice node)
+{
+	char place[KEY_MAX], why[80];
+	struct known_key *k = known_find(&s->known, name);
+
+	if (k || known_owned(&s->known, node) < PODS_MAX)
+		return known_make_of(&s->known, name, node);
+	/* root, node/NODE/pod/ */
+	snprintf(place, sizeof place, "%.*s", (int)(strlen(s->root) + 5 + node.n + 5), name);
+	snprintf(why, sizeof why, "not all of them are read: it says more than %u pods", PODS_MAX);
+	s->on.unreadable(s->on.arg, place, why);
+	return NULL;
+}
+
+/* A key as it is now.  Those of addresses, and what hosts say of themselves, are not objects. */
 static void tell(struct source_etcd *s, const struct etcd_kv *kv)
 {
 	char name[KEY_MAX];
 	struct key_parts parts = { 0 };
 	const char *why = "is no key: it is too long, or not of printable characters";
-	bool plain = etcd_object_name(kv->key, name), good;
+	bool plain = etcd_object_name(kv->key, name), good, is_pod;
 	uint64_t digest = hash_slice(kv->value);
 	struct known_key *k;
 
 	good = plain && key_read(slice_from(kv->key, strlen(s->root)), &parts, &why) == 0;
-	if (good && parts.place != KEY_NS && parts.place != KEY_GLOBAL)
+	is_pod = good && is_of_pod(s, &parts);
+	if (!is_pod && (good ? parts.place != KEY_NS && parts.place != KEY_GLOBAL : !is_of_objects(s, kv->key)))
 		return;
 	open_set(s);
-	k = known_make(&s->known, name);
+	k = is_pod ? known_pod(s, name, parts.node) : known_make(&s->known, name);
 	if (k == NULL) {
-		s->left_out++;
+		s->left_out += !is_pod || known_owned(&s->known, parts.node) < PODS_MAX;
 		return;
 	}
-	s->told++;
+	s->told += !is_pod;
 	k->listed = s->listing;
 	if (is_as_told(k, kv, digest)) {
 		s->on.same(s->on.arg, k->name);
@@ -170,7 +205,9 @@ static void tell(struct source_etcd *s, const struct etcd_kv *kv)
 	k->created = kv->created;
 	k->modified = kv->modified;
 	k->digest = digest;
-	if (good)
+	if (is_pod && kv->value.n > POD_BYTES)
+		unreadable(s, k, "is too large for what is said of a pod");
+	else if (good)
 		tell_value(s, k, &parts, kv);
 	else
 		unreadable(s, k, why);
@@ -188,17 +225,6 @@ static void untell(struct source_etcd *s, const struct etcd_kv *kv)
 	open_set(s);
 	s->on.gone(s->on.arg, k->name);
 	known_free(&s->known, k);
-}
-
-static bool is_ours(const struct source_etcd *s, struct slice key)
-{
-	return slice_starts(key, root_of(s)) && key.n > strlen(s->root);
-}
-
-/* Not what hosts say of themselves, which they do whatever became of the rest. */
-static bool is_of_objects(const struct source_etcd *s, struct slice key)
-{
-	return is_ours(s, key) && !slice_starts(slice_from(key, strlen(s->root)), SLICE("node/"));
 }
 
 static void mark(struct source_etcd *s, const struct etcd_kv *kv, bool is_delete)
@@ -715,6 +741,12 @@ static void say(struct source *source, char **text)
 	said_text(&self(source)->said, text);
 }
 
+static void post(struct source *source, const char *ns, const char *pod, const char *text)
+{
+	/* What there is no memory for is posted again with the next change, or by the next process. */
+	(void)!said_post(&self(source)->said, ns, pod, text);
+}
+
 static void end(struct source *source)
 {
 	struct source_etcd *s = self(source);
@@ -735,7 +767,7 @@ static void end(struct source *source)
 
 static const struct source_ops ops = {
 	.message = message, .dropped = dropped, .settings = settings, .since = since, .news = news,
-	.say = say, .free = end,
+	.say = say, .post = post, .free = end,
 };
 
 struct source *source_of_etcd(struct source_etcd *s)

@@ -30,7 +30,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		must(why && why[0]);
 		return 0;
 	}
-	if (!plain || parts.place > KEY_GLOBAL)
+	if (!plain || parts.place > KEY_NODE)
 		return 0;
 	must(etcd_object_read(name, &parts, &kv, &docs) == 0 && docs.n == 1);
 	must(!docs.v[0].row != !docs.v[0].refusal);
@@ -40,7 +40,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		const struct registry_key k = { resource_group(r->kind, group, sizeof group),
 						row_kind_name(r->kind), r->ns, r->name };
 
-		must(key_write("", &k, again) > 0 && strcmp(again, name) == 0);
+		if (parts.place == KEY_NODE)	/* only a pod of that host, and nobody else can say one */
+			must(r->kind == ROW_RESIDENT && slice_eq(slice_str(r->resident.node), parts.node) &&
+			     resource_resident_place("", r->resident.node, r->ns, r->resident.pod, again, sizeof again) &&
+			     strcmp(again, name) == 0);
+		else
+			must(r->kind != ROW_RESIDENT && key_write("", &k, again) > 0 && strcmp(again, name) == 0);
 		must(r->created_rev == 7);
 	}
 	documents_fini(&docs);

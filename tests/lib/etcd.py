@@ -28,8 +28,10 @@ def openssl(*words):
 
 
 class Cluster:
-    def __init__(self, members=1, tls=False):
+    def __init__(self, members=1, tls=False, address="127.0.0.1", inside=()):
+        """inside: words before each command, that enter the network namespace of address."""
         need()
+        self.address, self.inside = address, list(inside)
         self.dir, self.tls = tempfile.mkdtemp(prefix="np-etcd."), tls
         os.chmod(self.dir, 0o755)
         self.ports = [(np.free_port(), np.free_port()) for _ in range(members)]
@@ -72,10 +74,10 @@ class Cluster:
 
     # ---- members
     def urls(self, i):
-        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.ports[i][0]}", f"http://127.0.0.1:{self.ports[i][1]}"
+        return f"{'https' if self.tls else 'http'}://{self.address}:{self.ports[i][0]}", f"http://127.0.0.1:{self.ports[i][1]}"
 
     def endpoints(self):
-        return [f"127.0.0.1:{p}" for p, _ in self.ports]
+        return [f"{self.address}:{p}" for p, _ in self.ports]
 
     def start(self, i, wait=True):
         client, peer = self.urls(i)
@@ -87,7 +89,7 @@ class Cluster:
             words += ["--cert-file", self.at("server.pem"), "--key-file", self.at("server-key.pem"),
                       "--trusted-ca-file", self.at("ca.pem"), "--client-cert-auth"]
         with open(self.at(f"log{i}"), "ab") as log:
-            self.process[i] = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *words], stdout=log, stderr=log,
+            self.process[i] = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *self.inside, *words], stdout=log, stderr=log,
                                                stdin=subprocess.DEVNULL)
         if wait:
             self.await_ready()
@@ -112,7 +114,7 @@ class Cluster:
         at = ",".join(self.urls(i)[0] for i in (members if members is not None else range(len(self.ports))))
         who = ["--cacert", self.at("ca.pem"), "--cert", self.at(f"{user or 'root'}.pem"),
                "--key", self.at(f"{user or 'root'}-key.pem")] if self.tls else []
-        return subprocess.run(["etcdctl", "--endpoints", at, "--command-timeout=10s", *who, *words], capture_output=True,
+        return subprocess.run([*self.inside, "etcdctl", "--endpoints", at, "--command-timeout=10s", *who, *words], capture_output=True,
                               text=True, input=feed, env=dict(os.environ, ETCDCTL_API="3"))
 
     def ctl(self, *words, **more):

@@ -164,7 +164,7 @@ class Host:
         self.socket = os.path.join(self.dir, "admin.sock")
         self.port, self.metrics = free_ports(2)
         self.workers, self.config, self.env, self.wrapper = workers, config, env or {}, list(wrapper)
-        self.listeners = listeners
+        self.listeners, self.node = listeners, "test"
         self.source = None      # of the configuration; None: the files in host.resources
         self.log = os.path.join(self.dir, "nodeproxy.log")
         self.access_log, self.access_format = os.path.join(self.dir, "access.log"), "text"
@@ -221,7 +221,7 @@ class Host:
         listeners = self.listeners or [dict(name="front", bind=f"127.0.0.1:{self.port}", namespace="shop",
                                             route="service", service="shop/web:80")]
         with open(os.path.join(self.dir, "nodeproxy.yaml"), "w") as f:
-            f.write(f"node: test\nworkers: {self.workers}\nstate_dir: {self.dir}/state\nrun_dir: {self.dir}/run\n"
+            f.write(f"node: {self.node}\nworkers: {self.workers}\nstate_dir: {self.dir}/state\nrun_dir: {self.dir}/run\n"
                     f"admin:\n  socket: {self.socket}\n  metrics: 127.0.0.1:{self.metrics}\n"
                     f"source: {self.source or f'{{kind: file, path: {self.resources}}}'}\naccess_log: {{path: {self.access_log}, format: {self.access_format}}}\n"
                     f"{self.config}\nlisteners:\n" + "".join(f"  - {json.dumps(x)}\n" for x in listeners))

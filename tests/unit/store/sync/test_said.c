@@ -55,14 +55,14 @@ static void on_read(void *arg, const struct etcd_answer *a)
 	}
 }
 
-/* Until the registry has this of the host. */
-static void await_said(struct etcd *e, const char *words)
+/* Until the registry has this at the key; words NULL: nothing. */
+static void await_at(struct etcd *e, const char *key, const char *words)
 {
-	const struct etcd_op get = { .kind = ETCD_RANGE, .key = SLICE("/r/node/host-a/status") };
+	const struct etcd_op get = { .kind = ETCD_RANGE, .key = slice_str(key) };
 	struct mono until = mono_after_ms(clock_tick(), 20000);
 
-	for (seen[0] = 0; strstr(seen, words) == NULL;) {
-		ck_assert_msg(clock_tick().ns < until.ns, "never: %s (%s)", words, seen);
+	for (snprintf(seen, sizeof seen, "x"); words ? strstr(seen, words) == NULL : seen[0] != 0;) {
+		ck_assert_msg(clock_tick().ns < until.ns, "never: %s (%s)", words ? words : "nothing", seen);
 		is_over = false;
 		if (!etcd_is_up(e) || !etcd_op(e, &get, on_read, NULL))
 			is_over = true;
@@ -70,6 +70,11 @@ static void await_said(struct etcd *e, const char *words)
 			until_pass(&loop);
 		while (!is_over);
 	}
+}
+
+static void await_said(struct etcd *e, const char *words)
+{
+	await_at(e, "/r/node/host-a/status", words);
 }
 
 static void say(struct said *s, const char *words)
@@ -115,6 +120,57 @@ START_TEST(it_is_said_under_a_lease_and_said_again_by_another_client)
 }
 END_TEST
 
+#define POD "/r/node/host-a/pod/shop/"
+
+START_TEST(pods_are_kept_by_the_lease_that_is_held_now)
+{
+	struct said s;
+	struct etcd *e = client();
+	int64_t first;
+	char name[16];
+
+	ck_assert_int_eq(said_init(&s, &loop, "/r/", "host-a"), 0);
+	ck_assert_int_eq(said_post(&s, "shop", "early", "before there is a client"), 0);
+	said_client(&s, e);
+	await_at(e, POD "early", "before there is a client");
+	first = seen_lease;
+	ck_assert_int_ne(first, 0);
+	for (int i = 0; i < 30; i++) {
+		snprintf(name, sizeof name, "p%d", i);
+		ck_assert_int_eq(said_post(&s, "shop", name, "one"), 0);
+	}
+	ck_assert_int_eq(said_post(&s, "shop", "p0", "two"), 0);	/* while the first is under way */
+	await_at(e, POD "p0", "two");
+	await_at(e, POD "p29", "one");
+	ck_assert_int_eq(seen_lease, first);
+	ck_assert_int_eq(said_post(&s, "shop", "p1", NULL), 0);
+	await_at(e, POD "p1", NULL);
+	/* Another process of the host: the same keys, under its own lease, and none of them was away. */
+	said_fini(&s);
+	await_at(e, POD "p0", "two");
+	ck_assert_int_eq(said_init(&s, &loop, "/r/", "host-a"), 0);
+	said_client(&s, e);
+	ck_assert_int_eq(said_post(&s, "shop", "p0", "two"), 0);
+	for (seen_lease = first; seen_lease == first;)
+		await_at(e, POD "p0", "two");
+	/* A lease that was lost takes them along; they come again with the next. */
+	snprintf(seen, sizeof seen, "lease revoke %llx >/dev/null", (unsigned long long)seen_lease);
+	ck_assert_int_eq(etcd_here_ctl(&here, seen), 0);
+	ck_assert_int_eq(said_post(&s, "shop", "p2", "three"), 0);
+	said_client(&s, NULL);
+	said_client(&s, e);
+	await_at(e, POD "p0", "two");
+	await_at(e, POD "p2", "three");
+	/* What was gone before it was ever put. */
+	ck_assert_int_eq(said_post(&s, "shop", "never", NULL), 0);
+	ck_assert_int_eq(said_post(&s, "shop", "p0", NULL), 0);
+	await_at(e, POD "p0", NULL);
+	said_fini(&s);
+	etcd_free(&e);
+	ck_assert_uint_eq(stock.budget.used, 0);
+}
+END_TEST
+
 START_TEST(only_what_is_wrong_is_said_and_little_of_it)
 {
 	static const char report[] =
@@ -152,6 +208,7 @@ int main(void)
 	const TTest *const all[] = {
 		only_what_is_wrong_is_said_and_little_of_it,
 		it_is_said_under_a_lease_and_said_again_by_another_client,
+		pods_are_kept_by_the_lease_that_is_held_now,
 	};
 	int r;
 

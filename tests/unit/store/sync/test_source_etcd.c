@@ -214,6 +214,95 @@ START_TEST(snapshot_comes_in_pages_and_what_follows_in_change_sets)
 }
 END_TEST
 
+static void put_pod(const char *node, const char *pod, const char *more)
+{
+	char key[200], value[400];
+
+	snprintf(key, sizeof key, ROOT "node/%s/pod/shop/%s", node, pod);
+	snprintf(value, sizeof value,
+		 "{\"apiVersion\":\"nodeproxy.io/v1alpha1\",\"kind\":\"Resident\",\"metadata\":{\"name\":\"%s.%s\","
+		 "\"namespace\":\"shop\"},\"spec\":{\"node\":\"%s\",\"pod\":\"%s\",\"addresses\":[\"10.1.0.1\"]%s}}",
+		 pod, node, node, pod, more);
+	etcd_far_put(&far, key, slice_str(value));
+}
+
+#define AT "node/host-b/pod/shop/"
+
+START_TEST(pods_of_other_hosts_are_told_and_nothing_else_of_them)
+{
+	static char large[5000];
+
+	snprintf(knobs.node, sizeof knobs.node, "host-a");
+	put_ns("a", "1");
+	put_pod("host-a", "ours", "");
+	put_pod("host-b", "x", "");
+	etcd_far_put(&far, ROOT "node/host-b/other/x", SLICE("{}"));
+	hand_over();
+	ck_assert_str_eq(told(), "snapshot row:" NS "a row:" AT "x end ");
+	put_pod("host-b", "x", ",\"draining\":true");
+	ck_assert_str_eq(told(), "row:" AT "x end ");
+	/* Nonsense, and what only others may write. */
+	etcd_far_put(&far, ROOT AT "x", SLICE("[]"));
+	ck_assert_str_eq(told(), "refused:" AT "x end ");
+	etcd_far_put(&far, ROOT AT "y", SLICE("{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"y\"}}"));
+	ck_assert_str_eq(told(), "refused:" AT "y end ");
+	etcd_far_put(&far, ROOT "ns/shop/nodeproxy.io/Resident/x.host-b",
+		     SLICE("{\"apiVersion\":\"nodeproxy.io/v1alpha1\",\"kind\":\"Resident\",\"metadata\":{\"name\":"
+			   "\"x.host-b\",\"namespace\":\"shop\"},\"spec\":{\"node\":\"host-b\",\"pod\":\"x\","
+			   "\"addresses\":[\"10.1.0.1\"]}}"));
+	ck_assert_str_eq(told(), "refused:ns/shop/nodeproxy.io/Resident/x.host-b end ");
+	ck_assert_ptr_nonnull(strstr(why_not, "a Resident is said by its host alone"));
+	memset(large, ' ', sizeof large);
+	etcd_far_put(&far, ROOT AT "y", slice_of(large, sizeof large));
+	ck_assert_str_eq(told(), "unreadable:" AT "y end ");
+	etcd_far_delete(&far, ROOT AT "x");
+	ck_assert_str_eq(told(), "gone:" AT "x end ");
+}
+END_TEST
+
+START_TEST(one_host_has_no_more_pods_than_a_host_can_have)
+{
+	char name[16], key[100];
+
+	source_etcd_bounds(source, 2000, 5000, 1);
+	far.page_max = 40;
+	put_ns("a", "1");
+	for (unsigned i = 0; i < PODS_MAX + 3; i++) {
+		snprintf(name, sizeof name, "p%u", i);
+		put_pod("host-b", name, "");
+	}
+	put_pod("host-c", "x", "");
+	hand_over();
+	told();
+	ck_assert_ptr_nonnull(strstr(said, " unreadable:node/host-b/pod/ "));
+	ck_assert_ptr_nonnull(strstr(said, " row:node/host-c/pod/shop/x "));
+	ck_assert_str_eq(why_not, "not all of them are read: it says more than 512 pods");
+	/* With one gone there is room for another. */
+	snprintf(key, sizeof key, ROOT AT "p0");
+	etcd_far_delete(&far, key);
+	ck_assert_str_eq(told(), "gone:" AT "p0 end ");
+	put_pod("host-b", "new", "");
+	ck_assert_str_eq(told(), "row:" AT "new end ");
+}
+END_TEST
+
+/* Hosts say their pods whatever became of the rest. */
+START_TEST(a_registry_with_nothing_but_pods_has_lost_everything)
+{
+	put_pod("host-b", "x", "");
+	etcd_far_put(&far, ROOT "node/host-b/pod/\x01", SLICE("{}"));
+	etcd_far_put(&far, ROOT "node/host-b", SLICE("{}"));
+	places = 3;
+	hand_over();
+	UNTIL(strstr(said, "lost"));
+	ck_assert_ptr_nonnull(strstr(why_not, "nothing is written below " ROOT));
+	put_pod("host-b", "y", "");
+	put_ns("a", "1");
+	told();
+	ck_assert_ptr_nonnull(strstr(said, "row:" NS "a "));
+}
+END_TEST
+
 static const struct {
 	const char *key, *value, *said, *why;
 } bad[] = {
@@ -474,6 +563,9 @@ int main(void)
 	tcase_set_timeout(t, 60);
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, snapshot_comes_in_pages_and_what_follows_in_change_sets);
+	tcase_add_test(t, pods_of_other_hosts_are_told_and_nothing_else_of_them);
+	tcase_add_test(t, one_host_has_no_more_pods_than_a_host_can_have);
+	tcase_add_test(t, a_registry_with_nothing_but_pods_has_lost_everything);
 	tcase_add_loop_test(t, what_is_no_object_is_refused_alone, 0, countof(bad));
 	tcase_add_test(t, connection_that_comes_back_costs_what_changed);
 	tcase_add_test(t, what_was_compacted_meanwhile_is_read_again_and_told_where_it_is_other);

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Copyright the nodeproxy authors */
+
+/* See posts.h. */
+#include "store/sync/posts.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "nodeproxy/lib/base/rand.h"
+
+#define AGAIN_MS  1000	/* after it could not be put */
+#define DENIED_MS 60000	/* after it was forbidden */
+
+struct post {
+	struct node in_posts;		/* due or told */
+	char *text;			/* NULL: the key is to be deleted */
+	char key[KEY_MAX];
+};
+
+static struct post *post_of(struct node *n)
+{
+	return container_of(n, struct post, in_posts);
+}
+
+static void next(struct posts *);
+
+static void timer_cb(void *arg)
+{
+	clock_tick();
+	next(arg);
+}
+
+static void later(struct posts *p, int64_t ms)
+{
+	loop_timer_start(p->loop, &p->timer, (ms + (int64_t)rand_below((uint32_t)ms)) * NS_PER_MS, 0, timer_cb, p);
+}
+
+static void post_free(struct post *x)
+{
+	list_remove(&x->in_posts);
+	free(x->text);
+	free(x);
+}
+
+static void done(void *arg, const struct etcd_answer *a)
+{
+	struct posts *p = arg;
+	struct post *x = p->under_way;
+
+	p->call = NULL;
+	p->under_way = NULL;
+	if (a->status != GRPC_OK) {
+		later(p, a->status == GRPC_PERMISSION_DENIED ? p->denied_ms : AGAIN_MS);
+		return;
+	}
+	/* NULL: it is another one by now, and due. */
+	if (x && x->text == NULL) {
+		post_free(x);
+	} else if (x) {
+		list_remove(&x->in_posts);
+		list_add_tail(&p->told, &x->in_posts);
+	}
+	next(p);
+}
+
+static void next(struct posts *p)
+{
+	struct post *x;
+	struct etcd_op op = { .kind = ETCD_DELETE };
+
+	if (p->e == NULL || p->lease == 0 || p->call || list_is_empty(&p->due) || loop_timer_is_running(&p->timer))
+		return;
+	x = post_of(p->due.next);
+	op.key = slice_str(x->key);
+	if (x->text) {
+		op.kind = ETCD_PUT;
+		op.value = slice_str(x->text);
+		op.lease = p->lease;
+	}
+	p->call = etcd_op(p->e, &op, done, p);
+	if (p->call)
+		p->under_way = x;
+	else
+		later(p, AGAIN_MS);
+}
+
+int posts_init(struct posts *p, struct loop *loop, const char *root, const char *node)
+{
+	*p = (struct posts){ .loop = loop, .denied_ms = DENIED_MS };
+	list_init(&p->due);
+	list_init(&p->told);
+	return snprintf(p->root, sizeof p->root, "%snode/%s/pod/", root, node) >= (int)sizeof p->root
+		       ? -ENAMETOOLONG : 0;
+}
+
+void posts_fini(struct posts *p)
+{
+	posts_client(p, NULL);
+	list_each(it, &p->due)
+		post_free(post_of(it));
+	list_each(it, &p->told)
+		post_free(post_of(it));
+}
+
+/* Whatever was told may not be there any more. */
+static void all_due(struct posts *p)
+{
+	list_each(it, &p->told) {
+		list_remove(it);
+		list_add_tail(&p->due, it);
+	}
+}
+
+void posts_client(struct posts *p, struct etcd *e)
+{
+	loop_timer_stop(p->loop, &p->timer);
+	etcd_call_cancel(&p->call);
+	p->under_way = NULL;
+	p->lease = 0;
+	p->e = e;
+	all_due(p);
+}
+
+void posts_lease(struct posts *p, int64_t lease)
+{
+	p->lease = lease;
+	if (lease == 0)
+		return;
+	all_due(p);
+	next(p);
+}
+
+static struct post *find(struct posts *p, const char *key)
+{
+	list_each(it, &p->due)
+		if (strcmp(post_of(it)->key, key) == 0)
+			return post_of(it);
+	list_each(it, &p->told)
+		if (strcmp(post_of(it)->key, key) == 0)
+			return post_of(it);
+	return NULL;
+}
+
+int posts_set(struct posts *p, const char *ns, const char *pod, const char *text)
+{
+	char key[KEY_MAX], *copy = text ? strdup(text) : NULL;
+	struct post *x;
+
+	if (text && copy == NULL)
+		return -ENOMEM;
+	if (snprintf(key, sizeof key, "%s%s/%s", p->root, ns, pod) >= (int)sizeof key) {
+		free(copy);
+		return -ENAMETOOLONG;
+	}
+	x = find(p, key);
+	if (x == NULL) {
+		x = calloc(1, sizeof *x);
+		if (x == NULL) {
+			free(copy);
+			return -ENOMEM;
+		}
+		memcpy(x->key, key, sizeof key);
+	} else {
+		list_remove(&x->in_posts);
+	}
+	free(x->text);
+	x->text = copy;
+	if (p->under_way == x)
+		p->under_way = NULL;	/* what is under way is what it was */
+	list_add_tail(&p->due, &x->in_posts);
+	next(p);
+	return 0;
+}
+
+bool posts_any(const struct posts *p)
+{
+	return !list_is_empty(&p->due) || !list_is_empty(&p->told);
+}
