@@ -10,6 +10,7 @@ so are the settings: windows, frame sizes, tables.
     kind, value = await s.next()        # see KINDS
 """
 import asyncio
+import contextlib
 import sys
 
 from plan import DEADLINE, Wrong, carried, pairs, send
@@ -175,6 +176,8 @@ class End:
         if isinstance(e, ev.SettingsAcknowledged):
             if self.later:
                 self.h2.update_settings(self.later)
+            else:
+                self._open_windows()
             self.later = {}
         elif isinstance(e, ev.ConnectionTerminated):
             self.code = int(e.error_code)
@@ -202,6 +205,16 @@ class End:
         elif isinstance(e, ev.StreamReset):
             s.is_over = True
             s.news.put_nowait((RESET, e.error_code, 0))
+
+    def _open_windows(self):
+        """python3-h2 gives a window back once half of it has been read, and looks at that when something has been
+        read: one that the settings made narrower may be closed by now, and nothing comes of which it would
+        look."""
+        most = self.h2.local_settings.initial_window_size
+        for s in list(self.streams):
+            with contextlib.suppress(h2.exceptions.ProtocolError):
+                if (left := self.h2.remote_flow_control_window(s)) < most:
+                    self.h2.increment_flow_control_window(most - left, s)
 
     def took(self, s, n):
         if n:

@@ -28,7 +28,7 @@ def main():
     names = [n for n in names if not survive.missing(n)]
     for name in names:
         began = time.monotonic()
-        r = survive.run(name, TIMES, control_s=0, drain_ms=300, keep=32, new=100, ws=4, streams=4, think_us=2000)
+        r = survive.run(name, TIMES, control_s=0, drain_ms=1000, keep=32, new=100, ws=4, streams=4, think_us=2000)
         no = [x for x in r["not_held"] if not any(w in x for w in SPEED)]
         failed |= bool(no)
         n = r["numbers"]
