@@ -171,7 +171,7 @@ int h2_stream_send(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t *hea
 	if (st->out.bytes == 0 && !st->wants_room)
 		st->stalled.ns = 0;
 	h2_room_news(st);
-		if (bad) {
+	if (bad) {
 		h->fatal = (uint8_t)bad;
 		return NGHTTP2_ERR_CALLBACK_FAILURE;
 	}
