@@ -35,6 +35,19 @@ int chan_pair(struct fd ret[2])
 	return 0;
 }
 
+int chan_pair_short(struct fd ret[2])
+{
+	const int least = 1;		/* less than the kernel lets anybody have */
+	int r = chan_pair(ret);
+
+	for (int i = 0; r == 0 && i < 2; i++)
+		if (setsockopt(ret[i].v, SOL_SOCKET, SO_SNDBUF, &least, sizeof least) < 0)
+			r = -errno;
+	for (int i = 0; r < 0 && i < 2; i++)
+		fd_close(&ret[i]);
+	return r;
+}
+
 void chan_init(struct chan *ch, struct fd *fd, enum role my_role, enum role peer_role)
 {
 	memset(ch, 0, sizeof *ch);
@@ -187,24 +200,44 @@ static int enqueue(struct chan *ch, const struct iovec *iov, int iovs, const int
 	return 0;
 }
 
-int chan_send(struct chan *ch, enum msg_type t, const void *payload, struct slice tail,
-	      const int *fds, unsigned nfds)
+/* What it is made of, in iov; it is then sent if it can be now: as put(). */
+static int send_now(struct chan *ch, const struct msg_head *head, const void *payload, struct slice tail,
+		    const int *fds, unsigned nfds, struct iovec iov[3])
 {
-	const struct msg_rule *rule = msg_rule(t);
-	struct msg_head head = { .type = t };
-	struct iovec iov[3];
+	const struct msg_rule *rule = msg_rule(head->type);
 	int r;
 
 	must(rule && msg_may(rule, ch->my_role, ch->peer_role));
 	must(tail.n <= rule->tail && nfds >= rule->fds_min && nfds <= rule->fds_max);
 	if (!fd_is_open(ch->fd))
 		return -EPIPE;
-	iov[0] = (struct iovec){ &head, sizeof head };
+	iov[0] = (struct iovec){ (void *)(uintptr_t)head, sizeof *head };
 	iov[1] = (struct iovec){ (void *)(uintptr_t)payload, rule->bytes };
 	iov[2] = (struct iovec){ (void *)(uintptr_t)tail.p, tail.n };
 	r = chan_flush(ch);		/* what waits goes first */
-	if (r == 0)
-		r = put(ch->fd.v, iov, 3, fds, nfds);
+	return r < 0 ? r : put(ch->fd.v, iov, 3, fds, nfds);
+}
+
+int chan_try(struct chan *ch, enum msg_type t, const void *payload, const int *fds, unsigned nfds)
+{
+	struct msg_head head = { .type = t };
+	struct iovec iov[3];
+
+	return send_now(ch, &head, payload, (struct slice){ 0 }, fds, nfds, iov);
+}
+
+void chan_finish(struct chan *ch)
+{
+	(void)shutdown(ch->fd.v, SHUT_WR);
+}
+
+int chan_send(struct chan *ch, enum msg_type t, const void *payload, struct slice tail,
+	      const int *fds, unsigned nfds)
+{
+	struct msg_head head = { .type = t };
+	struct iovec iov[3];
+	int r = send_now(ch, &head, payload, tail, fds, nfds, iov);
+
 	if (r == 0 || r == -EPIPE)
 		return r;
 	r = enqueue(ch, iov, 3, fds, nfds);

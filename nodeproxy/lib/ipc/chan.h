@@ -34,6 +34,7 @@ enum msg_type {
 #define CHAN_MAX_FDS   16
 #define CHAN_MAX_BYTES 1024	/* of one message */
 #define CHAN_QUEUE     1024	/* messages that wait */
+#define CHAN_SHORT     16	/* of chan_pair_short() */
 
 /* A received message; valid until the next chan_recv.  Descriptors that the receiver does not
  * take (fd_take) are closed by chan_recv's next call and by chan_fini. */
@@ -64,6 +65,9 @@ const char *role_name(enum role);
 const char *msg_name(enum msg_type);
 
 must_use int chan_pair(struct fd ret[2]);
+/* The same, with room for no more than CHAN_SHORT messages (the kernel makes that some six) that nobody
+ * has read: for chan_try(). */
+must_use int chan_pair_short(struct fd ret[2]);
 /* Takes the descriptor. */
 void chan_init(struct chan *, struct fd *fd, enum role my_role, enum role peer_role);
 void chan_fini(struct chan *);
@@ -73,6 +77,11 @@ void chan_fini(struct chan *);
  * gone). */
 must_use int chan_send(struct chan *, enum msg_type, const void *payload, struct slice tail,
 		       const int *fds, unsigned nfds);
+/* Sends now or not at all, for what must not wait: 0, -EAGAIN (no room), -ENOBUFS (the kernel cannot
+ * take it) or -EPIPE. */
+must_use int chan_try(struct chan *, enum msg_type, const void *payload, const int *fds, unsigned nfds);
+/* Nothing more is sent from this end, whoever else has it; what was sent is there to be read still. */
+void chan_finish(struct chan *);
 /* Shorthand: no tail, no descriptors; a full queue is counted by the caller's ignoring it. */
 int chan_say(struct chan *, enum msg_type, const void *payload);
 /* The same where a lost message is made up for by a later one. */

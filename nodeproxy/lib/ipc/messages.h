@@ -245,6 +245,12 @@ struct msg_pod_here {
 	struct msg_ip resolver[POD_RESOLVERS];
 };
 
+struct msg_conn_passed {
+	uint32_t ref;			/* of the pod */
+	uint32_t direction;		/* enum gate_direction */
+	uint32_t returned;		/* to who had passed it */
+};
+
 /* Of a captured pod: IPv4 as ::ffff:a.b.c.d, sorted; of more than these some. */
 #define POD_ADDRESSES 8
 struct pod_addresses {

@@ -368,6 +368,41 @@ START_TEST(queued_descriptors_survive_their_owner)
 }
 END_TEST
 
+/* Both ends of the pair are in one process here; it is the same when two have both (workers/fellows.h). */
+START_TEST(what_must_not_wait_is_refused_where_there_is_no_room)
+{
+	struct msg_conn_passed c = { 0 };
+	struct fd end[2];
+	struct chan a, b;
+	const struct msg *got;
+	unsigned before = open_fds(), sent = 0, seen = 0;
+
+	ck_assert_int_eq(chan_pair_short(end), 0);
+	chan_init(&a, &end[0], ROLE_WORKER, ROLE_WORKER);
+	chan_init(&b, &end[1], ROLE_WORKER, ROLE_WORKER);
+	while (chan_try(&a, MSG_CONN_PASSED, &c, &a.fd.v, 1) == 0)
+		ck_assert_uint_le(++sent, CHAN_SHORT);
+	ck_assert_uint_ge(sent, 2);
+	ck_assert_int_eq(chan_try(&a, MSG_CONN_PASSED, &c, &a.fd.v, 1), -EAGAIN);
+	ck_assert_uint_eq(a.queued, 0);
+	ck_assert_int_eq(chan_recv(&b, &got), 1);
+	ck_assert_int_eq(chan_try(&a, MSG_CONN_PASSED, &c, &a.fd.v, 1), 0);
+	/* After the end of sending nothing is sent, and nothing that was is lost. */
+	chan_finish(&a);
+	chan_finish(&b);
+	ck_assert_int_eq(chan_try(&a, MSG_CONN_PASSED, &c, &a.fd.v, 1), -EPIPE);
+	ck_assert_int_eq(chan_try(&b, MSG_CONN_PASSED, &c, &a.fd.v, 1), -EPIPE);
+	while (chan_recv(&b, &got) == 1)
+		seen++;
+	ck_assert_uint_eq(seen, sent);
+	ck_assert_int_eq(chan_recv(&b, &got), -EPIPE);
+	ck_assert_int_eq(chan_recv(&a, &got), -EPIPE);
+	chan_fini(&a);
+	chan_fini(&b);
+	ck_assert_uint_eq(open_fds(), before);
+}
+END_TEST
+
 static int64_t sim_ns;
 static int64_t sim_now(void)
 {
@@ -452,5 +487,6 @@ UNIT_TESTS("ipc/chan", every_row_is_heard_by_whom_it_is_for_and_by_nobody_else,
 	   too_many_descriptors_are_closed_and_refused, descriptor_pressure_is_not_a_crime,
 	   descriptor_pressure_excuses_nothing_else, an_empty_datagram_is_not_taken_for_the_end,
 	   a_full_channel_queues_in_order_up_to_its_bound, queued_descriptors_survive_their_owner,
+	   what_must_not_wait_is_refused_where_there_is_no_room,
 	   over_its_rate_is_dropped_far_over_is_refused, texts_must_end_and_be_printable,
 	   a_procs_page_is_copied_whole_or_not_at_all)
