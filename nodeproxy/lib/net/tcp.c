@@ -93,8 +93,8 @@ static int tcp_error(struct stream *s)
 	return -e;
 }
 
-/* These sockets are never passed on nor inherited, so closing takes them out of the poll set too:
- * no EPOLL_CTL_DEL is needed first. */
+/* These sockets are not inherited, and passed on only before they are in a poll set, by who closes its copy
+ * then (tcp_adopt): so closing takes them out of the set too, and no EPOLL_CTL_DEL is needed first. */
 /* A reset, as with SO_LINGER 0, which roles.def does not allow: a socket that lingers, sent to the master,
  * would stop it in close().  Should this fail, the other side sees an ordinary end. */
 static void kernel_cut(const struct stream *s)
@@ -127,6 +127,35 @@ static int kernel_accept(int listener, struct stream *ret, struct addr *peer)
 	addr_from_sockaddr(&ss, peer);
 	*ret = (struct stream){ .ops = &tcp_ops, .fd = { fd } };
 	return 0;
+}
+
+static int option(int s, int which)
+{
+	int v = -1;
+	socklen_t n = sizeof v;
+
+	return getsockopt(s, SOL_SOCKET, which, &v, &n) < 0 || n != sizeof v ? -1 : v;
+}
+
+int tcp_may_adopt(struct fd fd, struct addr *peer)
+{
+	struct sockaddr_storage ss;
+	socklen_t n = sizeof ss;
+	int family = option(fd.v, SO_DOMAIN), flags = fcntl(fd.v, F_GETFL);
+
+	if ((family != AF_INET && family != AF_INET6) || option(fd.v, SO_PROTOCOL) != IPPROTO_TCP ||
+	    option(fd.v, SO_ACCEPTCONN) != 0 || flags < 0 || !(flags & O_NONBLOCK))
+		return -EPROTO;
+	memset(&ss, 0, sizeof ss);
+	if (getpeername(fd.v, (struct sockaddr *)&ss, &n) < 0)
+		ss.ss_family = (sa_family_t)family;	/* reset meanwhile, as who reads will see */
+	addr_from_sockaddr(&ss, peer);
+	return 0;
+}
+
+struct stream tcp_adopt(struct fd *fd)
+{
+	return (struct stream){ .ops = &tcp_ops, .fd = fd_take(fd) };
 }
 
 static int start(struct fd *fd, const struct sockaddr_storage *ss, socklen_t n, struct stream *ret)

@@ -34,6 +34,11 @@ extern const struct tcp_world *tcp_world;	/* what the data path uses: &tcp_kerne
 /* Sockets accepted from this listener have Nagle's algorithm off: once per listener instead of
  * once per connection.  0 or -errno. */
 must_use int tcp_listener_setup(int listener);
+/* A descriptor that another process sent: 0 when it is what accept() gives, a socket of TCP that neither
+ * listens nor blocks (that it does not linger, either, roles.def sees to); else -EPROTO. */
+must_use int tcp_may_adopt(struct fd, struct addr *peer);
+/* Takes it. */
+struct stream tcp_adopt(struct fd *);
 /* From now on nobody new gets an answer from this listener (the kernel drops SYNs, so a caller tries
  * again and meets our successor, or a refusal when we are gone), while those whose handshake is
  * under way still arrive.  For everybody who shares the socket, so the master does it.  0 or

@@ -86,5 +86,35 @@ START_TEST(a_caller_that_is_gone_is_an_error_not_a_signal)
 }
 END_TEST
 
+/* Whatever else is none: tests/unit/workers/test_fellows.c, by what becomes of who sends it. */
+START_TEST(a_connection_that_another_process_accepted_is_as_one_of_its_own)
+{
+	struct stream s, it;
+	struct addr peer;
+	struct sockaddr_in a;
+	socklen_t n = sizeof a;
+	struct fd fd;
+	int other = pair(&s);
+
+	fd.v = dup(s.fd.v);
+	stream_close(&s, false);
+	ck_assert_int_eq(tcp_may_adopt(fd, &peer), 0);
+	ck_assert_int_eq(getsockname(other, (struct sockaddr *)&a, &n), 0);
+	ck_assert_uint_eq(peer.family, 4);
+	ck_assert_uint_eq(peer.port, ntohs(a.sin_port));
+	it = tcp_adopt(&fd);
+	ck_assert(!fd_is_open(fd));
+	write_in_pieces(&it, other, 1000, 3);
+	/* Reset while it was under way: who reads it will see. */
+	close(other);
+	ck_assert_int_eq(it.ops->read(&it, in, sizeof in), 0);
+	(void)!it.ops->write(&it, &(struct iovec){ out, 1 }, 1);
+	ck_assert_int_eq(tcp_may_adopt(it.fd, &peer), 0);
+	ck_assert_uint_eq(peer.family, 4);
+	stream_close(&it, false);
+}
+END_TEST
+
 UNIT_TESTS("tcp", small_pieces_and_large_ones_arrive_in_order,
-	   a_caller_that_is_gone_is_an_error_not_a_signal)
+	   a_caller_that_is_gone_is_an_error_not_a_signal,
+	   a_connection_that_another_process_accepted_is_as_one_of_its_own)
