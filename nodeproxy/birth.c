@@ -276,6 +276,8 @@ void child_tell_again(struct child *c, uint32_t type)
 			listeners_tell_again(m, c->id);
 		else if (type == MSG_POD_HERE || type == MSG_RESIDENT)
 			pods_tell_again(m, c->id);
+		else if (type == MSG_FELLOW_LINE)
+			fellows_again(m, c->id);
 		else if (type == MSG_ROOTS_HERE)
 			roots_send(m, c);
 		else if (type != MSG_BANK_HERE)	/* of those it asks for more */

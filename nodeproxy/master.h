@@ -28,6 +28,7 @@
 #include "nodeproxy/files.h"
 #include "nodeproxy/identity.h"
 #include "nodeproxy/kept.h"
+#include "nodeproxy/fellows.h"
 #include "nodeproxy/keys.h"
 #include "nodeproxy/lib/ipc/procs.h"
 #include "nodeproxy/lib/knobs/knobs.h"
@@ -74,6 +75,7 @@ struct master {
 	struct files files;
 	struct doors doors;
 	struct keys keys;
+	struct fellows fellows;
 	struct identity_list identity;
 	struct roots roots;
 	struct reload reload;

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "nodeproxy/death.h"
+#include "nodeproxy/fellows.h"
 #include "nodeproxy/lib/base/log.h"
 #include "nodeproxy/lib/ipc/pods.h"
 #include "nodeproxy/residents.h"
@@ -83,7 +84,8 @@ static struct fd *socket_at(struct pod *p, unsigned i)
 
 static void say_here(struct child *c, struct pod *p)
 {
-	struct msg_pod_here here = { .ref = p->ref, .only_out = p->words.uid != 0 };
+	struct msg_pod_here here = { .ref = p->ref, .only_out = p->words.uid != 0,
+				     .fellow = fellow_of(p, c->id) };
 	int fds[POD_LISTENERS];
 	unsigned n = (fd_is_open(p->fd[POD_OUT6]) ? 2 : 1) * pod_sockets(p->words.uid);
 
@@ -134,11 +136,13 @@ static bool settle_one(struct master *m, struct pod *p)
 	if (m->kept.birth == BIRTH_AGAIN && !p->cleared)
 		say_to(m, ~0ull, MSG_POD_DROP, p->ref);
 	p->cleared = true;
+	p->told = should;
+	fellows_connect(m, p);
 	for (unsigned s = 0; s < BOARD_WORKERS; s++)
 		if (should & ~was & 1ull << s)
 			say_here(&m->child[s], p);
-	p->told = should;
 	say_to(m, was & ~should, MSG_POD_DROP, p->ref);
+	fellows_tell(m, p, was & should);
 	return true;
 }
 

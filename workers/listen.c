@@ -21,6 +21,7 @@ void listeners_init(struct listeners *ls, struct path *p, int spare)
 	ls->path = p;
 	ls->spare.v = dup(spare);
 	p->fds.listeners = fd_is_open(ls->spare);
+	ls->pass = NULL;
 	ls->n = 0;
 	for (unsigned i = 0; i < LISTENERS_MAX; i++)
 		ls->at[i].fd = FD_NONE;
@@ -67,6 +68,9 @@ static void listener_step(struct sched_unit *u)
 		switch (r) {
 		case 0:
 			board_add(&p->mine->c[WC_accepted], 1);
+			if (unlikely(l->home->pass) && l->index == LISTENER_OF_POD &&
+			    l->home->pass(l->home->pass_arg, l->gate, &s))
+				continue;
 			(void)conn_new(l->gate, &s, &peer);
 			continue;
 		case -EAGAIN:

@@ -27,6 +27,9 @@ struct listener {
 struct listeners {
 	struct path *path;
 	struct fd spare;		/* given up for a moment when there is no other descriptor */
+	/* Takes what was just accepted of a pod when somebody else shall have it (fellows.h); NULL: nobody. */
+	bool (*pass)(void *arg, const struct gate *, struct stream *);
+	void *pass_arg;
 	unsigned n;
 	struct listener at[LISTENERS_MAX];
 };

@@ -24,6 +24,7 @@
 #include "nodeproxy/lib/ipc/debug.h"
 #include "nodeproxy/lib/role/begin.h"
 #include "nodeproxy/lib/role/enter.h"
+#include "workers/fellows.h"
 #include "workers/keys.h"
 #include "workers/listen.h"
 #include "workers/names/names.h"
@@ -62,6 +63,7 @@ static struct worker {
 	struct incoming in;
 	struct reload reload;
 	struct keys keys;
+	struct fellows fellows;
 	bool draining, drained, orphan;
 	uint64_t lacks[MSGS / 64 + 1];	/* bits of message types to be asked for again */
 	struct path path;
@@ -391,6 +393,7 @@ static void drain(uint64_t ms, bool full_stop)
 	} else {
 		listeners_drain(&the.listeners);
 	}
+	fellows_drain(&the.fellows);
 	path_drain(&the.path);
 	names_drain(&the.names);
 	names_reap(&the.names);
@@ -474,6 +477,7 @@ static void pod_here(const struct msg_pod_here *m, struct fd fd[CHAN_MAX_FDS], u
 		r = pod_listens(m->ref, g, 6, m->only_out, fd + per_family);
 	if (!m->only_out)
 		pod_resolvers(m);
+	fellows_home(&the.fellows, m->ref, m->fellow);
 	if (r < 0) {
 		pod_drop(m->ref);
 		lack(MSG_POD_HERE);
@@ -505,6 +509,7 @@ static void resident_here(const struct msg_resident *m)
 static void pod_gone(uint32_t ref)
 {
 	pod_drop(ref);
+	fellows_gone(&the.fellows, ref);
 	names_pod_gone(&the.names, ref);
 	names_reap(&the.names);
 	path_pod_gone(&the.path, ref);
@@ -581,6 +586,9 @@ static void handle(const struct msg *m)
 		names_pod_bank(&the.names, b->ref);
 		return;
 	}
+	case MSG_FELLOW_LINE:
+		fellows_line(&the.fellows, ((const struct msg_fellow_line *)m->p)->worker, mine->fd);
+		return;
 	default:
 		break;
 	}
@@ -600,6 +608,12 @@ static void handle(const struct msg *m)
 	case MSG_RESIDENT:
 		resident_here(m->p);
 		break;
+	case MSG_POD_FELLOW: {
+		const struct msg_pod_fellow *h = m->p;
+
+		fellows_home(&the.fellows, h->ref, h->worker);
+		break;
+	}
 	case MSG_POD_DROP:
 		pod_drop(((const struct msg_pod *)m->p)->ref);
 		break;
@@ -697,6 +711,7 @@ static void on_tick(void *arg)
 	path_reap(&the.path);
 	names_tick(&the.names);
 	path_gauges(&the.path);
+	fellows_tick(&the.fellows);
 	ring_rest(&the.ring);
 	board_set(&b->c[WC_unknown_syscalls], role_unknown_count);
 	listeners_resume(&the.listeners);
@@ -780,6 +795,7 @@ int main(int argc, char **argv)
 		die("memory", r);
 	the.path.proven = pod_proven;
 	listeners_init(&the.listeners, &the.path, the.born.chan.fd.v);
+	fellows_init(&the.fellows, &the.listeners, &the.loop);
 	keys_init(&the.keys, &the.path, &the.loop);
 	the.reload = (struct reload){ .knobs = the.born.knobs, .path = &the.path,
 				      .listeners = &the.listeners, .ring = &the.ring };
@@ -796,6 +812,7 @@ int main(int argc, char **argv)
 		more = pass(more);
 	forget_incoming();
 	listeners_drop_all(&the.listeners);
+	fellows_drain(&the.fellows);
 	path_drain_deadline(&the.path);
 	keys_fini(&the.keys);
 	names_fini(&the.names);

@@ -638,6 +638,16 @@ void conn_refuse(struct gate *g, struct stream *s, enum reason why)
 	stream_close(s, !http);
 }
 
+bool conn_has_room(struct gate *g)
+{
+	const struct path *p = g->path;
+
+	gate_now(g);
+	return path_fds_free(p) >= p->fds.reserve && p->conns.live < p->conns.count &&
+	       p->grade < GRADE_refuse && g->tenant->grade < GRADE_refuse &&
+	       g->tenant->conns < g->tenant->conns_max;
+}
+
 struct conn *conn_new(struct gate *g, struct stream *s, const struct addr *peer)
 {
 	struct path *p = g->path;

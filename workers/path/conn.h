@@ -113,6 +113,9 @@ static inline bool conn_is_leaving(const struct conn *c)
 /* Takes the stream.  NULL: refused (counted), or it was what proves that a pod is captured, which is
  * nobody's traffic; the stream is closed. */
 struct conn *conn_new(struct gate *, struct stream *, const struct addr *peer);
+/* A conn of this gate would find all it needs.  False: conn_new() might let it in still, by what it can
+ * make others give back. */
+bool conn_has_room(struct gate *);
 /* Counts and closes a stream that is no conn: told why where HTTP is or must be spoken, else cut. */
 void conn_refuse(struct gate *, struct stream *, enum reason);
 void conn_event(struct conn *, enum conn_event);

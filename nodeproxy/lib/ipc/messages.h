@@ -240,9 +240,22 @@ struct msg_pod {
 struct msg_pod_here {
 	uint32_t ref;
 	uint32_t only_out;		/* of the sockets of each family only the first is there: of a uid */
+	uint32_t fellow;		/* as in msg_pod_fellow */
 	char name[64], ns[64];
 	uint32_t n_resolvers;		/* of the pod itself; 0: those of the host are its */
 	struct msg_ip resolver[POD_RESOLVERS];
+};
+
+/* Both ends: the one by which the receiver sends and hears, and that worker's. */
+struct msg_fellow_line {
+	uint32_t worker;
+};
+
+#define NO_FELLOW UINT32_MAX
+
+struct msg_pod_fellow {
+	uint32_t ref;
+	uint32_t worker;		/* NO_FELLOW: nobody */
 };
 
 struct msg_conn_passed {
