@@ -23,7 +23,7 @@ void away_settle(struct master *m)
 	for (unsigned i = 0; i < PODS_MAX; i++) {
 		struct pod *p = &m->pods.at[i];
 		struct errand_job job = { .kind = ERRAND_CHANGE, .ref = p->ref, .inside = FD_NONE,
-					  .rules = p->fd[POD_TABLE] };
+					  .rules = p->fd[POD_TABLE], .list = FD_NONE };
 
 		if (p->state != POD_CAPTURED || p->in_change || p->stays == away_stays(p))
 			continue;

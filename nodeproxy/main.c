@@ -3,7 +3,7 @@
 
 /* main() of nodeproxy: the options, and then the keeper.  A master is the same program under another
  * name: argv is MASTER_ARGV0, the settings' file, the program's path.  That line must stay as it is:
- * it is how the keeper of an older build starts us. */
+ * it is how the keeper of an older build starts us.  So is the forker of a master: argv is FORKER_ARGV0. */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "nodeproxy/forker.h"
 #include "nodeproxy/keeper.h"
 #include "nodeproxy/lib/base/log.h"
 #include "nodeproxy/lib/base/panic.h"
@@ -65,6 +66,8 @@ int main(int argc, char **argv)
 
 	if (argc > 1 && strcmp(argv[0], MASTER_ARGV0) == 0)
 		return master_main(argv[1], argc > 2 ? argv[2] : "");
+	if (strcmp(argv[0], FORKER_ARGV0) == 0)
+		return forker_main();
 	while ((o = getopt(argc, argv, "c:tVh")) != -1) {
 		switch (o) {
 		case 'c':

@@ -17,15 +17,13 @@
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 
-#include "nodeproxy/lib/base/log.h"
+#include "nodeproxy/lib/base/memfd.h"
 #include "nodeproxy/lib/net/addr.h"
 #include "nodeproxy/lib/role/enter.h"
 #include "nodeproxy/addresses.h"
 #include "nodeproxy/listeners.h"
-#include "nodeproxy/master.h"
 #include "nodeproxy/nft.h"
 #include "nodeproxy/pods.h"
-#include "nodeproxy/programs.h"
 #include "nodeproxy/route.h"
 #include "nodeproxy/visit.h"
 
@@ -38,6 +36,7 @@
 #define SO_NETNS_COOKIE 71	/* of Linux 5.14 */
 #endif
 
+#define OWN_NETNS "/proc/self/ns/net"
 #define SAID 384	/* words of an error */
 #define BANK_MESSAGE 8	/* sockets that go with one */
 
@@ -58,6 +57,24 @@ void errand_say(struct chan *ch, enum msg_type t, const void *payload, const cha
 		(void)poll(&p, 1, -1);
 		if (chan_flush(ch) == -EPIPE)
 			_exit(1);
+	}
+}
+
+/* The next of that type. */
+static const struct msg *await(struct chan *ch, enum msg_type t)
+{
+	struct pollfd p = { .fd = ch->fd.v, .events = POLLIN };
+	const struct msg *msg;
+	int r;
+
+	for (;;) {
+		r = chan_recv(ch, &msg);
+		if (r == 1 && msg->type == t)
+			return msg;
+		if (r < 0)
+			_exit(1);	/* the master is gone */
+		if (r == 0)
+			(void)poll(&p, 1, -1);
 	}
 }
 
@@ -92,7 +109,7 @@ int netns_open(const char *path, struct fd *ret, uint64_t *inode)
 static int own_inode(uint64_t *ret)
 {
 	struct fd f;
-	int r = netns_open("/proc/self/ns/net", &f, ret);
+	int r = netns_open(OWN_NETNS, &f, ret);
 
 	if (r == 0)
 		fd_close(&f);
@@ -190,68 +207,38 @@ static int capture(struct rules rules, struct fd *ret, char words[SAID])
 	return r;
 }
 
-static bool is_own_account(uid_t uid)
+static int find(const struct errand_job *job, struct fd *ret, uint64_t *inode, char words[SAID])
 {
-	for (unsigned r = 0; r < ROLES; r++) {
-		uid_t its;
-		gid_t gid;
-
-		account_of((enum role)r, &its, &gid);
-		if (its == uid)
-			return true;
-	}
-	return false;
-}
-
-/* The namespace of processes of a uid: ours. */
-static int find_uid(struct master *m, uint32_t uid, struct fd *ret, uint64_t *inode, char words[SAID])
-{
-	const struct pod *p = pods_by_uid(m, uid);
-	int r = netns_open("/proc/self/ns/net", ret, inode);
-
-	if (r < 0) {
-		snprintf(words, SAID, "/proc/self/ns/net: %s", strerror(-r));
-		return r;
-	}
-	if (is_own_account(uid)) {
-		snprintf(words, SAID, "uid %u is an account of nodeproxy itself", uid);
-		return -EINVAL;
-	}
-	if (!p)
-		return 0;
-	snprintf(words, SAID, "uid %u is captured already, as pod %s/%s", uid, p->words.ns, p->words.name);
-	return -EALREADY;
-}
-
-static int find(struct master *m, const struct errand_job *job, struct fd *ret, uint64_t *inode,
-		char words[SAID])
-{
-	const struct pod *p;
+	const char *path = job->how.uid ? OWN_NETNS : job->netns;	/* processes of a uid are in ours */
 	uint64_t own;
-	int r;
+	int r = netns_open(path, ret, inode);
 
-	if (job->how.uid)
-		return find_uid(m, job->how.uid, ret, inode, words);
-	r = netns_open(job->netns, ret, inode);
 	if (r == -EINVAL)
-		snprintf(words, SAID, "%s is not a namespace", job->netns);
+		snprintf(words, SAID, "%s is not a namespace", path);
 	else if (r < 0)
-		snprintf(words, SAID, "%s: %s", job->netns, strerror(-r));
+		snprintf(words, SAID, "%s: %s", path, strerror(-r));
+	if (job->how.uid)
+		return r;
 	if (r == 0)
 		r = own_inode(&own);
 	if (r < 0)
 		return r;
-	if (*inode == own) {
-		snprintf(words, SAID, "%s is the network namespace of nodeproxy itself", job->netns);
-		return -EINVAL;
-	}
-	/* What the master knew when it forked us. */
-	p = pods_by_inode(m, *inode);
-	if (!p)
+	if (*inode != own)
 		return 0;
-	snprintf(words, SAID, "%s is captured already, as pod %s/%s", job->netns, p->words.ns,
-		 p->words.name);
-	return -EALREADY;
+	snprintf(words, SAID, "%s is the network namespace of nodeproxy itself", job->netns);
+	return -EINVAL;
+}
+
+/* The master knows whether it may be: it is captured already, perhaps. */
+static int ask(struct chan *ch, uint64_t inode, char words[SAID])
+{
+	struct msg_pod_found found = { .inode = inode };
+	const struct msg *msg;
+
+	errand_say(ch, MSG_POD_FOUND, &found, "", NULL, 0);
+	msg = await(ch, MSG_POD_ENTER);
+	snprintf(words, SAID, "%.*s", (int)msg->tail.n, (const char *)msg->tail.p);
+	return ((const struct msg_errand_done *)msg->p)->error;
 }
 
 /* The way of answers. */
@@ -313,7 +300,7 @@ static int same(const struct errand_job *job, uint64_t *ret_cookie, char words[S
 	return -ESTALE;
 }
 
-static void enter(struct master *m, const struct errand_job *job, struct chan *ch)
+static void enter(const struct errand_job *job, struct chan *ch)
 {
 	struct msg_pod_entered e = { .error = 0 };
 	struct fd fd[2 + POD_LISTENERS];
@@ -324,7 +311,9 @@ static void enter(struct master *m, const struct errand_job *job, struct chan *c
 	for (unsigned i = 0; i < countof(fd); i++)
 		fd[i] = FD_NONE;
 
-	r = find(m, job, &fd[0], &e.inode, words);
+	r = find(job, &fd[0], &e.inode, words);
+	if (r == 0)
+		r = ask(ch, e.inode, words);
 	if (r == 0 && !job->how.uid && setns(fd[0].v, CLONE_NEWNET) < 0) {
 		r = -errno;
 		snprintf(words, sizeof words, "cannot enter %s: %s", job->netns, strerror(-r));
@@ -375,10 +364,10 @@ static int open_socket(unsigned sort, struct fd *ret)
 	return 0;
 }
 
-static void fill(const struct errand_job *job, struct chan *ch)
+static int fill(const struct errand_job *job, struct chan *ch)
 {
 	if (setns(job->inside.v, CLONE_NEWNET) < 0)
-		_exit(1);
+		return -errno;
 	for (unsigned k = 0; k < BANK_KINDS; k++) {
 		struct msg_bank b = { .ref = job->ref, .sort = k };
 		unsigned left = min_of(job->n[k], (uint16_t)BANK_ERRAND);
@@ -387,11 +376,12 @@ static void fill(const struct errand_job *job, struct chan *ch)
 			struct fd fd[BANK_MESSAGE];
 			unsigned n = 0;
 
-			while (n < BANK_MESSAGE && n < left &&
-			       open_socket(k, &fd[n]) == 0)
+			int r = 0;
+
+			while (n < BANK_MESSAGE && n < left && (r = open_socket(k, &fd[n])) == 0)
 				n++;
 			if (n == 0)
-				_exit(1);
+				return r;
 			errand_say(ch, MSG_BANK_OPENED, &b, "", fd, n);
 			left -= n;
 			/* A copy here would keep the socket open when its user closes it. */
@@ -399,32 +389,36 @@ static void fill(const struct errand_job *job, struct chan *ch)
 				fd_close(&fd[i]);
 		}
 	}
+	return 0;
 }
 
 /* ---- origin ---- */
 
 /* The rules first when it ends, the route first when it begins: nothing is marked that has no way.  Of one
  * that leaves the rules go with their socket. */
-static void set_origin(const struct errand_job *job)
+static int set_origin(const struct errand_job *job)
 {
 	bool on = job->how.origin;
+	int r = setns(job->inside.v, CLONE_NEWNET) < 0 ? -errno : 0;
 
-	if (setns(job->inside.v, CLONE_NEWNET) < 0 || (on && route_origin(true, job->has_ipv6) < 0) ||
-	    (fd_is_open(job->rules) && nft_change(job->rules, job->how) < 0) ||
-	    (!on && route_origin(false, job->has_ipv6) < 0))
-		_exit(1);
+	if (r == 0 && on)
+		r = route_origin(true, job->has_ipv6);
+	if (r == 0 && fd_is_open(job->rules))
+		r = nft_change(job->rules, job->how);
+	if (r == 0 && !on)
+		r = route_origin(false, job->has_ipv6);
+	return r;
 }
 
-static void sweep(struct master *m)
+static void sweep(const struct errand_pod *pod, size_t n)
 {
-	for (unsigned i = 0; i < PODS_MAX; i++) {
-		const struct pod *p = &m->pods.at[i];
+	for (size_t i = 0; i < n; i++) {
 		struct fd f;
 		uint64_t inode;
 
-		if (p->origin == ORIGIN_OWN || netns_open(p->words.netns, &f, &inode) < 0)
+		if (netns_open(pod[i].netns, &f, &inode) < 0)
 			continue;
-		if (inode == p->inode && setns(f.v, CLONE_NEWNET) == 0)
+		if (inode == pod[i].inode && setns(f.v, CLONE_NEWNET) == 0)
 			(void)!route_origin(false, true);
 		fd_close(&f);
 	}
@@ -432,63 +426,87 @@ static void sweep(struct master *m)
 
 /* ---- look ---- */
 
-static void look(struct master *m, struct chan *ch)
+static void look(const struct errand_pod *pod, size_t n, struct chan *ch)
 {
-	for (unsigned i = 0; i < PODS_MAX; i++) {
-		const struct pod *p = &m->pods.at[i];
-		struct msg_pod gone = { .ref = p->ref };
+	for (size_t i = 0; i < n; i++) {
+		struct msg_pod gone = { .ref = pod[i].ref };
 		struct stat st;
 
-		if (p->state != POD_CAPTURED || p->words.uid)
+		if (pod[i].uid)
 			continue;
-		if (stat(p->words.netns, &st) == 0 ? st.st_ino != p->inode
-						   : errno == ENOENT || errno == ESRCH)
+		if (stat(pod[i].netns, &st) == 0 ? st.st_ino != pod[i].inode
+						 : errno == ENOENT || errno == ESRCH)
 			errand_say(ch, MSG_POD_LEFT, &gone, "", NULL, 0);
 	}
 }
 
 /* ---- all ---- */
 
-_Noreturn void errand_run(struct master *m, const struct errand_job *job, struct fd fd)
+static void take_job(struct chan *ch, struct errand_job *ret)
+{
+	const struct msg *msg = await(ch, MSG_ERRAND);
+	const struct msg_errand *e = msg->p;
+	struct fd *fds[] = { &ret->inside, &ret->rules, &ret->list };
+	unsigned n = 0;
+
+	*ret = (struct errand_job){ .kind = (enum errand_kind)e->kind, .ref = e->ref, .cookie = e->cookie,
+				    .has_ipv6 = e->has_ipv6 };
+	ret->how = (struct rules){ .uid = e->uid, .port = e->port, .stays = e->stays, .origin = e->origin };
+	memcpy(ret->netns, e->netns, sizeof ret->netns);
+	memcpy(ret->n, e->n, sizeof ret->n);
+	for (unsigned i = 0; i < countof(fds); i++)
+		*fds[i] = e->fds & 1u << i && n < msg->nfds ? fd_take(&ch->in.fd[n++]) : FD_NONE;
+}
+
+static int do_job(const struct errand_job *job, struct chan *ch)
+{
+	const struct errand_pod *pod;
+	struct slice bytes = { 0 };
+	size_t n;
+
+	if (fd_is_open(job->list) && memfd_map_sealed(job->list, PODS_MAX * sizeof *pod, &bytes) < 0)
+		return -EBADMSG;
+	pod = (const void *)bytes.p;
+	n = bytes.n / sizeof *pod;
+	switch (job->kind) {
+	case ERRAND_ENTER:
+		enter(job, ch);
+		break;
+	case ERRAND_BANK:
+		return fill(job, ch);
+	case ERRAND_CHANGE:
+		return nft_change(job->rules, job->how);
+	case ERRAND_FREE:
+		return nft_free(job->rules, job->how);
+	case ERRAND_ORIGIN:
+		return set_origin(job);
+	case ERRAND_SWEEP:
+		sweep(pod, n);
+		break;
+	case ERRAND_LOOK:
+		look(pod, n, ch);
+		visit_pods(pod, n, ch);
+		break;
+	}
+	return 0;
+}
+
+_Noreturn void errand_run(struct fd fd)
 {
 	static const int signals[] = { SIGTERM, SIGINT, SIGHUP, SIGALRM, SIGCHLD };
+	struct msg_errand_done done;
+	struct errand_job job;
 	struct chan ch;
-	sigset_t none;
 
 	for (size_t i = 0; i < countof(signals); i++)
 		signal(signals[i], SIG_DFL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
 	alarm(ERRAND_S);
 	prctl(PR_SET_NAME, "nodeproxy-errand");
 	chan_init(&ch, &fd, ROLE_ERRAND, ROLE_MASTER);
+	take_job(&ch, &job);
 	if (role_raise(ROLE_MASTER) < 0)
 		_exit(1);
-	switch (job->kind) {
-	case ERRAND_ENTER:
-		enter(m, job, &ch);
-		break;
-	case ERRAND_BANK:
-		fill(job, &ch);
-		break;
-	case ERRAND_CHANGE:
-		if (nft_change(job->rules, job->how) < 0)
-			_exit(1);
-		break;
-	case ERRAND_FREE:
-		if (nft_free(job->rules, job->how) < 0)
-			_exit(1);
-		break;
-	case ERRAND_ORIGIN:
-		set_origin(job);
-		break;
-	case ERRAND_SWEEP:
-		sweep(m);
-		break;
-	case ERRAND_LOOK:
-		look(m, &ch);
-		visit_pods(m, &ch);
-		break;
-	}
+	done = (struct msg_errand_done){ .error = do_job(&job, &ch) };
+	errand_say(&ch, MSG_ERRAND_DONE, &done, "", NULL, 0);
 	_exit(0);
 }

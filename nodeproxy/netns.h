@@ -2,11 +2,14 @@
  * Copyright the nodeproxy authors */
 
 /* Errands: what is done inside pods' network namespaces, each by a process of its own that is forked
- * from the master, does that one thing, hands over what it opened and ends.
+ * for it (forker.h), does that one thing, hands over what it opened and ends.
  *
  * Only such a process ever enters a namespace, and none comes back from there: so the master cannot be
  * left in one.  Nor does the master wait for it: what it has to say comes over a channel, and one that
- * takes too long is ended by its own alarm. */
+ * takes too long is ended by its own alarm.
+ *
+ * All that it knows is what the master says over that channel: first what is to be done, and, of one that
+ * enters, whether what it found may be captured. */
 #ifndef NODEPROXY_NETNS_H
 #define NODEPROXY_NETNS_H
 
@@ -35,10 +38,21 @@ struct errand_job {
 	char netns[192];	/* ENTER */
 	uint64_t cookie;	/* ENTER: it must still be this one (an inode may be used again); 0: any */
 	struct rules how;	/* ENTER (without a port), CHANGE, ORIGIN: the rules are to be; FREE: are */
-	struct fd inside, rules;	/* BANK, ORIGIN: the namespace; CHANGE, FREE, ORIGIN: the socket of the
-				 * rules; borrowed; FD_NONE: none */
+	struct fd inside, rules, list;	/* BANK, ORIGIN: the namespace; CHANGE, FREE, ORIGIN: the socket of the
+				 * rules; LOOK, SWEEP: sealed memory, of struct errand_pod; of the master
+				 * borrowed; FD_NONE: none */
 	uint16_t n[BANK_KINDS];	/* BANK: how many of each sort */
 	bool has_ipv6;		/* ORIGIN */
+};
+
+/* One of those that LOOK and SWEEP are about. */
+struct errand_pod {
+	uint32_t ref, uid;
+	uint64_t inode;
+	uint16_t token;		/* LOOK: of its visit (proof.h); 0: none */
+	uint8_t has_ipv6;
+	uint8_t zero[5];
+	char netns[192];
 };
 
 /* In an errand.  Waits until the master has room for it. */
@@ -50,7 +64,7 @@ must_use int netns_open(const char *path, struct fd *ret, uint64_t *ret_inode);
 /* Of a socket that is bound; 0: of none. */
 uint16_t netns_port(struct fd);
 
-/* In the forked process, with nothing open but the channel (and the job's descriptors).  Does not return. */
-_Noreturn void errand_run(struct master *, const struct errand_job *, struct fd chan);
+/* In the forked process, with nothing open but the channel.  Does not return. */
+_Noreturn void errand_run(struct fd chan);
 
 #endif

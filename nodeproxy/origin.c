@@ -29,7 +29,7 @@ static int start(struct master *m, struct pod *p, bool on)
 {
 	struct errand_job job = { .kind = ERRAND_ORIGIN, .ref = p->ref, .inside = p->fd[POD_NETNS],
 				  .rules = p->state == POD_CAPTURED ? p->fd[POD_TABLE] : FD_NONE,
-				  .how = pod_rules(p), .has_ipv6 = fd_is_open(p->fd[POD_OUT6]) };
+				  .list = FD_NONE, .how = pod_rules(p), .has_ipv6 = fd_is_open(p->fd[POD_OUT6]) };
 	int r;
 
 	job.how.origin = on;
@@ -114,19 +114,27 @@ bool origin_leaves(struct master *m, struct pod *p)
 	return p->origin == ORIGIN_OWN || (r < 0 && r != -EAGAIN);
 }
 
+/* Of those whose rules stay nothing else is left. */
+static bool is_marked(const struct pod *p)
+{
+	return p->origin != ORIGIN_OWN;
+}
+
 bool origins_sweep(struct master *m)
 {
 	struct errand_job job = { .kind = ERRAND_SWEEP, .inside = FD_NONE, .rules = FD_NONE };
-	bool any = false;
 
 	if (m->pods.sweep == SWEEP_DONE || m->phase != PHASE_LEAVING)
 		return true;
 	if (m->pods.sweep == SWEEP_RUNS)
 		return false;
-	for (unsigned i = 0; i < PODS_MAX; i++)
-		any |= m->pods.at[i].origin != ORIGIN_OWN;	/* of those whose rules stay nothing else is left */
 	/* Without it what is left leads nothing anywhere. */
-	m->pods.sweep = any && errand_start(m, &job, NULL) == 0 ? SWEEP_RUNS : SWEEP_DONE;
+	m->pods.sweep = SWEEP_DONE;
+	if (errand_list(m, is_marked, &job.list) < 0 || !fd_is_open(job.list))
+		return true;
+	if (errand_start(m, &job, NULL) == 0)
+		m->pods.sweep = SWEEP_RUNS;
+	fd_close(&job.list);
 	return m->pods.sweep == SWEEP_DONE;
 }
 

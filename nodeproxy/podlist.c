@@ -120,7 +120,7 @@ static int make_new(struct fd dir, struct podlist_image *image, struct fd *ret)
 	return r;
 }
 
-/* Not part of an errand's memory: it would be copied with the first write behind each fork. */
+/* Not part of the memory of what is forked from us: it would be copied with the next write to it. */
 static struct podlist_image *make_image(void)
 {
 	void *p = mmap(NULL, sizeof(struct podlist_image), PROT_READ | PROT_WRITE,

@@ -79,7 +79,7 @@ void pods_changed(struct master *m)
 
 /* ---- pages ---- */
 
-/* Not part of an errand's memory: it would be copied with the first write behind each fork. */
+/* Not part of the memory of what is forked from us: it would be copied with the next write to it. */
 static struct pod_told *make_told(void)
 {
 	const size_t n = PODS_MAX * sizeof(struct pod_told);

@@ -15,6 +15,7 @@
 #include "nodeproxy/residents.h"
 #include "nodeproxy/master.h"
 #include "nodeproxy/podlist.h"
+#include "nodeproxy/programs.h"
 #include "nodeproxy/workloads.h"
 
 #define FD_NAME	   "pod/%u/%u"
@@ -46,7 +47,8 @@ static struct pod *by_ref(struct master *m, uint32_t ref, enum pod_state state)
 	return p->state == state && p->ref == ref ? p : NULL;
 }
 
-const struct pod *pods_by_inode(const struct master *m, uint64_t inode)
+/* A captured pod whose namespace has this inode. */
+static const struct pod *by_inode(const struct master *m, uint64_t inode)
 {
 	for (unsigned i = 0; i < PODS_MAX; i++)
 		if (m->pods.at[i].state == POD_CAPTURED && m->pods.at[i].inode == inode &&
@@ -55,7 +57,8 @@ const struct pod *pods_by_inode(const struct master *m, uint64_t inode)
 	return NULL;
 }
 
-const struct pod *pods_by_uid(const struct master *m, uint32_t uid)
+/* One that is the processes of this uid. */
+static const struct pod *by_uid(const struct master *m, uint32_t uid)
 {
 	for (unsigned i = 0; i < PODS_MAX; i++)
 		if (m->pods.at[i].state == POD_CAPTURED && m->pods.at[i].words.uid == uid)
@@ -159,7 +162,8 @@ static int open_wanted(struct master *m, const struct pod_want *w)
 {
 	const struct pod *p = by_ref(m, w->ref, POD_CAPTURED);
 	const struct child *c = &m->child[w->worker];
-	struct errand_job job = { .kind = ERRAND_BANK, .ref = w->ref, .rules = FD_NONE };
+	struct errand_job job = { .kind = ERRAND_BANK, .ref = w->ref, .rules = FD_NONE,
+				  .list = FD_NONE };
 
 	if (!p || !child_is_alive(c) || c->generation != w->generation)
 		return 0;
@@ -314,7 +318,7 @@ void pods_free_some(struct master *m)
 	for (unsigned i = 0; i < PODS_MAX && m->pods.leaving; i++) {
 		struct pod *p = &m->pods.at[i];
 		struct errand_job job = { .kind = ERRAND_FREE, .ref = p->ref, .inside = FD_NONE,
-					  .rules = p->fd[POD_TABLE], .how = pod_rules(p) };
+					  .rules = p->fd[POD_TABLE], .list = FD_NONE, .how = pod_rules(p) };
 		int r;
 
 		if (p->state != POD_LEAVING || p->in_change)
@@ -365,7 +369,8 @@ void pods_enter_some(struct master *m)
 {
 	while (m->pods.waiting) {
 		struct pod *p = waits_longest(m);
-		struct errand_job job = { .kind = ERRAND_ENTER, .inside = FD_NONE, .rules = FD_NONE };
+		struct errand_job job = { .kind = ERRAND_ENTER, .inside = FD_NONE, .rules = FD_NONE,
+					  .list = FD_NONE };
 
 		if (!p)
 			return;
@@ -381,6 +386,37 @@ void pods_enter_some(struct master *m)
 		p->stays = job.how.stays;
 		p->origin = job.how.origin ? ORIGIN_SHOWN : ORIGIN_OWN;	/* if it comes back well */
 	}
+}
+
+static bool is_own_account(uint32_t uid)
+{
+	for (unsigned r = 0; r < ROLES; r++) {
+		uid_t its;
+		gid_t gid;
+
+		account_of((enum role)r, &its, &gid);
+		if (its == uid)
+			return true;
+	}
+	return false;
+}
+
+int pods_found(const struct master *m, const struct errand_job *job, uint64_t inode, char *text, size_t n)
+{
+	uint32_t uid = job->how.uid;
+	const struct pod *p = uid ? by_uid(m, uid) : by_inode(m, inode);
+	char uid_text[16];
+
+	if (uid && is_own_account(uid)) {
+		snprintf(text, n, "uid %u is an account of nodeproxy itself", uid);
+		return -EINVAL;
+	}
+	if (!p)
+		return 0;
+	snprintf(uid_text, sizeof uid_text, "uid %u", uid);
+	snprintf(text, n, "%s is captured already, as pod %s/%s", uid ? uid_text : job->netns, p->words.ns,
+		 p->words.name);
+	return -EALREADY;
 }
 
 void pods_freed(struct master *m, uint32_t ref, int error)
@@ -402,7 +438,7 @@ void pods_freed(struct master *m, uint32_t ref, int error)
 static void take_back(struct master *m, const struct pod *p, struct fd table)
 {
 	struct errand_job job = { .kind = ERRAND_FREE, .ref = p->ref, .inside = FD_NONE, .rules = table,
-				  .how.uid = p->words.uid };
+				  .list = FD_NONE, .how.uid = p->words.uid };
 	int r = p->stays ? errand_start(m, &job, NULL) : 0;
 
 	if (r < 0)
@@ -513,13 +549,22 @@ void pods_entered(struct master *m, uint32_t ref, const struct msg_pod_entered *
 
 /* ---- what should be ---- */
 
+static bool is_captured(const struct pod *p)
+{
+	return p->state == POD_CAPTURED;
+}
+
 static void look(struct master *m)
 {
 	struct errand_job job = { .kind = ERRAND_LOOK, .inside = FD_NONE, .rules = FD_NONE };
 	int r;
 
 	proof_begin(m);
-	r = errand_start(m, &job, NULL);
+	r = errand_list(m, is_captured, &job.list);
+	if (r == 0 && fd_is_open(job.list)) {
+		r = errand_start(m, &job, NULL);
+		fd_close(&job.list);
+	}
 	m->pods.look_due = r == -EAGAIN;
 	if (r < 0 && r != -EAGAIN)
 		log_limited(LOG_WARN, "pods_not_looked_at", "pods=%u error=\"%s\"", m->pods.captured,
@@ -708,6 +753,7 @@ void pods_modes_told(struct master *m, const char *ns, const struct ns_modes *of
 
 void pods_tick(struct master *m)
 {
+	errands_tick(m);
 	pods_settle(m);		/* should an errand have failed, or not have been forked for want of memory */
 	workloads_settle(m);
 	podpages_all(m);

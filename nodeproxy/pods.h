@@ -38,6 +38,7 @@
 
 #include "nodeproxy/away.h"
 #include "nodeproxy/errand.h"
+#include "nodeproxy/forker.h"
 #include "nodeproxy/lib/ipc/pods.h"
 #include "nodeproxy/podlist.h"
 #include "nodeproxy/podpages.h"
@@ -93,6 +94,7 @@ struct pod_want {
 
 struct pods {
 	struct pod at[PODS_MAX];
+	struct forker forker;
 	struct errand errand[ERRANDS];
 	struct pod_want want[POD_WANTS];	/* the first n_wants, in the order they came */
 	unsigned n_wants;
@@ -129,9 +131,6 @@ static inline bool pod_is_leaving(const struct pod *p)
 {
 	return p->state == POD_LEAVING || p->state == POD_FREEING || p->state == POD_CUT;
 }
-/* A captured pod whose namespace has this inode; that is the processes of this uid; NULL: none. */
-const struct pod *pods_by_inode(const struct master *, uint64_t inode);
-const struct pod *pods_by_uid(const struct master *, uint32_t uid);
 /* How its rules are; it is captured. */
 struct rules pod_rules(const struct pod *);
 /* Sockets of a family that a pod has, or processes of a uid. */
@@ -144,7 +143,9 @@ static inline unsigned pod_sockets(uint32_t uid)
  * they are the default. */
 void pods_modes_told(struct master *, const char *ns, const struct ns_modes *);
 
-/* What errands say. */
+/* What errands say.  pods_found: may what one that is to enter has found be captured?  0; -EALREADY, or -EINVAL,
+ * and words. */
+int pods_found(const struct master *, const struct errand_job *, uint64_t inode, char *text, size_t n);
 void pods_entered(struct master *, uint32_t ref, const struct msg_pod_entered *, struct slice words,
 		  struct fd *fd, unsigned n);
 void pods_bank(struct master *, const struct errand *, const struct msg_bank *, const struct fd *fd,

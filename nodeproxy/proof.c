@@ -110,7 +110,8 @@ void proof_visited(struct master *m, const struct msg_pod_visited *v)
 		return;
 	if (v->counted)
 		memcpy(p->proof.passed, v->passed, sizeof v->passed);
-	residents_seen(m, p, &v->addresses);
+	if (v->looked)
+		residents_seen(m, p, &v->addresses);
 	p->proof.dialled = v->dialled & 3;
 	p->proof.visited = true;
 	judge(m, p);

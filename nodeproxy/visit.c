@@ -12,7 +12,6 @@
 #include "nodeproxy/addresses.h"
 #include "nodeproxy/lib/base/clock.h"
 #include "nodeproxy/lib/net/proof.h"
-#include "nodeproxy/master.h"
 #include "nodeproxy/netns.h"
 #include "nodeproxy/nft.h"
 
@@ -42,39 +41,38 @@ static bool dial(unsigned family, uint16_t token, struct dials *d)
 	return true;
 }
 
-static bool go(const struct pod *p, const struct dials *d)
+static bool go(const struct errand_pod *p, const struct dials *d)
 {
 	struct fd ns;
 	uint64_t inode;
 	bool there;
 
-	if (p->words.uid)
+	if (p->uid)
 		return setns(d->home.v, CLONE_NEWNET) == 0;
-	if (netns_open(p->words.netns, &ns, &inode) < 0)
+	if (netns_open(p->netns, &ns, &inode) < 0)
 		return false;
 	there = inode == p->inode && setns(ns.v, CLONE_NEWNET) == 0;
 	fd_close(&ns);
 	return there;
 }
 
-static void visit(const struct pod *p, struct chan *ch, struct dials *d)
+static void visit(const struct errand_pod *p, struct chan *ch, struct dials *d)
 {
 	struct msg_pod_visited v = { .ref = p->ref };
 
 	if (!go(p, d))
 		return;
-	v.counted = nft_count(p->words.uid, v.passed) == 0;
-	if (!p->words.uid && addresses_read(&v.addresses) < 0)	/* those of a uid are everybody's here */
-		v.addresses = p->addresses;
-	setfsuid(p->words.uid);		/* whose sockets these are goes by it */
-	v.dialled = dial(4, p->proof.token, d);
-	if (fd_is_open(p->fd[POD_OUT6]))
-		v.dialled |= (uint16_t)(dial(6, p->proof.token, d) << 1);
+	v.counted = nft_count(p->uid, v.passed) == 0;
+	v.looked = !p->uid && addresses_read(&v.addresses) == 0;	/* those of a uid are everybody's here */
+	setfsuid(p->uid);		/* whose sockets these are goes by it */
+	v.dialled = dial(4, p->token, d);
+	if (p->has_ipv6)
+		v.dialled |= (uint16_t)(dial(6, p->token, d) << 1);
 	setfsuid(0);
 	errand_say(ch, MSG_POD_VISITED, &v, "", NULL, 0);
 }
 
-void visit_pods(const struct master *m, struct chan *ch)
+void visit_pods(const struct errand_pod *pod, size_t n, struct chan *ch)
 {
 	struct dials d = { .n = 0 };
 	struct mono end;
@@ -84,13 +82,11 @@ void visit_pods(const struct master *m, struct chan *ch)
 	if (netns_open("/proc/self/ns/net", &d.home, &inode) < 0)
 		return;
 
-	for (unsigned i = 0, n = 0; i < PODS_MAX && n < VISITS; i++) {
-		const struct pod *p = &m->pods.at[i];
-
-		if (p->state != POD_CAPTURED || !p->proof.token)
+	for (size_t i = 0, visits = 0; i < n && visits < VISITS; i++) {
+		if (!pod[i].token)
 			continue;
-		visit(p, ch, &d);
-		n++;
+		visit(&pod[i], ch, &d);
+		visits++;
 	}
 	/* Whose socket was closed before it was accepted would not have arrived. */
 	clock_tick();

@@ -8,12 +8,12 @@
 
 #include "nodeproxy/lib/ipc/chan.h"
 
-struct master;
+struct errand_pod;
 
 #define VISITS	 64	/* pods at once */
 #define VISIT_MS 1000	/* for all that were dialled together to arrive */
 
-/* Those that have a token in what the master knew when it forked us. */
-void visit_pods(const struct master *, struct chan *);
+/* Those of these that have a token. */
+void visit_pods(const struct errand_pod *, size_t n, struct chan *);
 
 #endif

@@ -281,6 +281,34 @@ struct msg_resident {
 	struct pod_addresses addresses;
 };
 
+/* Sorts of sockets in banks: TCP of IPv4 and of IPv6, then UDP. */
+#define BANK_KINDS 4
+
+/* What an errand is to do: struct errand_job (nodeproxy/netns.h) without its descriptors, which of these
+ * there are goes with it. */
+struct msg_errand {
+	uint32_t kind;
+	uint32_t ref;
+	uint64_t cookie;
+	uint32_t uid;			/* of the rules, as the next three */
+	uint16_t port;
+	uint8_t stays, origin;
+	uint16_t n[BANK_KINDS];
+	uint8_t has_ipv6;
+	uint8_t fds;			/* bits: inside, rules, list */
+	uint8_t zero[6];
+	char netns[192];
+};
+
+struct msg_errand_done {
+	int32_t error;			/* 0 or -errno; POD_ENTER: + text */
+	uint32_t zero;
+};
+
+struct msg_pod_found {
+	uint64_t inode;			/* of its namespace */
+};
+
 /* Descriptors: the network namespace, the netlink socket that owns the rules, then as POD_HERE. */
 struct msg_pod_entered {
 	int32_t error;			/* 0, or -errno + text */
@@ -318,18 +346,15 @@ struct msg_workload_state {
 	char name[64], ns[64];
 };
 
-/* Sorts of sockets in banks: TCP of IPv4 and of IPv6, then UDP. */
-#define BANK_KINDS 4
-
 /* Flows that a pod's rules let pass untouched: what is not TCP, and what goes to addresses of one link. */
 enum passed { PASSED_OUT_OTHER, PASSED_OUT_LINK_LOCAL, PASSED_IN_OTHER, PASSED_IN_LINK_LOCAL, PASSED };
 
 struct msg_pod_visited {
 	uint32_t ref;
 	uint16_t dialled;		/* bits of families, IPv4 first: the proof's address has a route there */
-	uint16_t counted;		/* 1: passed was read */
+	uint8_t counted, looked;	/* 1: passed was read; addresses were */
 	uint64_t passed[PASSED];
-	struct pod_addresses addresses;	/* of before, where they could not be read */
+	struct pod_addresses addresses;
 };
 
 /* A connection that proves that the pod is captured has arrived (lib/net/proof.h). */
