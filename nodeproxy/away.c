@@ -48,6 +48,7 @@ void away_changed(struct master *m, uint32_t ref, bool stays, int error)
 		return;
 	}
 	p->stays = stays;
+	pod_touched(m, p);
 	log_info("rules_changed", "pod=%s/%s when-away=%s", p->words.ns, p->words.name,
 		 ns_mode_text(MODE_when_away, stays ? MODE_CLOSED : MODE_OPEN));
 	pods_changed(m);

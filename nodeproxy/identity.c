@@ -272,16 +272,26 @@ struct fd identity_dir(struct master *m)
 
 /* ---- who is here ---- */
 
-static void add(struct msg_identities *l, const char *ns, const char *account)
+/* Those that are in a list, by what they are called: pods may have one account, or hundreds. */
+#define PLACES 1024u
+static_must(PLACES > IDENTITIES_MAX && (PLACES & (PLACES - 1)) == 0);
+
+struct listed {
+	uint16_t at[PLACES];	/* behind that many; 0: none */
+};
+
+static void add(struct msg_identities *l, struct listed *have, const char *ns, const char *account)
 {
 	struct msg_identity *at = &l->at[l->n];
+	uint64_t place = hash_slice(slice_str(ns)) * 31 + hash_slice(slice_str(account));
+	uint16_t i;
 
-	for (uint32_t i = 0; i < l->n; i++)
-		if (strcmp(l->at[i].ns, ns) == 0 && strcmp(l->at[i].account, account) == 0)
+	for (; (i = have->at[place % PLACES]) != 0; place++)
+		if (strcmp(l->at[i - 1].ns, ns) == 0 && strcmp(l->at[i - 1].account, account) == 0)
 			return;
 	if (l->n == IDENTITIES_MAX)
 		return;
-	l->n++;
+	have->at[place % PLACES] = (uint16_t)++l->n;
 	*at = (struct msg_identity){ .ns = "" };
 	snprintf(at->ns, sizeof at->ns, "%s", ns);
 	snprintf(at->account, sizeof at->account, "%s", account);
@@ -290,6 +300,8 @@ static void add(struct msg_identities *l, const char *ns, const char *account)
 /* Those that come back after a stop, too: their certificates shall be there when they are. */
 static void make_list(const struct master *m, struct msg_identities *l)
 {
+	struct listed have = { 0 };
+
 	l->n = 0;
 	if (m->knobs.identity_issuer == IDENTITY_NONE)
 		return;
@@ -297,22 +309,25 @@ static void make_list(const struct master *m, struct msg_identities *l)
 		const struct pod *p = &m->pods.at[i];
 
 		if (p->state == POD_WAITING || p->state == POD_ENTERING || p->state == POD_CAPTURED)
-			add(l, p->words.ns, p->words.account);
+			add(l, &have, p->words.ns, p->words.account);
 	}
 	for (unsigned i = 0; i < m->knobs.n_listeners; i++)
 		if (m->knobs.listener[i].tls_identity[0])
-			add(l, m->knobs.listener[i].tls_ns, m->knobs.listener[i].tls_account);
+			add(l, &have, m->knobs.listener[i].tls_ns, m->knobs.listener[i].tls_account);
 }
 
 void identity_here(struct master *m, struct child *c, bool again)
 {
 	struct identity_list *mine = &m->identity;
 	struct msg_rev rev = { .rev = mine->serial + 1 };
-	struct msg_identities *now = calloc(1, IDENTITIES_BYTES(IDENTITIES_MAX));
+	struct msg_identities *now;
 	bool other;
 	struct fd f;
 	int r;
 
+	if (m->knobs.identity_issuer == IDENTITY_NONE && mine->told->n == 0 && !again)
+		return;
+	now = calloc(1, IDENTITIES_BYTES(IDENTITIES_MAX));
 	if (now == NULL)
 		return;		/* the next change makes up for it */
 	make_list(m, now);

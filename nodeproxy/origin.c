@@ -35,7 +35,10 @@ static int start(struct master *m, struct pod *p, bool on)
 	job.how.origin = on;
 	r = errand_start(m, &job, NULL);
 
-	p->in_change |= r == 0;
+	if (r == 0) {
+		p->in_change = true;
+		pod_touched(m, p);	/* its origin is another one now */
+	}
 	return r;
 }
 
@@ -56,11 +59,13 @@ static int settle(struct master *m, struct pod *p)
 		p->origin = ORIGIN_ENDING;
 		p->origin_until = mono_after_ms(clock_now(), m->knobs.drain_ms + CUT_MS);
 		p->knows = 0;
+		pod_touched(m, p);
 		break;
 	case ORIGIN_ENDING:
 		if (wanted) {
 			p->origin = ORIGIN_SHOWN;
 			p->knows = 0;
+			pod_touched(m, p);
 		} else if (mono_diff_ms(p->origin_until, clock_now()) <= 0 && (r = start(m, p, false)) == 0) {
 			p->origin = ORIGIN_GOING;
 		}
@@ -95,6 +100,7 @@ void origin_done(struct master *m, uint32_t ref, int error)
 	p->in_change = false;
 	p->origin = on && error == 0 ? ORIGIN_SHOWN : ORIGIN_OWN;
 	p->knows = 0;
+	pod_touched(m, p);
 	if (error == 0)
 		log_info("origin_set", "pod=%s/%s shown=%d", p->words.ns, p->words.name, on);
 	else	/* of what is to be shown the next tick tries it again */

@@ -20,11 +20,13 @@ struct podlist_image;
 struct podlist {
 	bool is_open;
 	struct fd file;
+	bool anew;			/* it was opened; who puts all slots says false */
 	struct podlist_image *image;	/* what is in the file */
 };
 
-/* Opens or makes it, if it is not open; then, for each slot, what is there: the pod, NULL: none.  0 or
- * -errno: it is not so in the file; the next time makes up for it. */
+/* Opens or makes it, if it is not open; each slot is to be put then (anew).  Then, for slots that may be
+ * others, what is there: the pod, NULL: none.  0 or -errno: it is not so in the file; the next time makes
+ * up for it. */
 must_use int podlist_begin(struct podlist *, const char *run_dir);
 must_use int podlist_put(struct podlist *, unsigned slot, const struct pod_told *);
 void podlist_close(struct podlist *);

@@ -45,22 +45,57 @@ static bool is_coming_back(const struct pod *p)
 	return (p->state == POD_WAITING || p->state == POD_ENTERING) && p->asker == 0;
 }
 
+/* ---- touched ---- */
+
+static bool has_bit(const uint64_t *bits, unsigned slot)
+{
+	return bits[slot / 64] & 1ull << slot % 64;
+}
+
+static void set_bit(uint64_t *bits, unsigned slot)
+{
+	bits[slot / 64] |= 1ull << slot % 64;
+}
+
+static void clear_bit(uint64_t *bits, unsigned slot)
+{
+	bits[slot / 64] &= ~(1ull << slot % 64);
+}
+
+void pod_touched(struct master *m, const struct pod *p)
+{
+	unsigned slot = (unsigned)(p - m->pods.at);
+
+	set_bit(m->pods.pages.untold, slot);
+	set_bit(m->pods.pages.unwritten, slot);
+}
+
 /* ---- run_dir ---- */
 
 /* Those that are captured, and those that were before a stop and are to be again. */
 static int write_list(struct master *m)
 {
 	struct pods *ps = &m->pods;
+	uint64_t *unwritten = ps->pages.unwritten;
 	int r = podlist_begin(&ps->list, m->knobs.run_dir);
 
+	if (r == 0 && ps->list.anew) {
+		memset(unwritten, 0xff, sizeof ps->pages.unwritten);
+		ps->list.anew = false;
+	}
 	for (unsigned i = 0; r == 0 && i < PODS_MAX; i++) {
 		const struct pod *p = &ps->at[i];
-		bool is_in = p->state == POD_CAPTURED || is_coming_back(p);
+		bool is_in;
 		struct pod_told t;
 
+		if (!has_bit(unwritten, i))
+			continue;
+		is_in = p->state == POD_CAPTURED || is_coming_back(p);
 		if (is_in)
 			tell_of(p, &t);
 		r = podlist_put(&ps->list, i, is_in ? &t : NULL);
+		if (r == 0)
+			clear_bit(unwritten, i);
 	}
 	return r;
 }
@@ -91,26 +126,38 @@ static struct pod_told *make_told(void)
 	return p;
 }
 
-/* Those that are captured, those that leave, and Workloads that could not be captured.  True: something
- * is another than it was told. */
+/* Those that are captured, those that leave, and Workloads that could not be captured. */
+static void tell_of_slot(const struct pod *p, struct pod_told *ret)
+{
+	if (p->state == POD_CAPTURED || p->state == POD_LATER || pod_is_leaving(p))
+		tell_of(p, ret);
+	else
+		memset(ret, 0, sizeof *ret);
+}
+
+static bool is_as_told(const struct pods *ps, unsigned slot)
+{
+	struct pod_told now;
+
+	tell_of_slot(&ps->at[slot], &now);
+	return memcmp(&ps->pages.told[slot], &now, sizeof now) == 0;
+}
+
+/* Of those that were touched.  True: something is another than it was told. */
 static bool compare(struct pods *ps, unsigned page)
 {
 	bool other = false;
 
 	for (unsigned i = page * PODS_A_PAGE; i < (page + 1) * PODS_A_PAGE; i++) {
-		const struct pod *p = &ps->at[i];
-		struct pod_told *was = &ps->pages.told[i], now;
-
-		if (p->state == POD_CAPTURED || p->state == POD_LATER || pod_is_leaving(p)) {
-			tell_of(p, &now);
-			if (memcmp(was, &now, sizeof now) == 0)
-				continue;
-			memcpy(was, &now, sizeof now);
-			other = true;
-		} else if (was->words.name[0]) {
-			memset(was, 0, sizeof *was);
-			other = true;
+		if (!has_bit(ps->pages.untold, i)) {
+			must_slow(is_as_told(ps, i));
+			continue;
 		}
+		clear_bit(ps->pages.untold, i);
+		if (is_as_told(ps, i))
+			continue;
+		tell_of_slot(&ps->at[i], &ps->pages.told[i]);
+		other = true;
 	}
 	return other;
 }
@@ -152,6 +199,8 @@ void podpages_tell(struct master *m)
 		r = make_page(told, &f);
 		if (r < 0) {	/* so that it is another the next time */
 			memset(told, 0xff, PODS_A_PAGE * sizeof *told);
+			for (unsigned k = 0; k < PODS_A_PAGE; k++)
+				set_bit(pp->untold, i * PODS_A_PAGE + k);
 			break;
 		}
 		fd_close(&pp->page[i]);
@@ -192,11 +241,33 @@ void pods_send(struct master *m, struct child *c)
 	}
 }
 
+/* An error in what others are told does not last. */
+void podpages_tick(struct master *m)
+{
+	struct podpages *pp = &m->pods.pages;
+	unsigned first = pp->next * PODS_A_PAGE;
+	bool other = false;
+
+	podpages_all(m);
+	if (m->pods.closed || m->phase == PHASE_TRIAL)	/* until then the list is another master's */
+		return;
+	pp->next = (pp->next + 1) % PODS_PAGES;
+	for (unsigned i = first; pp->told && i < first + PODS_A_PAGE; i++)
+		if (!has_bit(pp->untold, i) && !is_as_told(&m->pods, i)) {
+			must_slow(false);
+			pod_touched(m, &m->pods.at[i]);
+			other = true;
+		}
+	if (other)
+		pods_changed(m);
+}
+
 void podpages_adopt(struct master *m)
 {
 	struct pod_told *told = make_told();
 
 	m->pods.pages.told = told;
+	memset(m->pods.pages.untold, 0xff, sizeof m->pods.pages.untold);
 	for (unsigned i = 0; i < PODS_PAGES; i++) {
 		struct fd *f = &m->pods.pages.page[i];
 		const struct pods_page *page;

@@ -19,7 +19,7 @@
 #include "nodeproxy/workloads.h"
 
 #define FD_NAME	   "pod/%u/%u"
-#define LOOK_TICKS 2	/* seconds between two looks whether pods are still there */
+#define LOOK_MS 2000	/* between two looks whether pods are still there */
 
 /* ---- the list ---- */
 
@@ -140,6 +140,7 @@ static bool settle_one(struct master *m, struct pod *p)
 		say_to(m, ~0ull, MSG_POD_DROP, p->ref);
 	p->cleared = true;
 	p->told = should;
+	pod_touched(m, p);
 	fellows_connect(m, p);
 	for (unsigned s = 0; s < BOARD_WORKERS; s++)
 		if (should & ~was & 1ull << s)
@@ -152,8 +153,12 @@ static bool settle_one(struct master *m, struct pod *p)
 void pods_forget(struct master *m, unsigned slot)
 {
 	for (unsigned i = 0; i < PODS_MAX; i++) {
-		m->pods.at[i].told &= ~(1ull << slot);
-		m->pods.at[i].knows &= ~(1ull << slot);
+		struct pod *p = &m->pods.at[i];
+
+		if (p->told & 1ull << slot)
+			pod_touched(m, p);
+		p->told &= ~(1ull << slot);
+		p->knows &= ~(1ull << slot);
 	}
 }
 
@@ -258,6 +263,7 @@ static void release(struct master *m, struct pod *p)
 			keep_drop(&m->kept, FD_NAME, slot, i);
 	m->pods.leaving--;
 	p->state = POD_NONE;
+	pod_touched(m, p);
 }
 
 void pods_release_some(struct master *m)
@@ -308,6 +314,7 @@ void pods_leave(struct master *m, struct pod *p, const char *why)
 	log_info("pod_left", "pod=%s/%s why=\"%s\"", p->words.ns, p->words.name, why);
 	p->state = POD_LEAVING;
 	p->told = 0;
+	pod_touched(m, p);
 	m->pods.captured--;
 	m->pods.leaving++;
 }
@@ -383,6 +390,7 @@ void pods_enter_some(struct master *m)
 			return;
 		m->pods.waiting--;
 		p->state = POD_ENTERING;
+		pod_touched(m, p);
 		p->stays = job.how.stays;
 		p->origin = job.how.origin ? ORIGIN_SHOWN : ORIGIN_OWN;	/* if it comes back well */
 	}
@@ -430,6 +438,7 @@ void pods_freed(struct master *m, uint32_t ref, int error)
 		return;
 	}
 	p->stays = false;
+	pod_touched(m, p);
 	if (!m->pods.closed)
 		cut(m, p);
 }
@@ -463,6 +472,7 @@ static void say_again(struct master *m, const struct pod *p, struct pod *have)
 	have->words = p->words;
 	have->modes = p->modes;
 	have->knows = 0;
+	pod_touched(m, have);
 	for (unsigned s = 0; s < BOARD_WORKERS; s++)	/* its resolvers may be others */
 		if (have->told & 1ull << s)
 			say_here(&m->child[s], have);
@@ -486,6 +496,7 @@ void pods_entered(struct master *m, uint32_t ref, const struct msg_pod_entered *
 	if (!p)
 		return;
 	p->state = POD_NONE;
+	pod_touched(m, p);
 	old = pods_find(m, p->words.ns, p->words.name, POD_CAPTURED);
 	/* Another build's master, if one is tried just now, would not know of it. */
 	if (e->error < 0 || pods_may_change(m, text, sizeof text) < 0 ||
@@ -643,6 +654,7 @@ static int forget_waiting(struct master *m, const struct pod_words *w, char *tex
 
 	if (p && p->asker == 0) {
 		p->state = POD_NONE;
+		pod_touched(m, p);
 		m->pods.waiting--;
 		return 1;
 	}
@@ -743,6 +755,7 @@ void pods_modes_told(struct master *m, const char *ns, const struct ns_modes *of
 			continue;
 		p->modes = now;
 		p->knows = 0;
+		pod_touched(m, p);
 		other = true;
 	}
 	if (!other || m->phase == PHASE_TRIAL)	/* until then the list is another master's */
@@ -756,11 +769,18 @@ void pods_tick(struct master *m)
 	errands_tick(m);
 	pods_settle(m);		/* should an errand have failed, or not have been forked for want of memory */
 	workloads_settle(m);
-	podpages_all(m);
+	podpages_tick(m);
 	proof_tick(m);
-	if (m->pods.captured == 0 || m->phase != PHASE_SERVING || ++m->pods.ticks % LOOK_TICKS)
-		return;
-	look(m);
+}
+
+/* In a turn of its own, between two ticks: what the tick does is enough for one. */
+static void look_cb(void *arg)
+{
+	struct master *m = arg;
+
+	clock_tick();
+	if (m->pods.captured && m->phase == PHASE_SERVING)
+		look(m);
 }
 
 /* ---- masters that come and go ---- */
@@ -842,6 +862,7 @@ void pods_open(struct master *m)
 		for (unsigned k = 0; k < POD_FDS; k++)
 			ps->at[i].fd[k] = FD_NONE;
 	podpages_init(&ps->pages);
+	loop_timer_start(&m->loop, &ps->look, (LOOK_MS + 500) * NS_PER_MS, LOOK_MS, look_cb, m);
 	ps->closed = m->listeners.closed;
 	if (m->kept.birth == BIRTH_FIRST)
 		come_back(m);
@@ -869,7 +890,9 @@ void pods_close(struct master *m)
 void pods_retire(struct master *m)
 {
 	m->pods.closed = true;
-	for (unsigned i = 0; i < PODS_MAX; i++)
+	for (unsigned i = 0; i < PODS_MAX; i++) {
 		for (unsigned k = POD_TABLE; k < POD_FDS; k++)
 			fd_close(&m->pods.at[i].fd[k]);
+		pod_touched(m, &m->pods.at[i]);
+	}
 }

@@ -100,8 +100,7 @@ struct pods {
 	unsigned n_wants;
 	uint32_t refs;			/* given out so far */
 	unsigned captured, leaving, waiting;
-	unsigned ticks;
-	struct loop_timer cut;
+	struct loop_timer cut, look;
 	struct podpages pages;
 	struct podlist list;
 	bool turned_away;		/* a Workload for which there was no slot */

@@ -32,14 +32,19 @@ static void tell(struct child *c, struct pod *p)
 
 void residents_settle(struct master *m)
 {
-	for (unsigned s = 0; s < BOARD_WORKERS; s++) {
-		struct child *c = &m->child[s];
+	uint64_t hear = 0;
 
-		if (!hears(c))
-			continue;
-		for (unsigned i = 0; i < PODS_MAX && c->chan.queued < QUEUED_MOST; i++)
-			if (m->pods.at[i].state == POD_CAPTURED && !(m->pods.at[i].knows & 1ull << s))
-				tell(c, &m->pods.at[i]);
+	for (unsigned s = 0; s < BOARD_WORKERS; s++)
+		hear |= (uint64_t)hears(&m->child[s]) << s;
+	for (unsigned i = 0; i < PODS_MAX; i++) {
+		struct pod *p = &m->pods.at[i];
+
+		for (uint64_t left = p->state == POD_CAPTURED ? hear & ~p->knows : 0; left; left &= left - 1) {
+			struct child *c = &m->child[__builtin_ctzll(left)];
+
+			if (hears(c) && c->chan.queued < QUEUED_MOST)	/* it may have been killed for it */
+				tell(c, p);
+		}
 	}
 }
 
@@ -50,6 +55,7 @@ void residents_seen(struct master *m, struct pod *p, const struct pod_addresses 
 	log_info("pod_moved", "pod=%s/%s addresses=%u", p->words.ns, p->words.name, now->n);
 	p->addresses = *now;
 	p->knows = 0;
+	pod_touched(m, p);
 	pods_changed(m);
 	residents_settle(m);
 }

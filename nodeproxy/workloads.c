@@ -72,11 +72,12 @@ static void answer(struct master *m)
 /* ---- tries ---- */
 
 /* True: that is news, for the list too. */
-static bool later(struct pod *p, const char *why)
+static bool later(struct master *m, struct pod *p, const char *why)
 {
 	int64_t ms = min_of((int64_t)AGAIN_FIRST_MS << min_of(p->tries, 10u), (int64_t)WORKLOAD_AGAIN_MS);
 
 	p->state = POD_LATER;
+	pod_touched(m, p);
 	p->tries++;
 	p->until = mono_after_ms(clock_now(), ms);
 	if (strncmp(why, p->why, sizeof p->why - 1) == 0)
@@ -93,9 +94,10 @@ static bool try_again(struct master *m, struct pod *p)
 	const struct pod *other = pods_find(m, p->words.ns, p->words.name, POD_CAPTURED);
 
 	if (other && other->source == POD_OF_ORDER)
-		return later(p, "an operator has added a pod of that name: remove it with "
+		return later(m, p, "an operator has added a pod of that name: remove it with "
 				"`nodeproxyctl pod remove`");
 	p->state = POD_WAITING;
+	pod_touched(m, p);
 	m->pods.waiting++;
 	return false;
 }
@@ -130,9 +132,11 @@ void workloads_settle(struct master *m)
 			other = true;
 		} else if (p->state == POD_LATER && p->word == WORKLOAD_GONE) {
 			p->state = POD_NONE;
+			pod_touched(m, p);
 			other = true;
 		} else if (p->state == POD_WAITING && p->word == WORKLOAD_GONE) {
 			p->state = POD_NONE;
+			pod_touched(m, p);
 			m->pods.waiting--;
 			other = true;
 		} else if (p->state == POD_LATER && mono_diff_ms(p->until, clock_now()) <= 0) {
@@ -154,7 +158,7 @@ void workload_failed(struct master *m, struct pod *p, int error, const char *wor
 		p->state = POD_NONE;
 		return;
 	}
-	if (later(p, words[0] ? words : strerror(-error)))
+	if (later(m, p, words[0] ? words : strerror(-error)))
 		pods_changed(m);
 	answer(m);
 }
@@ -167,6 +171,7 @@ void workload_said_again(struct master *m, struct pod *p, struct pod *have)
 	have->knows = 0;
 	have->word = p->word;
 	have->answered = false;
+	pod_touched(m, have);
 	pods_changed(m);
 	workloads_settle(m);
 }
@@ -183,7 +188,7 @@ void workload_lost(struct master *m, const struct pod *p)
 	if (!next)
 		return;		/* there is room when the next syncd says it */
 	next->word = p->word;
-	(void)later(next, "its network namespace is not there any more");
+	(void)later(m, next, "its network namespace is not there any more");
 }
 
 /* ---- what syncd says ---- */
@@ -255,6 +260,7 @@ void workloads_here(struct master *m, struct child *c, const struct msg_workload
 	modes = spaces_modes(m, w->ns);
 	p->modes = pod_modes(w, &modes);
 	p->answered = false;
+	pod_touched(m, p);
 	if (p->state == POD_LATER && other) {
 		p->tries = 0;
 		p->until = clock_now();

@@ -165,6 +165,7 @@ def main():
             turns = Turns(tmp, master)
             before, before_of, before_slab = settled(np), np.memory(), slab()
             captured = set()
+            turns.say("at its start")
             if a.pairs:
                 good &= enrol(np, ns.names, a.pairs)
                 captured = {ns.names[0]} | {ns.names[1 + 2 * i] for i in range(a.pairs)}

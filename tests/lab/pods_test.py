@@ -454,6 +454,7 @@ def pods_outlive_masters_and_workers():
             os.kill(was, 9)         # in the middle of it
             np.until("no rules in it", lambda: not client.rules())
             np.until("another master", lambda: pid("nodeproxy-mastr") not in (None, was) and host.status()["ready"])
+            os.unlink(f"{host.dir}/run/pods")       # the list of before a stop: with the next change it is whole again
             client.add()
             works()
         host.stop()
@@ -463,6 +464,7 @@ def pods_outlive_masters_and_workers():
         host.start()
         np.until("the one that is still there", lambda: [p["name"] for p in host.api("pods")["pods"]] == [client.name])
         assert client.rules() and not server.rules()
+        np.until("the other one to be looked for", lambda: re.search(rf"event=pod_not_back pod=shop/{server.name} ", open(host.log).read()))
         with server.serve(8080):
             works_alone = client.ask(mesh.vip["shop/web"], 80)
             assert works_alone == b"pod01 hello\n"
