@@ -25,6 +25,7 @@
 #define ROOM	  8192		/* of the transaction; it takes some 6,000 bytes */
 #define ANSWER_MS 2000
 #define NAT_PRIORITY (-100)
+#define NAT_OUT_PRIORITY 100	/* of what leaves */
 #define RAW_PRIORITY (-300)	/* before connection tracking (-200) */
 #define MANGLE_PRIORITY (-150)	/* behind it */
 #define ZONE	  1u
@@ -484,18 +485,11 @@ static void names(struct batch *b)
 	rule_end(b, at);
 }
 
-/* Our own questions, and what answers them.  (What comes to port 53 is asked of the pod.) */
-static void zones(struct batch *b)
+/* What answers our own questions.  (What comes to port 53 is asked of the pod.) */
+static void zone_of_answers(struct batch *b)
 {
 	size_t at;
 
-	chain(b, "zone_out", "filter", NF_INET_LOCAL_OUT, RAW_PRIORITY);
-	at = rule(b, "zone_out");
-	has_our_mark(b, true);
-	is_udp(b);
-	compare_port(b, 2, NFT_CMP_EQ, DNS);
-	set_zone(b, ZONE, NULL);
-	rule_end(b, at);
 	chain(b, "zone_in", "filter", NF_INET_PRE_ROUTING, RAW_PRIORITY);
 	at = rule(b, "zone_in");
 	load_meta(b, NFT_META_IIF);
@@ -505,6 +499,35 @@ static void zones(struct batch *b)
 	compare_port(b, 2, NFT_CMP_NEQ, DNS);
 	set_zone(b, ZONE, NULL);
 	rule_end(b, at);
+}
+
+/* What we send inside: our questions, and connections to applications, which show whose they are.  Every
+ * packet that the pod sends is asked, and each chain costs it more than a rule: there is one, and what is
+ * not ours leaves it first. */
+static void ours(struct batch *b, bool questions, bool callers)
+{
+	const uint8_t original = IP_CT_DIR_ORIGINAL;
+	size_t at;
+
+	chain(b, "ours", "filter", NF_INET_LOCAL_OUT, RAW_PRIORITY);
+	at = rule(b, "ours");
+	has_our_mark(b, false);
+	accept_it(b);
+	rule_end(b, at);
+	if (questions) {
+		at = rule(b, "ours");
+		is_udp(b);
+		compare_port(b, 2, NFT_CMP_EQ, DNS);
+		set_zone(b, ZONE, NULL);
+		rule_end(b, at);
+	}
+	if (callers) {
+		at = rule(b, "ours");
+		load_meta(b, NFT_META_OIF);
+		compare_u32(b, NFT_CMP_EQ, LO);
+		set_zone(b, ZONE, &original);	/* no second one, should it have one */
+		rule_end(b, at);
+	}
 }
 
 static void outbound(struct batch *b)
@@ -553,25 +576,21 @@ static void inbound(struct batch *b)
 	rule_end(b, at);
 }
 
-static size_t by_lo_rule(struct batch *b, const char *name)
+/* The answers of applications to connections that show whose they are.  Those are marked by a chain of
+ * type nat, which sees of each the first packet only; behind what a pod may do with it itself. */
+static void callers(struct batch *b)
 {
-	size_t at = rule(b, name);
+	const uint32_t origin_mark = ORIGIN_MARK;
+	size_t at;
 
+	chain(b, "callers", "nat", NF_INET_POST_ROUTING, NAT_OUT_PRIORITY);
+	at = rule(b, "callers");
 	load_meta(b, NFT_META_OIF);
 	compare_u32(b, NFT_CMP_EQ, LO);
 	has_our_mark(b, true);
-	return at;
-}
-
-/* Of connections to applications, which show whose they are. */
-static void callers(struct batch *b)
-{
-	const uint8_t original = IP_CT_DIR_ORIGINAL;
-	size_t at;
-
-	chain(b, "callers", "filter", NF_INET_LOCAL_OUT, RAW_PRIORITY);
-	at = by_lo_rule(b, "callers");
-	set_zone(b, ZONE, &original);
+	is_first_segment(b);
+	load_value(b, &origin_mark, sizeof origin_mark);
+	set_ct(b, NFT_CT_MARK, NULL);
 	rule_end(b, at);
 }
 
@@ -579,15 +598,9 @@ static void callers(struct batch *b)
 static void answers(struct batch *b)
 {
 	const uint8_t reply = IP_CT_DIR_REPLY;
-	const uint32_t origin_mark = ORIGIN_MARK;
 	size_t at;
 
 	chain(b, "answers", "route", NF_INET_LOCAL_OUT, MANGLE_PRIORITY);
-	at = by_lo_rule(b, "answers");
-	is_first_segment(b);
-	load_value(b, &origin_mark, sizeof origin_mark);
-	set_ct(b, NFT_CT_MARK, NULL);
-	rule_end(b, at);
 	at = rule(b, "answers");
 	load_ct(b, NFT_CT_DIRECTION);
 	compare(b, NFT_CMP_EQ, &reply, 1);
@@ -701,6 +714,7 @@ int nft_free(struct fd s, struct rules how)
 	else
 		hollow(&b, "inbound", NF_INET_PRE_ROUTING, POD_IN);
 	if (how.origin) {		/* until the connections have ended */
+		ours(&b, false, true);
 		callers(&b);
 		answers(&b);
 	}
@@ -721,7 +735,8 @@ static int put(struct fd s, void (*go)(struct batch *), struct rules how)
 		away(&b, how.stays);
 	} else {
 		inbound(&b);
-		zones(&b);
+		ours(&b, true, how.origin);
+		zone_of_answers(&b);
 	}
 	if (how.origin) {
 		callers(&b);

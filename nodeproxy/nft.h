@@ -26,9 +26,10 @@
  * Where applications see the address of their caller (origin.h), connections of ours to them have a source
  * that is not the pod's, and what the application answers must come back to us (route.h):
  *
- *   callers    what our sockets send by lo is tracked in a zone of its own, in that direction: the same
+ *   ours       what our sockets send by lo is tracked in a zone of its own, in that direction: the same
  *              caller may have the same port in a connection that was redirected
- *   answers    such connections are marked, and so is each answer: ORIGIN_MARK
+ *   callers    such connections are marked, when they begin: ORIGIN_MARK
+ *   answers    and so is each answer
  *
  * The table belongs to the netlink socket that made it: nobody else changes it, and when the last copy
  * of that socket is closed the kernel removes it.  So whatever becomes of us, a pod is never left with

@@ -185,6 +185,11 @@ def applications_see_their_caller():
                     probe.sendall(b"ready?\n")
                     assert lab.read_line(probe) == b"pod10 ready?\n"
                 assert saw(at_far, f"10.{100 + far.host.number}.{far.number}.1", f"fd10:{far.host.number}:{far.number}::1"), at_far.seen
+            # what a pod does itself to connections that are made inside comes first
+            r = subprocess.run(["nsenter", f"--net={near.netns}", "nft", "-f", "-"], text=True, capture_output=True, input=(
+                f"table ip own {{ chain output {{ type nat hook output priority -100; oif lo tcp dport 8081 dnat to {near.ip4}:8080\n}}\n}}\n"))
+            assert r.returncode == 0, r.stderr
+            assert client.ask(near.ip4, 8081) == b"pod01 hello\n" and saw(at_near, client.ip4), at_near.seen
             # many at once, from ports that connections of the other side have, too
             held = [client.dial(far.ip4, 8080) for _ in range(60)]
             for i, s in enumerate(held):
