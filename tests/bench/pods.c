@@ -7,7 +7,8 @@
  *   pods ask IP PORT CONNS SECONDS   closed loop on CONNS connections that are kept; prints requests
  *   pods once IP PORT CONNS SECONDS  the same, each request on a connection of its own
  *   pods relay PORT                  takes what is redirected to it, opens a socket of its own for each
- *                                    (marked, with its caller's address), and passes bytes both ways */
+ *                                    (marked, with its caller's address), and passes bytes and ends both
+ *                                    ways */
 #include "tests/bench/tool.h"
 
 #include <linux/netfilter_ipv4.h>
@@ -118,16 +119,23 @@ static void run_ask(const char *ip, int port, int conns, double secs, int once)
 #define FDS 65536
 static int other[FDS];	/* the other end of each */
 static char heard[FDS];	/* a back whose front is watched */
+static char ended[FDS];	/* it has said all, and the other end was told */
 
-static void begin(int front, const struct sockaddr_in *peer)
+static void begin(int front, const struct sockaddr_in *peer, int own_port)
 {
 	struct sockaddr_in to, from = *peer;
 	socklen_t n = sizeof to;
 	int mark = MARK, one = 1, back = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
 
 	from.sin_port = 0;
-	if (back < 0 || getsockopt(front, SOL_IP, SO_ORIGINAL_DST, &to, &n) < 0 ||
-	    setsockopt(back, SOL_SOCKET, SO_MARK, &mark, sizeof mark) < 0 ||
+	if (back < 0 || getsockopt(front, SOL_IP, SO_ORIGINAL_DST, &to, &n) < 0)
+		die("back");
+	if (to.sin_port == htons((uint16_t)own_port)) {		/* or it would dial itself for ever */
+		close(back);
+		close(front);
+		return;
+	}
+	if (setsockopt(back, SOL_SOCKET, SO_MARK, &mark, sizeof mark) < 0 ||
 	    setsockopt(back, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) < 0 ||
 	    setsockopt(back, SOL_IP, IP_TRANSPARENT, &one, sizeof one) < 0 ||
 	    setsockopt(back, SOL_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one) < 0 ||
@@ -149,10 +157,18 @@ static void pass(int from)
 		return;
 	if (k > 0 && send(to, scratch, (size_t)k, MSG_DONTWAIT | MSG_NOSIGNAL) == k)
 		return;
+	/* Either way ends by itself, as with us: who has said all may still be answered. */
+	if (k == 0 && !ended[to]) {
+		if (!ended[from])
+			shutdown(to, SHUT_WR);
+		ended[from] = 1;
+		return;
+	}
 	close(from);
 	close(to);
 	other[from] = other[to] = 0;
 	heard[from] = heard[to] = 0;
+	ended[from] = ended[to] = 0;
 }
 
 static void run_relay(int port)
@@ -172,7 +188,7 @@ static void run_relay(int port)
 			if (fd == 0) {
 				fd = accept4(ls, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK);
 				if (fd >= 0)
-					begin(fd, &peer);
+					begin(fd, &peer, port);
 				continue;
 			}
 			if (!other[fd])		/* closed by an event before this one */
@@ -182,6 +198,9 @@ static void run_relay(int port)
 				watch(other[fd], EPOLLIN | EPOLLET | EPOLLRDHUP, (uint64_t)other[fd]);
 			}
 			if (other[fd] && ev[i].events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+				pass(fd);
+			/* It came together with bytes, and is not told of twice. */
+			if (other[fd] && ev[i].events & EPOLLRDHUP && !ended[fd])
 				pass(fd);
 		}
 	}
