@@ -38,7 +38,7 @@
 
 #define OWN_NETNS "/proc/self/ns/net"
 #define SAID 384	/* words of an error */
-#define BANK_MESSAGE 8	/* sockets that go with one */
+#define BANK_MESSAGE CHAN_MAX_FDS	/* sockets that go with one */
 
 /* ---- the channel ---- */
 

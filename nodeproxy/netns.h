@@ -20,7 +20,7 @@
 struct master;
 
 #define ERRAND_S 5		/* it ends itself after that */
-#define BANK_ERRAND 64		/* sockets of a sort that one opens at most */
+#define BANK_ERRAND 256		/* sockets of a sort that one opens at most: BANK_MOST of workers */
 
 enum errand_kind {
 	ERRAND_ENTER,		/* finds the namespace by its path; opens listeners there, puts the rules */

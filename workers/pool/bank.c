@@ -72,9 +72,9 @@ static void ask(struct banks *bs, struct bank *b)
 		if (!f->has || f->target == 0 || f->n + f->asked > f->target / 2)
 			continue;
 		if (mono_diff_ms(clock_now(), f->asked_at) < BANK_BUSY_MS)
-			f->target = (uint8_t)min_of(f->target * 2, BANK_MOST);
+			f->target = (uint16_t)min_of(f->target * 2, BANK_MOST);
 		n[i] = (uint16_t)(f->target - f->n - f->asked);
-		f->asked = (uint8_t)(f->asked + n[i]);
+		f->asked = (uint16_t)(f->asked + n[i]);
 		f->asked_at = clock_now();
 		any |= n[i] != 0;
 	}
@@ -120,7 +120,7 @@ bool bank_put(struct banks *bs, uint32_t ref, unsigned sort, struct fd *fd, unsi
 	if (b == NULL || sort >= BANK_SORTS)
 		return false;
 	f = &b->of[sort];
-	f->asked = (uint8_t)(f->asked - min_of((unsigned)f->asked, n));
+	f->asked = (uint16_t)(f->asked - min_of((unsigned)f->asked, n));
 	for (unsigned i = 0; i < n && f->n < BANK_MOST; i++)
 		hold(bs, f, &fd[i]);
 	waited = f->waited;
@@ -145,7 +145,7 @@ void banks_tick(struct banks *bs, bool scarce)
 			if (f->asked && mono_diff_ms(now, f->asked_at) > BANK_ASK_MS)
 				f->asked = 0;
 			if (f->target > f->least && (rests || scarce)) {
-				f->target = max_of((uint8_t)(f->target / 2), f->least);
+				f->target = (uint16_t)max_of(f->target / 2, (int)f->least);
 				f->used_at = now;
 				drop(bs, f, f->target);
 			}
@@ -169,7 +169,7 @@ static int take(struct banks *bs, uint32_t ref, unsigned sort, struct fd *ret)
 		f->least = BANK_LEAST;
 	if (f->n == 0) {
 		if (!f->waited)
-			f->target = (uint8_t)min_of(max_of((int)f->target, 1) * 4, BANK_MOST);
+			f->target = (uint16_t)min_of(max_of((int)f->target, 1) * 4, BANK_MOST);
 		f->waited = true;
 		ask(bs, b);
 		return -EAGAIN;

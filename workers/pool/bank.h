@@ -6,8 +6,8 @@
  *
  * Per pod and family a few wait, once somebody has come: a socket takes more than three kilobytes of the
  * kernel, and most pods of a host are idle or use one family.  When half of the target is gone more are
- * asked for.  Each time costs the master a process, so who asks again within BANK_BUSY_MS has twice the
- * target from then on, who was empty when somebody came four times, and one that nobody came to for
+ * asked for.  Each time costs the master a process, which is as much as dozens of sockets, so who asks again
+ * within BANK_BUSY_MS has twice the target from then on (at most four seconds' worth), who was empty when somebody came four times, and one that nobody came to for
  * BANK_REST_MS half of it: a quiet pod keeps BANK_LEAST, and of UDP, which only names need
  * (workers/names), none.  Sockets of UDP
  * come back after use, to be used again.  What was asked for and did not come is asked
@@ -21,7 +21,7 @@
 
 #define BANKS	     512	/* pods: POD_SLOT() of a ref */
 #define BANK_LEAST   1
-#define BANK_MOST    64
+#define BANK_MOST    256	/* BANK_ERRAND of nodeproxy/netns.h: one brings them */
 #define BANK_ASK_MS  500
 #define BANK_REST_MS 10000
 #define BANK_BUSY_MS 1000
@@ -34,7 +34,8 @@ static inline unsigned bank_sort(unsigned family, bool udp)
 }
 
 struct bank_sort {
-	uint8_t n, target, asked, least;
+	uint16_t n, target, asked;
+	uint8_t least;
 	bool has;		/* the pod has its family */
 	bool waited;		/* somebody found it empty since sockets came last */
 	struct mono asked_at, used_at;

@@ -25,6 +25,24 @@ START_TEST(an_address_reads_back_as_it_was_written)
 }
 END_TEST
 
+START_TEST(an_address_is_spelled_with_its_port_and_without)
+{
+	static const char *const good[][2] = { { "1.20.255.0:80", "1.20.255.0" }, { "[2001:db8::1]:1", "2001:db8::1" } };
+	struct addr none = { .port = 80 };
+	char text[ADDR_TEXT];
+
+	for (size_t i = 0; i < countof(good); i++) {
+		struct addr a;
+
+		ck_assert_int_eq(addr_parse(slice_str(good[i][0]), &a), 0);
+		ck_assert_str_eq(addr_text(&a, true, text), good[i][0]);
+		ck_assert_str_eq(addr_text(&a, false, text), good[i][1]);
+	}
+	ck_assert_str_eq(addr_text(&none, true, text), "-");
+	ck_assert_str_eq(addr_text(&none, false, text), "-");
+}
+END_TEST
+
 START_TEST(what_is_no_address_is_refused)
 {
 	static const char *const bad[] = { "", ":", ":80", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536",
@@ -43,4 +61,5 @@ START_TEST(what_is_no_address_is_refused)
 }
 END_TEST
 
-UNIT_TESTS("addr", an_address_reads_back_as_it_was_written, what_is_no_address_is_refused)
+UNIT_TESTS("addr", an_address_reads_back_as_it_was_written,
+	   an_address_is_spelled_with_its_port_and_without, what_is_no_address_is_refused)
