@@ -16,9 +16,9 @@
  *              captured, or was not tried yet
  *
  * A pod's connections are accepted by its home workers (two, unless there is only one), all from the
- * same sockets; which pod it is follows from the socket and from nothing else.  Homes go by groups, as
- * those of host listeners do: who holds a group of listeners holds its pods.  Workers get sockets
- * inside the pod (their bank) in batches, ahead of need.
+ * same sockets, and passed on by the fuller one (fellows.h); which pod it is follows from the socket and
+ * from nothing else.  Homes go by groups, as those of host listeners do: who holds a group of listeners
+ * holds its pods.  Workers get sockets inside the pod (their bank) in batches, ahead of need.
  *
  * With the last copy of the socket that owns its rules (ours goes first, the keeper's follows) the
  * rules of a pod are gone; they are made harmless before, so that both ends of the connections that

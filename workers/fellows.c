@@ -109,6 +109,8 @@ static int read_some(struct fellow *f, struct chan *end, int most)
 			const struct msg_conn_passed *c = m->p;
 			struct msg *mine = (struct msg *)(uintptr_t)m;	/* to take its descriptor */
 
+			if (c->returned)
+				f->surplus = 0;
 			if (!take(f, c, end == &f->there || c->returned, &mine->fd[0]))
 				return -EPROTO;
 		} else if (r == -EMFILE || r == -EAGAIN) {

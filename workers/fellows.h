@@ -14,7 +14,7 @@
  *   a fellow that dies                     takes what it had read with it, as all it has; the rest is read
  *                                          back, and when we die it reads what we had sent
  *   one without room, a full tenant, or    gives it back, once: here it is begun, or refused as if it had
- *   that does not know the pod yet         never been away
+ *   that does not know the pod yet         never been away; and it is passed nothing until the next tick
  *   a pod that is gone                     its connections are cut, those on a line too
  *   drain, another line (a new master)     nothing more is sent, what is there is begun, the line is closed
  *

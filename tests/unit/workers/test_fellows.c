@@ -25,6 +25,8 @@ static struct loop loop;
 static struct fellows fs;
 static struct chan theirs;		/* the test's end */
 static struct tcp_world world;
+static struct fd copies[3 * FELLOWS];	/* of our ends, which a fellow has, too */
+static unsigned n_copies;
 
 static int dialled(const struct stream *s, struct addr *ret)
 {
@@ -42,13 +44,15 @@ static void counts(uint64_t mine, uint64_t other)
 }
 
 /* The fellow's end of a new line. */
-static void line(struct chan *ret)
+static void line(uint32_t worker, struct chan *ret)
 {
 	struct fd pair[2], its;
 
 	ck_assert_int_eq(chan_pair_short(pair), 0);
 	its.v = fcntl(pair[1].v, F_DUPFD_CLOEXEC, 0);
-	fellows_line(&fs, OTHER, pair);
+	copies[n_copies++].v = fcntl(pair[0].v, F_DUPFD_CLOEXEC, 0);
+	fellows_line(&fs, worker, pair);
+	ck_assert(!fd_is_open(pair[0]) && !fd_is_open(pair[1]));
 	chan_init(ret, &its, ROLE_WORKER, ROLE_WORKER);
 }
 
@@ -76,7 +80,7 @@ static void start(void)
 	ck_assert_ptr_ne(board, MAP_FAILED);
 	fs.board = board;
 	fs.slots = OTHER + 1;
-	line(&theirs);
+	line(OTHER, &theirs);
 	fellows_home(&fs, REF, OTHER);
 }
 
@@ -84,6 +88,8 @@ static void finish(void)
 {
 	fellows_drain(&fs);
 	chan_fini(&theirs);
+	while (n_copies)
+		fd_close(&copies[--n_copies]);
 	path_pod_gone(&r->path, REF);
 	listeners_drop(&r->listeners, LISTENER_OF_POD, REF);
 	rig_until_quiet(r);
@@ -219,7 +225,7 @@ static void leave_unread(enum unread how, struct chan *newer)
 		fellows_home(&fs, REF, OTHER + 1);
 		break;
 	case OTHER_LINE:
-		line(newer);
+		line(OTHER, newer);
 		break;
 	case IT_CLOSES:
 		chan_finish(&theirs);
@@ -324,6 +330,9 @@ START_TEST(what_comes_from_a_fellow_is_begun_and_never_passed_on)
 	ck_assert_uint_eq(counted(WC_taken), 1);
 	close(c);
 	close(back);
+	/* It had no room: it is passed nothing until the next tick. */
+	close(dial());
+	nothing_comes();
 	rig_until_quiet(r);
 	finish();
 }
@@ -480,7 +489,7 @@ START_TEST(of_two_lines_to_a_fellow_the_newer_one_counts)
 		it = accepted(&b);	/* by the older one, and we have not looked */
 		ck_assert_int_eq(chan_try(&theirs, MSG_CONN_PASSED, &p, &it.v, 1), 0);
 		fd_close(&it);
-		line(&newer);
+		line(OTHER, &newer);
 		ck_assert_int_eq(chan_try(&theirs, MSG_CONN_PASSED, &p, &theirs.fd.v, 1), -EPIPE);
 	}
 	rig_until_quiet(r);
@@ -514,6 +523,7 @@ static bool find_line(uint32_t worker)
 START_TEST(there_is_a_line_to_each_of_many_fellows_one_after_the_other)
 {
 	struct chan its[3 * FELLOWS];
+	uint32_t fds;
 
 	start();
 	munmap(board, board_bytes(OTHER + 1));
@@ -522,15 +532,10 @@ START_TEST(there_is_a_line_to_each_of_many_fellows_one_after_the_other)
 	ck_assert_ptr_ne(board, MAP_FAILED);
 	fs.board = board;
 	fs.slots = 3 * FELLOWS;
-	for (uint32_t w = OTHER + 1; w < 3 * FELLOWS; w++) {
-		struct fd pair[2], end;
-
-		ck_assert_int_eq(chan_pair_short(pair), 0);
-		end.v = fcntl(pair[1].v, F_DUPFD_CLOEXEC, 0);
-		chan_init(&its[w], &end, ROLE_WORKER, ROLE_WORKER);
-		fellows_line(&fs, w, pair);
-		ck_assert(!fd_is_open(pair[0]) && !fd_is_open(pair[1]));
-	}
+	fds = path_fds_used(&r->path);	/* with the first */
+	for (uint32_t w = OTHER + 1; w < 3 * FELLOWS; w++)
+		line(w, &its[w]);
+	ck_assert_uint_eq(path_fds_used(&r->path), fds + 2 * (FELLOWS - 1));
 	for (uint32_t w = OTHER + 1; w < 3 * FELLOWS; w++) {
 		const struct msg *m;
 
