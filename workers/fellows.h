@@ -9,8 +9,9 @@
  * who has sent it keeps nothing of it.  So none is begun twice, its end is seen as soon as one of them
  * closes it, and
  *
- *   a fellow that is stopped, or busy      has some six of them (chan_pair_short) until the next tick; then
- *                                          they are begun here, and it is passed nothing until it reads
+ *   a fellow that is stopped, or busy      has some six of them (chan_pair_short) until our next tick; then
+ *                                          they are begun here, and it is passed nothing for a tick, nor
+ *                                          while it gives no sign of life
  *   a fellow that dies                     takes what it had read with it, as all it has; the rest is read
  *                                          back, and when we die it reads what we had sent
  *   one without room, a full tenant, or    gives it back, once: here it is begun, or refused as if it had
