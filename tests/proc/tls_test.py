@@ -385,6 +385,7 @@ def a_slow_caller_is_cut_and_a_flood_is_bounded():
             while s.recv(100):
                 pass
         np.until("the reason", lambda: reason(host, "TLS_SLOW") == 2)
+        host.logged("tenant=shop namespace=shop listener=front service=- .* reason=TLS_SLOW flag=")
 
         def one(_):
             try:
@@ -394,7 +395,9 @@ def a_slow_caller_is_cut_and_a_flood_is_bounded():
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             got = list(pool.map(one, range(60)))
         assert got.count(0) > 0 and got.count(200) > 0, got
-        assert reason(host, "OVER_HANDSHAKES") > 0
+        n = reason(host, "OVER_HANDSHAKES")
+        assert n > 0
+        np.until("a line of each", lambda: open(host.access_log).read().count(" reason=OVER_HANDSHAKES flag=UO ") == n)
 
 
 def a_flood_of_one_tenant_is_its_own():

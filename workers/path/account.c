@@ -174,6 +174,20 @@ static void tell_tls(const struct conn *c, struct access_line *l)
 	l->client = tls_peer_name(s);
 }
 
+void account_unasked(struct conn *c, bool shook)
+{
+	struct path *p = c->path;
+	struct access_line line = {
+		.who = slice_of(c->gate->who, c->gate->who_n),
+		.reason = (enum reason)c->reason,
+		.rev = p->view ? view_rev(p->view) : 0,
+	};
+
+	if (shook)
+		line.server_name = tls_server_name(&c->front.s);
+	accesslog_put(&p->log, &line);
+}
+
 enum step stage_account(struct exchange *ex)
 {
 	struct conn *c = ex->conn;

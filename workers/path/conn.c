@@ -78,6 +78,8 @@ static void enter_closed(struct conn *c, enum conn_state was, enum conn_event ev
 		/* Ended between exchanges; one that ended the conn was counted with its reason. */
 		board_add(&p->mine->reasons[c->reason], 1);
 		board_add(&c->tenant->board->reasons[c->reason], 1);
+		if (unlikely(was == CONN_HELLO || was == CONN_SHAKE) && c->reason != REASON_FRONT_CLOSED)
+			account_unasked(c, was == CONN_SHAKE);
 	}
 	if (was == CONN_STREAM)		/* nobody has looked at it: it may be sent again */
 		h2_reset(mux_stream(c), H2_REFUSED_STREAM);

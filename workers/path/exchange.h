@@ -157,6 +157,9 @@ struct exchange {
 struct exchange *exchange_new(struct conn *, const struct head *);
 /* Runs stages until one waits or all are done; the conn hears of the end by conn_event(). */
 void exchange_run(struct exchange *);
+/* The access line of a caller whose handshake has not come to an end: there was no exchange.  shook: it
+ * had begun, so that its stream is one of TLS. */
+void account_unasked(struct conn *, bool shook);
 /* Ends it from outside (deadline of a drain, bug): accounts it; the conn is not told. */
 void exchange_abort(struct exchange **, enum reason);
 void exchange_free(struct path *, struct exchange *);	/* by the reaper */
