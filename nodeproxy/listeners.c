@@ -340,7 +340,12 @@ void listener_hush(struct fd f, const struct knobs_listener *l)
 {
 	int r = fd_is_open(f) ? tcp_listener_hush(f.v) : 0;
 
-	if (r < 0)
+	/* Some kernels want CAP_NET_ADMIN for any filter, which only errands have in effect; it is not worth
+	 * one of them: who calls in the moment before it is closed is reset instead of refused. */
+	if (r == -EPERM)
+		log_limited(LOG_INFO, "still_dialled", "listener=%s error=\"this kernel wants CAP_NET_ADMIN for a filter on it\"",
+			    l->name);
+	else if (r < 0)
 		log_warn("still_dialled", "listener=%s error=\"%s\"", l->name, strerror(-r));
 }
 
