@@ -164,6 +164,8 @@ static int check_unit_head(struct check *c, struct slice u)
 		    s->budget.percent > 100 ||
 		    s->budget.interval_ms < 1000 || s->budget.interval_ms > 3600000)
 			return bad(c, "retry budget with impossible values");
+		if (s->lacks_endpoints > 1 || (s->lacks_endpoints && s->n_endpoints))
+			return bad(c, "endpoints that are here and are not");
 		c->services++;
 	} else {
 		return bad(c, "unknown kind of unit");

@@ -686,6 +686,7 @@ static void put_service(struct out *o, const struct unit_service *in,
 		memcpy(o->b->p + u.times, times.p, times.n * sizeof *times.p);
 	free(times.p);
 	u.budget = budget(o, in);
+	u.lacks_endpoints = in->lacks_endpoints;
 	if (!o->error)
 		memcpy(o->b->p + head, &u, sizeof u);
 }

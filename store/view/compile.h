@@ -60,6 +60,7 @@ struct unit_service {
 	const struct row *const *tls; /* ROW_BACKEND_TLS, likewise */
 	uint32_t n_tls;
 	config_map_fn config_map; /* NULL: there is none */
+	bool lacks_endpoints; /* they are not on this host: there are no slices */
 	struct slot_gen slot; /* of the Service on the board; {0, 0}: the shared slot */
 	/* The board slot of an address and port, asked once per endpoint of each port; {0, 0}:
 	 * shared. */

@@ -259,6 +259,8 @@ static void dump_service(struct dump *d, const struct vservice *v)
 	for (unsigned i = 0; vservice_vip(v, i, &vip); i++)
 		strbuf_printf(&s, " vip=%s", addr_text(&vip, false, text));
 	add_slot(&s, vservice_slot(v));
+	if (vservice_lacks_endpoints(v))
+		strbuf_adds(&s, " lacks-endpoints");
 	end(d, &s);
 	for (uint32_t i = 0; vservice_port_at(v, i, &p); i++)
 		dump_port(d, &p);

@@ -115,6 +115,7 @@ struct unit_svc {
 	uint32_t tls_names, n_tls_names;
 	uint32_t cas, n_cas; /* uint32_t[]: texts in PEM */
 	struct unit_budget budget;
+	uint32_t lacks_endpoints; /* 1: they are in the registry and not on this host; it has none */
 };
 
 struct unit_port {

@@ -370,6 +370,11 @@ struct slot_gen vservice_slot(const struct vservice *s)
 	return (struct slot_gen){ vservice_svc(s)->slot, vservice_svc(s)->gen };
 }
 
+bool vservice_lacks_endpoints(const struct vservice *s)
+{
+	return vservice_svc(s)->lacks_endpoints;
+}
+
 bool vservice_vip(const struct vservice *s, unsigned i, struct addr *ret)
 {
 	if (i >= 2 || vservice_svc(s)->vip[i].family == 0)

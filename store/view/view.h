@@ -90,6 +90,8 @@ struct slice vservice_name(const struct vservice *);
 struct slice vservice_ns(const struct vservice *);
 struct slot_gen { uint32_t slot, gen; };	/* of the board */
 struct slot_gen vservice_slot(const struct vservice *);
+/* It has none because they are in the registry only, and would be fetched when somebody asks. */
+bool vservice_lacks_endpoints(const struct vservice *);
 /* i: 0, 1; false: there is none. */
 bool vservice_vip(const struct vservice *, unsigned i, struct addr *ret);
 

@@ -189,7 +189,8 @@ static void add_port(const char *line, struct row_service *s, const char *v)
 					   : ROW_APP_AUTO;
 }
 
-/* A Service's slot rides in the row's generation, which nothing else here reads. */
+/* A Service's slot rides in the row's generation, and that it lacks its endpoints in created_rev, which nothing
+ * else here reads of Services. */
 static void say_service(struct world *w, const char *line, char **word, int n)
 {
 	char *ns, *name;
@@ -214,6 +215,8 @@ static void say_service(struct world *w, const char *line, char **word, int n)
 			r->generation = (int64_t)g.slot << 32 | g.gen;
 		} else if (strcmp(word[i], "headless") == 0) {
 			r->service.headless = true;
+		} else if (strcmp(word[i], "lacking") == 0) {
+			r->created_rev = 1;
 		} else {
 			wrong(line, "what is %s?", word[i]);
 		}
@@ -978,7 +981,8 @@ static void set_services(struct world *w)
 					 &(struct unit_service){
 						 .service = s,
 						 .slices = slices,
-						 .n_slices = n_slices,
+						 .n_slices = s->created_rev ? 0 : n_slices,
+						 .lacks_endpoints = s->created_rev,
 						 .routes = routes,
 						 .n_routes = n_routes,
 						 .slot = { (uint32_t)(s->generation >> 32),

@@ -5,7 +5,7 @@
  * matters.  Each line is one thing (words separated by blanks, # starts a comment):
  *
  *   namespace shop [tenant=T] [slot=3/1] [weight=5] [memory=4096] [connections=10] [mode=LABEL:VALUE]... [placed=ACCOUNT@NODE]...
- *   service shop/web [vip=10.96.0.1]... [headless] [slot=4/1]
+ *   service shop/web [vip=10.96.0.1]... [headless] [lacking] [slot=4/1]
  * port=80[/name[/http|tcp|h2|auto[/udp]]]... endpoint shop/web[:portname] 10.0.0.1:8080 [notready]
  * [terminating] [zone=Z] [node=N] [host=H] [weight=N] [priority=N]
  *   route|grpcroute|tlsroute|tcproute shop/r parent=shop/web[:80][#section]... [created=1000]

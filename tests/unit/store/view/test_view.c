@@ -216,7 +216,7 @@ START_TEST(a_spoiled_unit_refuses_the_base)
 	uint32_t id = 0, keep;
 	struct view *v;
 	/* Each of these, alone, must be seen. */
-	uint32_t *spot[8];
+	uint32_t *spot[10];
 
 	for (uint32_t i = 0; i < h->n_dir && s == NULL; i++) {
 		struct unit_svc *u = (struct unit_svc *)(p + d[i].at);
@@ -235,9 +235,10 @@ START_TEST(a_spoiled_unit_refuses_the_base)
 	spot[5] = &((struct unit_port *)(p + d[id - 1].at + s->ports))->n_ready;
 	spot[6] = &((struct unit_endpoint *)(p + d[id - 1].at + s->endpoints))->zone;
 	spot[7] = &s->head.kind;
-	for (int i = 0; i < 8; i++) {
+	spot[8] = spot[9] = &s->lacks_endpoints;	/* also 1, as it has some */
+	for (int i = 0; i < 10; i++) {
 		keep = *spot[i];
-		*spot[i] = 0x7fffffff;
+		*spot[i] = i == 9 ? 1 : 0x7fffffff;
 		ck_assert_int_eq(open_bytes(p, n, 100, &v), 0);
 		ck_assert_int_eq(view_check_step(v, 1000000), -EBADMSG);
 		ck_assert_msg(strncmp(view_problem(v), "unit ", 5) == 0, "%s", view_problem(v));
@@ -248,6 +249,31 @@ START_TEST(a_spoiled_unit_refuses_the_base)
 	ck_assert_int_eq(view_check_step(v, 1000000), 1);
 	view_unref(v);
 	free(p);
+}
+END_TEST
+
+/* It has none until it says otherwise, whatever slices there are. */
+START_TEST(a_service_may_lack_its_endpoints)
+{
+	struct world *w = world_new();
+	const struct view *v = world_say(w, "service shop/web port=80 vip=10.96.0.1 lacking\n"
+					    "endpoint shop/web 10.0.0.1:8080\n"
+					    "service shop/none port=80\n");
+	struct vservice s;
+	struct vport p;
+
+	ck_assert(view_service_by_name(v, SLICE("shop"), SLICE("none"), &s));
+	ck_assert(!vservice_lacks_endpoints(&s));
+	ck_assert(view_service_by_name(v, SLICE("shop"), SLICE("web"), &s));
+	ck_assert(vservice_lacks_endpoints(&s));
+	ck_assert(vservice_port(&s, 80, &p));
+	ck_assert_uint_eq(p.endpoints, 0);
+	v = world_say(w, "service shop/web port=80 vip=10.96.0.1\n");
+	ck_assert(view_service_by_name(v, SLICE("shop"), SLICE("web"), &s));
+	ck_assert(!vservice_lacks_endpoints(&s));
+	ck_assert(vservice_port(&s, 80, &p));
+	ck_assert_uint_eq(p.endpoints, 1);
+	world_free(&w);
 }
 END_TEST
 
@@ -571,7 +597,7 @@ UNIT_TESTS("view", a_view_shows_what_was_said, an_overlay_replaces_adds_and_remo
 	   a_removed_service_can_come_back_in_an_overlay, an_unknown_namespace_is_its_own_tenant,
 	   accounts_are_where_the_registry_says,
 	   an_unsealed_file_is_refused, a_file_that_was_not_announced_is_refused,
-	   a_spoiled_unit_refuses_the_base, a_spoiled_policy_refuses_the_base, a_spoiled_rate_limit_refuses_the_base, a_spoiled_policy_of_tls_refuses_the_base,
+	   a_spoiled_unit_refuses_the_base, a_service_may_lack_its_endpoints, a_spoiled_policy_refuses_the_base, a_spoiled_rate_limit_refuses_the_base, a_spoiled_policy_of_tls_refuses_the_base,
 	   a_directory_out_of_order_refuses_the_base,
 	   a_full_index_refuses_the_base, a_base_is_checked_in_slices,
 	   an_overlay_waits_for_its_base, an_overlay_on_another_base_is_stale,
