@@ -594,6 +594,33 @@ static void sync_steps(const json_t *timings, struct text *t)
 	}
 }
 
+/* Of sources that fetch endpoints on demand. */
+static void demand_series(const json_t *report, struct text *t)
+{
+	static const struct {
+		enum metric m;
+		const char *key;
+	} of[] = { { M_source_here, "services_here" }, { M_source_fetches, "fetches" },
+		   { M_source_let_go, "let_go" }, { M_source_fetches_refused, "refused" } };
+	const json_t *o;
+	size_t i;
+
+	for (size_t k = 0; k < countof(of); k++) {
+		const char *name = begin(t, of[k].m);
+
+		json_array_foreach(jget_array(report, "sources"), i, o) {
+			const json_t *d = json_object_get(o, "on_demand");
+
+			if (!d)
+				continue;
+			text_adds(t, name);
+			label(t, '{', "kind", slice_str(jget_str(o, "kind")));
+			text_printf(t, ",source=\"%zu\"", i);
+			value(t, jget_u64(d, of[k].key));
+		}
+	}
+}
+
 static void sync_series(struct state *st, struct text *t)
 {
 	const json_t *report = report_brief(&st->report), *o;
@@ -637,6 +664,7 @@ static void sync_series(struct state *st, struct text *t)
 		text_printf(t, ",source=\"%zu\"", i);
 		value(t, jget_u64(o, "snapshots"));
 	}
+	demand_series(report, t);
 	sync_steps(json_object_get(report, "timings_ms"), t);
 }
 

@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <sys/wait.h>
 
+#define ENDPOINTS_LATE_S 3	/* etcd needs milliseconds */
+
 static void check_ready(const struct state *st, struct findings *f)
 {
 	struct text why = text_of(2048);
@@ -105,6 +107,15 @@ static void check_sources(struct state *st, struct findings *f)
 			found(f, CHECK_source_empty, jget_str(o, "path"),
 			      "source %.40s has no documents: %.200s", jget_str(o, "kind"),
 			      jget_str(o, "path"));
+	json_array_foreach(jget_array(report, "sources"), i, o) {
+		const json_t *d = json_object_get(o, "on_demand");
+		int64_t s = jget_u64(d, "oldest_mono_ms") ? gather_age_s(st, jget_u64(d, "oldest_mono_ms")) : 0;
+
+		if (s >= ENDPOINTS_LATE_S)
+			found(f, CHECK_endpoints_late, NULL,
+			      "endpoints of %llu Services that are asked for have not come, those of %.200s for %lld s",
+			      (unsigned long long)jget_u64(d, "services_fetched"), jget_str(d, "oldest"), (long long)s);
+	}
 	json_array_foreach(jget_array(report, "refused"), i, o) {
 		char where[300];
 
@@ -167,7 +178,7 @@ static void check_services(const struct state *st, struct findings *f)
 				      (const char *)ns.p, (int)min_of(name.n, (size_t)200),
 				      (const char *)name.p, p.port, out, vport_ready(&p));
 			/* Routes lead elsewhere: the Service's own endpoints do not matter. */
-			if (vport_ready(&p) || vport_rules(&p) || empty++ >= 10)
+			if (vport_ready(&p) || vport_rules(&p) || vservice_lacks_endpoints(&s) || empty++ >= 10)
 				continue;
 			found(f, CHECK_no_endpoint, NULL,
 			      "Service %.*s/%.*s:%u has no ready endpoint",

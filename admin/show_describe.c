@@ -178,6 +178,7 @@ static bool service_now(const struct state *st, const struct asked *a, struct te
 		return false;
 	view_namespace(st->view, vservice_ns(&s), &ns);
 	js_slice(t, "tenant", ns.tenant);
+	js_bool(t, "lacks_endpoints", vservice_lacks_endpoints(&s));
 	show_service_counters(st, vservice_slot(&s), t);
 	js_open(t, "ports", '[');
 	for (uint32_t k = 0; vservice_port_at(&s, k, &p); k++) {

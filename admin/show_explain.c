@@ -619,6 +619,14 @@ static bool endpoints(const struct state *st, const struct vrule *r, const struc
 	rate_limit(p, t);
 	endpoints_tls(p, t);
 	times(r, p, t);
+	if (vservice_lacks_endpoints(&p->service)) {
+		char name[400];
+
+		step(t, "endpoints", name_of(vservice_ns(&p->service), vservice_name(&p->service), 0, name),
+		     "are in the registry only: nobody here has used them lately. They would be fetched, and the request would wait for them, "
+		     "at most timeouts.endpoints");
+		return true;
+	}
 	if (!candidates_of(st, p, how, &c)) {
 		candidates_free(&c);
 		nowhere(t, REASON_NO_MEMORY);

@@ -153,6 +153,7 @@ void show_services(struct state *st, const struct call *c, struct answer *ret)
 		js_slice(t, "namespace", vservice_ns(&s));
 		js_slice(t, "name", vservice_name(&s));
 		js_slice(t, "tenant", ns.tenant);
+		js_bool(t, "lacks_endpoints", vservice_lacks_endpoints(&s));
 		js_open(t, "ports", '[');
 		for (uint32_t k = 0; vservice_port_at(&s, k, &p); k++) {
 			js_open(t, NULL, '{');

@@ -342,6 +342,7 @@ void child_tell(struct child *c)
 		fds[n++] = m->archive.fd_ro.v;
 		break;
 	case ROLE_SYNCD:
+		fds[n++] = m->board.fd_ro.v;
 		files_renew_state_dir(m);
 		if (fd_is_open(m->files.state_dir))
 			fds[n++] = m->files.state_dir.v;

@@ -281,6 +281,9 @@ void master_message(struct master *m, struct child *c, const struct msg *msg)
 	case MSG_VIEW_MADE:
 		views_made(m, c, msg->p, fd);
 		break;
+	case MSG_ENDPOINTS_WANT:
+		views_lacks_endpoints(m, msg->p);
+		break;
 	case MSG_NS_MODES:
 		spaces_told(m, c, msg->p);
 		break;

@@ -231,6 +231,15 @@ static void judge(struct master *m, uint64_t rev, const char *why)
 	}
 }
 
+void views_lacks_endpoints(struct master *m, const struct msg_service *of)
+{
+	struct child *syncd = &m->child[CHILD_SYNCD];
+
+	/* Unsaid, whoever waits asks again. */
+	if (syncd->has_chan && syncd->told)
+		(void)chan_say(&syncd->chan, MSG_ENDPOINTS_WANTED, of);
+}
+
 void views_adopted(struct master *m, struct child *c, uint64_t rev)
 {
 	bool first = c->rev == 0;

@@ -38,6 +38,8 @@ static inline uint64_t viewset_rev(const struct viewset *v)
 /* What children say of views; who says what cannot be is broken (child_broke). */
 void views_made(struct master *, struct child *, const struct msg_view *, struct fd *fd);
 void views_adopted(struct master *, struct child *, uint64_t rev);
+/* A worker lacks endpoints in its view: syncd is told. */
+void views_lacks_endpoints(struct master *, const struct msg_service *);
 void views_refused(struct master *, struct child *, uint64_t rev, const char *why);
 /* The newest view to one child (a worker, or admind). */
 void views_send(struct master *, struct child *);

@@ -526,6 +526,17 @@ static void bank_want(uint32_t ref, const uint16_t n[BANK_SORTS])
 	chan_say(&the.born.chan, MSG_BANK_WANT, &w);
 }
 
+static void endpoints_want(struct slice ns, struct slice name)
+{
+	struct msg_service w = { .ns = "" };
+
+	if (ns.n >= sizeof w.ns || name.n >= sizeof w.name)
+		return;
+	memcpy(w.ns, ns.p, ns.n);
+	memcpy(w.name, name.p, name.n);
+	chan_say(&the.born.chan, MSG_ENDPOINTS_WANT, &w);
+}
+
 static void pod_proven(uint32_t ref, unsigned family, uint16_t token)
 {
 	struct msg_pod_proven v = { .ref = ref, .token = token, .family = (uint16_t)family };
@@ -794,6 +805,7 @@ int main(int argc, char **argv)
 	if ((r = names_init(&the.names, &the.path)) < 0)
 		die("memory", r);
 	the.path.proven = pod_proven;
+	the.path.awaits.ask = endpoints_want;
 	listeners_init(&the.listeners, &the.path, the.born.chan.fd.v);
 	fellows_init(&the.fellows, &the.listeners, &the.loop);
 	keys_init(&the.keys, &the.path, &the.loop);

@@ -511,8 +511,20 @@ bool model_settle(struct model *m)
 			resource_free(m, r);
 	}
 	m->stored = false;
+	changed |= m->demanded;
+	m->demanded = false;
 	units_settle(m);
 	return changed;
+}
+
+void model_demanded(struct model *m, const char *ns, const char *name)
+{
+	struct service *s = service_find(m, slice_str(ns), slice_str(name));
+
+	if (s == NULL)
+		return;
+	touch_service(m, s);
+	m->demanded = true;
 }
 
 void resource_conflict(struct resource *r, const char *text)

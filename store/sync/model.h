@@ -22,6 +22,7 @@
 #include "nodeproxy/lib/base/hash.h"
 #include "nodeproxy/lib/base/list.h"
 #include "store/sync/changeset.h"
+#include "store/sync/demand.h"
 #include "store/sync/journal.h"
 #include "store/sync/modes.h"
 #include "store/sync/residents.h"
@@ -185,6 +186,8 @@ struct model {
 	struct modes modes;
 	struct workloads workloads;
 	struct residents residents;
+	struct demand *demand;		/* NULL: all endpoints are here */
+	bool demanded;			/* a unit is another one because of it */
 	char domain[254];
 	char zone[128];			/* of the host; "": not known */
 };
@@ -197,6 +200,9 @@ void model_fini(struct model *);
 void model_slot(struct model *, enum slot_scope, struct slice key, struct slot_gen);
 /* Namespaces of listeners are in the view even when nobody wrote them. */
 must_use int model_want_space(struct model *, const char *name, bool wanted);
+
+/* Whether this Service has its endpoints here may be another matter now. */
+void model_demanded(struct model *, const char *ns, const char *name);
 
 void model_snapshot(struct model *);
 /* Everything a place says now; takes the documents. */

@@ -214,6 +214,22 @@ static void registry_json(FILE *f, const struct source_news *n)
 	json_text(f, n->snapshot_why);
 }
 
+static void demand_json(FILE *f, const struct demand *d)
+{
+	const struct demand_service *oldest = demand_oldest(d);
+
+	fprintf(f, ",\"on_demand\":{\"services_here\":%u,\"services_fetched\":%u,\"slices_left\":%u,"
+		   "\"fetches\":%llu,\"let_go\":%llu,\"refused\":%llu,\"last_ms\":%llu,\"max_ms\":%llu,"
+		   "\"oldest_mono_ms\":%lld,\"oldest\":",
+		d->here, d->fetching, d->left, (unsigned long long)d->fetches, (unsigned long long)d->let_go,
+		(unsigned long long)d->refused, (unsigned long long)d->last_ms, (unsigned long long)d->max_ms,
+		oldest ? (long long)(oldest->since.ns / NS_PER_MS) : 0);
+	if (oldest)
+		fprintf(f, "\"%s/%s\"}", oldest->ns, oldest->name);	/* names of a Service: plain */
+	else
+		fputs("null}", f);
+}
+
 static void source_json(FILE *f, const struct report *r, const struct model_counts *n)
 {
 	uint32_t good = 0;
@@ -233,6 +249,8 @@ static void source_json(FILE *f, const struct report *r, const struct model_coun
 	json_text(f, r->problem ? r->problem : "");
 	if (r->news.is_registry)
 		registry_json(f, &r->news);
+	if (r->demand)
+		demand_json(f, r->demand);
 	fputc('}', f);
 }
 

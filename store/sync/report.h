@@ -5,7 +5,8 @@
  * second, all but the resources, is its last line.
  *
  *   sources    [{kind, path, state, problem, documents, accepted, refused, since_unix_ms};
- *              of a registry also {endpoint, connected, revision, cluster_id, snapshots, snapshot_why}]
+ *              of a registry also {endpoint, connected, revision, cluster_id, snapshots, snapshot_why};
+ *              with source.slices: on-demand also {on_demand: {...}}]
  *   refused    [{source, line, field, reason, kind, namespace, name, serving_last_good}]
  *   resources  [{kind, namespace, name, source, line, created, generation, status}]
  *   rev, durable, store, views, timings
@@ -39,6 +40,7 @@ struct report {
 	const char *problem;		/* while lost: why */
 	struct mono since;		/* of state; of one that is lost, when it was heard last */
 	struct source_news news;
+	const struct demand *demand;	/* NULL: endpoints of all Services are here */
 	uint64_t rev;
 	uint64_t failed_rev, failed_views;
 	uint64_t views, bases;

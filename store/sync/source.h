@@ -30,6 +30,7 @@ struct source_news {
 };
 
 struct source;
+struct demand;
 
 struct source_ops {
 	/* What the master says to it; takes the descriptors it wants from the message. */
@@ -45,6 +46,10 @@ struct source_ops {
 	void (*say)(struct source *, char **text);
 	/* Another pod of this host, or one that is another now; text NULL: it is gone.  NULL: as say. */
 	void (*post)(struct source *, const char *ns, const char *pod, const char *text);
+	/* There is something in demand.h to be fetched, now or as soon as it can be; nobody uses this Service any
+	 * more.  NULL: all is told. */
+	void (*fetch)(struct source *);
+	void (*leave)(struct source *, const char *ns, const char *name);
 	void (*free)(struct source *);
 };
 
@@ -85,9 +90,9 @@ struct mono source_file_since(const struct source_file *);
 
 struct source_etcd;
 /* Keys below source.prefix/cluster/ of an etcd.  Borrows all but events, which it copies; knobs until
- * others come.  0 or -errno. */
+ * others come.  demand NULL: all EndpointSlices are told; else those that it wants.  0 or -errno. */
 must_use int source_etcd_new(struct loop *, struct chan *, const struct knobs *,
-			     const struct source_events *, struct source_etcd **ret);
+			     const struct source_events *, struct demand *, struct source_etcd **ret);
 struct source *source_of_etcd(struct source_etcd *);
 /* Other bounds and times than its own (tests): keys; until it is said to be lost; over which hosts that
  * read everything again are spread. */

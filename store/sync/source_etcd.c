@@ -26,6 +26,7 @@
 
 #include "nodeproxy/lib/base/rand.h"
 #include "store/sync/etcd_object.h"
+#include "store/sync/fetch.h"
 #include "store/sync/known.h"
 #include "store/sync/said.h"
 #include "store/sync/secrets.h"
@@ -83,6 +84,8 @@ struct source_etcd {
 	char trouble[GRPC_WORDS + 80];
 	struct source_news news;
 	struct said said;
+	struct demand *demand;		/* NULL: all EndpointSlices are told */
+	struct fetcher fetcher;
 };
 
 static void step(struct source_etcd *);
@@ -176,6 +179,26 @@ static struct known_key *known_pod(struct source_etcd *s, const char *name, stru
 	return NULL;
 }
 
+/* A slice of a Service that nobody uses here, or an object that is none: not told (any more). */
+static bool is_left(struct source_etcd *s, const char *name, const struct key_parts *k, const struct etcd_kv *kv)
+{
+	struct known_key *known;
+	char room[64];
+
+	if (s->demand == NULL || !fetch_is_slice(k) ||
+	    demand_seen(s->demand, k->ns, k->name, slice_service(kv->value, room), s->listing))
+		return false;
+	s->told++;
+	s->left_out += demand_slice_find(s->demand, k->ns, k->name) == NULL;
+	known = known_find(&s->known, name);
+	if (known) {
+		open_set(s);
+		s->on.gone(s->on.arg, known->name);
+		known_free(&s->known, known);
+	}
+	return true;
+}
+
 /* A key as it is now.  Those of addresses, and what hosts say of themselves, are not objects. */
 static void tell(struct source_etcd *s, const struct etcd_kv *kv)
 {
@@ -189,6 +212,8 @@ static void tell(struct source_etcd *s, const struct etcd_kv *kv)
 	good = plain && key_read(slice_from(kv->key, strlen(s->root)), &parts, &why) == 0;
 	is_pod = good && is_of_pod(s, &parts);
 	if (!is_pod && (good ? parts.place != KEY_NS && parts.place != KEY_GLOBAL : !is_of_objects(s, kv->key)))
+		return;
+	if (good && is_left(s, name, &parts, kv))
 		return;
 	open_set(s);
 	k = is_pod ? known_pod(s, name, parts.node) : known_make(&s->known, name);
@@ -213,12 +238,35 @@ static void tell(struct source_etcd *s, const struct etcd_kv *kv)
 		unreadable(s, k, why);
 }
 
+static void forget_slice(struct source_etcd *s, const struct etcd_kv *kv)
+{
+	struct key_parts parts;
+	const char *why;
+
+	if (key_read(slice_from(kv->key, strlen(s->root)), &parts, &why) == 0 && fetch_is_slice(&parts))
+		demand_gone(s->demand, parts.ns, parts.name);
+}
+
+/* What was fetched is of a later revision than what the watch is telling. */
+static bool is_known_better(const struct source_etcd *s, const struct etcd_kv *kv)
+{
+	const struct known_key *k;
+	char name[KEY_MAX];
+
+	if (s->demand == NULL || !etcd_object_name(kv->key, name))
+		return false;
+	k = known_find(&s->known, name);
+	return k && k->modified > kv->modified;
+}
+
 static void untell(struct source_etcd *s, const struct etcd_kv *kv)
 {
 	char name[KEY_MAX];
 	struct known_key *k;
 
 	(void)etcd_object_name(kv->key, name);
+	if (s->demand)
+		forget_slice(s, kv);
 	k = known_find(&s->known, name);
 	if (k == NULL)
 		return;
@@ -247,6 +295,8 @@ static void end_set(struct source_etcd *s)
 		snprintf(why, sizeof why, "%u keys are not read: more than %u", s->left_out, s->known.most);
 		s->on.unreadable(s->on.arg, s->root, why);
 	}
+	if (s->demand)
+		(void)demand_settle(s->demand);
 	s->is_lost = false;
 	s->again_ms = 0;
 	s->on.end(s->on.arg);
@@ -326,6 +376,34 @@ static void hear(struct source_etcd *s)
 	s->news.heard = clock_now();
 }
 
+/* ---- slices that are asked for ---- */
+
+static void on_got(void *arg, const struct etcd_kv *kv)
+{
+	struct source_etcd *s = arg;
+
+	hear(s);
+	if (is_ours(s, kv->key))
+		tell(s, kv);
+}
+
+/* At once: somebody waits. */
+static void on_fetched(void *arg)
+{
+	struct source_etcd *s = arg;
+
+	if (demand_settle(s->demand) && s->is_open && s->is_whole)
+		end_set(s);
+}
+
+static void fetch(struct source *source)
+{
+	struct source_etcd *s = container_of(source, struct source_etcd, source);
+
+	if (s->demand && s->at == AT_FOLLOWING)
+		fetcher_run(&s->fetcher, s->e);
+}
+
 /* ---- a watch ---- */
 
 /* The history that was told goes on no more: everything is read again, not by all at once. */
@@ -357,7 +435,9 @@ static void on_told(void *arg, const struct etcd_told *t)
 
 		if (!is_ours(s, e->kv.key))
 			continue;
-		if (e->is_delete)
+		if (is_known_better(s, &e->kv))
+			;
+		else if (e->is_delete)
 			untell(s, &e->kv);
 		else
 			tell(s, &e->kv);
@@ -375,6 +455,7 @@ static void on_watch_ended(void *arg, enum grpc_status status, const char *words
 	struct source_etcd *s = arg;
 
 	s->watch = NULL;
+	fetcher_stop(&s->fetcher);
 	if (s->is_open && s->is_whole)
 		end_set(s);
 	s->at = AT_AWAY;
@@ -433,6 +514,7 @@ static void on_asked(void *arg, const struct etcd_answer *a)
 		follow(s, AT_FOLLOWING, s->revision + 1);
 		if (s->at == AT_FOLLOWING)
 			end_set(s);
+		fetch(&s->source);
 	}
 }
 
@@ -488,12 +570,15 @@ static void end_snapshot(struct source_etcd *s)
 		if (k->listed != s->listing)
 			known_free(&s->known, k);
 	}
+	if (s->demand)
+		demand_listed(s->demand, s->listing);
 	s->revision = s->page_revision;
 	s->news.snapshots++;
 	snprintf(s->news.snapshot_why, sizeof s->news.snapshot_why, "%s", s->why);
 	s->why[0] = 0;
 	follow(s, AT_FOLLOWING, s->revision + 1);
 	end_set(s);
+	fetch(&s->source);
 }
 
 /* The next page begins behind this key: with it and a zero.  Behind one that is too long, behind all that
@@ -624,6 +709,7 @@ static void on_down(void *arg, const char *why)
 static void close_client(struct source_etcd *s)
 {
 	said_client(&s->said, NULL);
+	fetcher_stop(&s->fetcher);
 	etcd_call_cancel(&s->call);
 	etcd_watch_free(&s->watch);
 	etcd_free(&s->e);
@@ -747,11 +833,35 @@ static void post(struct source *source, const char *ns, const char *pod, const c
 	(void)!said_post(&self(source)->said, ns, pod, text);
 }
 
+static void leave(struct source *source, const char *ns, const char *name)
+{
+	struct source_etcd *s = self(source);
+	struct demand_service *of = demand_find(s->demand, ns, name);
+	char key[KEY_MAX];
+
+	if (of == NULL || s->at != AT_FOLLOWING || !s->is_whole)
+		return;
+	list_each(it, &of->slices) {
+		const struct demand_slice *x = container_of(it, struct demand_slice, in_service);
+		struct known_key *k = fetch_key(s->root, x, key) ? known_find(&s->known, key) : NULL;
+
+		if (k == NULL)
+			continue;
+		open_set(s);
+		s->on.gone(s->on.arg, k->name);
+		known_free(&s->known, k);
+	}
+	demand_leave(s->demand, of);
+	if (s->is_open && !loop_timer_is_running(&s->settle))
+		loop_timer_start(s->loop, &s->settle, SETTLE_MS * NS_PER_MS, 0, settle_cb, s);
+}
+
 static void end(struct source *source)
 {
 	struct source_etcd *s = self(source);
 
 	said_fini(&s->said);
+	fetcher_stop(&s->fetcher);
 	etcd_call_cancel(&s->call);
 	etcd_watch_free(&s->watch);
 	etcd_free(&s->e);
@@ -767,7 +877,7 @@ static void end(struct source *source)
 
 static const struct source_ops ops = {
 	.message = message, .dropped = dropped, .settings = settings, .since = since, .news = news,
-	.say = say, .post = post, .free = end,
+	.say = say, .post = post, .fetch = fetch, .leave = leave, .free = end,
 };
 
 struct source *source_of_etcd(struct source_etcd *s)
@@ -785,7 +895,7 @@ void source_etcd_bounds(struct source_etcd *s, uint32_t keys, int64_t lost_ms, i
 }
 
 int source_etcd_new(struct loop *loop, struct chan *chan, const struct knobs *k,
-		    const struct source_events *events, struct source_etcd **ret)
+		    const struct source_events *events, struct demand *demand, struct source_etcd **ret)
 {
 	struct source_etcd *s = calloc(1, sizeof *s);
 	struct slice last;
@@ -812,6 +922,9 @@ int source_etcd_new(struct loop *loop, struct chan *chan, const struct knobs *k,
 	s->chan = chan;
 	s->on = *events;
 	s->knobs = k;
+	s->demand = demand;
+	s->fetcher = (struct fetcher){ .loop = loop, .root = s->root, .demand = demand, .got = on_got,
+				       .done = on_fetched, .arg = s };
 	known_init(&s->known, SOURCE_KEYS_MAX);
 	snprintf(s->trouble, sizeof s->trouble, "no member was reached yet");
 	source_etcd_bounds(s, SOURCE_KEYS_MAX, LOST_MS, SPREAD_MS);

@@ -150,7 +150,8 @@ void stored_copy(struct syncd *s, const struct msg_store_copy *m)
 
 void stored_use_copy(struct syncd *s)
 {
-	int r = s->born.nfds ? db_copy_dir(s->born.fd[0].v, &s->keep.dir) : -EBADF;
+	int dir = syncd_state_dir(s);
+	int r = dir >= 0 ? db_copy_dir(dir, &s->keep.dir) : -EBADF;
 
 	s->on_copy = true;
 	if (r < 0) {		/* the source will tell everything, or we do not become ready */
@@ -162,7 +163,7 @@ void stored_use_copy(struct syncd *s)
 static void move_cb(void *arg)
 {
 	struct syncd *s = arg;
-	int copy = s->keep.dir, dir = s->born.fd[0].v;
+	int copy = s->keep.dir, dir = syncd_state_dir(s);
 	uint64_t rev = 0;
 	int r;
 
@@ -189,7 +190,7 @@ static void move_cb(void *arg)
 /* We have taken over: the store is ours as soon as the former process has let go of it. */
 void stored_confirm(struct syncd *s)
 {
-	if (s->on_copy && s->born.nfds && !loop_timer_is_running(&s->move))
+	if (s->on_copy && syncd_state_dir(s) >= 0 && !loop_timer_is_running(&s->move))
 		move_cb(s);
 }
 

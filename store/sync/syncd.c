@@ -257,8 +257,7 @@ static void trim_cb(void *arg)
 	malloc_trim(0);
 }
 
-/* After the model was settled: what changed goes out, first to the workers. */
-static void make_true(struct syncd *s, bool changed, struct timing *timing, struct mono since)
+void syncd_make_true(struct syncd *s, bool changed, struct timing *timing, struct mono since)
 {
 	if (s->model.shortages) {
 		/* A model with holes must not become the truth.  The next process starts from the
@@ -309,13 +308,18 @@ static void set_state(struct syncd *s, enum source_state state, const char *why)
 
 /* Not in the middle of what the source tells, which is not true yet; nor before the first view, which it
  * or the store makes.  The end of its change set takes these along. */
+bool syncd_may_apply(const struct syncd *s)
+{
+	return s->announced && !s->telling_all && s->source->ops->since(s->source).ns == 0 &&
+	       !loop_timer_is_running(&s->load_again);
+}
+
 void syncd_apply_locals(struct syncd *s)
 {
-	if (!s->announced || s->telling_all || s->source->ops->since(s->source).ns ||
-	    loop_timer_is_running(&s->load_again))
+	if (!syncd_may_apply(s))
 		return;
 	if (locals_apply(&s->locals, &s->model))
-		make_true(s, model_settle(&s->model), &s->report.change, (struct mono){ 0 });
+		syncd_make_true(s, model_settle(&s->model), &s->report.change, (struct mono){ 0 });
 }
 
 static void pods_due_cb(void *arg)
@@ -459,7 +463,7 @@ static void on_end(void *arg)
 		locals_keep(&s->locals, &s->model);
 	(void)locals_apply(&s->locals, &s->model);
 	changed = model_settle(&s->model);
-	make_true(s, changed, s->telling_all ? &s->report.snapshot : &s->report.change,
+	syncd_make_true(s, changed, s->telling_all ? &s->report.snapshot : &s->report.change,
 		  s->source->ops->since(s->source));
 	s->telling_all = false;
 	workloads_all(&s->model.workloads);
@@ -480,7 +484,7 @@ static void on_lost(void *arg, const char *why)
 		(void)locals_apply(&s->locals, &s->model);
 	changed = model_settle(&s->model);
 	if (changed)
-		make_true(s, true, &s->report.change, (struct mono){ 0 });
+		syncd_make_true(s, true, &s->report.change, (struct mono){ 0 });
 	set_state(s, SOURCE_LOST, why);
 }
 
@@ -559,12 +563,14 @@ static void knobs_use(struct syncd *s, struct fd fd)
 	}
 	if (r == 0) {
 		r = want_spaces(s, false);
+		wanted_pins(s, false);
 		s->born.knobs = now;
 		s->knobs = (const void *)now.p;
 		name_place(s);
 	}
 	if (r == 0)
 		r = want_spaces(s, true);
+	wanted_pins(s, true);
 	if (r == 0)
 		r = model_settings(&s->model, s->knobs->domain, s->knobs->service_cidr, s->knobs->zone);
 	if (r == 0)
@@ -657,6 +663,9 @@ static void from_master(struct syncd *s, const struct msg *m)
 	case MSG_PODS_ALL:
 		pods_all(s, m->p);
 		break;
+	case MSG_ENDPOINTS_WANTED:
+		wanted_ask(s, m->p);
+		break;
 	case MSG_WORKLOAD_STATE:
 		if (workloads_heard(&s->model.workloads, m->p, m->tail))
 			syncd_report_soon(s);
@@ -714,6 +723,7 @@ int syncd_new_model(struct syncd *s)
 {
 	int r = model_init(&s->model, s->knobs->domain, s->knobs->service_cidr, s->knobs->zone);
 
+	s->model.demand = s->demand.changed ? &s->demand : NULL;
 	workloads_node(&s->model.workloads, s->knobs->node, s->knobs->source_kind != SOURCE_FILE);
 	return r < 0 ? r : want_spaces(s, true);
 }
@@ -729,7 +739,8 @@ static int open_source(struct syncd *s, const struct source_events *events)
 		if (r == 0)
 			s->source = source_of_file(file);
 	} else {
-		r = source_etcd_new(&s->loop, &s->born.chan, s->knobs, events, &etcd);
+		r = source_etcd_new(&s->loop, &s->born.chan, s->knobs, events,
+				    s->model.demand ? &s->demand : NULL, &etcd);
 		if (r == 0)
 			s->source = source_of_etcd(etcd);
 	}
@@ -763,6 +774,8 @@ int main(int argc, char **argv)
 				     .store_path = s->store_path };
 	name_place(s);
 	r = loop_init(&s->loop);
+	if (r == 0)
+		wanted_init(s);
 	if (r == 0) {
 		locals_init(&s->locals, &s->loop, s->knobs->node, &pods);
 		snprintf(s->locals.zone, sizeof s->locals.zone, "%s", s->knobs->zone);
@@ -770,11 +783,12 @@ int main(int argc, char **argv)
 	}
 	if (r == 0)
 		r = open_source(s, &events);
+	wanted_pins(s, true);
 	if (r < 0) {
 		log_error("cannot_start", "error=\"%s\"", strerror(-r));
 		return ROLE_EXIT_START;
 	}
-	s->keep.dir = s->born.nfds ? s->born.fd[0].v : -1;
+	s->keep.dir = syncd_state_dir(s);
 	if (s->born.start.trial)
 		stored_use_copy(s);
 	else if (s->keep.dir >= 0)
@@ -790,6 +804,7 @@ int main(int argc, char **argv)
 	loop_run(&s->loop);
 	locals_fini(&s->locals);
 	source_free(&s->source);
+	wanted_fini(s);
 	keep_close(&s->keep);
 	return s->exit_code;
 }

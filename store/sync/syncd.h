@@ -13,6 +13,7 @@
 #include "store/sync/locals.h"
 #include "store/sync/report.h"
 #include "store/sync/source.h"
+#include "store/sync/uses.h"
 
 struct waiting_view {
 	struct built built;
@@ -25,6 +26,8 @@ struct syncd {
 	struct loop loop;
 	struct model model;
 	struct locals locals;
+	struct demand demand;		/* with source.slices: on-demand */
+	struct uses uses;
 	struct keep keep;
 	struct source *source;
 	struct report report;
@@ -48,7 +51,7 @@ struct syncd {
 	int exit_code;
 	struct mono began;
 	struct waiting_view base, overlay;
-	struct loop_timer work, view_retry, modes_again, workloads_retry, pods_again, pods_due, store_retry, report_again, trim, load_again, look, store_work;
+	struct loop_timer work, view_retry, demand_due, demand_look, modes_again, workloads_retry, pods_again, pods_due, store_retry, report_again, trim, load_again, look, store_work;
 };
 
 /* The model as it stands becomes a view of s->rev; tried again when it cannot be. */
@@ -59,6 +62,26 @@ void syncd_apply_locals(struct syncd *);
 void syncd_report_soon(struct syncd *);
 /* An empty model, as it was before anything was told.  0 or -errno. */
 must_use int syncd_new_model(struct syncd *);
+
+/* The state directory it was born with; -1: none. */
+static inline int syncd_state_dir(const struct syncd *s)
+{
+	return s->born.nfds > 1 ? s->born.fd[1].v : -1;
+}
+
+/* ---- wanted.c ---- */
+
+/* Before there is a model and a source. */
+void wanted_init(struct syncd *);
+void wanted_fini(struct syncd *);
+/* Services that listeners of the settings lead to are wanted (no more). */
+void wanted_pins(struct syncd *, bool wanted);
+/* A worker asks for the endpoints of one. */
+void wanted_ask(struct syncd *, const struct msg_service *);
+/* What is due of the pods of this host, and of what is wanted, may become true now: no change set is being told. */
+bool syncd_may_apply(const struct syncd *);
+/* After the model was settled: what changed goes out, first to the workers.  since {0}: not timed. */
+void syncd_make_true(struct syncd *, bool changed, struct timing *, struct mono since);
 
 /* ---- stored.c ---- */
 

@@ -299,6 +299,8 @@ void units_served(struct model *m, struct resource *r, const struct held *was)
 		if (now && now->slice.service)
 			link_add(m, r, LINK_SLICE,
 				 service_make(m, ns, slice_str(now->slice.service)), NULL);
+		if (now && now->slice.service && m->stored && m->demand)
+			demand_stored(m->demand, r->ns, now->slice.service);
 		break;
 	case ROW_HTTPROUTE:
 	case ROW_GRPCROUTE:
@@ -804,6 +806,14 @@ static bool drop_consumers(const struct row **routes, uint32_t *n, const char *n
 	return kept < had;
 }
 
+/* Pods that were told anyway are all it has, unless there are slices. */
+static bool lacks_endpoints(const struct model *m, const struct service *s, bool has_pods)
+{
+	if (m->demand == NULL || demand_is_here(m->demand, s->ns, s->name))
+		return false;
+	return !has_pods || demand_has_slices(m->demand, s->ns, s->name);
+}
+
 static int compile_unit(struct model *m, struct service *s)
 {
 	struct slot_ask ask = { m, s };
@@ -846,6 +856,9 @@ static int compile_unit(struct model *m, struct service *s)
 		unit.slices = pods.slice;
 		unit.n_slices = pods.n;
 	}
+	unit.lacks_endpoints = lacks_endpoints(m, s, pods.n > 0);
+	if (unit.lacks_endpoints)
+		unit.n_slices = 0;
 	if (r == 0)
 		r = builder_set_service(m->builder, &unit);
 	/* What others write for their own callers must not take the Service away from everybody. */

@@ -196,6 +196,8 @@ static void finish(struct exchange *ex)
 		pending_leave(ex);
 	if (unlikely(!list_is_empty(&p->pendings.all) && ex->policy.limit.slot))
 		pending_call(p, ex->policy.limit.slot);
+	if (unlikely(ex->await == AWAIT_WAITS))
+		await_leave(ex);
 	flow_fini(p, &ex->up);
 	flow_fini(p, &ex->down);
 	chunkq_clear(&ex->replay, &p->chunks);

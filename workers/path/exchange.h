@@ -72,6 +72,7 @@ struct exchange {
 	uint8_t after;			/* enum conn_event: what account tells the conn */
 	uint8_t pending;		/* enum pending */
 	uint8_t delay;			/* enum delay */
+	uint8_t await;			/* enum await */
 	uint8_t fault_grpc;		/* 1 + status of an injected failure, to gRPC; 0: of fault_status */
 	uint16_t fault_status;		/* of an injected failure; 0: none */
 	uint8_t lacks;			/* enum reason: for what it waits, or waited in vain */
@@ -130,7 +131,8 @@ struct exchange {
 	struct mono began, connect_began, connected, sent, head_at;
 	struct mono pending_until;
 	struct mono until;		/* at the latest; ns 0: nobody has said when */
-	struct mono wait_until;		/* for the next attempt; ns 0: it need not wait */
+	struct mono wait_until;		/* for the next attempt, or for endpoints (await); ns 0: it need not wait */
+	struct mono await_began;	/* when it began to wait for endpoints */
 	uint64_t bytes_in, bytes_out, sent_before;
 	uint64_t rev;
 	unsigned status;
@@ -234,6 +236,17 @@ static inline enum reason attempt_reason(const struct exchange *ex)
 {
 	return unlikely(ex->spent) && ex->reason == REASON_DONE ? (enum reason)ex->spent
 								 : (enum reason)ex->reason;
+}
+
+/* ---- endpoints that are not here yet (await.c) ---- */
+
+/* Its Service lacks them. */
+enum step await_begin(struct exchange *);
+/* Something has woken it: NEXT when the target is at hand again. */
+enum step await_go_on(struct exchange *);
+static inline bool await_is_on(const struct exchange *ex)
+{
+	return ex->await == AWAIT_WAITS || ex->await == AWAIT_CALLED;
 }
 
 /* ---- a request that may be sent again (replay.c) ---- */

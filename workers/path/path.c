@@ -58,6 +58,7 @@ static int init_memory(struct path *p, const struct knobs *k)
 	p->exchanges.raw = p->blocks.raw = true;
 	p->conns.packs = p->pool.backs.packs = true;
 	if ((r = path_trunks_init(p)) < 0 || (r = pending_init(&p->pendings)) < 0 ||
+	    (r = await_init(&p->awaits)) < 0 ||
 	    (r = health_init(&p->health)) < 0 || (r = secure_init(p)) < 0)
 		return r;
 	/* 64 KiB of head written anew is 17 blocks; twice that. */
@@ -294,6 +295,7 @@ void path_fini(struct path *p)
 	arena_fini(&p->arena);
 	trunks_fini(&p->trunks);
 	pending_fini(&p->pendings);
+	await_fini(&p->awaits);
 	pool_fini(&p->pool);
 	h2_stock_fini(&p->h2);
 	secure_fini(p);
@@ -425,6 +427,7 @@ void path_adopt(struct path *p, const struct view *v)
 	p->view = v;
 	for (uint32_t i = 0; i < p->knobs->n_listeners; i++)
 		gate_resolve(p->gate[i]);
+	await_view(p);
 	if (old)
 		view_unref(old);
 	board_set(&p->mine->c[WC_view_rev_gauge], view_rev(v));
@@ -485,6 +488,7 @@ void path_gauges(struct path *p)
 	banks_tick(&p->banks, path_fds_free(p) < 2 * p->fds.reserve);
 	give_back_full(p);
 	health_tick(p);
+	await_tick(p);
 
 	board_set(&c[WC_conns_gauge], p->conns.live - p->streams - p->mirrors);
 	board_set(&c[WC_sessions_gauge], p->h2.sessions.live - p->trunks.sessions);
@@ -499,6 +503,7 @@ void path_gauges(struct path *p)
 	board_set(&c[WC_fds_gauge], path_fds_used(p));
 	board_set(&c[WC_fds_limit_gauge], p->fds.limit);
 	board_set(&c[WC_pending_gauge], p->pendings.n);
+	board_set(&c[WC_endpoint_waiting_gauge], p->awaits.n);
 	board_set(&c[WC_chunk_bytes_gauge], p->memory.used);
 	path_gates_gauges(p);
 	if (p->log.ring)

@@ -27,6 +27,7 @@
 #include "workers/pool/pipes.h"
 #include "workers/pool/pool.h"
 #include "workers/pool/trunk.h"
+#include "workers/path/await.h"
 #include "workers/path/health.h"
 #include "workers/path/residents.h"
 #include "workers/path/pending.h"
@@ -124,6 +125,7 @@ struct path {
 	struct pool pool;
 	struct trunks trunks;
 	struct pendings pendings;
+	struct awaits awaits;
 	struct health health;
 	struct balance balance;
 	struct pipes pipes;

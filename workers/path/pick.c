@@ -101,14 +101,17 @@ enum step stage_pick(struct exchange *ex)
 		return NEXT;
 	}
 	if (unlikely(ex->wait_until.ns)) {
-		enum step s = attempt_wait(ex);
+		enum step s = await_is_on(ex) ? await_go_on(ex) : attempt_wait(ex);
 
 		if (s != NEXT)
 			return s;
 	}
-	if (!pick(ex, &e) && !pick_same(ex, &e) && !pick_any(ex, &e))
+	if (!pick(ex, &e) && !pick_same(ex, &e) && !pick_any(ex, &e)) {
 		/* A connect that failed has left its own reason. */
-		return end(ex, ex->attempts || ex->resent ? (enum reason)ex->reason : REASON_NO_ENDPOINT);
+		if (ex->attempts || ex->resent)
+			return end(ex, (enum reason)ex->reason);
+		return vservice_lacks_endpoints(&ex->target.service) ? await_begin(ex) : end(ex, REASON_NO_ENDPOINT);
+	}
 	ex->endpoint = e.addr;
 	ex->endpoint_slot = e.slot;
 	ex->reason = REASON_NONE;

@@ -27,7 +27,7 @@ struct msg_hello {
  *   all      knobs (sealed), panic page (shared, 4096 bytes)
  *   worker   + board (shared, writable), log ring (shared, writable)
  *   admind   + board (shared; maps read-only), procs page (read-only), panic archive (read-only)
- *   syncd    + state directory
+ *   syncd    + board (shared; maps read-only), state directory (none: it keeps nothing)
  *   keyd     + its directory; none: it keeps nothing */
 struct msg_start {
 	uint32_t id;			/* worker: 0..BOARD_WORKERS-1; others: 0 */
@@ -72,6 +72,10 @@ struct msg_drain {
 
 struct msg_rev {
 	uint64_t rev;
+};
+
+struct msg_service {
+	char ns[64], name[64];
 };
 
 struct msg_refused {

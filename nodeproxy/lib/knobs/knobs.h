@@ -23,6 +23,7 @@
 #define KNOBS_ENDPOINTS 16	/* of source.endpoints */
 
 enum source_kind { SOURCE_FILE, SOURCE_ETCD, SOURCE_KUBERNETES, SOURCE_XDS };
+enum source_slices { SLICES_ALL, SLICES_ON_DEMAND };
 enum log_format { LOG_TEXT, LOG_JSON };
 enum debug_scheduler { DEBUG_SCHEDULER_ON, DEBUG_SCHEDULER_OFF };
 enum proxy_protocol { PROXY_PROTOCOL_OFF, PROXY_PROTOCOL_REQUIRE };

@@ -92,6 +92,8 @@ const char *source_wrong(const struct knobs *k, const char **ret_key)
 	} rows[] = {
 		{ "source.endpoints", k->source_endpoints[0], etcd, etcd,
 		  "is required with kind: etcd, like 10.0.0.1:2379", "has a meaning only with kind: etcd" },
+		{ "source.slices", k->source_slices != SLICES_ALL, false, etcd,
+		  "", "has a meaning only with kind: etcd" },
 		{ "source.ca", tls, cert, etcd,
 		  "is required with cert", "has a meaning only with kind: etcd" },
 		{ "source.server_name", k->source_server_name[0], false, tls,

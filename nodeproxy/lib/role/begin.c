@@ -151,7 +151,8 @@ void role_begin(enum role role, int argc, char **argv, struct role_born *ret)
 		log_level = (enum log_level)ret->start.log_level;
 #ifndef NP_SANITIZED
 	if (role == ROLE_SYNCD || role == ROLE_KEYD) {
-		int dir = ret->nfds ? ret->fd[0].v : -1;
+		unsigned at = role == ROLE_SYNCD;	/* behind the board */
+		int dir = ret->nfds > at ? ret->fd[at].v : -1;
 
 		r = role_landlock(&dir, dir >= 0 ? 1 : 0);
 		if (r < 0)

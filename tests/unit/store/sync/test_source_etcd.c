@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "nodeproxy/lib/base/rand.h"
+#include "store/sync/demand.h"
 #include "store/sync/source.h"
 #include "tests/lib/etcd_far.h"
 #include "tests/lib/until.h"
@@ -21,6 +22,9 @@ static struct source_etcd *source;
 static char said[1 << 16], why_not[400];
 static unsigned ends;
 static uint32_t places;			/* that the model has */
+static struct demand demand;		/* of those that test it */
+static bool on_demand;
+static char changed[1 << 12];		/* names of Services */
 
 /* ---- what it says ---- */
 
@@ -95,6 +99,14 @@ static uint32_t on_places(void *arg)
 	return places;
 }
 
+static void on_changed(void *arg, const char *ns, const char *name)
+{
+	size_t n = strlen(changed);
+
+	(void)arg;
+	snprintf(changed + n, sizeof changed - n, "%s/%s ", ns, name);
+}
+
 /* ---- life ---- */
 
 static void pass(void)
@@ -157,8 +169,17 @@ static void setup(void)
 	addr_text(&far.far.addr, true, knobs.source_endpoints);
 	knobs.source_endpoint[0] = far.far.addr;
 	knobs.n_source_endpoints = 1;
-	ck_assert_int_eq(source_etcd_new(&loop, &ours, &knobs, &events, &source), 0);
+	changed[0] = 0;
+	demand_init(&demand, 20, on_changed, NULL);
+	ck_assert_int_eq(source_etcd_new(&loop, &ours, &knobs, &events, on_demand ? &demand : NULL, &source), 0);
 	source_etcd_bounds(source, 20, 5000, 1);
+}
+
+static void setup_on_demand(void)
+{
+	on_demand = true;
+	setup();
+	on_demand = false;
 }
 
 static void teardown(void)
@@ -166,6 +187,7 @@ static void teardown(void)
 	struct source *s = source_of_etcd(source);
 
 	source_free(&s);
+	demand_fini(&demand);
 	etcd_far_close(&far);
 	chan_fini(&ours);
 	chan_fini(&theirs);
@@ -187,7 +209,126 @@ static void put_ns(const char *name, const char *label)
 
 #define NS "global/core/Namespace/"
 
+static void put_service(const char *name)
+{
+	char key[200], value[300];
+
+	snprintf(key, sizeof key, ROOT "ns/shop/core/Service/%s", name);
+	snprintf(value, sizeof value,
+		 "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"%s\",\"namespace\":\"shop\"},"
+		 "\"spec\":{\"ports\":[{\"port\":80}]}}", name);
+	etcd_far_put(&far, key, slice_str(value));
+}
+
+#define SLICE_KEY "ns/shop/discovery.k8s.io/EndpointSlice/"
+
+static void put_slice(const char *name, const char *service, const char *ip)
+{
+	char key[200], value[500];
+
+	snprintf(key, sizeof key, ROOT SLICE_KEY "%s", name);
+	snprintf(value, sizeof value,
+		 "{\"apiVersion\":\"discovery.k8s.io/v1\",\"kind\":\"EndpointSlice\",\"metadata\":{\"name\":\"%s\","
+		 "\"namespace\":\"shop\",\"labels\":{\"kubernetes.io/service-name\":\"%s\"}},\"addressType\":\"IPv4\","
+		 "\"ports\":[{\"port\":80}],\"endpoints\":[{\"addresses\":[\"%s\"]}]}", name, service, ip);
+	etcd_far_put(&far, key, slice_str(value));
+}
+
+static void fetch(const char *service)
+{
+	ck_assert(demand_want(&demand, "shop", service));
+	source_of_etcd(source)->ops->fetch(source_of_etcd(source));
+}
+
 /* ---- tests ---- */
+
+START_TEST(slices_are_told_once_somebody_wants_them)
+{
+	put_service("web");
+	put_slice("web-1", "web", "10.0.0.1");
+	put_slice("as-it-likes", "web", "10.0.0.2");
+	put_slice("api-1", "api", "10.0.0.3");
+	hand_over();
+	ck_assert_str_eq(told(), "snapshot row:ns/shop/core/Service/web end ");
+	ck_assert_uint_eq(demand.left, 3);
+	said[0] = 0;
+	fetch("web");
+	UNTIL(demand_is_here(&demand, "shop", "web"));
+	ck_assert_ptr_nonnull(strstr(said, "row:" SLICE_KEY "web-1 "));
+	ck_assert_ptr_nonnull(strstr(said, "row:" SLICE_KEY "as-it-likes "));
+	ck_assert_str_eq(said + strlen(said) - 4, "end ");
+	ck_assert_uint_eq(demand.left, 1);
+	/* What nobody wants makes no change set. */
+	put_slice("api-1", "api", "10.0.0.4");
+	put_slice("api-2", "api", "10.0.0.5");
+	put_slice("web-1", "web", "10.0.0.6");
+	ck_assert_str_eq(told(), "row:" SLICE_KEY "web-1 end ");
+	ck_assert_uint_eq(demand.left, 2);
+	/* One that is another Service's from now on is gone. */
+	put_slice("web-1", "api", "10.0.0.6");
+	ck_assert_str_eq(told(), "gone:" SLICE_KEY "web-1 end ");
+	said[0] = 0;
+	source_of_etcd(source)->ops->leave(source_of_etcd(source), "shop", "web");
+	UNTIL(strstr(said, "end"));
+	ck_assert_str_eq(said, "gone:" SLICE_KEY "as-it-likes end ");
+	ck_assert_uint_eq(demand.left, 4);
+	ck_assert_uint_eq(demand.here, 0);
+}
+END_TEST
+
+/* A fetch that is refused is made again; what went meanwhile is not waited for. */
+START_TEST(what_is_refused_is_fetched_again)
+{
+	put_service("web");
+	put_slice("web-1", "web", "10.0.0.1");
+	put_slice("web-2", "web", "10.0.0.2");
+	hand_over();
+	(void)told();
+	far.lie = LIE_REFUSE;
+	far.status = 13;
+	far.words = "not now";
+	said[0] = 0;
+	source_etcd_bounds(source, 20, 20, 1);
+	fetch("web");
+	UNTIL(strstr(said, "lost"));
+	ck_assert(!demand_is_here(&demand, "shop", "web"));
+	etcd_far_delete(&far, ROOT SLICE_KEY "web-2");
+	far.lie = LIE_NONE;
+	UNTIL(demand_is_here(&demand, "shop", "web"));
+	ck_assert_ptr_nonnull(strstr(said, "row:" SLICE_KEY "web-1 "));
+	ck_assert_ptr_null(strstr(said, "web-2 "));
+}
+END_TEST
+
+/* The watch comes behind with what the fetch has read already. */
+START_TEST(an_older_word_of_the_watch_counts_for_nothing)
+{
+	put_service("web");
+	put_slice("web-1", "web", "10.0.0.1");
+	hand_over();
+	(void)told();
+	etcd_far_hold(&far, true);
+	put_slice("web-1", "web", "10.0.0.2");
+	fetch("web");
+	UNTIL(demand_is_here(&demand, "shop", "web"));
+	etcd_far_hold(&far, false);
+	put_service("web2");
+	(void)told();
+	ck_assert_ptr_null(strstr(said, "gone"));
+}
+END_TEST
+
+START_TEST(a_snapshot_tells_what_is_wanted)
+{
+	put_service("web");
+	put_slice("web-1", "web", "10.0.0.1");
+	put_slice("api-1", "api", "10.0.0.3");
+	ck_assert(demand_want(&demand, "shop", "web"));
+	hand_over();
+	ck_assert_str_eq(told(), "snapshot row:ns/shop/core/Service/web row:" SLICE_KEY "web-1 end ");
+	ck_assert(demand_is_here(&demand, "shop", "web"));
+}
+END_TEST
 
 START_TEST(snapshot_comes_in_pages_and_what_follows_in_change_sets)
 {
@@ -578,6 +719,14 @@ int main(void)
 	tcase_add_test(t, snapshot_that_is_lost_in_the_middle_begins_anew);
 	tcase_add_test(t, values_that_are_too_many_for_a_message_come_in_smaller_pages);
 	tcase_add_test(t, keys_beyond_the_bound_are_left_out_and_said);
+	suite_add_tcase(s, t);
+	t = tcase_create("on demand");
+	tcase_add_checked_fixture(t, setup_on_demand, teardown);
+	tcase_set_timeout(t, 60);
+	tcase_add_test(t, slices_are_told_once_somebody_wants_them);
+	tcase_add_test(t, what_is_refused_is_fetched_again);
+	tcase_add_test(t, an_older_word_of_the_watch_counts_for_nothing);
+	tcase_add_test(t, a_snapshot_tells_what_is_wanted);
 	suite_add_tcase(s, t);
 	r = srunner_create(s);
 	srunner_set_fork_status(r, CK_NOFORK);
