@@ -25,7 +25,8 @@ ROWS = {name: rows for name, (_, rows) in fields(os.path.join(np.SOURCE, "admin/
 RARE = {("not_durable", k) for k in ("why", "since_unix_ms", "seconds")} | {
     ("store", "since_mono_ms"), ("store", "since_unix_ms"), ("status", "why"), ("status", "not_durable"),
     ("worker", "last_exit"), ("pod", "proven_unix_ms"), ("pod", "failed_unix_ms")} | {
-    ("source", k) for k in ("endpoint", "connected", "revision", "cluster_id", "snapshots", "snapshot_why")}   # etcd_test.py
+    ("source", k) for k in ("endpoint", "connected", "revision", "cluster_id", "snapshots", "snapshot_why", "on_demand")} | {     # etcd_test.py
+    ("on_demand", k) for k, *_ in ROWS["on_demand"]}    # demand_test.py
 PLAIN = {"text": str, "number": int, "real": float, "flag": bool}
 ROUTES = """apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute

@@ -9,13 +9,17 @@ import sys
 import threading
 import time
 
+sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.environ.get("top_srcdir", "."), "tests/lib"))
+sys.path.insert(0, os.path.join(os.environ.get("top_srcdir", "."), "man"))
 import etcd  # noqa: E402
 import np  # noqa: E402
+from from_commands import fields  # noqa: E402
 
 np.only_in_tiers("process")
 np.need_root()
 ROOT = "/nodeproxy/default/"
+FIELDS = [key for key, *_ in fields(os.path.join(np.SOURCE, "admin/fields.def"))["on_demand"][1]]
 UNUSED = [f"unused{i}" for i in range(6)]
 
 
@@ -61,6 +65,7 @@ def first_use(host, one, two):
     has(host, "pinned", "web", "odd")
     want = dict(services_here=3, services_fetched=0, fetches=3, slices_left=len(UNUSED), oldest=None)
     np.until(f"{want} to be reported", lambda: want.items() <= demand(host).items())
+    assert set(demand(host)) == set(FIELDS), demand(host)
     assert sum(host.metric("nodeproxy_worker_endpoint_waits_total", worker=w) for w in "01") >= 2
     assert host.metric("nodeproxy_source_services_here") == 3
     r = ask(host, "none")
