@@ -218,6 +218,7 @@ static void adopt(struct view *v)
 	uint64_t rev = view_rev(v);
 
 	path_adopt(&the.path, v);
+	names_view(&the.names);
 	listeners_resume(&the.listeners);
 	board_add(&the.path.mine->c[WC_views_adopted], 1);
 	if (the.born.panic)

@@ -334,6 +334,12 @@ static void put_name_of(const struct asked *a, struct dns_out *o)
 
 /* ---- all of it ---- */
 
+/* Of a Service that was found. */
+static bool are_endpoints(const struct asked *a)
+{
+	return a->service.view && (a->host.n || !has_vip(&a->service));
+}
+
 size_t local_answer(const struct local *l, const struct dns_query *q, uint8_t *p, size_t room,
 		    enum dns_rcode *ret)
 {
@@ -355,6 +361,8 @@ size_t local_answer(const struct local *l, const struct dns_query *q, uint8_t *p
 	}
 	if (f == NOT_OURS)
 		return 0;
+	if (l->endpoints_of && f == FOUND && !reverse && are_endpoints(&a))
+		*l->endpoints_of = a.service;
 	dns_begin(&o, p, room - (q->edns ? DNS_OPT : 0), q, DNS_AA, DNS_NOERROR);
 	begin = dns_mark(&o);
 	if (f == NO_SUCH_NAME)

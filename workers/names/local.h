@@ -28,6 +28,7 @@ struct local {
 	const struct view *view;
 	struct slice ns;		/* of who asks */
 	uint32_t ttl;			/* s */
+	struct vservice *endpoints_of;	/* set to the Service whose endpoints are the answer; NULL: not asked */
 };
 
 /* The answer at p, of at least DNS_QUERY + DNS_OPT bytes: its length, and its rcode; 0: the name is

@@ -3,6 +3,7 @@
 
 /* See names.h. */
 #include "workers/names/ask.h"
+#include "workers/names/lacking.h"
 
 #include <errno.h>
 
@@ -272,6 +273,7 @@ static void leave(struct names_pod *p)
 	struct names *ns = p->names;
 
 	asks_end(p);
+	lacking_end(ns, p);
 	callers_end(ns, p);
 	cache_drop_pod(&ns->cache, &p->cache);
 	for (unsigned i = 0; i < NAMES_SOCKETS; i++)
@@ -395,6 +397,7 @@ void names_end(struct names *ns)
 	for (unsigned i = 0; i < BANKS; i++)
 		if (ns->pod[i].ref) {
 			asks_end(&ns->pod[i]);
+			lacking_end(ns, &ns->pod[i]);
 			callers_end(ns, &ns->pod[i]);
 		}
 	names_reap(ns);
@@ -442,9 +445,15 @@ void names_tick(struct names *ns)
 		for (unsigned k = 0; k < NAMES_SOCKETS; k++)
 			tick_socket(&p->socket[k]);
 	}
+	lacking_tick(ns);
 	cache_tick(&ns->cache, ns->path->knobs->names_stale_ms);
 	board_set(&ns->path->mine->c[WC_names_waiting_gauge], ns->waiters.live);
 	board_set(&ns->path->mine->c[WC_names_kept_gauge], ns->cache.answers.live);
+}
+
+void names_view(struct names *ns)
+{
+	lacking_view(ns);
 }
 
 /* at start */
@@ -457,11 +466,14 @@ int names_init(struct names *ns, struct path *p)
 	wheel_init(&ns->wheel, clock_now());
 	list_init(&ns->dead);
 	list_init(&ns->dead_asks);
+	list_init(&ns->lacks);
 	r = slab_init(&ns->callers, "names_caller", caller_bytes(), NAMES_CALLERS);
 	if (r == 0)
 		r = slab_init(&ns->asks, "names_ask", ask_bytes(), ASKS);
 	if (r == 0)
 		r = slab_init(&ns->waiters, "names_waiter", waiter_bytes(), ASK_WAITERS);
+	if (r == 0)
+		r = slab_init(&ns->lacking, "names_lacking", lacking_bytes(), LACKING_MOST);
 	if (r == 0)
 		r = cache_init(&ns->cache);
 	return r;
@@ -476,5 +488,6 @@ void names_fini(struct names *ns)
 	slab_fini(&ns->callers);
 	slab_fini(&ns->asks);
 	slab_fini(&ns->waiters);
+	slab_fini(&ns->lacking);
 	cache_fini(&ns->cache);
 }

@@ -10,6 +10,7 @@
  *   ask.c      what somebody else has to answer
  *   cache.c    what they have answered
  *   local.c    names of the mesh, from the view
+ *   lacking.c  those whose answer is endpoints that are not here yet
  *   dns.c      messages
  *
  * The sockets of a pod are shared by its home workers: who is first reads the question.  Work is done
@@ -84,7 +85,8 @@ struct names {
 	struct wheel wheel;
 	struct mono due;		/* no deadline is earlier; ns INT64_MAX: none */
 	struct names_resolvers host;	/* of the host: of pods that have none of their own */
-	struct slab callers, asks, waiters;
+	struct slab callers, asks, waiters, lacking;
+	struct node lacks;		/* struct lacking, in order of time */
 	struct node dead, dead_asks;	/* for names_reap() */
 	struct node asked[NAMES_BUCKETS];	/* asks under way, by what is asked */
 	struct cache cache;
@@ -124,10 +126,12 @@ static inline bool names_have_dead(const struct names *ns)
 void names_reap(struct names *);
 /* Now and then: tenants of a new view pay from now on. */
 void names_tick(struct names *);
+/* There is a new view: whoever waits for endpoints may have an answer. */
+void names_view(struct names *);
 /* Callers, and what waits for an answer. */
 static inline uint32_t names_live(const struct names *ns)
 {
-	return ns->callers.live + ns->waiters.live;
+	return ns->callers.live + ns->waiters.live + ns->lacking.live;
 }
 
 /* ---- of names alone ---- */
@@ -148,6 +152,10 @@ static inline size_t names_room(const struct names_from *from, const struct dns_
 }
 /* One question in these bytes: 0: it was answered, or is none that gets an answer (-EBADMSG). */
 must_use int names_question(struct names *, const struct names_from *, struct slice message);
+/* The answer to one; false: it is endpoints that are not here. */
+bool names_answer(struct names *, const struct names_from *, const struct dns_query *);
+/* An answer that is nothing but its rcode. */
+void names_refuse(struct names *, const struct names_from *, const struct dns_query *, enum dns_rcode);
 /* The answer, n bytes of out. */
 void names_say(struct names *, const struct names_from *, size_t n);
 

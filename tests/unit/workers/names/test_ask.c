@@ -429,7 +429,57 @@ START_TEST(without_resolvers_other_names_cannot_be_found_out)
 }
 END_TEST
 
-UNIT_TESTS("names/ask", an_answer_is_kept_for_as_long_as_it_says, who_asks_the_same_waits_for_the_same_answer,
+#define HEADLESS "service t/h headless port=80 slot=3/1"
+#define TWO	 "endpoint t/h 10.0.0.1:80\n"
+
+START_TEST(endpoints_that_are_not_here_are_waited_for)
+{
+	begin(1);
+	rig_view(r, HEADLESS " lacking\n" TWO);
+	for (uint16_t id = 1; id <= 3; id++)
+		question(id == 3 ? "_x._tcp.h.t.svc.cluster.local" : "h.t.svc.cluster.local", "A", id);
+	ck_assert(is_quiet(client));
+	ck_assert_uint_eq(ns.lacking.live, 3);
+	ck_assert_uint_eq(from.pod->waiters, 3);
+	question("h.t.svc.cluster.local", "A", 4);	/* names.pending */
+	ck_assert_str_eq(heard(4), "SERVFAIL");
+	/* A name that is something else's waits for nobody. */
+	question("s.t.svc.cluster.local", "SRV", 5);
+	(void)heard(5);
+	rig_view(r, "service t/other port=80\n");
+	names_view(&ns);
+	ck_assert(is_quiet(client));
+	rig_view(r, HEADLESS "\n");
+	names_view(&ns);
+	ck_assert_str_eq(heard(1), "NOERROR aa A 10.0.0.1/5");
+	ck_assert_str_eq(heard(2), "NOERROR aa A 10.0.0.1/5");
+	(void)heard(3);
+	ck_assert_uint_eq(ns.lacking.live, 0);
+	ck_assert_uint_eq(from.pod->waiters, 0);
+	/* Whoever asks, uses them. */
+	ck_assert_uint_ge(board_get(&board_service(r->board, 0, 3, 1)->c[SC_lookups]), 2);
+	end();
+}
+END_TEST
+
+START_TEST(endpoints_that_do_not_come_cannot_be_found_out)
+{
+	begin(1);
+	rig_view(r, HEADLESS " lacking\n" TWO);
+	question("h.t.svc.cluster.local", "A", 1);
+	later_ms(1000);
+	names_tick(&ns);
+	ck_assert(is_quiet(client));
+	later_ms(1100);
+	names_tick(&ns);
+	ck_assert_str_eq(heard(1), "SERVFAIL");
+	question("h.t.svc.cluster.local", "A", 2);
+	ck_assert_uint_eq(ns.lacking.live, 1);
+	end();		/* the pod leaves meanwhile */
+}
+END_TEST
+
+UNIT_TESTS("names/ask", endpoints_that_are_not_here_are_waited_for, endpoints_that_do_not_come_cannot_be_found_out, an_answer_is_kept_for_as_long_as_it_says, who_asks_the_same_waits_for_the_same_answer,
 	   an_old_answer_is_better_than_none, a_lone_resolver_that_is_slow_has_time, the_next_is_asked_when_one_is_silent_or_fails,
 	   a_pod_keeps_what_it_used_last_and_its_tenant_pays, a_question_waits_for_a_socket_inside,
 	   without_resolvers_other_names_cannot_be_found_out)
