@@ -1,99 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* See metrics.h. */
-#include "admin/metrics.h"
-
+/* See metrics.h: the listener, and series of processes, workers, tenants, listeners, pods, certificates
+ * and the sync process.  Those of Services are in metrics_service.c. */
 #include <stdio.h>
-#include <stdlib.h>
 
-enum metric {
-#define METRIC(id, name, type, labels, help) M_##id,
-#include "admin/metrics.def"
-};
-
-static const struct { const char *name, *type, *help; } metrics[] = {
-#define GAUGE	"gauge"
-#define COUNTER "counter"
-#define METRIC(id, name, type, labels, help) [M_##id] = { name, type, help },
-#include "admin/metrics.def"
-};
-
-static void family(struct text *t, const char *name, const char *type, const char *help)
-{
-	text_printf(t, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
-}
-
-/* The head of a family that has its row; its name, for the samples. */
-static const char *begin(struct text *t, enum metric m)
-{
-	family(t, metrics[m].name, metrics[m].type, metrics[m].help);
-	return metrics[m].name;
-}
-
-/* A label value: backslash, quote and newline escaped, other control bytes and what is not UTF-8
- * replaced (strbuf_json's rules would not do: Prometheus knows no \u). */
-static void label(struct text *t, char before, const char *name, struct slice v)
-{
-	text_addc(t, before);
-	text_adds(t, name);
-	text_adds(t, "=\"");
-	for (size_t i = 0; i < v.n; i++) {
-		uint8_t c = v.p[i];
-
-		if (c == '\\' || c == '"')
-			text_addc(t, '\\');
-		if (c == '\n')
-			text_adds(t, "\\n");
-		else
-			text_addc(t, c < 0x20 || c >= 0x7f ? '?' : (char)c);
-	}
-	text_addc(t, '"');
-}
-
-static void value(struct text *t, uint64_t v)
-{
-	text_adds(t, "} ");
-	text_u64(t, v);
-	text_addc(t, '\n');
-}
-
-static void plain(struct text *t, enum metric m, uint64_t v)
-{
-	text_printf(t, "%s %llu\n", begin(t, m), (unsigned long long)v);
-}
-
-/* Prometheus counts in seconds; nothing is lost on the way. */
-static void seconds(struct text *t, uint64_t ns)
-{
-	text_printf(t, " %llu.%09llu\n", (unsigned long long)(ns / NS_PER_S),
-		    (unsigned long long)(ns % NS_PER_S));
-}
-
-static bool ends_with(const char *s, const char *end)
-{
-	size_t n = strlen(s), m = strlen(end);
-
-	return n >= m && strcmp(s + n - m, end) == 0;
-}
-
-/* A value of a row of counters.def behind its labels, in the unit of its name. */
-static void row_value(struct text *t, const struct counter_row *row, uint64_t v)
-{
-	text_addc(t, '}');
-	if (ends_with(row->name, "_ns") || ends_with(row->name, "_ns_gauge")) {
-		seconds(t, v);
-	} else {
-		text_addc(t, ' ');
-		text_u64(t, v);
-		text_addc(t, '\n');
-	}
-}
-
-static const char *type_of(const struct counter_row *row)
-{
-	return ends_with(row->name, "_gauge") ? "gauge" : "counter";
-}
+#include "admin/metrics_inner.h"
 
 /* How long ago it was, on the clock of all our processes. */
 static uint64_t ns_since(const struct state *st, uint64_t mono_ms)
@@ -105,7 +17,7 @@ static uint64_t ns_since(const struct state *st, uint64_t mono_ms)
 
 static void worker_ages(const struct state *st, struct text *t, enum metric m)
 {
-	const char *name = begin(t, m);
+	const char *name = metrics_begin(t, m);
 
 	for (unsigned w = 0; w < st->workers; w++) {
 		const struct proc *p = gather_proc(st, ROLE_WORKER, w);
@@ -114,13 +26,13 @@ static void worker_ages(const struct state *st, struct text *t, enum metric m)
 		if (!p || (m == M_beat_age && beat == 0))
 			continue;	/* nobody is there, or has not begun */
 		text_printf(t, "%s{worker=\"%u\"}", name, w);
-		seconds(t, ns_since(st, m == M_beat_age ? beat : p->behind_mono_ms));
+		metrics_seconds(t, ns_since(st, m == M_beat_age ? beat : p->behind_mono_ms));
 	}
 }
 
 static void log_series(const struct state *st, struct text *t)
 {
-	const char *name = begin(t, M_log_dropped);
+	const char *name = metrics_begin(t, M_log_dropped);
 
 	for (unsigned w = 0; w < st->workers; w++) {
 		text_printf(t, "%s{worker=\"%u\",at=\"ring\"} %llu\n", name, w,
@@ -128,7 +40,7 @@ static void log_series(const struct state *st, struct text *t)
 		text_printf(t, "%s{worker=\"%u\",at=\"sink\"} %llu\n", name, w,
 			    (unsigned long long)st->losses[w].sink);
 	}
-	name = begin(t, M_log_lost);
+	name = metrics_begin(t, M_log_lost);
 	text_printf(t, "%s{process=\"master\"} %llu\n", name,
 		    st->has_procs ? (unsigned long long)st->procs.log_lost : 0);
 	text_printf(t, "%s{process=\"admind\"} %llu\n", name, (unsigned long long)log_lost());
@@ -141,10 +53,10 @@ static void worker_series(const struct state *st, struct text *t)
 	for (unsigned i = 0; worker_counter_row(i, &row); i++) {
 		if (!row.prom[0])
 			continue;
-		family(t, row.prom, type_of(&row), row.help);
+		metrics_family(t, row.prom, metrics_type_of(&row), row.help);
 		for (unsigned w = 0; w < st->workers; w++) {
 			text_printf(t, "%s{worker=\"%u\"", row.prom, w);
-			row_value(t, &row, gather_worker(st, w, (enum worker_counter)i));
+			metrics_row_value(t, &row, gather_worker(st, w, (enum worker_counter)i));
 		}
 	}
 	worker_ages(st, t, M_view_lag);
@@ -153,16 +65,16 @@ static void worker_series(const struct state *st, struct text *t)
 
 static void reason_series(const struct state *st, struct text *t)
 {
-	const char *name = begin(t, M_reasons);
+	const char *name = metrics_begin(t, M_reasons);
 
 	for (unsigned i = REASON_NONE + 1; i < REASONS; i++) {
 		const struct reason_row *r = reason_row((enum reason)i);
 
 		text_adds(t, name);
-		label(t, '{', "reason", slice_str(r->name));
-		label(t, ',', "fault", slice_str(fault_name(r->fault)));
-		label(t, ',', "flag", slice_str(r->flag));
-		value(t, gather_reason(st, (enum reason)i));
+		metrics_label(t, '{', "reason", slice_str(r->name));
+		metrics_label(t, ',', "fault", slice_str(fault_name(r->fault)));
+		metrics_label(t, ',', "flag", slice_str(r->flag));
+		metrics_value(t, gather_reason(st, (enum reason)i));
 	}
 }
 
@@ -171,14 +83,14 @@ static void process_line(struct text *t, enum metric m, enum role role, uint32_t
 {
 	if (v < 0)
 		return;
-	text_adds(t, metrics[m].name);
-	label(t, '{', "role", slice_str(role_name(role)));
+	text_adds(t, metrics_name(m));
+	metrics_label(t, '{', "role", slice_str(role_name(role)));
 	text_printf(t, ",id=\"%u\"", id);
 	if (m == M_process_cpu) {
 		text_addc(t, '}');
-		seconds(t, (uint64_t)v);
+		metrics_seconds(t, (uint64_t)v);
 	} else {
-		value(t, (uint64_t)v);
+		metrics_value(t, (uint64_t)v);
 	}
 }
 
@@ -208,7 +120,7 @@ static int64_t master_value(const struct usage *u, enum metric m)
 static void process_series(const struct state *st, struct text *t)
 {
 	for (enum metric m = M_process_up; m <= M_process_private; m++) {
-		begin(t, m);
+		metrics_begin(t, m);
 		for (uint32_t i = 0; st->has_procs && i < st->procs.count; i++) {
 			const struct proc *p = &st->procs.proc[i];
 
@@ -219,169 +131,6 @@ static void process_series(const struct state *st, struct text *t)
 		if (st->has_procs)
 			process_line(t, m, ROLE_MASTER, 0, master_value(&st->procs.master, m));
 	}
-}
-
-/* The Services that have a slot of their own, and once the shared one if anybody is in it. */
-struct named {
-	struct slice ns, name;
-	struct slot_gen at;
-	bool used;		/* most are not, and cost nothing then */
-};
-
-static size_t services(const struct state *st, struct named **ret)
-{
-	uint32_t n = st->view ? view_service_count(st->view) : 0;
-	struct named *all = calloc((size_t)n + 1, sizeof *all);
-	struct slot_gen at;
-	bool shared = false;
-	struct vservice s;
-	size_t got = 0;
-
-	*ret = all;
-	for (uint32_t i = 0; all && i < n && view_service_nth(st->view, i, &s); i++) {
-		at = vservice_slot(&s);
-		if (slot_is_shared(at, BOARD_SERVICES))
-			shared = true;
-		else
-			all[got++] = (struct named){ vservice_ns(&s), vservice_name(&s), at,
-						     gather_service_used(st, at) };
-	}
-	if (shared && all)
-		all[got++].used = true;
-	return got;
-}
-
-static void service_labels(struct text *t, const char *metric, const struct named *s)
-{
-	text_adds(t, metric);
-	label(t, '{', "namespace", s->ns);
-	label(t, ',', "service", s->name);
-}
-
-/* Of the buckets one bound per octave is told, from 66 µs on (below lives nothing but the proxy). */
-#define SERVICE_BOUND_FIRST 15
-#define SERVICE_BOUND_STEP  4
-
-static void bucket_end(struct text *t, unsigned i, uint64_t sum)
-{
-	if (i == HIST_BUCKETS - 1)
-		text_adds(t, ",le=\"+Inf\"");
-	else
-		text_printf(t, ",le=\"%.10g\"", (double)hist_until_ns(i) / 1e9);
-	value(t, sum);
-}
-
-static void service_hist(struct text *t, const char *name, const struct named *s,
-			 const struct hist *h)
-{
-	uint64_t sum = 0;
-
-	for (unsigned i = 0; i < HIST_BUCKETS; i++) {
-		sum += h->n[i];
-		if (i != HIST_BUCKETS - 1 &&
-		    (i < SERVICE_BOUND_FIRST || i % SERVICE_BOUND_STEP != SERVICE_BOUND_STEP - 1))
-			continue;
-		text_adds(t, name);
-		service_labels(t, "_bucket", s);
-		bucket_end(t, i, sum);
-	}
-	text_adds(t, name);
-	service_labels(t, "_sum", s);
-	text_addc(t, '}');
-	seconds(t, h->sum_ns);
-	text_adds(t, name);
-	service_labels(t, "_count", s);
-	value(t, sum);
-}
-
-static void outcome_line(struct text *t, const struct named *s, bool is_http, const char *code,
-			 const char *reason, const char *flag, uint64_t n)
-{
-	service_labels(t, metrics[is_http ? M_requests : M_flows].name, s);
-	if (is_http)
-		label(t, ',', "code", slice_str(code));
-	label(t, ',', "reason", slice_str(reason));
-	label(t, ',', "flag", slice_str(flag));
-	value(t, n);
-}
-
-/* Of one family: requests or flows. */
-static void outcomes(struct text *t, const struct named *s, const struct service_sums *n,
-		     bool is_http)
-{
-	for (unsigned i = 0; i < n->outcomes; i++) {
-		const struct outcome_id *o = &n->outcome[i].what;
-		const struct reason_row *r = reason_row(o->reason);
-		char code[16];
-
-		snprintf(code, sizeof code, "%u", o->status);
-		if (o->is_http == is_http)
-			outcome_line(t, s, is_http, code, r->name, r->flag, n->outcome[i].n);
-	}
-	for (unsigned i = 0; i < OUTCOME_CLASSES; i++)
-		if (n->other[i] && (i != OUTCOME_flow) == is_http)
-			outcome_line(t, s, is_http, i == OUTCOME_none ? "0" : outcome_class_name(
-				     (enum outcome_class)i), "OTHER", "-", n->other[i]);
-}
-
-static void grpc_statuses(struct text *t, const struct named *s, const struct service_sums *n)
-{
-	for (unsigned i = 0; i < GRPC_STATUSES; i++) {
-		char status[16];
-
-		if (n->grpc[i] == 0)
-			continue;
-		snprintf(status, sizeof status, "%u", i);
-		service_labels(t, metrics[M_grpc].name, s);
-		label(t, ',', "status", slice_str(status));
-		value(t, n->grpc[i]);
-	}
-}
-
-/* What was never used has no series of outcomes and times: there would be nothing to see. */
-static void service_series(const struct state *st, struct text *t)
-{
-	struct service_sums n;
-	struct counter_row row;
-	struct named *all;
-	size_t count = services(st, &all);
-
-	for (unsigned k = 0; k < 3; k++) {
-		static const uint8_t families[] = { M_requests, M_grpc, M_flows };
-
-		begin(t, families[k]);
-		for (size_t i = 0; i < count; i++) {
-			if (!all[i].used)
-				continue;
-			gather_service(st, all[i].at, &n);
-			if (families[k] == M_grpc)
-				grpc_statuses(t, &all[i], &n);
-			else
-				outcomes(t, &all[i], &n, families[k] == M_requests);
-		}
-	}
-	for (unsigned k = 0; service_counter_row(k, &row); k++) {
-		if (!row.prom[0])
-			continue;
-		family(t, row.prom, type_of(&row), row.help);
-		for (size_t i = 0; i < count; i++) {
-			if (all[i].used)
-				gather_service(st, all[i].at, &n);
-			service_labels(t, row.prom, &all[i]);
-			value(t, all[i].used ? n.c[k] : 0);
-		}
-	}
-	for (unsigned k = 0; service_histogram_row(k, &row); k++) {
-		family(t, row.prom, "histogram", row.help);
-		for (size_t i = 0; i < count; i++) {
-			if (!all[i].used)
-				continue;
-			gather_service(st, all[i].at, &n);
-			if (hist_count(&n.hist[k]))
-				service_hist(t, row.prom, &all[i], &n.hist[k]);
-		}
-	}
-	free(all);
 }
 
 struct tenant_rows {
@@ -400,8 +149,8 @@ static void tenant_line(void *arg, const struct vnamespace *ten)
 	if (ten->tenant.n == 0 && n.c[TC_conns] == 0)
 		return;
 	text_adds(a->t, a->row->prom);
-	label(a->t, '{', "tenant", ten->tenant);
-	row_value(a->t, a->row, n.c[a->counter]);
+	metrics_label(a->t, '{', "tenant", ten->tenant);
+	metrics_row_value(a->t, a->row, n.c[a->counter]);
 }
 
 /* Of a tenant every eighth bound is told: two octaves. */
@@ -424,16 +173,16 @@ static void tenant_hist(void *arg, const struct vnamespace *ten)
 			continue;
 		text_adds(a->t, a->row->prom);
 		text_adds(a->t, "_bucket");
-		label(a->t, '{', "tenant", ten->tenant);
-		bucket_end(a->t, i, sum);
+		metrics_label(a->t, '{', "tenant", ten->tenant);
+		metrics_bucket_end(a->t, i, sum);
 	}
 	text_printf(a->t, "%s_sum", a->row->prom);
-	label(a->t, '{', "tenant", ten->tenant);
+	metrics_label(a->t, '{', "tenant", ten->tenant);
 	text_addc(a->t, '}');
-	seconds(a->t, h->sum_ns);
+	metrics_seconds(a->t, h->sum_ns);
 	text_printf(a->t, "%s_count", a->row->prom);
-	label(a->t, '{', "tenant", ten->tenant);
-	value(a->t, sum);
+	metrics_label(a->t, '{', "tenant", ten->tenant);
+	metrics_value(a->t, sum);
 }
 
 static void tenant_series(const struct state *st, struct text *t)
@@ -445,52 +194,15 @@ static void tenant_series(const struct state *st, struct text *t)
 
 		if (!row.prom[0])
 			continue;
-		family(t, row.prom, type_of(&row), row.help);
+		metrics_family(t, row.prom, metrics_type_of(&row), row.help);
 		gather_tenants(st, tenant_line, &a);
 	}
 	for (unsigned i = 0; tenant_histogram_row(i, &row); i++) {
 		struct tenant_rows a = { .st = st, .t = t, .row = &row, .counter = i };
 
-		family(t, row.prom, "histogram", row.help);
+		metrics_family(t, row.prom, "histogram", row.help);
 		gather_tenants(st, tenant_hist, &a);
 	}
-}
-
-/* One line per Service port that has this limit. */
-static void limit_lines(const struct state *st, enum metric m, struct text *t)
-{
-	const char *metric = begin(t, m);
-	static const char *const name[] = { [LIMIT_CONNECTIONS] = "connections",
-					    [LIMIT_REQUESTS] = "requests" };
-	struct vservice s;
-
-	for (uint32_t i = 0; st->view && view_service_nth(st->view, i, &s); i++) {
-		struct vpolicy v;
-		struct vport p;
-
-		for (uint32_t k = 0; vservice_port_at(&s, k, &p); k++) {
-			if (!vport_policy(&p, &v) || v.limit.slot == 0)
-				continue;
-			for (unsigned what = 0; what < countof(name); what++) {
-				uint32_t max = what == LIMIT_CONNECTIONS ? v.connections :
-									   v.requests;
-
-				if (max == 0)
-					continue;
-				text_adds(t, metric);
-				label(t, '{', "namespace", vservice_ns(&s));
-				label(t, ',', "service", vservice_name(&s));
-				text_printf(t, ",port=\"%u\",limit=\"%s\"", p.port, name[what]);
-				value(t, m == M_limit_held ? gather_limit(st, v.limit, (enum limit)what) : max);
-			}
-		}
-	}
-}
-
-static void limit_series(const struct state *st, struct text *t)
-{
-	limit_lines(st, M_limit, t);
-	limit_lines(st, M_limit_held, t);
 }
 
 static void listener_series(const struct state *st, struct text *t)
@@ -500,82 +212,17 @@ static void listener_series(const struct state *st, struct text *t)
 	for (unsigned k = 0; listener_counter_row(k, &row); k++) {
 		if (!row.prom[0])
 			continue;
-		family(t, row.prom, type_of(&row), row.help);
+		metrics_family(t, row.prom, metrics_type_of(&row), row.help);
 		for (uint32_t i = 0; i < st->knobs->n_listeners && i < KNOBS_LISTENERS; i++) {
 			const char *name = st->knobs->listener[i].name;
 			uint64_t n[LCS];
 
 			gather_listener(st, name, n);
 			text_adds(t, row.prom);
-			label(t, '{', "listener", slice_str(name));
-			value(t, n[k]);
+			metrics_label(t, '{', "listener", slice_str(name));
+			metrics_value(t, n[k]);
 		}
 	}
-}
-
-static uint64_t endpoint_value(const struct endpoint_sums *n, enum metric m)
-{
-	switch ((int)m) {
-	case M_ep_in_flight: return n->in_flight;
-	case M_ep_exchanges: return n->exchanges;
-	case M_ep_connects: return n->connects;
-	case M_ep_connect_failures: return n->connect_failures;
-	case M_ep_failures: return n->failures;
-	case M_ep_waiting: return n->waiting;
-	case M_ep_out: return n->out_ms > 0 || n->probing;
-	case M_ep_slow: return n->warmth < ENDPOINT_WARM;
-	case M_ep_unhealthy: return n->check == CHECK_UNHEALTHY;
-	}
-	return 0;
-}
-
-/* One line per endpoint slot: an address that several ports or Services name has one slot, and is
- * shown under the first that names it.  Returns how many there were. */
-static uint32_t endpoint_lines(const struct state *st, const char *metric, enum metric m,
-			       uint8_t *seen, struct text *t)
-{
-	uint32_t lines = 0;
-	struct vservice s;
-
-	memset(seen, 0, BOARD_ENDPOINTS / 8);
-	for (uint32_t i = 0; st->view && view_service_nth(st->view, i, &s); i++) {
-		struct vport p;
-
-		for (uint32_t k = 0; vservice_port_at(&s, k, &p); k++) {
-			struct vendpoint e;
-
-			for (uint32_t j = 0; j < p.endpoints && vport_endpoint(&p, j, &e); j++) {
-				uint32_t at = e.slot.slot;
-				struct endpoint_sums n;
-				char addr[ADDR_TEXT];
-
-				if (slot_is_shared(e.slot, BOARD_ENDPOINTS) ||
-				    seen[at / 8] & 1u << at % 8)
-					continue;
-				seen[at / 8] |= (uint8_t)(1u << at % 8);
-				if (++lines > METRICS_ENDPOINTS || !metric)
-					continue;
-				gather_endpoint(st, &p, &e, &n);
-				text_adds(t, metric);
-				label(t, '{', "namespace", vservice_ns(&s));
-				label(t, ',', "service", vservice_name(&s));
-				label(t, ',', "endpoint", slice_str(addr_text(&e.addr, true, addr)));
-				value(t, endpoint_value(&n, m));
-			}
-		}
-	}
-	return lines;
-}
-
-static void endpoint_series(const struct state *st, struct text *t)
-{
-	uint8_t *seen = malloc(BOARD_ENDPOINTS / 8);
-	uint32_t n = seen ? endpoint_lines(st, NULL, M_ep_in_flight, seen, t) : 0;
-
-	for (enum metric m = M_ep_in_flight; seen && n && m <= M_ep_unhealthy; m++)
-		endpoint_lines(st, begin(t, m), m, seen, t);
-	free(seen);
-	plain(t, M_ep_without, n > METRICS_ENDPOINTS ? n - METRICS_ENDPOINTS : 0);
 }
 
 static void sync_steps(const json_t *timings, struct text *t)
@@ -583,7 +230,7 @@ static void sync_steps(const json_t *timings, struct text *t)
 	static const char *const steps[] = { "change", "snapshot", "store_to_view", "store_write",
 					     "store_step", "report_step" };
 	static const char *const of[] = { "last", "max" };
-	const char *name = begin(t, M_sync_step);
+	const char *name = metrics_begin(t, M_sync_step);
 
 	for (size_t k = 0; k < countof(steps); k++) {
 		const json_t *step = json_object_get(timings, steps[k]);
@@ -627,42 +274,42 @@ static void sync_series(struct state *st, struct text *t)
 	const char *name;
 	size_t i;
 
-	plain(t, M_report_present, report != NULL);
+	metrics_plain(t, M_report_present, report != NULL);
 	if (!report)
 		return;
-	plain(t, M_store_rev, jget_u64(report, "rev"));
+	metrics_plain(t, M_store_rev, jget_u64(report, "rev"));
 	if (json_is_boolean(json_object_get(report, "durable")))
-		plain(t, M_durable, jget_bool(report, "durable"));
+		metrics_plain(t, M_durable, jget_bool(report, "durable"));
 	o = json_object_get(report, "store");
-	plain(t, M_not_durable, json_is_false(json_object_get(report, "durable"))
+	metrics_plain(t, M_not_durable, json_is_false(json_object_get(report, "durable"))
 					? (uint64_t)gather_age_s(st, jget_u64(o, "since_mono_ms")) : 0);
-	plain(t, M_store_failures, jget_u64(o, "failures"));
-	plain(t, M_store_asides, jget_u64(o, "asides"));
-	plain(t, M_refused_documents, json_array_size(jget_array(report, "refused")));
-	name = begin(t, M_source_synced);
+	metrics_plain(t, M_store_failures, jget_u64(o, "failures"));
+	metrics_plain(t, M_store_asides, jget_u64(o, "asides"));
+	metrics_plain(t, M_refused_documents, json_array_size(jget_array(report, "refused")));
+	name = metrics_begin(t, M_source_synced);
 	json_array_foreach(jget_array(report, "sources"), i, o) {
 		text_adds(t, name);
-		label(t, '{', "kind", slice_str(jget_str(o, "kind")));
+		metrics_label(t, '{', "kind", slice_str(jget_str(o, "kind")));
 		text_printf(t, ",source=\"%zu\"", i);
-		value(t, strcmp(jget_str(o, "state"), "synced") == 0);
+		metrics_value(t, strcmp(jget_str(o, "state"), "synced") == 0);
 	}
-	name = begin(t, M_source_stale);
+	name = metrics_begin(t, M_source_stale);
 	json_array_foreach(jget_array(report, "sources"), i, o) {
 		bool synced = strcmp(jget_str(o, "state"), "synced") == 0;
 
 		text_adds(t, name);
-		label(t, '{', "kind", slice_str(jget_str(o, "kind")));
+		metrics_label(t, '{', "kind", slice_str(jget_str(o, "kind")));
 		text_printf(t, ",source=\"%zu\"", i);
-		value(t, synced ? 0 : (uint64_t)gather_age_s(st, jget_u64(o, "since_mono_ms")));
+		metrics_value(t, synced ? 0 : (uint64_t)gather_age_s(st, jget_u64(o, "since_mono_ms")));
 	}
-	name = begin(t, M_source_snapshots);
+	name = metrics_begin(t, M_source_snapshots);
 	json_array_foreach(jget_array(report, "sources"), i, o) {
 		if (!json_object_get(o, "snapshots"))
 			continue;
 		text_adds(t, name);
-		label(t, '{', "kind", slice_str(jget_str(o, "kind")));
+		metrics_label(t, '{', "kind", slice_str(jget_str(o, "kind")));
 		text_printf(t, ",source=\"%zu\"", i);
-		value(t, jget_u64(o, "snapshots"));
+		metrics_value(t, jget_u64(o, "snapshots"));
 	}
 	demand_series(report, t);
 	sync_steps(json_object_get(report, "timings_ms"), t);
@@ -672,22 +319,22 @@ static void master_series(const struct state *st, struct text *t)
 {
 	const struct procs *p = &st->procs;
 
-	plain(t, M_view_rev, p->rev);
-	plain(t, M_view_failed_rev, p->failed_rev);
-	plain(t, M_master_starts, p->master_starts);
-	plain(t, M_config_generation, p->config_generation);
-	plain(t, M_reload_ok, p->reload.at_unix_ms == 0 || p->reload.ok);
-	plain(t, M_reload_at, p->reload.at_unix_ms / 1000);
-	plain(t, M_pods, state_pods_page(st) ? pods_captured(state_pods_page(st)) : 0);
-	plain(t, M_stalls, p->stalls);
-	plain(t, M_bad_messages, p->bad_messages);
+	metrics_plain(t, M_view_rev, p->rev);
+	metrics_plain(t, M_view_failed_rev, p->failed_rev);
+	metrics_plain(t, M_master_starts, p->master_starts);
+	metrics_plain(t, M_config_generation, p->config_generation);
+	metrics_plain(t, M_reload_ok, p->reload.at_unix_ms == 0 || p->reload.ok);
+	metrics_plain(t, M_reload_at, p->reload.at_unix_ms / 1000);
+	metrics_plain(t, M_pods, state_pods_page(st) ? pods_captured(state_pods_page(st)) : 0);
+	metrics_plain(t, M_stalls, p->stalls);
+	metrics_plain(t, M_bad_messages, p->bad_messages);
 }
 
 static void pod_labels(struct text *t, enum metric m, const struct pod_told *p)
 {
-	text_adds(t, metrics[m].name);
-	label(t, '{', "namespace", slice_str(p->words.ns));
-	label(t, ',', "pod", slice_str(p->words.name));
+	text_adds(t, metrics_name(m));
+	metrics_label(t, '{', "namespace", slice_str(p->words.ns));
+	metrics_label(t, ',', "pod", slice_str(p->words.name));
 }
 
 static void pod_series(const struct state *st, struct text *t)
@@ -702,7 +349,7 @@ static void pod_series(const struct state *st, struct text *t)
 	const struct proofs_page *proofs = state_proofs_page(st);
 
 	for (enum metric m = M_pod_captured; m <= M_pod_passed; m++) {
-		begin(t, m);
+		metrics_begin(t, m);
 		for (uint32_t i = 0; page && i < page->n; i++) {
 			const struct pod_told *p = &page->pod[i];
 			const struct pod_proof *f = proof_of(proofs, p->ref);
@@ -711,12 +358,12 @@ static void pod_series(const struct state *st, struct text *t)
 				continue;
 			if (m == M_pod_captured && f->state != PROOF_NONE) {
 				pod_labels(t, m, p);
-				value(t, f->state == PROOF_PROVEN);
+				metrics_value(t, f->state == PROOF_PROVEN);
 			}
 			for (unsigned k = 0; m == M_pod_passed && k < PASSED; k++) {
 				pod_labels(t, m, p);
 				text_adds(t, passed[k]);
-				value(t, f->passed[k]);
+				metrics_value(t, f->passed[k]);
 			}
 		}
 	}
@@ -725,8 +372,8 @@ static void pod_series(const struct state *st, struct text *t)
 static void ends_in(struct text *t, const char *name, const char *kind, const char *what, int64_t seconds_left)
 {
 	text_adds(t, name);
-	label(t, '{', "kind", slice_str(kind));
-	label(t, ',', "name", slice_str(what));
+	metrics_label(t, '{', "kind", slice_str(kind));
+	metrics_label(t, ',', "name", slice_str(what));
 	text_printf(t, "} %lld\n", (long long)seconds_left);
 }
 
@@ -734,7 +381,7 @@ static void certificate_series(const struct state *st, struct text *t)
 {
 	const struct certs *c = st->certs;
 	const struct certs_identity *all = certs_identities(c);
-	const char *name = begin(t, M_certificate_expiry);
+	const char *name = metrics_begin(t, M_certificate_expiry);
 	int64_t now = st->now_unix_ms / 1000;
 	uint32_t n[IDENTITY_STATES] = { 0 };
 	char whose[CERTS_NAMES];
@@ -749,19 +396,19 @@ static void certificate_series(const struct state *st, struct text *t)
 		if (all[i].leaves)
 			ends_in(t, name, "identity", whose, certs_identity_ends(&all[i]) - now);
 	}
-	name = begin(t, M_identities);
+	name = metrics_begin(t, M_identities);
 	for (uint32_t i = 0; i < IDENTITY_STATES; i++)
 		text_printf(t, "%s{state=\"%s\"} %u\n", name, identity_state_name(i), n[i]);
 	for (enum metric m = M_identity_renewals; m <= M_identity_failures; m++) {
-		name = begin(t, m);
+		name = metrics_begin(t, m);
 		for (uint32_t i = 0; i < c->identities; i++) {
 			text_adds(t, name);
-			label(t, '{', "namespace", slice_str(all[i].ns));
-			label(t, ',', "account", slice_str(all[i].account));
-			value(t, m == M_identity_renewals ? all[i].renewals : all[i].failures);
+			metrics_label(t, '{', "namespace", slice_str(all[i].ns));
+			metrics_label(t, ',', "account", slice_str(all[i].account));
+			metrics_value(t, m == M_identity_renewals ? all[i].renewals : all[i].failures);
 		}
 	}
-	name = begin(t, M_key_refusals);
+	name = metrics_begin(t, M_key_refusals);
 	for (unsigned i = SIGN_FINE + 1; i < SIGN_REFUSALS; i++)
 		text_printf(t, "%s{why=\"%s\"} %llu\n", name, sign_refusal_label((enum sign_refusal)i),
 			    (unsigned long long)c->refused[i]);
@@ -771,15 +418,15 @@ void metrics_text(struct state *st, struct text *t)
 {
 	struct text why = text_of(2048);
 
-	text_printf(t, "%s{version=\"%s\"} 1\n", begin(t, M_build_info), PACKAGE_VERSION);
-	plain(t, M_ready, gather_ready(st, &why));
+	text_printf(t, "%s{version=\"%s\"} 1\n", metrics_begin(t, M_build_info), PACKAGE_VERSION);
+	metrics_plain(t, M_ready, gather_ready(st, &why));
 	text_fini(&why);
-	plain(t, M_start_time, st->started_unix_ms / 1000);
+	metrics_plain(t, M_start_time, st->started_unix_ms / 1000);
 	if (st->has_procs)
 		master_series(st, t);
 	if (st->certs)
 		certificate_series(st, t);
-	plain(t, M_log_lines, st->log_lines);
+	metrics_plain(t, M_log_lines, st->log_lines);
 	log_series(st, t);
 	process_series(st, t);
 	sync_series(st, t);
@@ -788,9 +435,9 @@ void metrics_text(struct state *st, struct text *t)
 	reason_series(st, t);
 	tenant_series(st, t);
 	listener_series(st, t);
-	service_series(st, t);
-	limit_series(st, t);
-	endpoint_series(st, t);
+	metrics_services(st, t);
+	metrics_limits(st, t);
+	metrics_endpoints(st, t);
 }
 
 void metrics_answer(struct state *st, const struct wire_request *req, struct answer *ret)

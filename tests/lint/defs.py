@@ -100,8 +100,9 @@ def metrics(bad):
             bad.append(f"metrics.def: METRIC({row[:60]}: not a row")
             continue
         metric(bad, "metrics.def", cells[2], cells[3].lower(), cells[4], cells[5], page, seen)
-    if '"nodeproxy_' in re.sub(r"/\*.*?\*/", "", read("admin/metrics.c") or "", flags=re.S):
-        bad.append("admin/metrics.c: a metric that has no row")
+    for path in ("admin/metrics.c", "admin/metrics_format.c", "admin/metrics_service.c"):
+        if '"nodeproxy_' in re.sub(r"/\*.*?\*/", "", read(path), flags=re.S):
+            bad.append(f"{path}: a metric that has no row")
     return n
 
 
