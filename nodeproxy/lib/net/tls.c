@@ -13,40 +13,9 @@
 #include <openssl/mem.h>
 #include <openssl/pool.h>
 
-#include "nodeproxy/lib/base/clock.h"
-#include "nodeproxy/lib/net/spiffe.h"
 #include "nodeproxy/lib/net/tls_inner.h"
 
-#define SHAKE_READ 4096u	/* ciphertext read at once before the handshake is over */
-#define HEADER 5u		/* of a record */
 #define CHARGE_STEP 4096u	/* budgets are asked seldom */
-
-static const struct {
-	const char *name, *words;
-} faults[TLS_FAULTS] = {
-#define FAULT(name, words) { #name, words },
-#include "nodeproxy/lib/net/tls_faults.def"
-#undef FAULT
-};
-
-static const struct {
-	int why;
-	enum tls_fault fault;
-} causes[] = {
-#define CAUSE(why, name) { SSL_R_##why, TLS_FAULT_##name },
-#include "nodeproxy/lib/net/tls_faults.def"
-#undef CAUSE
-};
-
-const char *tls_fault_name(enum tls_fault f)
-{
-	return faults[f < TLS_FAULTS ? f : TLS_FAULT_NONE].name;
-}
-
-const char *tls_fault_words(enum tls_fault f)
-{
-	return faults[f < TLS_FAULTS ? f : TLS_FAULT_NONE].words;
-}
 
 /* ---- memory ---- */
 
@@ -58,7 +27,7 @@ static void account(struct tls *t, int64_t before)
 	uint64_t holds;
 
 	t->bytes = (uint64_t)max_of(bytes, (int64_t)0);
-	holds = t->bytes + (t->record_have > HEADER && t->record_have < t->record ? t->record : 0);
+	holds = t->bytes + (t->record_have > TLS_HEADER && t->record_have < t->record ? t->record : 0);
 	if (holds > t->charged) {
 		uint64_t more = (holds - t->charged + CHARGE_STEP - 1) / CHARGE_STEP * CHARGE_STEP;
 
@@ -117,10 +86,10 @@ static int bio_read(BIO *b, char *out, int room)
 	memcpy(out, t->in_p, (size_t)n);
 	/* It asks for a header, then for just the rest of that record. */
 	if (t->record_have >= t->record) {
-		if (t->record_have == HEADER) {
-			t->record = HEADER + (uint32_t)room;
+		if (t->record_have == TLS_HEADER) {
+			t->record = TLS_HEADER + (uint32_t)room;
 		} else {
-			t->record = HEADER;
+			t->record = TLS_HEADER;
 			t->record_have = 0;
 		}
 	}
@@ -215,7 +184,7 @@ static void keep_rest(struct tls *t)
 	t->in_p = k;
 }
 
-static int64_t begin(struct tls *t, size_t ask)
+int64_t tls_begin(struct tls *t, size_t ask)
 {
 	t->dry = false;
 	t->ask = ask;
@@ -224,48 +193,14 @@ static int64_t begin(struct tls *t, size_t ask)
 	return tls_heap_now;
 }
 
-static void end(struct tls *t, int64_t before)
+void tls_end(struct tls *t, int64_t before)
 {
 	keep_rest(t);
 	account(t, before);
 	ERR_clear_error();
 }
 
-static void broke(struct tls *t, int ssl_error)
-{
-	uint32_t e = ERR_peek_error();
-	int why = ERR_GET_REASON(e);
-
-	t->state = TLS_BROKEN;
-	if (t->fault != TLS_FAULT_NONE)
-		return;		/* a callback knew better */
-	if (t->below_error == -ENOMEM || ERR_GET_REASON(e) == ERR_R_MALLOC_FAILURE) {
-		t->fault = TLS_FAULT_NO_MEMORY;
-		return;
-	}
-	if (e == 0 || ssl_error == SSL_ERROR_SYSCALL) {
-		t->fault = SSL_in_init(t->ssl) ? TLS_FAULT_CLOSED : TLS_FAULT_TRUNCATED;
-		return;
-	}
-	/* OpenSSL's clients say in clear why they end a handshake, when BoringSSL decrypts already. */
-	t->fault = t->type == SSL3_RT_ALERT && t->record == HEADER + 2 ? TLS_FAULT_ALERT : TLS_FAULT_PROTOCOL;
-	if (ERR_GET_LIB(e) != ERR_LIB_SSL) {
-		/* beside records that do not decrypt, certificates and signatures are all that can err */
-		if (ERR_GET_LIB(e) != ERR_LIB_CIPHER)
-			t->fault = TLS_FAULT_BAD_CERTIFICATE;
-		return;
-	}
-	for (size_t i = 0; i < countof(causes); i++)
-		if (causes[i].why == why) {
-			t->fault = (uint8_t)causes[i].fault;
-			return;
-		}
-	if (why >= SSL_AD_REASON_OFFSET)
-		t->fault = TLS_FAULT_ALERT;
-}
-
-/* Ciphertext below, oldest first: 0: all of it; -EAGAIN; -errno. */
-static int flush(struct tls *t)
+int tls_flush(struct tls *t)
 {
 	struct tls_stock *s = t->side->stock;
 
@@ -307,117 +242,6 @@ static int flush(struct tls *t)
 	}
 }
 
-static int errno_of(const struct tls *t)
-{
-	if (t->below_error)
-		return t->below_error;
-	switch ((enum tls_fault)t->fault) {
-	case TLS_FAULT_NO_MEMORY:
-		return -ENOMEM;
-	case TLS_FAULT_TRUNCATED:
-	case TLS_FAULT_CLOSED:
-		return -ECONNRESET;
-	default:
-		return -EPROTO;
-	}
-}
-
-/* ---- the handshake ---- */
-
-/* A resumed connection: BoringSSL has looked at nothing but the ticket. */
-static bool is_still_good(struct tls *t)
-{
-	const STACK_OF(CRYPTO_BUFFER) *chain = SSL_get0_peer_certificates(t->ssl);
-	const struct tls_side *s = t->side;
-	enum tls_fault f = TLS_FAULT_NONE;
-
-	if (!SSL_session_reused(t->ssl) || s->trust == NULL)
-		return true;
-	if (chain && sk_CRYPTO_BUFFER_num(chain)) {
-		f = tls_trust_judge(s->trust, chain, s->server, true, clock_unix_ms() / 1000);
-		if (f == TLS_FAULT_NONE)
-			f = tls_side_wants(s, sk_CRYPTO_BUFFER_value(chain, 0));
-	} else if (SSL_CTX_get_verify_mode(s->ctx) & SSL_VERIFY_FAIL_IF_NO_PEER_CERT) {
-		f = TLS_FAULT_NO_CERTIFICATE;
-	}
-	if (f == TLS_FAULT_NONE)
-		return true;
-	SSL_send_fatal_alert(t->ssl, f == TLS_FAULT_REVOKED ? SSL_AD_CERTIFICATE_REVOKED :
-				     f == TLS_FAULT_EXPIRED ? SSL_AD_CERTIFICATE_EXPIRED :
-							      SSL_AD_ACCESS_DENIED);
-	t->fault = (uint8_t)f;
-	return false;
-}
-
-/* Once per connection, not for each line that names it. */
-static void name_peer(struct tls *t)
-{
-	const STACK_OF(CRYPTO_BUFFER) *chain = SSL_get0_peer_certificates(t->ssl);
-	CRYPTO_BUFFER *leaf;
-	char text[SPIFFE_MAX];
-	size_t n;
-
-	if (!t->side->server || chain == NULL || sk_CRYPTO_BUFFER_num(chain) == 0)
-		return;
-	leaf = sk_CRYPTO_BUFFER_value(chain, 0);
-	n = tls_name(leaf, text, sizeof text);
-	t->peer = OPENSSL_strndup(text, n);
-	t->element = tls_peer_words(t, leaf, slice_starts(slice_of(text, n), SLICE("spiffe://")));
-}
-
-static enum tls_went shake(struct tls *t)
-{
-	int r, e, f = flush(t);
-
-	if (f < 0 && f != -EAGAIN) {
-		broke(t, SSL_ERROR_SYSCALL);
-		return TLS_FAILED;
-	}
-	if (f < 0)
-		return TLS_OUT;
-	r = SSL_do_handshake(t->ssl);
-	e = r == 1 ? SSL_ERROR_NONE : SSL_get_error(t->ssl, r);
-	if (r == 1 && !is_still_good(t))
-		e = SSL_ERROR_SSL;
-	/* BoringSSL leaves the other side alone when it is we who cannot go on. */
-	if (t->fault == TLS_FAULT_NO_SIGNATURE || t->fault == TLS_FAULT_NO_MEMORY)
-		SSL_send_fatal_alert(t->ssl, SSL_AD_INTERNAL_ERROR);
-	f = flush(t);
-	if (e != SSL_ERROR_NONE && e != SSL_ERROR_WANT_READ && e != SSL_ERROR_WANT_PRIVATE_KEY_OPERATION) {
-		broke(t, e);
-		return TLS_FAILED;
-	}
-	if (f < 0 && f != -EAGAIN) {
-		broke(t, SSL_ERROR_SYSCALL);
-		return TLS_FAILED;
-	}
-	if (f < 0)
-		return TLS_OUT;		/* the other side is not done before it has all of it */
-	if (e == SSL_ERROR_NONE) {
-		t->state = TLS_OPEN;
-		name_peer(t);
-		return TLS_DONE;
-	}
-	return e == SSL_ERROR_WANT_READ ? TLS_IN : TLS_KEY;
-}
-
-enum tls_went tls_handshake(struct stream *s)
-{
-	struct tls *t = s->tls;
-	enum tls_went w;
-	int64_t before;
-
-	must(t->magic == TLS_MAGIC);
-	if (t->state == TLS_BROKEN)
-		return TLS_FAILED;
-	if (t->state == TLS_OPEN)
-		return TLS_DONE;
-	before = begin(t, SHAKE_READ);
-	w = shake(t);
-	end(t, before);
-	return t->state == TLS_BROKEN ? TLS_FAILED : w;
-}
-
 /* ---- the stream ---- */
 
 static ssize_t tls_read(struct stream *s, uint8_t *buf, size_t room)
@@ -427,10 +251,10 @@ static ssize_t tls_read(struct stream *s, uint8_t *buf, size_t room)
 	int64_t before;
 
 	if (t->state != TLS_OPEN)
-		return t->state == TLS_SHAKES ? -EAGAIN : errno_of(t);
+		return t->state == TLS_SHAKES ? -EAGAIN : tls_errno(t);
 	if (t->ended)
 		return 0;
-	before = begin(t, room);
+	before = tls_begin(t, room);
 	while (got < room) {
 		int r = SSL_read(t->ssl, buf + got, (int)min_of(room - got, (size_t)1 << 30)), e;
 
@@ -444,17 +268,17 @@ static ssize_t tls_read(struct stream *s, uint8_t *buf, size_t room)
 		if (e == SSL_ERROR_ZERO_RETURN)
 			t->ended = true;
 		else
-			broke(t, e);
+			tls_broke(t, e);
 		break;
 	}
 	if (t->scratch_n)	/* an alert, or an answer to a change of keys */
-		(void)flush(t);
-	end(t, before);
+		(void)tls_flush(t);
+	tls_end(t, before);
 	if (got)
 		return (ssize_t)got;
 	if (t->ended)
 		return 0;
-	return t->state == TLS_OPEN ? -EAGAIN : errno_of(t);
+	return t->state == TLS_OPEN ? -EAGAIN : tls_errno(t);
 }
 
 static bool tls_more(struct stream *s)
@@ -504,8 +328,8 @@ static int encrypt(struct tls *t, const struct iovec *v, int n, size_t *at)
 			return 0;
 		r = SSL_write(t->ssl, p, (int)k);
 		if (r != (int)k) {
-			broke(t, SSL_get_error(t->ssl, r));
-			return errno_of(t);
+			tls_broke(t, SSL_get_error(t->ssl, r));
+			return tls_errno(t);
 		}
 		*at += k;
 	}
@@ -522,15 +346,15 @@ static ssize_t tls_write(struct stream *s, const struct iovec *v, int n)
 	int r;
 
 	if (t->state != TLS_OPEN || t->said_end)
-		return t->state == TLS_SHAKES ? -EAGAIN : t->said_end ? -EPIPE : errno_of(t);
-	before = begin(t, 0);
-	r = flush(t);
+		return t->state == TLS_SHAKES ? -EAGAIN : t->said_end ? -EPIPE : tls_errno(t);
+	before = tls_begin(t, 0);
+	r = tls_flush(t);
 	if (r == 0) {
 		at = t->owes;		/* that byte comes first, and is out */
 		t->owes = false;
 		r = encrypt(t, v, n, &at);
 		if (r == 0)
-			r = flush(t);
+			r = tls_flush(t);
 		if (r == -EAGAIN && at) {
 			t->owes = true;
 			at--;
@@ -538,7 +362,7 @@ static ssize_t tls_write(struct stream *s, const struct iovec *v, int n)
 		if (at && (r == 0 || r == -EAGAIN))
 			r = (int)at;
 	}
-	end(t, before);
+	tls_end(t, before);
 	return r;
 }
 
@@ -549,14 +373,14 @@ static int tls_finish(struct stream *s)
 	int r;
 
 	if (t->state == TLS_BROKEN)
-		return errno_of(t);
-	before = begin(t, 0);
+		return tls_errno(t);
+	before = tls_begin(t, 0);
 	if (!t->said_end && t->state == TLS_OPEN) {
 		(void)SSL_shutdown(t->ssl);
 		t->said_end = true;
 	}
-	r = flush(t);
-	end(t, before);
+	r = tls_flush(t);
+	tls_end(t, before);
 	return r < 0 ? r : t->below.ops->finish(&t->below);
 }
 
@@ -564,7 +388,7 @@ static int tls_error(struct stream *s)
 {
 	struct tls *t = s->tls;
 
-	return t->state == TLS_BROKEN ? errno_of(t) : t->below.ops->error(&t->below);
+	return t->state == TLS_BROKEN ? tls_errno(t) : t->below.ops->error(&t->below);
 }
 
 static void tls_free(struct tls *t)
@@ -588,9 +412,9 @@ static void tls_close(struct stream *s, bool abort)
 	struct tls *t = s->tls;
 
 	if (!abort && t->state == TLS_OPEN && !t->said_end) {
-		(void)begin(t, 0);
+		(void)tls_begin(t, 0);
 		(void)SSL_shutdown(t->ssl);
-		(void)flush(t);
+		(void)tls_flush(t);
 	}
 	stream_close(&t->below, abort);
 	ERR_clear_error();
@@ -655,85 +479,14 @@ bool tls_is(const struct stream *s)
 	return s->ops == &tls_ops;
 }
 
-int tls_client(struct stream *s, struct slice alpn, uint64_t with)
-{
-	struct tls *t = s->tls;
-	struct tls_side *side = t->side;
-	unsigned i = with % TLS_SESSIONS;
-	int64_t before = begin(t, 0);
-	bool good;
-
-	must(!side->server && t->state == TLS_SHAKES);
-	good = alpn.n == 0 || SSL_set_alpn_protos(t->ssl, alpn.p, (unsigned)alpn.n) == 0;
-	t->with = with;
-	if (good && with && side->kept[i].session && side->kept[i].with == with) {
-		good = SSL_set_session(t->ssl, side->kept[i].session);
-		/* Tickets of TLS 1.3 are for one use: otherwise whoever listens sees that it is the same. */
-		if (SSL_SESSION_should_be_single_use(side->kept[i].session)) {
-			SSL_SESSION_free(side->kept[i].session);
-			side->kept[i].session = NULL;
-		}
-	}
-	end(t, before);
-	return good && t->state == TLS_SHAKES ? 0 : -ENOMEM;
-}
-
 struct tls *tls_find(struct tls_stock *s, struct slot_ref r)
 {
 	return slab_at(&s->conns, r);
 }
 
-void tls_signed(struct tls *t, struct slice sig)
-{
-	struct tls_job *j = t->job;
-
-	if (j == NULL || j->sig_n || j->failed)
-		return;		/* an answer that came twice */
-	if (sig.n == 0 || sig.n > sizeof j->sig) {
-		j->failed = true;
-		t->fault = TLS_FAULT_NO_SIGNATURE;
-		return;
-	}
-	memcpy(j->sig, sig.p, sig.n);
-	j->sig_n = (uint16_t)sig.n;
-}
-
-static bool waits_for_key(const struct tls *t)
-{
-	return t->job && t->job->sig_n == 0 && !t->job->failed;
-}
-
-bool tls_waits_for_key(const struct stream *s)
-{
-	return waits_for_key(s->tls);
-}
-
-void tls_ask_again(struct tls_stock *s)
-{
-	for (uint32_t i = 0; i < s->conns.fresh; i++) {
-		struct slot_ref who = { i, s->conns.gen[i] };
-		struct tls *t = slab_at(&s->conns, who);
-
-		if (t && waits_for_key(t) && s->ask(s->arg, who, t->job) < 0)
-			tls_signed(t, (struct slice){ NULL, 0 });
-	}
-}
-
 struct slot_ref tls_owner(const struct tls *t)
 {
 	return t->owner;
-}
-
-int tls_feed(struct stream *s, struct slice bytes)
-{
-	struct tls *t = s->tls;
-	int64_t before = begin(t, 0);
-
-	must(t->state == TLS_SHAKES && t->in_n == 0);
-	t->in_p = bytes.p;
-	t->in_n = bytes.n;
-	end(t, before);
-	return t->state == TLS_BROKEN ? -ENOMEM : 0;
 }
 
 enum tls_fault tls_why(const struct stream *s)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Copyright the nodeproxy authors */
 
-/* What tls.c, tls_side.c and tls_stock.c share. */
+/* What tls.c, tls_fault.c, tls_shake.c, tls_side.c and tls_stock.c share. */
 #ifndef NODEPROXY_LIB_NET_TLS_INNER_H
 #define NODEPROXY_LIB_NET_TLS_INNER_H
 
@@ -10,6 +10,7 @@
 #include "nodeproxy/lib/net/tls_trust.h"
 
 #define TLS_MAGIC 0x4e50544cu	/* "NPTL" */
+#define TLS_HEADER 5u		/* of a record */
 
 struct leaf {
 	CRYPTO_BUFFER *chain[TLS_CHAIN];
@@ -86,6 +87,17 @@ static inline struct tls *tls_of_ssl(const SSL *ssl)
 {
 	return SSL_get_app_data(ssl);
 }
+
+/* Around each call that BoringSSL is asked something in: ask is how much ciphertext is read at once, end
+ * gets what begin gave. */
+int64_t tls_begin(struct tls *, size_t ask);
+void tls_end(struct tls *, int64_t before);
+/* Ciphertext below, oldest first: 0: all of it; -EAGAIN; -errno. */
+int tls_flush(struct tls *);
+/* It is TLS_BROKEN, and why.  ssl_error: SSL_ERROR_ of the call. */
+void tls_broke(struct tls *, int ssl_error);
+/* What a stream that is broken says. */
+int tls_errno(const struct tls *);
 
 /* What its certificate must say. */
 enum tls_fault tls_side_wants(const struct tls_side *, CRYPTO_BUFFER *leaf);
