@@ -12,6 +12,7 @@
 
 #include "nodeproxy/beat.h"
 #include "nodeproxy/birth.h"
+#include "nodeproxy/homes.h"
 #include "nodeproxy/lib/base/log.h"
 #include "nodeproxy/lib/ipc/msg.h"
 #include "nodeproxy/master.h"
@@ -134,7 +135,7 @@ static void died(void *arg, unsigned events)
 	if (child_is_worker(c)) {
 		returned = board_bury(m->board.p, m->board.fd.v, c->id);
 		listeners_forget(m, c->id);
-		pods_forget(m, c->id);
+		homes_forget(m, c->id);
 		log_debug("buried", "worker=%u claims=%u", c->id, returned);
 	}
 	c->rev = 0;

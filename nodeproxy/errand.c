@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "nodeproxy/homes.h"
 #include "nodeproxy/lib/base/log.h"
 #include "nodeproxy/lib/base/memfd.h"
 #include "nodeproxy/master.h"
@@ -41,7 +42,7 @@ static void said(struct errand *e, const struct msg *msg)
 		pods_entered(e->m, e->job.ref, msg->p, msg->tail, fd, msg->nfds);
 		break;
 	case MSG_BANK_OPENED:
-		pods_bank(e->m, e, msg->p, fd, msg->nfds);
+		homes_bank(e->m, e, msg->p, fd, msg->nfds);
 		break;
 	case MSG_POD_VISITED:
 		proof_visited(e->m, msg->p);

@@ -19,6 +19,7 @@
 #include "nodeproxy/birth.h"
 #include "nodeproxy/cpus.h"
 #include "nodeproxy/death.h"
+#include "nodeproxy/homes.h"
 #include "nodeproxy/leave.h"
 #include "nodeproxy/lib/base/log.h"
 #include "nodeproxy/lib/base/memfd.h"
@@ -311,7 +312,7 @@ void master_message(struct master *m, struct child *c, const struct msg *msg)
 		proof_heard(m, msg->p);
 		break;
 	case MSG_BANK_WANT:
-		pods_bank_want(m, c, msg->p);
+		homes_bank_want(m, c, msg->p);
 		break;
 	case MSG_WORKLOAD_HERE:
 		workloads_here(m, c, msg->p);

@@ -16,9 +16,9 @@
  *
  * One struct, in master.c; the files beside it own a part each: children.c (processes; birth.c,
  * death.c, beat.c and replace.c their ways), programs.c (binaries and accounts), listeners.c (host
- * listeners and who holds them), pods.c (captured pods; errand.c, forker.c and netns.c what is done inside), keys.c and
- * identity.c (what the key process needs), roots.c (whom the host trusts), files.c (directories, sockets, logs),
- * views.c (the newest view and
+ * listeners and who holds them), pods.c (captured pods; homes.c who accepts for them, errand.c, forker.c
+ * and netns.c what is done inside), keys.c and identity.c (what the key process needs), roots.c (whom the host
+ * trusts), files.c (directories, sockets, logs), views.c (the newest view and
  * who serves it), orders.c (what operators want), upgrade.c (another build), leave.c (the end). */
 #ifndef NODEPROXY_MASTER_H
 #define NODEPROXY_MASTER_H

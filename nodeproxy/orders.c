@@ -14,6 +14,7 @@
 #include "nodeproxy/lib/ipc/debug.h"
 #include "nodeproxy/lib/ipc/msg.h"
 #include "nodeproxy/master.h"
+#include "nodeproxy/podorders.h"
 #include "nodeproxy/reload.h"
 #include "nodeproxy/replace.h"
 
@@ -128,10 +129,10 @@ void order(struct master *m, struct child *c, const struct msg_order *o)
 		done.error = files_send_log(m, &m->child[CHILD_ADMIND]);
 		break;
 	case ORDER_POD_ADD:
-		done.error = pods_add(m, c, o, text, sizeof text);
+		done.error = podorders_add(m, c, o, text, sizeof text);
 		break;
 	case ORDER_POD_REMOVE:
-		done.error = pods_remove(m, o, text, sizeof text);
+		done.error = podorders_remove(m, o, text, sizeof text);
 		break;
 	case ORDER_UPGRADE:
 		done.error = upgrade_order(m, o, text, sizeof text);

@@ -8,8 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "nodeproxy/death.h"
-#include "nodeproxy/fellows.h"
+#include "nodeproxy/homes.h"
 #include "nodeproxy/lib/base/log.h"
 #include "nodeproxy/lib/ipc/pods.h"
 #include "nodeproxy/residents.h"
@@ -23,7 +22,7 @@
 
 /* ---- the list ---- */
 
-static unsigned slot_of(const struct pods *ps, const struct pod *p)
+unsigned pods_slot_of(const struct pods *ps, const struct pod *p)
 {
 	return (unsigned)(p - ps->at);
 }
@@ -40,7 +39,7 @@ struct pod *pods_find(struct master *m, const char *ns, const char *name, enum p
 	return NULL;
 }
 
-static struct pod *by_ref(struct master *m, uint32_t ref, enum pod_state state)
+struct pod *pods_by_ref(struct master *m, uint32_t ref, enum pod_state state)
 {
 	struct pod *p = &m->pods.at[POD_SLOT(ref)];
 
@@ -75,151 +74,11 @@ struct rules pod_rules(const struct pod *p)
 	return r;
 }
 
-/* The i-th of the sockets that messages speak of: those of one family, then of the other. */
-static struct fd *socket_at(struct pod *p, unsigned i)
+struct fd *pod_socket(struct pod *p, unsigned i)
 {
 	unsigned per_family = pod_sockets(p->words.uid);
 
 	return &p->fd[i < per_family ? POD_OUT4 + i : POD_OUT6 + (i - per_family)];
-}
-
-/* ---- workers ---- */
-
-static void say_here(struct child *c, struct pod *p)
-{
-	struct msg_pod_here here = { .ref = p->ref, .only_out = p->words.uid != 0,
-				     .fellow = fellow_of(p, c->id) };
-	int fds[POD_LISTENERS];
-	unsigned n = (fd_is_open(p->fd[POD_OUT6]) ? 2 : 1) * pod_sockets(p->words.uid);
-
-	memcpy(here.name, p->words.name, sizeof here.name);
-	memcpy(here.ns, p->words.ns, sizeof here.ns);
-	here.n_resolvers = p->words.n_resolvers;
-	memcpy(here.resolver, p->words.resolver, sizeof here.resolver);
-	for (unsigned i = 0; i < n; i++)
-		fds[i] = socket_at(p, i)->v;
-	if (chan_send(&c->chan, MSG_POD_HERE, &here, (struct slice){ 0 }, fds, n) == -ENOBUFS)
-		child_kill(c, "channel full");
-}
-
-static void say_to(struct master *m, uint64_t slots, enum msg_type t, uint32_t ref)
-{
-	struct msg_pod pod = { .ref = ref };
-
-	for (unsigned s = 0; s < BOARD_WORKERS; s++) {
-		struct child *c = &m->child[s];
-
-		if (slots & 1ull << s && child_is_alive(c) && c->has_chan && c->told &&
-		    chan_say(&c->chan, t, &pod) == -ENOBUFS)
-			child_kill(c, "channel full");
-	}
-}
-
-/* Who holds the groups that the pod is at home with. */
-static uint64_t who_should(const struct master *m, unsigned slot)
-{
-	uint64_t bits = 0;
-
-	for (unsigned k = 0; k < min_of(m->n_workers, (unsigned)POD_HOMES); k++) {
-		int holder = m->listeners.holder[(slot + k) % m->n_workers];
-
-		if (holder >= 0)
-			bits |= 1ull << holder;
-	}
-	return bits;
-}
-
-static bool settle_one(struct master *m, struct pod *p)
-{
-	uint64_t should = who_should(m, slot_of(&m->pods, p)), was = p->told;
-
-	if (should == was)
-		return false;
-	/* A new master does not know what its predecessor's words did. */
-	if (m->kept.birth == BIRTH_AGAIN && !p->cleared)
-		say_to(m, ~0ull, MSG_POD_DROP, p->ref);
-	p->cleared = true;
-	p->told = should;
-	pod_touched(m, p);
-	fellows_connect(m, p);
-	for (unsigned s = 0; s < BOARD_WORKERS; s++)
-		if (should & ~was & 1ull << s)
-			say_here(&m->child[s], p);
-	say_to(m, was & ~should, MSG_POD_DROP, p->ref);
-	fellows_tell(m, p, was & should);
-	return true;
-}
-
-void pods_forget(struct master *m, unsigned slot)
-{
-	for (unsigned i = 0; i < PODS_MAX; i++) {
-		struct pod *p = &m->pods.at[i];
-
-		if (p->told & 1ull << slot)
-			pod_touched(m, p);
-		p->told &= ~(1ull << slot);
-		p->knows &= ~(1ull << slot);
-	}
-}
-
-/* 0, -EAGAIN, or -errno; who or what is gone by now wants nothing. */
-static int open_wanted(struct master *m, const struct pod_want *w)
-{
-	const struct pod *p = by_ref(m, w->ref, POD_CAPTURED);
-	const struct child *c = &m->child[w->worker];
-	struct errand_job job = { .kind = ERRAND_BANK, .ref = w->ref, .rules = FD_NONE,
-				  .list = FD_NONE };
-
-	if (!p || !child_is_alive(c) || c->generation != w->generation)
-		return 0;
-	job.inside = p->fd[POD_NETNS];
-	memcpy(job.n, w->n, sizeof job.n);
-	return errand_start(m, &job, c);
-}
-
-static void open_all_wanted(struct master *m)
-{
-	struct pods *ps = &m->pods;
-	unsigned n = 0;
-
-	while (n < ps->n_wants && open_wanted(m, &ps->want[n]) != -EAGAIN)
-		n++;
-	ps->n_wants -= n;
-	memmove(ps->want, ps->want + n, ps->n_wants * sizeof ps->want[0]);
-}
-
-void pods_bank_want(struct master *m, struct child *c, const struct msg_bank_want *w)
-{
-	struct pod_want want = { .ref = w->ref, .worker = c->id, .generation = c->generation };
-	unsigned most = 0;
-	int r;
-
-	memcpy(want.n, w->n, sizeof want.n);
-	for (unsigned i = 0; i < BANK_KINDS; i++)
-		most = max_of(most, (unsigned)w->n[i]);
-	if (most > BANK_ERRAND || most == 0) {
-		child_broke(c, "asked for more sockets than anybody may");
-		return;
-	}
-	r = m->pods.n_wants ? -EAGAIN : open_wanted(m, &want);
-	if (r == -EAGAIN && m->pods.n_wants < POD_WANTS)
-		m->pods.want[m->pods.n_wants++] = want;
-	else if (r < 0)		/* it asks again */
-		log_limited(LOG_WARN, "bank_not_filled", "worker=%u error=\"%s\"", c->id, strerror(-r));
-}
-
-void pods_bank(struct master *m, const struct errand *e, const struct msg_bank *b, const struct fd *fd,
-	       unsigned n)
-{
-	struct child *c = &m->child[e->worker];
-	int fds[CHAN_MAX_FDS];
-
-	if (!child_is_alive(c) || c->generation != e->generation || !c->has_chan ||
-	    e->job.kind != ERRAND_BANK)
-		return;
-	for (unsigned i = 0; i < n; i++)
-		fds[i] = fd[i].v;
-	chan_offer(&c->chan, MSG_BANK_HERE, b, (struct slice){ 0 }, fds, n);
 }
 
 /* ---- coming and going ---- */
@@ -235,7 +94,7 @@ int pods_may_change(const struct master *m, char *text, size_t n)
 
 static void keep(struct master *m, const struct pod *p)
 {
-	unsigned slot = slot_of(&m->pods, p);
+	unsigned slot = pods_slot_of(&m->pods, p);
 
 	for (unsigned i = 0; i < POD_FDS; i++)
 		if (fd_is_open(p->fd[i]))
@@ -253,7 +112,7 @@ static void close_pod(struct pod *p)
  * 15 ms, and the keeper has the time. */
 static void release(struct master *m, struct pod *p)
 {
-	unsigned slot = slot_of(&m->pods, p), had = 0;
+	unsigned slot = pods_slot_of(&m->pods, p), had = 0;
 
 	for (unsigned i = 0; i < POD_FDS; i++)
 		had |= (unsigned)fd_is_open(p->fd[i]) << i;
@@ -302,7 +161,7 @@ static void cut_cb(void *arg)
 
 static void cut(struct master *m, struct pod *p)
 {
-	say_to(m, ~0ull, MSG_POD_GONE, p->ref);
+	homes_say(m, ~0ull, MSG_POD_GONE, p->ref);
 	p->state = POD_CUT;
 	p->until = mono_after_ms(clock_now(), POD_CUT_MS);
 	if (!loop_timer_is_running(&m->pods.cut))
@@ -365,7 +224,7 @@ static struct pod *waits_longest(struct master *m)
 	for (unsigned i = 0; i < PODS_MAX; i++) {
 		struct pod *p = &m->pods.at[i];
 
-		if (p->state == POD_WAITING && (p->asker != 0 || who_should(m, i)) &&
+		if (p->state == POD_WAITING && (p->asker != 0 || homes_should(m, i)) &&
 		    (!first || (int32_t)(p->ref - first->ref) < 0) && !one_leaves_there(m, p))
 			first = p;
 	}
@@ -429,7 +288,7 @@ int pods_found(const struct master *m, const struct errand_job *job, uint64_t in
 
 void pods_freed(struct master *m, uint32_t ref, int error)
 {
-	struct pod *p = by_ref(m, ref, POD_FREEING);
+	struct pod *p = pods_by_ref(m, ref, POD_FREEING);
 
 	if (!p)
 		return;
@@ -475,7 +334,7 @@ static void say_again(struct master *m, const struct pod *p, struct pod *have)
 	pod_touched(m, have);
 	for (unsigned s = 0; s < BOARD_WORKERS; s++)	/* its resolvers may be others */
 		if (have->told & 1ull << s)
-			say_here(&m->child[s], have);
+			homes_say_here(&m->child[s], have);
 	snprintf(text, sizeof text, "pod %s/%s is captured already", p->words.ns, p->words.name);
 	pods_changed(m);
 	answer(m, p, 0, text);
@@ -490,7 +349,7 @@ static bool is_there(const struct pod *old, const struct pod *p, const struct ms
 void pods_entered(struct master *m, uint32_t ref, const struct msg_pod_entered *e, struct slice words,
 		  struct fd *fd, unsigned n)
 {
-	struct pod *p = by_ref(m, ref, POD_ENTERING), *old;
+	struct pod *p = pods_by_ref(m, ref, POD_ENTERING), *old;
 	char text[512] = "";
 
 	if (!p)
@@ -533,7 +392,7 @@ void pods_entered(struct master *m, uint32_t ref, const struct msg_pod_entered *
 	p->fd[POD_NETNS] = fd_take(&fd[0]);
 	p->fd[POD_TABLE] = fd_take(&fd[1]);
 	for (unsigned i = 0; i < min_of(n - 2, 2 * pod_sockets(p->words.uid)); i++)
-		*socket_at(p, i) = fd_take(&fd[2 + i]);
+		*pod_socket(p, i) = fd_take(&fd[2 + i]);
 	p->state = POD_CAPTURED;
 	p->inode = e->inode;
 	p->cookie = e->cookie;
@@ -550,7 +409,7 @@ void pods_entered(struct master *m, uint32_t ref, const struct msg_pod_entered *
 	log_info("pod_captured", "pod=%s/%s inode=%llu uid=%u ipv6=%d", p->words.ns, p->words.name,
 		 (unsigned long long)p->inode, p->words.uid, fd_is_open(p->fd[POD_OUT6]));
 	residents_settle(m);
-	(void)settle_one(m, p);
+	(void)homes_settle(m, p);
 	pods_changed(m);
 	pods_free_some(m);
 	snprintf(text, sizeof text, "pod %s/%s is captured", p->words.ns, p->words.name);
@@ -590,7 +449,7 @@ void pods_settle(struct master *m)
 		look(m);
 	/* Before whoever comes and goes: callers wait for these. */
 	if (m->pods.n_wants)
-		open_all_wanted(m);
+		homes_fill(m);
 	away_settle(m);
 	if (m->pods.leaving && m->phase != PHASE_TRIAL)
 		pods_free_some(m);
@@ -602,20 +461,20 @@ void pods_settle(struct master *m)
 	residents_settle(m);
 	for (unsigned i = 0; i < PODS_MAX; i++)
 		if (m->pods.at[i].state == POD_CAPTURED)
-			other |= settle_one(m, &m->pods.at[i]);
+			other |= homes_settle(m, &m->pods.at[i]);
 	if (other)
 		podpages_tell(m);
 }
 
 void pods_tell_again(struct master *m, unsigned slot)
 {
-	pods_forget(m, slot);
+	homes_forget(m, slot);
 	pods_settle(m);
 }
 
 void pods_left(struct master *m, uint32_t ref)
 {
-	struct pod *p = by_ref(m, ref, POD_CAPTURED);
+	struct pod *p = pods_by_ref(m, ref, POD_CAPTURED);
 
 	/* While another build takes over it would have the pod still. */
 	if (!p || m->upgrade.state != UPGRADE_NONE || m->phase != PHASE_SERVING)
@@ -625,8 +484,6 @@ void pods_left(struct master *m, uint32_t ref)
 	pods_free_some(m);
 	pods_changed(m);
 }
-
-/* ---- orders ---- */
 
 /* A slot for one that is to be captured; NULL: there is none. */
 struct pod *pods_slot(struct master *m, const struct pod_words *w, enum pod_source source)
@@ -642,99 +499,8 @@ struct pod *pods_slot(struct master *m, const struct pod_words *w, enum pod_sour
 	*p = (struct pod){ .words = *w, .source = source, .modes = pod_modes(w, &of_ns) };
 	for (unsigned i = 0; i < POD_FDS; i++)
 		p->fd[i] = FD_NONE;
-	p->ref = ++m->pods.refs * PODS_MAX + slot_of(&m->pods, p);
+	p->ref = ++m->pods.refs * PODS_MAX + pods_slot_of(&m->pods, p);
 	return p;
-}
-
-/* What is said now counts instead of what was to be captured again and is not yet: 1, or 0 when there is
- * none such; -EBUSY: an order for that name is under way. */
-static int forget_waiting(struct master *m, const struct pod_words *w, char *text, size_t n)
-{
-	struct pod *p = pods_find(m, w->ns, w->name, POD_WAITING);
-
-	if (p && p->asker == 0) {
-		p->state = POD_NONE;
-		pod_touched(m, p);
-		m->pods.waiting--;
-		return 1;
-	}
-	if (!p && !pods_find(m, w->ns, w->name, POD_ENTERING))
-		return 0;
-	snprintf(text, n, "pod %s/%s is being added", w->ns, w->name);
-	return -EBUSY;
-}
-
-int pods_add(struct master *m, struct child *from, const struct msg_order *o, char *text, size_t n)
-{
-	const char *problem = pod_problem(&o->pod, false);
-	struct pod *p;
-	int r = pods_may_change(m, text, n);
-
-	if (r < 0)
-		return r;
-	if (problem) {
-		snprintf(text, n, "%s", problem);
-		return -EINVAL;
-	}
-	r = workload_has(m, &o->pod, text, n);
-	if (r == 0)
-		r = forget_waiting(m, &o->pod, text, n);
-	if (r < 0)
-		return r;
-	p = pods_slot(m, &o->pod, POD_OF_ORDER);
-	if (!p) {
-		snprintf(text, n, "there are %d pods already", PODS_MAX);
-		return -EBUSY;
-	}
-	p->order = o->serial;
-	p->asker = from->generation;
-	p->state = POD_WAITING;
-	m->pods.waiting++;
-	pods_enter_some(m);
-	return -EINPROGRESS;
-}
-
-/* Of that name, but not in the network namespace that is meant. */
-static bool is_another(const struct pod *p, const struct pod_words *w)
-{
-	return p && w->netns[0] && strcmp(p->words.netns, w->netns) != 0;
-}
-
-int pods_remove(struct master *m, const struct msg_order *o, char *text, size_t n)
-{
-	const char *problem = pod_problem(&o->pod, true);
-	struct pod *p;
-	int r = pods_may_change(m, text, n);
-
-	if (r < 0)
-		return r;
-	if (problem) {
-		snprintf(text, n, "%s", problem);
-		return -EINVAL;
-	}
-	p = pods_find(m, o->pod.ns, o->pod.name, POD_CAPTURED);
-	if (is_another(p, &o->pod) ||
-	    is_another(pods_find(m, o->pod.ns, o->pod.name, POD_WAITING), &o->pod)) {
-		snprintf(text, n, "pod %s/%s is in another network namespace", o->pod.ns, o->pod.name);
-		return -ENOENT;
-	}
-	if (!p || p->source == POD_OF_WORKLOAD)
-		r = workload_has(m, &o->pod, text, n);
-	if (r == 0)
-		r = forget_waiting(m, &o->pod, text, n);
-	if (r < 0)
-		return r;
-	if (!p && r == 0) {
-		snprintf(text, n, "there is no pod %s/%s", o->pod.ns, o->pod.name);
-		return -ENOENT;
-	}
-	if (p)
-		pods_leave(m, p, "removed");
-	pods_free_some(m);
-	pods_changed(m);
-	workload_may_come(m, &o->pod);
-	snprintf(text, n, "pod %s/%s is free", o->pod.ns, o->pod.name);
-	return 0;
 }
 
 /* ---- modes ---- */
@@ -813,7 +579,7 @@ void pods_take_over(struct master *m, const struct pod_told *t)
 		(void)kept_take(&m->kept, &p->fd[i], NULL, FD_NAME, POD_SLOT(t->ref), i);
 	whole = fd_is_open(p->fd[POD_NETNS]) && fd_is_open(p->fd[POD_TABLE]);
 	for (unsigned i = 0; i < pod_sockets(p->words.uid); i++)
-		whole &= fd_is_open(*socket_at(p, i));
+		whole &= fd_is_open(*pod_socket(p, i));
 	if (!whole) {		/* it left when our predecessor died; what is left of it goes, too */
 		for (unsigned i = 0; i < POD_FDS; i++)
 			if (fd_is_open(p->fd[i]))

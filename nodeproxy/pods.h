@@ -112,10 +112,12 @@ struct pods {
 
 /* Takes over what a former master, or an older build's, had. */
 void pods_open(struct master *);
-/* ORDER_POD_ADD (-EINPROGRESS: the answer comes later), ORDER_POD_REMOVE. */
-int pods_add(struct master *, struct child *from, const struct msg_order *, char *text, size_t n);
-int pods_remove(struct master *, const struct msg_order *, char *text, size_t n);
-/* For workloads.c: one of that name in that state; a slot for one that comes; the list is another; whether
+/* Its slot; one of that ref in that state, NULL: it is not so; the i-th of the sockets that messages speak of:
+ * those of one family, then of the other. */
+unsigned pods_slot_of(const struct pods *, const struct pod *);
+struct pod *pods_by_ref(struct master *, uint32_t ref, enum pod_state);
+struct fd *pod_socket(struct pod *, unsigned i);
+/* For workloads.c and podorders.c: one of that name in that state; a slot for one that comes; the list is another; whether
  * pods may come and go now, words why not; who goes, what waits for errands. */
 struct pod *pods_find(struct master *, const char *ns, const char *name, enum pod_state);
 struct pod *pods_slot(struct master *, const struct pod_words *, enum pod_source);
@@ -147,18 +149,12 @@ void pods_modes_told(struct master *, const char *ns, const struct ns_modes *);
 int pods_found(const struct master *, const struct errand_job *, uint64_t inode, char *text, size_t n);
 void pods_entered(struct master *, uint32_t ref, const struct msg_pod_entered *, struct slice words,
 		  struct fd *fd, unsigned n);
-void pods_bank(struct master *, const struct errand *, const struct msg_bank *, const struct fd *fd,
-	       unsigned n);
 void pods_left(struct master *, uint32_t ref);
 /* The errand that frees it is over; error < 0: it did not succeed. */
 void pods_freed(struct master *, uint32_t ref, int error);
 
-/* A worker asks for sockets. */
-void pods_bank_want(struct master *, struct child *, const struct msg_bank_want *);
 /* Makes true what should be: each pod's listeners with its home workers. */
 void pods_settle(struct master *);
-/* That slot has none of them: its process is dead or another one. */
-void pods_forget(struct master *, unsigned slot);
 /* A worker lacks some of its sockets: all of them are said once more. */
 void pods_tell_again(struct master *, unsigned slot);
 /* Once a second. */
