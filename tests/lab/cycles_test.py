@@ -4,6 +4,8 @@
 """Pods come and go, many at once, each with a connection, and nothing is left of them: no descriptor, no
 rule, no socket, no process, no memory.  500 times (sanitized, where it takes long, 50 times); with
 NP_SOAK=1 10,000 times."""
+import collections
+import contextlib
 import os
 import re
 import sys
@@ -34,6 +36,19 @@ def memory_kib(host):
             if comm == name:
                 out[role] = out.get(role, 0) + int(re.search(r"^Pss:\s+(\d+)", open(f"/proc/{pid}/smaps_rollup").read(), re.M)[1])
     return out
+
+
+def descriptors(host):
+    """{role: open descriptors}, without the pages of the list of pods (memory files): one stays when a slot of its was
+    used once, and how many are depends on how many pods leave at the same time."""
+    pages = collections.Counter()
+    for pid, comm in host.pids().items():
+        for role, name in survive.COMM.items():
+            with contextlib.suppress(OSError):
+                if comm == name:
+                    pages[role] += sum(os.readlink(f"/proc/{pid}/fd/{fd}").startswith("/memfd:nodeproxy-pods")
+                                       for fd in os.listdir(f"/proc/{pid}/fd"))
+    return {role: n - pages[role] for role, n in survive.descriptors(host).items()}
 
 
 def sockets_inside(pod):
@@ -74,7 +89,7 @@ def nothing_is_left(host, pods, before):
     now = {}
 
     def same():
-        now.update(processes=sorted(host.pids().values()), descriptors=survive.descriptors(host))
+        now.update(processes=sorted(host.pids().values()), descriptors=descriptors(host))
         return now["processes"] == before["processes"] and all(
             n <= before["descriptors"][role] + (BANKS if role == "worker" else 0) for role, n in now["descriptors"].items())
     try:
@@ -92,7 +107,7 @@ def pods_come_and_go_and_nothing_is_left():
             cycles(pods, server, WARM)
             np.until("no rules in them", lambda: not any(p.rules() for p in pods))
             np.until("errands to be over", lambda: "nodeproxy-erran" not in host.pids().values())
-            before = dict(processes=sorted(host.pids().values()), descriptors=survive.descriptors(host))
+            before = dict(processes=sorted(host.pids().values()), descriptors=descriptors(host))
             memory, began = memory_kib(host), time.monotonic()
             cycles(pods, server, CYCLES)
             took = time.monotonic() - began
