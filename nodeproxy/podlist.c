@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "nodeproxy/files.h"
@@ -25,8 +24,11 @@ struct place {
 
 struct podlist_image {
 	uint32_t magic, places;
-	struct place at[PODS_MAX];
+	struct place at[];		/* PODS_MAX */
 };
+
+#define IMAGE_BYTES (sizeof(struct podlist_image) + PODS_MAX * sizeof(struct place))
+#define UNKNOWN	    2u		/* check of a place that could not be written: of no pod, as these are odd */
 
 static uint64_t check_of(const struct pod_told *p)
 {
@@ -85,10 +87,10 @@ static int open_old(struct fd dir, int flags, struct podlist_image *image, struc
 		r = -errno;
 	else if (!S_ISREG(st.st_mode) || st.st_uid != 0 || st.st_mode & (S_IWGRP | S_IWOTH))
 		r = -EPERM;
-	else if (st.st_size != sizeof *image)
+	else if (st.st_size != (off_t)IMAGE_BYTES)
 		r = -EBADMSG;
 	if (r == 0)
-		r = read_all(f.v, image, sizeof *image);
+		r = read_all(f.v, image, IMAGE_BYTES);
 	if (r == 0 && (image->magic != MAGIC || image->places != PODS_MAX))
 		r = -EBADMSG;
 	if (r < 0)
@@ -98,22 +100,21 @@ static int open_old(struct fd dir, int flags, struct podlist_image *image, struc
 	return r;
 }
 
-static int make_new(struct fd dir, struct podlist_image *image, struct fd *ret)
+static int make_new(struct fd dir, struct fd *ret)
 {
+	const struct podlist_image head = { .magic = MAGIC, .places = PODS_MAX };
 	struct fd f;
-	int r;
+	int r = 0;
 
 	if (unlinkat(dir.v, NAME, 0) < 0 && errno != ENOENT)
 		return -errno;
 	f.v = openat(dir.v, NAME, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (f.v < 0)
 		return -errno;
-	if (madvise(image, sizeof *image, MADV_DONTNEED) < 0)	/* all 0, without half a millisecond of writing */
-		return -errno;
-	image->magic = MAGIC;
-	image->places = PODS_MAX;
-	r = ftruncate(f.v, sizeof *image) < 0 ? -errno :
-						write_all(f.v, image, offsetof(struct podlist_image, at), 0);
+	if (ftruncate(f.v, IMAGE_BYTES) < 0)
+		r = -errno;
+	if (r == 0)
+		r = write_all(f.v, &head, sizeof head, 0);
 	if (r < 0)
 		fd_close(&f);
 	else
@@ -121,27 +122,15 @@ static int make_new(struct fd dir, struct podlist_image *image, struct fd *ret)
 	return r;
 }
 
-/* Not part of the memory of what is forked from us: it would be copied with the next write to it. */
-static struct podlist_image *make_image(void)
+/* Of one that is not whole nothing is known. */
+static uint64_t check_whole(const struct place *place)
 {
-	void *p = mmap(NULL, sizeof(struct podlist_image), PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (p == MAP_FAILED)
-		return NULL;
-	(void)madvise(p, sizeof(struct podlist_image), MADV_DONTFORK);
-	return p;
-}
-
-static void forget_broken(struct podlist_image *image)
-{
-	for (unsigned i = 0; i < PODS_MAX; i++)
-		if (image->at[i].check && image->at[i].check != check_of(&image->at[i].pod))
-			image->at[i].check = 0;
+	return place->check == check_of(&place->pod) ? place->check : 0;
 }
 
 static int open_list(struct podlist *l, const char *run_dir)
 {
+	struct podlist_image *image;
 	struct fd dir = FD_NONE;
 	int r = files_make_dirs(run_dir, 0755);
 
@@ -149,13 +138,13 @@ static int open_list(struct podlist *l, const char *run_dir)
 		r = open_dir(run_dir, &dir);
 	if (r < 0)
 		return r;
-	if (!l->image)
-		l->image = make_image();
-	r = l->image ? open_old(dir, O_RDWR, l->image, &l->file) : -ENOMEM;
-	if (r == 0)
-		forget_broken(l->image);
-	else if (r != -ENOMEM)
-		r = make_new(dir, l->image, &l->file);
+	image = malloc(IMAGE_BYTES);
+	r = image ? open_old(dir, O_RDWR, image, &l->file) : -ENOMEM;
+	for (unsigned i = 0; i < PODS_MAX; i++)
+		l->check[i] = r == 0 ? check_whole(&image->at[i]) : 0;
+	if (r < 0 && r != -ENOMEM)
+		r = make_new(dir, &l->file);
+	free(image);
 	fd_close(&dir);
 	l->is_open = l->anew = r == 0;
 	return r;
@@ -171,18 +160,16 @@ static bool is_lost(const struct podlist *l)
 
 int podlist_put(struct podlist *l, unsigned slot, const struct pod_told *pod)
 {
-	struct place *have = &l->image->at[slot];
-	size_t n = pod ? sizeof *have : sizeof have->check;
+	struct place place = { .check = pod ? check_of(pod) : 0 };
+	size_t n = pod ? sizeof place : sizeof place.check;
 	int r;
 
-	if (pod ? have->check && memcmp(&have->pod, pod, sizeof *pod) == 0 : !have->check)
+	if (place.check == l->check[slot])
 		return 0;
 	if (pod)	/* byte by byte: an assignment may leave out what is between members */
-		memcpy(&have->pod, pod, sizeof have->pod);
-	have->check = pod ? check_of(&have->pod) : 0;
-	r = write_all(l->file.v, have, n, (off_t)(offsetof(struct podlist_image, at) + slot * sizeof *have));
-	if (r < 0)
-		have->check = pod == NULL;	/* the next one finds it another */
+		memcpy(&place.pod, pod, sizeof place.pod);
+	r = write_all(l->file.v, &place, n, (off_t)(sizeof(struct podlist_image) + slot * sizeof place));
+	l->check[slot] = r < 0 ? UNKNOWN : place.check;
 	return r;
 }
 
@@ -199,8 +186,6 @@ void podlist_close(struct podlist *l)
 {
 	if (l->is_open)
 		fd_close(&l->file);
-	if (l->image)
-		munmap(l->image, sizeof *l->image);
 	*l = (struct podlist){ .is_open = false };
 }
 
@@ -213,7 +198,7 @@ static int page_of(const struct podlist_image *image, struct slice *ret)
 		return -ENOMEM;
 	page->magic = PODS_MAGIC;
 	for (unsigned i = 0; i < PODS_MAX; i++)
-		if (image->at[i].check && image->at[i].check == check_of(&image->at[i].pod))
+		if (check_whole(&image->at[i]))
 			memcpy(&page->pod[page->n++], &image->at[i].pod, sizeof page->pod[0]);
 	*ret = slice_of(page, PODS_PAGE_BYTES(page->n));
 	if (pods_page(*ret))
@@ -224,7 +209,7 @@ static int page_of(const struct podlist_image *image, struct slice *ret)
 
 int podlist_read(const char *run_dir, struct slice *ret)
 {
-	struct podlist_image *image = malloc(sizeof *image);
+	struct podlist_image *image = malloc(IMAGE_BYTES);
 	struct fd dir = FD_NONE, f;
 	int r = image ? open_dir(run_dir, &dir) : -ENOMEM;
 

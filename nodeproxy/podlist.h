@@ -12,16 +12,16 @@
 
 #include "nodeproxy/lib/base/fd.h"
 #include "nodeproxy/lib/base/slice.h"
+#include "nodeproxy/lib/ipc/messages.h"
 
 struct pod_told;
-struct podlist_image;
 
 /* All 0: nothing was written yet. */
 struct podlist {
 	bool is_open;
 	struct fd file;
 	bool anew;			/* it was opened; who puts all slots says false */
-	struct podlist_image *image;	/* what is in the file */
+	uint64_t check[PODS_MAX];	/* of what is in the file, by slot; 0: none */
 };
 
 /* Opens or makes it, if it is not open; each slot is to be put then (anew).  Then, for slots that may be
