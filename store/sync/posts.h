@@ -6,7 +6,10 @@
  *
  * One that starts again puts the same keys under its new lease before the old one ends, so that nobody
  * sees them go; only what it has put itself, or was told to be gone, it deletes.  One call at a time, in
- * the order in which pods changed. */
+ * the order in which pods changed.
+ *
+ * Every host of the mesh is told of each call, so what is due goes in one: a host of ten pods that comes
+ * again costs a thousand others a message each, and not ten. */
 #ifndef NODEPROXY_STORE_SYNC_POSTS_H
 #define NODEPROXY_STORE_SYNC_POSTS_H
 
@@ -14,16 +17,17 @@
 #include "store/registry/key.h"
 #include "store/sync/etcd.h"
 
+#define POSTS_A_CALL 64u	/* of 4 KiB at most each: far from what etcd takes of a request (1.5 MiB) */
+
 struct post;
 
 struct posts {
 	struct loop *loop;
 	struct etcd *e;			/* NULL: there is no client */
 	struct etcd_call *call;
-	struct post *under_way;		/* of the call */
 	int64_t lease;			/* 0: none is held */
 	char root[KEY_MAX];		/* PREFIX/CLUSTER/node/NODE/pod/ */
-	struct node due, told;		/* struct post */
+	struct node due, under_way, told;	/* struct post; under_way: in the call */
 	struct loop_timer timer;
 	int64_t denied_ms;		/* a pause after it was forbidden */
 };

@@ -16,7 +16,7 @@ static struct etcd_here here;
 static struct loop loop;
 static struct grpc_stock stock;
 static char seen[4000];
-static int64_t seen_lease;
+static int64_t seen_lease, seen_modified;
 static bool is_over;
 
 static void nothing(void *arg)
@@ -52,6 +52,7 @@ static void on_read(void *arg, const struct etcd_answer *a)
 
 		snprintf(seen, sizeof seen, "%.*s", (int)kv->value.n, (const char *)kv->value.p);
 		seen_lease = kv->lease;
+		seen_modified = kv->modified;
 	}
 }
 
@@ -171,6 +172,41 @@ START_TEST(pods_are_kept_by_the_lease_that_is_held_now)
 }
 END_TEST
 
+START_TEST(pods_that_change_together_are_one_revision)
+{
+	struct said s;
+	struct etcd *e = client();
+	int64_t first, last;
+	char name[16];
+
+	ck_assert_int_eq(said_init(&s, &loop, "/r/", "host-b"), 0);
+	for (int i = 0; i < (int)POSTS_A_CALL + 1; i++) {
+		snprintf(name, sizeof name, "p%d", i);
+		ck_assert_int_eq(said_post(&s, "shop", name, "one"), 0);
+	}
+	said_client(&s, e);
+	await_at(e, "/r/node/host-b/pod/shop/p0", "one");
+	first = seen_modified;
+	await_at(e, "/r/node/host-b/pod/shop/p63", "one");
+	ck_assert_int_eq(seen_modified, first);
+	await_at(e, "/r/node/host-b/pod/shop/p64", "one");	/* one more than a call has */
+	last = seen_modified;
+	ck_assert_int_gt(last, first);
+	/* A lease that comes while they are under way has them, too. */
+	ck_assert_int_eq(said_post(&s, "shop", "p0", "two"), 0);
+	first = s.lease_id;
+	posts_lease(&s.posts, 0);
+	ck_assert(list_is_empty(&s.posts.under_way) && !list_is_empty(&s.posts.due));
+	posts_lease(&s.posts, first);
+	await_at(e, "/r/node/host-b/pod/shop/p63", "one");
+	while (seen_modified <= last)
+		await_at(e, "/r/node/host-b/pod/shop/p63", "one");
+	said_fini(&s);
+	etcd_free(&e);
+	ck_assert_uint_eq(stock.budget.used, 0);
+}
+END_TEST
+
 START_TEST(only_what_is_wrong_is_said_and_little_of_it)
 {
 	static const char report[] =
@@ -209,6 +245,7 @@ int main(void)
 		only_what_is_wrong_is_said_and_little_of_it,
 		it_is_said_under_a_lease_and_said_again_by_another_client,
 		pods_are_kept_by_the_lease_that_is_held_now,
+		pods_that_change_together_are_one_revision,
 	};
 	int r;
 
