@@ -72,17 +72,24 @@ def restart(host):
 
 
 @contextlib.contextmanager
-def two_hosts(pods=2):
-    with lab.Lab(hosts=2, pods=pods, ipv6=False) as mesh:
+def hosts_of_one_etcd(hosts, pods):
+    """The mesh, not started yet, and the etcd that is on its wire."""
+    with lab.Lab(hosts=hosts, pods=pods, ipv6=False) as mesh:
         lab.ip("addr add 10.99.0.254/24 dev br0", "link set lo up", ns=mesh.wire)
         with etcd.Cluster(1, address="10.99.0.254", inside=["nsenter", f"--net={lab.RUN}/{mesh.wire}"]) as c:
             for h in mesh.hosts:
                 h.np.node = f"host-{h.number}"
                 h.np.config += f"\nzone: zone-{h.number}"
                 h.np.source = f"{{kind: etcd, endpoints: ['{c.endpoints()[0]}']}}"
-            c.put(f"{ROOT}ns/shop/core/Service/web", SERVICE)
-            mesh.start()
             yield mesh, c
+
+
+@contextlib.contextmanager
+def two_hosts(pods=2):
+    with hosts_of_one_etcd(2, pods) as (mesh, c):
+        c.put(f"{ROOT}ns/shop/core/Service/web", SERVICE)
+        mesh.start()
+        yield mesh, c
 
 
 def pods_of_all_hosts_are_endpoints():
