@@ -253,7 +253,7 @@ static void demand_series(const json_t *report, struct text *t)
 	size_t i;
 
 	for (size_t k = 0; k < countof(of); k++) {
-		const char *name = begin(t, of[k].m);
+		const char *name = metrics_begin(t, of[k].m);
 
 		json_array_foreach(jget_array(report, "sources"), i, o) {
 			const json_t *d = json_object_get(o, "on_demand");
@@ -261,9 +261,9 @@ static void demand_series(const json_t *report, struct text *t)
 			if (!d)
 				continue;
 			text_adds(t, name);
-			label(t, '{', "kind", slice_str(jget_str(o, "kind")));
+			metrics_label(t, '{', "kind", slice_str(jget_str(o, "kind")));
 			text_printf(t, ",source=\"%zu\"", i);
-			value(t, jget_u64(d, of[k].key));
+			metrics_value(t, jget_u64(d, of[k].key));
 		}
 	}
 }
