@@ -18,6 +18,7 @@ import np   # noqa: E402
 
 SO_MARK, OUR_MARK = 36, 0x539
 QUOTA = 60      # connections of his tenant, of each of two workers
+DESCRIPTORS = 700       # of each process
 SYN, ACK, FIN, RST = 2, 16, 1, 4
 
 # Without CAP_NET_RAW and CAP_NET_ADMIN.
@@ -198,12 +199,37 @@ def neighbours_do_not_notice_a_hostile_pod():
             assert all(w["restarts"] == 0 for w in h.np.status()["workers"])
 
 
-TESTS = [neighbours_do_not_notice_a_hostile_pod]
+def one_that_takes_all_descriptors_keeps_nobody_out():
+    """Without a quota but the default, which is more than workers have descriptors."""
+    with lab.Lab(pods=3, config="timeouts: {drain: 1000, connect: 20000}") as mesh, contextlib.ExitStack() as stack:
+        villain, neighbour, near = mesh.pods
+        villain.namespace = "evil"
+        host = mesh.hosts[0]
+        mesh.service("shop/web", 80, [near])
+        host.np.wrapper = ["prlimit", f"--nofile={DESCRIPTORS}:{DESCRIPTORS}"] + host.np.wrapper
+        mesh.start()
+        for p in mesh.pods:
+            p.add()
+        stack.enter_context(near.serve(8080))
+        vip = mesh.vip["shop/web"]
+        with flood(villain, vip, 80, 2 * DESCRIPTORS):
+            counted(host, "NO_DESCRIPTORS", 10)
+            others = Others(lab.Caller(neighbour, vip))
+            stack.callback(others.stop)
+            others.unharmed("descriptors that one tenant has taken")
+            others.stop()
+        np.until("his own calls to be served again", lambda: villain.ask(vip, 80).endswith(b" hello\n"))
+        assert "OUR_BUG" not in reasons(host) and all(w["restarts"] == 0 for w in host.np.status()["workers"])
+
+
+TESTS = [neighbours_do_not_notice_a_hostile_pod, one_that_takes_all_descriptors_keeps_nobody_out]
 
 if __name__ == "__main__":
     np.need_root()
     np.only_in_tiers("process")
     for test in TESTS:
+        if len(sys.argv) > 1 and test.__name__ not in sys.argv[1:]:
+            continue
         began = time.monotonic()
         test()
         print(f"ok {test.__name__} {time.monotonic() - began:.1f} s", flush=True)

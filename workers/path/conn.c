@@ -666,7 +666,7 @@ struct conn *conn_new(struct gate *g, struct stream *s, const struct addr *peer)
 		return NULL;
 	}
 	why = REASON_NO_DESCRIPTORS;
-	if (path_fds_free(p) < p->fds.reserve && path_give_back(p, NULL, 4) == 0)
+	if (!path_fds_for_front(p, g) && path_give_back(p, NULL, 4) == 0)
 		goto refused;
 	why = REASON_NO_MEMORY;
 	c = slab_take(&p->conns, &ref);

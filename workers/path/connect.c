@@ -169,16 +169,18 @@ static int64_t connect_ms(const struct exchange *ex)
 
 /* ---- over a trunk ---- */
 
-static bool has_descriptors(struct path *p)
+static bool has_descriptors(struct exchange *ex)
 {
-	return path_fds_free(p) > p->fds.reserve / 8 || path_give_back(p, NULL, 4) > 0;
+	struct path *p = ex->conn->path;
+
+	return path_fds_for_back(p, ex->conn->gate) || path_give_back(p, NULL, 4) > 0;
 }
 
 static int dial_trunk(struct exchange *ex)
 {
 	struct path *p = ex->conn->path;
 
-	return has_descriptors(p) ? trunk_dial(&p->trunks, ex->back, ex->tenant, connect_ms(ex)) : -EMFILE;
+	return has_descriptors(ex) ? trunk_dial(&p->trunks, ex->back, ex->tenant, connect_ms(ex)) : -EMFILE;
 }
 
 /* A place now, or a place in the line. */
@@ -267,7 +269,10 @@ static enum step dial(struct exchange *ex)
 {
 	struct conn *c = ex->conn;
 	struct path *p = c->path;
-	int r = bank_dial(&p->banks, &ex->back->key, &ex->back->leg.s);
+	int r;
+
+	p->banks.most = path_bank_most(p);
+	r = bank_dial(&p->banks, &ex->back->key, &ex->back->leg.s);
 
 	if (r == -EAGAIN)
 		return exchange_keep_request(ex);
@@ -346,7 +351,7 @@ static enum step begin(struct exchange *ex)
 		}
 	}
 	ex->attempts++;
-	if (!has_descriptors(p))
+	if (!has_descriptors(ex))
 		return failed(ex, REASON_NO_DESCRIPTORS);
 	ex->back = back_new(&p->pool, &key);
 	if (ex->back == NULL)

@@ -258,7 +258,7 @@ uint32_t path_give_back(struct path *p, const struct tenant *of, uint32_t n)
 
 bool path_keeps_idle(struct path *p, struct tenant *t)
 {
-	return !p->draining && !pressure_keeps_nothing(p, t) && path_fds_free(p) >= 2 * p->fds.reserve;
+	return !p->draining && !pressure_keeps_nothing(p, t) && !path_fds_are_scarce(p);
 }
 
 static void close_pool(struct path *p, void (*close)(struct path *, struct back *))
@@ -485,7 +485,7 @@ void path_gauges(struct path *p)
 
 	pressure_tick(p);
 	overload_tick(p);
-	banks_tick(&p->banks, path_fds_free(p) < 2 * p->fds.reserve);
+	banks_tick(&p->banks, path_fds_are_scarce(p));
 	give_back_full(p);
 	health_tick(p);
 	await_tick(p);

@@ -86,9 +86,12 @@ struct gate {
 };
 
 /* Descriptors of this process, counted without asking the kernel.  While fewer than reserve are
- * free no caller is taken, so that backs (they stop at an eighth of it), the messages of the master
- * and new listeners still find room; while fewer than twice that are free nothing idle is kept. */
+ * free no caller is taken, so that backs, the messages of the master and new listeners still find room;
+ * while fewer than twice that are free nothing idle is kept.  Backs stop at half of it.  A listener
+ * or pod that has next to none (less than one of FDS_FEW callers) is served on: others, whoever they are, have
+ * not taken all.  It stops at a quarter, its backs at an eighth. */
 #define FDS_RESERVE 256
+#define FDS_FEW	    8
 
 struct fds {
 	uint32_t limit;			/* RLIMIT_NOFILE */
@@ -249,6 +252,31 @@ static inline uint32_t path_fds_free(const struct path *p)
 	uint32_t used = path_fds_used(p);
 
 	return used < p->fds.limit ? p->fds.limit - used : 0;
+}
+static inline bool path_fds_are_scarce(const struct path *p)
+{
+	return path_fds_free(p) < 2 * p->fds.reserve;
+}
+/* What waits in a bank is at most one of 16 of them. */
+static inline uint32_t path_bank_most(const struct path *p)
+{
+	return min_of(path_fds_free(p) / 16 + 1, (uint32_t)BANK_MOST);
+}
+static inline bool path_has_few(const struct path *p, const struct gate *g)
+{
+	return g->conns * FDS_FEW < p->conns.live - p->streams - p->mirrors;
+}
+static inline bool path_fds_for_front(const struct path *p, const struct gate *g)
+{
+	uint32_t n = path_fds_free(p);
+
+	return likely(n >= p->fds.reserve) || (n >= p->fds.reserve / 4 && path_has_few(p, g));
+}
+static inline bool path_fds_for_back(const struct path *p, const struct gate *g)
+{
+	uint32_t n = path_fds_free(p);
+
+	return likely(n > p->fds.reserve / 2) || (n > p->fds.reserve / 8 && path_has_few(p, g));
 }
 /* Closes some idle backs (of this tenant; NULL: of any), at most n, looking at a bounded number; how
  * many it closed. */

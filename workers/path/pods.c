@@ -122,6 +122,7 @@ static bool waits_for(const struct conn *c, uint32_t ref)
 
 void path_pod_bank(struct path *p, uint32_t ref, unsigned sort, struct fd *fd, unsigned n)
 {
+	p->banks.most = path_bank_most(p);
 	if (!bank_put(&p->banks, ref, sort, fd, n))
 		return;
 	/* Somebody found it empty, which is rare: who it was is looked for now. */

@@ -17,6 +17,7 @@ int banks_init(struct banks *bs)
 	if (r < 0)
 		return r;
 	bs->rooms.raw = true;
+	bs->most = BANK_MOST;
 	bs->at = calloc(BANKS, sizeof *bs->at);
 	return bs->at ? 0 : -ENOMEM;
 }
@@ -72,7 +73,7 @@ static void ask(struct banks *bs, struct bank *b)
 		if (!f->has || f->target == 0 || f->n + f->asked > f->target / 2)
 			continue;
 		if (mono_diff_ms(clock_now(), f->asked_at) < BANK_BUSY_MS)
-			f->target = (uint16_t)min_of(f->target * 2, BANK_MOST);
+			f->target = (uint16_t)max_of(min_of(f->target * 2u, bs->most), (unsigned)f->target);
 		n[i] = (uint16_t)(f->target - f->n - f->asked);
 		f->asked = (uint16_t)(f->asked + n[i]);
 		f->asked_at = clock_now();
@@ -121,7 +122,7 @@ bool bank_put(struct banks *bs, uint32_t ref, unsigned sort, struct fd *fd, unsi
 		return false;
 	f = &b->of[sort];
 	f->asked = (uint16_t)(f->asked - min_of((unsigned)f->asked, n));
-	for (unsigned i = 0; i < n && f->n < BANK_MOST; i++)
+	for (unsigned i = 0; i < n && f->n < bs->most; i++)
 		hold(bs, f, &fd[i]);
 	waited = f->waited;
 	f->waited = false;
@@ -169,7 +170,7 @@ static int take(struct banks *bs, uint32_t ref, unsigned sort, struct fd *ret)
 		f->least = BANK_LEAST;
 	if (f->n == 0) {
 		if (!f->waited)
-			f->target = (uint16_t)min_of(max_of((int)f->target, 1) * 4, BANK_MOST);
+			f->target = (uint16_t)max_of(min_of(max_of(f->target * 4u, 4u), bs->most), (unsigned)f->target);
 		f->waited = true;
 		ask(bs, b);
 		return -EAGAIN;

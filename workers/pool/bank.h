@@ -52,6 +52,7 @@ struct banks {
 	struct bank *at;	/* BANKS of them */
 	struct slab rooms;	/* for descriptors, of sorts that have had one */
 	uint32_t held;		/* sockets */
+	uint32_t most;		/* that one of a sort may hold now: few while descriptors are; who dials and puts says so */
 	/* n[i] sockets of each sort are asked for. */
 	void (*want)(uint32_t ref, const uint16_t n[BANK_SORTS]);
 };

@@ -81,6 +81,35 @@ START_TEST(callers_are_told_503_while_256_are_not_free_and_served_again_after)
 }
 END_TEST
 
+START_TEST(a_listener_with_few_callers_is_served_when_others_have_taken_all)
+{
+	struct rig *r = rig_new(ONE_HTTP, NULL);
+	struct gate *g = r->path.gate[0];
+	int c[2 * FDS_FEW], n = 0;
+
+	while (n < FDS_FEW + 1)
+		c[n++] = rig_dial(r);
+	while (g->conns < FDS_FEW + 1)
+		rig_pass(r);
+	g->conns = 1;			/* as if the others were another listener's */
+	leave_free(r, FDS_RESERVE / 4);
+	c[n] = rig_dial(r);
+	while (g->conns < 2)
+		rig_pass(r);
+	leave_free(r, FDS_RESERVE - 1);
+	c[++n] = rig_dial(r);
+	rig_hear(r, c[n], "HTTP/1.1 503 Service Unavailable\r\n");	/* he has more than few now */
+	g->conns = 1;
+	leave_free(r, FDS_RESERVE / 4 - 1);
+	c[++n] = rig_dial(r);
+	rig_hear(r, c[n], "HTTP/1.1 503 Service Unavailable\r\n");
+	g->conns = FDS_FEW + 2;
+	while (n > 0)
+		close(c[n--]);
+	rig_end(&r, c[0], -1);
+}
+END_TEST
+
 START_TEST(a_caller_whose_protocol_is_open_is_told_when_he_said_http_and_cut_when_not)
 {
 	struct rig *r = rig_new(ONE_AUTO, NULL);
@@ -600,6 +629,7 @@ END_TEST
 UNIT_TESTS("shortage",
 	   what_is_counted_is_what_is_open,
 	   callers_are_told_503_while_256_are_not_free_and_served_again_after,
+	   a_listener_with_few_callers_is_served_when_others_have_taken_all,
 	   a_caller_whose_protocol_is_open_is_told_when_he_said_http_and_cut_when_not,
 	   an_idle_back_is_given_up_before_a_caller_is_refused,
 	   backs_stop_before_the_last_descriptor,

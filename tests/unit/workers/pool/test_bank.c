@@ -178,6 +178,21 @@ START_TEST(banks_shrink_while_descriptors_are_scarce)
 }
 END_TEST
 
+START_TEST(banks_grow_less_while_descriptors_are_scarce)
+{
+	begin(false);
+	bs.most = 16;
+	for (int i = 0; i < 1000; i++) {
+		unsigned before = asked[0];
+
+		if (dial(REF) == -EAGAIN || asked[0] > before)
+			put(asked[0] - before);
+		ck_assert_uint_le(bs.held, 16);
+	}
+	end();
+}
+END_TEST
+
 START_TEST(a_pod_that_has_left_gives_nothing)
 {
 	begin(false);
@@ -255,6 +270,7 @@ UNIT_TESTS("pool/bank", a_pod_keeps_none_until_somebody_came_and_few_when_it_is_
 	   none_is_kept_for_guests_until_the_pod_itself_is_here,
 	   a_socket_is_used_once_and_more_are_asked_for, an_empty_bank_says_so_and_tells_when_it_is_not,
 	   who_asks_often_gets_more_but_never_more_than_the_most, banks_shrink_while_descriptors_are_scarce,
+	   banks_grow_less_while_descriptors_are_scarce,
 	   a_pod_that_has_left_gives_nothing, sockets_of_udp_come_when_names_are_asked_for_and_come_back,
 	   a_family_that_the_pod_lacks_cannot_be_reached,
 	   room_for_descriptors_is_taken_when_sockets_come)
