@@ -231,8 +231,28 @@ def who_comes_anew_knows_all_of_them():
             np.until("nothing of ours in it", lambda: policy_routing(server) == (0, False))
 
 
+def workers_that_a_pod_is_not_at_home_with_lead_to_it():
+    """Two of four are: the others have no socket inside it until their first guest comes."""
+    with lab.Lab(pods=5) as mesh:
+        server, *clients = mesh.pods
+        mesh.hosts[0].np.workers = 4
+        mesh.service("shop/web", 80, [server])
+        mesh.start()
+        for pod in mesh.pods:
+            pod.add()
+        known(server)
+        forwarded(mesh.hosts[0], drop=True)
+        with server.serve(8080):
+            for family in ("", "/6"):
+                for pod in clients:
+                    for _ in range(4):
+                        assert pod.ask(mesh.vip["shop/web" + family], 80) == b"pod00 hello\n"
+        assert counted(server, "in")["connections_total"] == 32
+        assert set(r["reason"] for r in mesh.hosts[0].np.api("reasons")["reasons"] if r["count"]) == {"DONE"}
+
+
 TESTS = [one_pass_with_nothing_on_the_veth, by_the_veth_where_others_must_see_it, connections_are_kept_for_their_own_callers,
-         a_pod_that_goes_takes_its_guests_with_it, a_pod_that_moves_is_where_it_is,
+         workers_that_a_pod_is_not_at_home_with_lead_to_it, a_pod_that_goes_takes_its_guests_with_it, a_pod_that_moves_is_where_it_is,
          who_comes_anew_knows_all_of_them]
 
 if __name__ == "__main__":
