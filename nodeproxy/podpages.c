@@ -5,13 +5,14 @@
 #include "nodeproxy/podpages.h"
 
 #include <errno.h>
-#include <sys/mman.h>
 
+#include "nodeproxy/lib/base/hash.h"
 #include "nodeproxy/lib/base/log.h"
 #include "nodeproxy/lib/base/memfd.h"
 #include "nodeproxy/master.h"
 
-#define NAME "pods/%u"
+#define NAME	"pods/%u"
+#define UNKNOWN 2u	/* what was not told: of no pod, as those are odd */
 
 void podpages_init(struct podpages *pp)
 {
@@ -114,33 +115,25 @@ void pods_changed(struct master *m)
 
 /* ---- pages ---- */
 
-/* Not part of the memory of what is forked from us: it would be copied with the next write to it. */
-static struct pod_told *make_told(void)
+/* Those that are captured, those that leave, and Workloads that could not be captured.  False: it is none. */
+static bool tell_of_slot(const struct pod *p, struct pod_told *ret)
 {
-	const size_t n = PODS_MAX * sizeof(struct pod_told);
-	void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (p == MAP_FAILED)
-		return NULL;
-	(void)madvise(p, n, MADV_DONTFORK);
-	return p;
+	if (p->state != POD_CAPTURED && p->state != POD_LATER && !pod_is_leaving(p))
+		return false;
+	tell_of(p, ret);
+	return true;
 }
 
-/* Those that are captured, those that leave, and Workloads that could not be captured. */
-static void tell_of_slot(const struct pod *p, struct pod_told *ret)
+static uint64_t check_of(const struct pod_told *t)
 {
-	if (p->state == POD_CAPTURED || p->state == POD_LATER || pod_is_leaving(p))
-		tell_of(p, ret);
-	else
-		memset(ret, 0, sizeof *ret);
+	return hash_slice(slice_of(t, sizeof *t)) | 1;
 }
 
-static bool is_as_told(const struct pods *ps, unsigned slot)
+static uint64_t check_now(const struct pod *p)
 {
 	struct pod_told now;
 
-	tell_of_slot(&ps->at[slot], &now);
-	return memcmp(&ps->pages.told[slot], &now, sizeof now) == 0;
+	return tell_of_slot(p, &now) ? check_of(&now) : 0;
 }
 
 /* Of those that were touched.  True: something is another than it was told. */
@@ -149,15 +142,16 @@ static bool compare(struct pods *ps, unsigned page)
 	bool other = false;
 
 	for (unsigned i = page * PODS_A_PAGE; i < (page + 1) * PODS_A_PAGE; i++) {
+		uint64_t now;
+
 		if (!has_bit(ps->pages.untold, i)) {
-			must_slow(is_as_told(ps, i));
+			must_slow(ps->pages.told[i] == check_now(&ps->at[i]));
 			continue;
 		}
 		clear_bit(ps->pages.untold, i);
-		if (is_as_told(ps, i))
-			continue;
-		tell_of_slot(&ps->at[i], &ps->pages.told[i]);
-		other = true;
+		now = check_now(&ps->at[i]);
+		other |= now != ps->pages.told[i];
+		ps->pages.told[i] = now;
 	}
 	return other;
 }
@@ -170,15 +164,14 @@ static void send_page(struct master *m, struct child *c, unsigned page)
 		chan_offer(&c->chan, MSG_PODS_SEEN, &seen, (struct slice){ 0 }, &m->pods.pages.page[page].v, 1);
 }
 
-static int make_page(const struct pod_told *told, struct fd *ret)
+static int make_page(const struct pod *pod, struct fd *ret)
 {
 	_Alignas(struct pods_page) uint8_t room[PODS_PAGE_BYTES(PODS_A_PAGE)];
 	struct pods_page *page = (struct pods_page *)(void *)room;
 
 	*page = (struct pods_page){ .magic = PODS_MAGIC };
 	for (unsigned i = 0; i < PODS_A_PAGE; i++)
-		if (told[i].words.name[0])
-			memcpy(&page->pod[page->n++], &told[i], sizeof told[i]);
+		page->n += tell_of_slot(&pod[i], &page->pod[page->n]);
 	return memfd_sealed("nodeproxy-pods", slice_of(page, PODS_PAGE_BYTES(page->n)), ret);
 }
 
@@ -188,19 +181,18 @@ void podpages_tell(struct master *m)
 	struct podpages *pp = &m->pods.pages;
 	int r = 0;
 
-	if (!pp->told && !(pp->told = make_told()))
-		r = -ENOMEM;
 	for (unsigned i = 0; r == 0 && i < PODS_PAGES; i++) {
-		struct pod_told *told = &pp->told[i * PODS_A_PAGE];
+		unsigned first = i * PODS_A_PAGE;
 		struct fd f;
 
 		if (!compare(&m->pods, i))
 			continue;
-		r = make_page(told, &f);
+		r = make_page(&m->pods.at[first], &f);
 		if (r < 0) {	/* so that it is another the next time */
-			memset(told, 0xff, PODS_A_PAGE * sizeof *told);
-			for (unsigned k = 0; k < PODS_A_PAGE; k++)
-				set_bit(pp->untold, i * PODS_A_PAGE + k);
+			for (unsigned k = first; k < first + PODS_A_PAGE; k++) {
+				pp->told[k] = UNKNOWN;
+				set_bit(pp->untold, k);
+			}
 			break;
 		}
 		fd_close(&pp->page[i]);
@@ -252,8 +244,8 @@ void podpages_tick(struct master *m)
 	if (m->pods.closed || m->phase == PHASE_TRIAL)	/* until then the list is another master's */
 		return;
 	pp->next = (pp->next + 1) % PODS_PAGES;
-	for (unsigned i = first; pp->told && i < first + PODS_A_PAGE; i++)
-		if (!has_bit(pp->untold, i) && !is_as_told(&m->pods, i)) {
+	for (unsigned i = first; i < first + PODS_A_PAGE; i++)
+		if (!has_bit(pp->untold, i) && pp->told[i] != check_now(&m->pods.at[i])) {
 			must_slow(false);
 			pod_touched(m, &m->pods.at[i]);
 			other = true;
@@ -264,9 +256,6 @@ void podpages_tick(struct master *m)
 
 void podpages_adopt(struct master *m)
 {
-	struct pod_told *told = make_told();
-
-	m->pods.pages.told = told;
 	memset(m->pods.pages.untold, 0xff, sizeof m->pods.pages.untold);
 	for (unsigned i = 0; i < PODS_PAGES; i++) {
 		struct fd *f = &m->pods.pages.page[i];
@@ -281,8 +270,7 @@ void podpages_adopt(struct master *m)
 			continue;
 		page = pods_page(bytes);
 		for (uint32_t k = 0; page && k < page->n; k++) {
-			if (told)
-				memcpy(&told[POD_SLOT(page->pod[k].ref)], &page->pod[k], sizeof told[0]);
+			m->pods.pages.told[POD_SLOT(page->pod[k].ref)] = check_of(&page->pod[k]);
 			pods_take_over(m, &page->pod[k]);
 		}
 		memfd_unmap(&bytes);

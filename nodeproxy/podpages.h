@@ -22,7 +22,7 @@ struct pod;
 
 struct podpages {
 	struct fd page[PODS_PAGES];
-	struct pod_told *told;		/* by slot, as it is in them; no name: none */
+	uint64_t told[PODS_MAX];	/* by slot, a hash of what they say of it; 0: nothing */
 	bool all_said;			/* to the syncd that is there now: PODS_ALL */
 	uint64_t untold[PODS_MAX / 64];	/* bits of slots: touched since they were told, */
 	uint64_t unwritten[PODS_MAX / 64];	/* and written to run_dir */
