@@ -30,81 +30,18 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/inotify.h>
-#include <sys/stat.h>
 
 #include "nodeproxy/lib/base/clock.h"
-#include "nodeproxy/lib/base/hash.h"
-#include "store/sync/source.h"
+#include "store/sync/source_file_inner.h"
 
 #define DEBOUNCE_MS	20
 #define DEBOUNCE_MAX_MS 30	/* under a stream of changes each waits for that, and 5 ms on the way */
 #define WINDOW		64
 #define AGAIN_MIN_MS	500
 #define AGAIN_MAX_MS	5000
-#define WRITING_MS	2000	/* longest wait for a writer to close its file */
-#define CREATED_MS	100	/* for one to begin; links come without a writer */
-#define YOUNG_MS	15	/* a file younger than that may be in the middle of a change */
-#define EMPTY_MS	250	/* an empty file is not believed before */
-#define IN_PLACE_MS	60	/* nor what was written over, before it has stood still for so long */
 #define LOOK_MS		1000
 #define LOOKS		60	/* then the path is opened again */
 #define FIRST_DIR_MS	2000
-#define RETRY_MIN_MS	500	/* pauses before a file that could not be read is asked for again */
-#define RETRY_MAX_MS	30000
-
-struct file {
-	struct hash_node by_name;
-	struct node in_source;	/* source.files */
-	struct node queued;	/* source.to_ask */
-	struct node dirty;	/* source.dirty: an event named it */
-	uint64_t serial;	/* of the request under way; 0: none */
-	uint64_t listed;	/* number of the listing that had it last */
-	bool look;		/* at its bytes, whatever fstat says */
-	bool told;		/* the rest is as it was then */
-	bool settled;		/* it was older than the grain of file times when it was read */
-	bool gone;		/* as this change set found; told at its end */
-	bool writing;		/* modified and not closed since */
-	bool moved;		/* put in place by a rename, and no event since */
-	struct mono wait_until;	/* left alone till then */
-	struct stat seen;	/* not believed yet */
-	struct mono seen_at;	/* {0}: nothing is in doubt */
-	struct stat st;
-	uint64_t digest;
-	uint32_t bytes;		/* of what was told last; in source.bytes */
-	int error;		/* why it could not be read, as it was told; 0: it could */
-	struct node bad;	/* in source.bad, while error */
-	struct mono retry_at;
-	int64_t retry_ms;
-	char name[];
-};
-
-struct source_file {
-	struct source source;
-	struct loop *loop;
-	struct chan *chan;
-	struct source_events on;
-	char *path;
-	struct fd dir, inotify;
-	char only[256];		/* the one file that counts; "": all */
-	struct loop_io io;
-	struct loop_timer debounce, again, look_again, resend, retry;
-	struct hash by_name;
-	struct node files, to_ask, dirty, bad;
-	uint64_t bytes;		/* of all files as they were told */
-	uint64_t most_bytes;
-	uint32_t most_files;
-	uint32_t left_out;	/* files of the last listing that there was no room for */
-	bool away;		/* said lost */
-	bool telling, snapshot, rescan;
-	unsigned in_flight;
-	uint64_t serial, listing;
-	int64_t again_ms;
-	unsigned looks;
-	struct mono since;	/* first event of the next change set, or of the one being told */
-	struct mono next_since;
-	struct mono retry_at;	/* what the timer retry is set to */
-};
 
 static void pump(struct source_file *);
 
@@ -122,8 +59,7 @@ static struct file *file_find(const struct source_file *s, const char *name)
 	return NULL;
 }
 
-/* NULL: no memory, or no room for one more. */
-static struct file *file_make(struct source_file *s, const char *name)
+struct file *source_file_make(struct source_file *s, const char *name)
 {
 	struct file *f = file_find(s, name);
 	size_t n = strlen(name) + 1;
@@ -143,11 +79,6 @@ static struct file *file_make(struct source_file *s, const char *name)
 	return f;
 }
 
-static bool is_full(const struct source_file *s)
-{
-	return s->by_name.count >= s->most_files;
-}
-
 static void file_free(struct source_file *s, struct file *f)
 {
 	list_remove(&f->in_source);
@@ -161,8 +92,7 @@ static void file_free(struct source_file *s, struct file *f)
 
 static_must(RESOURCE_FILE_NAME == sizeof((struct msg_file *)0)->name);
 
-/* Names that are documents; or the one that counts. */
-static bool is_ours(const struct source_file *s, const char *name)
+bool source_file_is_ours(const struct source_file *s, const char *name)
 {
 	return s->only[0] ? strcmp(name, s->only) == 0 : resource_is_file(name);
 }
@@ -178,7 +108,7 @@ static void again_cb(void *arg)
 	loop_timer_start(s->loop, &s->again, s->again_ms * NS_PER_MS, 0, again_cb, s);
 }
 
-static void lose(struct source_file *s, const char *why)
+void source_file_lose(struct source_file *s, const char *why)
 {
 	list_each(it, &s->files) {
 		struct file *f = container_of(it, struct file, in_source);
@@ -308,9 +238,9 @@ static int list(struct source_file *s)
 			struct file *f;
 
 			at += d->d_reclen;
-			if (!is_ours(s, d->d_name))
+			if (!source_file_is_ours(s, d->d_name))
 				continue;
-			f = file_make(s, d->d_name);
+			f = source_file_make(s, d->d_name);
 			if (f == NULL && is_full(s)) {
 				left_out++;
 				continue;
@@ -344,7 +274,7 @@ static void tell_all(struct source_file *s)
 	s->on.snapshot(s->on.arg);
 	r = list(s);
 	if (r < 0)
-		lose(s, strerror(-r));
+		source_file_lose(s, strerror(-r));
 	else
 		pump(s);
 }
@@ -357,7 +287,7 @@ static void tell_dirty(struct source_file *s)
 	struct stat st;
 
 	if (fstat(s->dir.v, &st) < 0 || st.st_nlink == 0) {
-		lose(s, "the directory was removed");
+		source_file_lose(s, "the directory was removed");
 		return;
 	}
 	list_each(it, &s->dirty) {
@@ -395,7 +325,7 @@ static void debounce_cb(void *arg)
 		tell_dirty(s);
 }
 
-static void soon(struct source_file *s)
+void source_file_soon(struct source_file *s)
 {
 	struct mono now = clock_tick();
 	struct mono *since = s->telling ? &s->next_since : &s->since;
@@ -406,272 +336,6 @@ static void soon(struct source_file *s)
 	left = since->ns + DEBOUNCE_MAX_MS * NS_PER_MS - now.ns;
 	left = min_of(max_of(left, (int64_t)0), DEBOUNCE_MS * NS_PER_MS);
 	loop_timer_start(s->loop, &s->debounce, left, 0, debounce_cb, s);
-}
-
-/* ---- events ---- */
-
-static void one_event(struct source_file *s, const struct inotify_event *e)
-{
-	const char *name = e->len ? e->name : "";
-	struct file *f;
-
-	if (e->mask & IN_Q_OVERFLOW || strncmp(name, "..", 2) == 0) {
-		s->rescan = true;
-		soon(s);
-		return;
-	}
-	if (!is_ours(s, name))
-		return;
-	f = file_make(s, name);
-	if (f == NULL && is_full(s))
-		return;		/* the next listing says so */
-	if (f == NULL) {
-		s->rescan = true;
-	} else {
-		f->retry_ms = 0;
-		/* Asked for already, perhaps opened before this change: once more. */
-		if (!node_is_linked(&f->dirty))
-			list_add_tail(&s->dirty, &f->dirty);
-		if (e->mask & IN_MODIFY && !f->writing)
-			f->wait_until = mono_after_ms(clock_tick(), WRITING_MS);
-		else if (e->mask & IN_CREATE)
-			f->wait_until = mono_after_ms(clock_tick(), CREATED_MS);
-		else if (!(e->mask & (IN_MODIFY | IN_ATTRIB)))
-			f->wait_until = (struct mono){ 0 };
-		f->writing = e->mask & IN_MODIFY ||
-			     (f->writing && e->mask & (IN_CREATE | IN_ATTRIB));
-		f->moved = e->mask & IN_MOVED_TO;
-	}
-	soon(s);
-}
-
-static void inotify_cb(void *arg, unsigned events)
-{
-	struct source_file *s = arg;
-	_Alignas(struct inotify_event) char buf[8192];
-	ssize_t n;
-
-	(void)events;
-	while ((n = read(s->inotify.v, buf, sizeof buf)) > 0) {
-		for (ssize_t at = 0; at + (ssize_t)sizeof(struct inotify_event) <= n;) {
-			const struct inotify_event *e = (const void *)(buf + at);
-
-			at += (ssize_t)sizeof *e + e->len;
-			if (at > n)
-				break;
-			if (e->mask & (IN_IGNORED | IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT)) {
-				lose(s, "the directory was moved or removed");
-				return;
-			}
-			one_event(s, e);
-		}
-	}
-	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
-		lose(s, "the directory cannot be watched");
-}
-
-/* ---- what comes from the master ---- */
-
-static bool same_file(const struct stat *a, const struct stat *b)
-{
-	return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
-	       a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec &&
-	       a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
-}
-
-/* All of a file, or its first DOC_FILE_MAX + 1 bytes (which the reader then refuses). */
-static int read_file(int fd, size_t expect, char **ret, size_t *ret_n)
-{
-	size_t room = min_of(expect, (size_t)DOC_FILE_MAX) + 1, n = 0;
-	char *p = malloc(room);
-
-	while (p) {
-		ssize_t r = read(fd, p + n, room - n);
-
-		if (r < 0 && errno == EINTR)
-			continue;
-		if (r < 0) {
-			int e = -errno;
-
-			free(p);
-			return e;
-		}
-		n += (size_t)r;
-		if (r == 0 || n > DOC_FILE_MAX)
-			break;
-		if (n == room) {	/* it grew since fstat */
-			char *q;
-
-			room = min_of(room * 2, (size_t)DOC_FILE_MAX + 1);
-			q = realloc(p, room);
-			if (q == NULL)
-				free(p);
-			p = q;
-		}
-	}
-	if (p == NULL)
-		return -ENOMEM;
-	*ret = p;
-	*ret_n = n;
-	return 0;
-}
-
-static void retry_cb(void *arg);
-
-static void retry_at(struct source_file *s, struct mono at)
-{
-	int64_t left = max_of(at.ns - clock_now().ns, (int64_t)0);
-
-	if (!loop_timer_is_running(&s->retry) || at.ns < s->retry_at.ns) {
-		s->retry_at = at;
-		loop_timer_start(s->loop, &s->retry, left, 0, retry_cb, s);
-	}
-}
-
-/* Asks for the files whose pause is over. */
-static void retry_cb(void *arg)
-{
-	struct source_file *s = arg;
-	struct mono now = clock_tick(), next = { 0 };
-
-	for (struct node *it = s->bad.next; it != &s->bad; it = it->next) {
-		struct file *f = container_of(it, struct file, bad);
-
-		if (f->retry_at.ns <= now.ns) {
-			/* The answer sets the next pause; should none come, this one is tried again. */
-			f->retry_at = mono_after_ms(now, RETRY_MAX_MS);
-			if (!node_is_linked(&f->dirty))
-				list_add_tail(&s->dirty, &f->dirty);
-			soon(s);
-		}
-		if (next.ns == 0 || f->retry_at.ns < next.ns)
-			next = f->retry_at;
-	}
-	if (next.ns)
-		retry_at(s, next);
-}
-
-static void unreadable(struct source_file *s, struct file *f, int error)
-{
-	char why[200];
-
-	f->told = false;
-	if (error == -EINVAL)
-		snprintf(why, sizeof why, "is not a regular file");
-	else if (error == -EFBIG)
-		snprintf(why, sizeof why, "is too much: all files together may have %llu KiB",
-			 (unsigned long long)s->most_bytes >> 10);
-	else
-		snprintf(why, sizeof why, "cannot be read: %s", strerror(-error));
-	if (f->error == error)
-		s->on.same(s->on.arg, f->name);		/* the refusal stands */
-	else
-		s->on.unreadable(s->on.arg, f->name, why);
-	f->error = error;
-	f->retry_ms = min_of(max_of(f->retry_ms * 2, (int64_t)RETRY_MIN_MS), (int64_t)RETRY_MAX_MS);
-	f->retry_at = mono_after_ms(clock_tick(), f->retry_ms);
-	if (!node_is_linked(&f->bad))
-		list_add_tail(&s->bad, &f->bad);
-	retry_at(s, f->retry_at);
-}
-
-/* True when the file was written to since st was taken: what was read then may be half of it. */
-static bool is_being_written(struct source_file *s, struct file *f, int fd, const struct stat *st)
-{
-	struct stat now;
-	int64_t age_ms;
-	bool changed;
-
-	inotify_cb(s, LOOP_READ);
-	if (!s->telling)
-		return true;		/* lost meanwhile */
-	/* The clock of file times may be a little ahead of ours; one far ahead is another host's. */
-	age_ms = clock_unix_ms() - (st->st_mtim.tv_sec * 1000 + st->st_mtim.tv_nsec / NS_PER_MS);
-	/* A file told for the first time has nothing to lose, and the first view waits for it; one that
-	 * was renamed was written before, and whoever still writes it makes an event. */
-	changed = fstat(fd, &now) < 0 || !same_file(st, &now) ||
-		  (f->told && !f->moved && age_ms > -1000 && age_ms < YOUNG_MS);
-	if (changed && !node_is_linked(&f->dirty)) {
-		list_add_tail(&s->dirty, &f->dirty);
-		f->wait_until = mono_after_ms(clock_tick(), YOUNG_MS);
-		soon(s);
-	}
-	/* Changed and closed again already is no better: it is dirty, and read once more. */
-	return changed || (node_is_linked(&f->dirty) && f->wait_until.ns > clock_now().ns);
-}
-
-/* True when the file was written over, or emptied, a moment ago.  A file that is opened for writing is
- * emptied first, and on a busy host we see that, and parts of it, before its times and inotify say
- * so.  One that was put in place by a rename, or is new, is believed at once. */
-static bool is_in_doubt(struct source_file *s, struct file *f, const struct stat *st, size_t bytes)
-{
-	bool in_place = f->told && f->st.st_dev == st->st_dev && f->st.st_ino == st->st_ino;
-	int64_t doubt_ms = !f->told ? 0 : bytes == 0 ? EMPTY_MS : in_place ? IN_PLACE_MS : 0;
-	struct mono now = clock_tick();
-
-	if (f->seen_at.ns == 0 || !same_file(&f->seen, st)) {
-		f->seen = *st;
-		f->seen_at = now;
-	}
-	if (mono_diff_ms(now, f->seen_at) >= doubt_ms) {
-		f->seen_at = (struct mono){ 0 };
-		return false;
-	}
-	if (!node_is_linked(&f->dirty))
-		list_add_tail(&s->dirty, &f->dirty);
-	f->wait_until = mono_after_ms(f->seen_at, doubt_ms);
-	soon(s);
-	return true;
-}
-
-static void file_content(struct source_file *s, struct file *f, int fd)
-{
-	struct stat st;
-	char *bytes = NULL;
-	size_t n = 0;
-	uint64_t digest;
-	int r;
-
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
-		unreadable(s, f, -EINVAL);
-		return;
-	}
-	if (f->told && f->settled && !f->look && same_file(&st, &f->st)) {
-		s->on.same(s->on.arg, f->name);
-		return;
-	}
-	f->look = false;
-	r = read_file(fd, st.st_size > 0 ? (size_t)st.st_size : 0, &bytes, &n);
-	if (r < 0) {
-		unreadable(s, f, r);
-		return;
-	}
-	if (is_being_written(s, f, fd, &st) || is_in_doubt(s, f, &st, n)) {
-		free(bytes);
-		if (s->telling)
-			s->on.same(s->on.arg, f->name);
-		return;
-	}
-	if (s->bytes - f->bytes + n > s->most_bytes) {
-		free(bytes);
-		unreadable(s, f, -EFBIG);
-		return;
-	}
-	s->bytes += n - f->bytes;
-	f->bytes = (uint32_t)n;
-	list_remove(&f->bad);
-	f->error = 0;
-	f->retry_ms = 0;
-	digest = hash_slice(slice_of(bytes, n));
-	if (f->told && f->digest == digest && f->st.st_size == st.st_size)
-		s->on.same(s->on.arg, f->name);
-	else
-		s->on.place(s->on.arg, f->name, slice_of(bytes, n));
-	free(bytes);
-	f->told = true;
-	f->digest = digest;
-	f->st = st;
-	f->settled = st.st_ctim.tv_sec + 2 < clock_unix_ms() / 1000;
 }
 
 static void file_here(struct source_file *s, const struct msg *m)
@@ -687,22 +351,22 @@ static void file_here(struct source_file *s, const struct msg *m)
 	f->serial = 0;
 	s->in_flight--;
 	if (m->nfds == 1) {
-		file_content(s, f, m->fd[0].v);
+		source_file_content(s, f, m->fd[0].v);
 		if (!s->telling)
 			return;
 	} else if (here->error == -ENOENT && s->only[0]) {
-		lose(s, "the file was removed");
+		source_file_lose(s, "the file was removed");
 		return;
 	} else if (here->error == -ENOENT) {
 		struct stat st;
 
 		if (fstat(s->dir.v, &st) < 0 || st.st_nlink == 0) {
-			lose(s, "the directory was removed");
+			source_file_lose(s, "the directory was removed");
 			return;
 		}
 		f->gone = true;
 	} else {
-		unreadable(s, f, here->error < 0 ? here->error : -EIO);
+		source_file_unreadable(s, f, here->error < 0 ? here->error : -EIO);
 	}
 	pump(s);
 }
@@ -717,7 +381,7 @@ static void source_dir(struct source_file *s, const struct msg *m)
 	if (m->nfds != 2 || src->error < 0 || fstat(m->fd[0].v, &st) < 0 || !S_ISDIR(st.st_mode)) {
 		snprintf(why, sizeof why, "%s: %s", s->path,
 			 strerror(src->error < 0 ? -src->error : ENOTDIR));
-		lose(s, why);
+		source_file_lose(s, why);
 		return;
 	}
 	loop_timer_stop(s->loop, &s->again);
@@ -732,10 +396,10 @@ static void source_dir(struct source_file *s, const struct msg *m)
 		snprintf(s->only, sizeof s->only, "%s", src->name);
 	if (!(fcntl(s->inotify.v, F_GETFL) & O_NONBLOCK))	/* the master's is */
 		fcntl(s->inotify.v, F_SETFL, O_NONBLOCK);
-	loop_io_start(s->loop, &s->io, s->inotify.v, LOOP_READ, inotify_cb, s);
+	loop_io_start(s->loop, &s->io, s->inotify.v, LOOP_READ, source_file_events_cb, s);
 	if (s->telling) {	/* after the change set under way */
 		s->rescan = true;
-		soon(s);
+		source_file_soon(s);
 	} else {
 		tell_all(s);
 	}
@@ -752,7 +416,7 @@ void source_file_message(struct source_file *s, const struct msg *m)
 void source_file_dropped(struct source_file *s, enum msg_type type)
 {
 	if (type == MSG_SOURCE_DIR) {
-		lose(s, "no descriptors left");
+		source_file_lose(s, "no descriptors left");
 		return;
 	}
 	/* Which one it was is not known: all that are under way are asked for once more. */
@@ -791,14 +455,14 @@ static void look_again_cb(void *arg)
 	if (!fd_is_open(s->dir) || s->telling)
 		return;
 	if (fstat(s->dir.v, &st) < 0 || st.st_nlink == 0)
-		lose(s, "the directory was removed");
+		source_file_lose(s, "the directory was removed");
 	else if (++s->looks % LOOKS == 0)
 		(void)chan_say(s->chan, MSG_SOURCE_AGAIN, &(struct msg_empty){ 0 });
 }
 
 static void first_dir_cb(void *arg)
 {
-	lose(arg, "the directory was not handed over");
+	source_file_lose(arg, "the directory was not handed over");
 }
 
 static const struct source_ops ops;
