@@ -71,14 +71,9 @@ static void slice_fini(struct row_slice *s)
 	free(s->service);
 	for (uint32_t i = 0; s->ports && i < s->n_ports; i++)
 		free(s->ports[i].name);
-	for (uint32_t i = 0; s->endpoints && i < s->n_endpoints; i++) {
-		free(s->endpoints[i].zone);
-		free(s->endpoints[i].node);
-		free(s->endpoints[i].target);
-		free(s->endpoints[i].host);
-	}
 	free(s->ports);
 	free(s->endpoints);
+	free(s->texts);
 }
 
 static void match_fini(struct row_match *m)

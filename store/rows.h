@@ -5,8 +5,8 @@
  *
  * store/resource turns a document into one row or a refusal; the sync process keeps the rows in
  * memory (the model), SQLite keeps the documents they came from, and store/view compiles units from
- * rows.  A row and everything it points to (each string, each array) is malloc'ed on its own and
- * freed by row_free, also when only half filled in (zeroed where nothing was set yet); rows are never
+ * rows.  A row and everything it points to (each string, but those of endpoints, each array) is malloc'ed on
+ * its own and freed by row_free, also when only half filled in (zeroed where nothing was set yet); rows are never
  * changed after they were made, only replaced. */
 #ifndef NODEPROXY_STORE_ROWS_H
 #define NODEPROXY_STORE_ROWS_H
@@ -100,8 +100,9 @@ struct row_endpoint {
 	uint32_t n_addrs;		/* only the first is used for traffic, as in Kubernetes */
 	struct addr addr;
 	bool ready, serving, terminating;
-	char *zone, *node, *target;	/* "" when absent; target: targetRef "Kind/name" */
-	char *host;			/* its name in DNS, below that of the Service; "" when absent */
+	/* In the texts of the slice. */
+	const char *zone, *node, *target;	/* "" when absent; target: targetRef "Kind/name" */
+	const char *host;		/* its name in DNS, below that of the Service; "" when absent */
 };
 
 #define ROW_WEIGHT     100	/* of an endpoint of which nobody said it */
@@ -116,6 +117,7 @@ struct row_slice {
 	uint32_t n_ports, n_endpoints;
 	struct row_slice_port *ports;
 	struct row_endpoint *endpoints;
+	char *texts;			/* of all endpoints, in one piece: there are very many of them */
 };
 
 enum row_path { ROW_PATH_PREFIX, ROW_PATH_EXACT };

@@ -5,8 +5,8 @@
 #include "store/resource/make.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static int port(struct judge *j, const struct doc_node *m, struct row_slice *s)
 {
@@ -26,11 +26,57 @@ static int port(struct judge *j, const struct doc_node *m, struct row_slice *s)
 	return 0;
 }
 
-static int endpoint(struct judge *j, const struct doc_node *m, struct row_slice *s)
+/* Of all endpoints: "" and what the others take, each with its end. */
+static size_t texts_size(const struct doc_node *endpoints)
+{
+	size_t n = 1;
+
+	for (const struct doc_node *m = endpoints->first; m; m = m->next) {
+		const struct doc_node *target = doc_get(m, "targetRef");
+
+		n += make_slice_of(m, "zone").n + make_slice_of(m, "nodeName").n + make_slice_of(m, "hostname").n + 3;
+		if (target)
+			n += make_slice_of(target, "kind").n + make_slice_of(target, "name").n + 2;
+	}
+	return n;
+}
+
+static void put(char **next, struct slice t)
+{
+	if (t.n)
+		memcpy(*next, t.p, t.n);
+	*next += t.n;
+}
+
+static char *text(struct row_slice *s, char **next, struct slice t)
+{
+	char *at = *next;
+
+	if (t.n == 0)
+		return s->texts;
+	put(next, t);
+	*(*next)++ = 0;
+	return at;
+}
+
+static char *target_text(struct row_slice *s, char **next, const struct doc_node *target)
+{
+	char *at = *next;
+
+	if (target == NULL)
+		return s->texts;
+	put(next, make_slice_of(target, "kind"));
+	put(next, SLICE("/"));
+	put(next, make_slice_of(target, "name"));
+	*(*next)++ = 0;
+	return at;
+}
+
+/* next: where its texts are put. */
+static int endpoint(struct judge *j, const struct doc_node *m, struct row_slice *s, char **next)
 {
 	struct row_endpoint *ep = &s->endpoints[s->n_endpoints++];
 	const struct doc_node *list = doc_get(m, "addresses"), *conditions = doc_get(m, "conditions");
-	const struct doc_node *target = doc_get(m, "targetRef");
 	unsigned n = 0;
 
 	for (const struct doc_node *a = list->first; a; a = a->next, n++) {
@@ -47,22 +93,11 @@ static int endpoint(struct judge *j, const struct doc_node *m, struct row_slice 
 	ep->ready = make_flag(conditions, "ready", true);
 	ep->serving = make_flag(conditions, "serving", ep->ready);
 	ep->terminating = make_flag(conditions, "terminating", false);
-	ep->zone = make_text(m, "zone", "");
-	ep->node = make_text(m, "nodeName", "");
-	ep->host = make_text(m, "hostname", "");
-	if (target) {
-		struct slice kind = make_slice_of(target, "kind"), name = make_slice_of(target, "name");
-		int room = (int)(kind.n + name.n + 2);
-
-		ep->target = malloc((size_t)room);
-		if (ep->target)
-			snprintf(ep->target, (size_t)room, "%.*s/%.*s", (int)kind.n,
-				 kind.n ? (const char *)kind.p : "", (int)name.n,
-				 name.n ? (const char *)name.p : "");
-	} else {
-		ep->target = strdup("");
-	}
-	return ep->zone && ep->node && ep->target && ep->host ? 0 : -ENOMEM;
+	ep->zone = text(s, next, make_slice_of(m, "zone"));
+	ep->node = text(s, next, make_slice_of(m, "nodeName"));
+	ep->host = text(s, next, make_slice_of(m, "hostname"));
+	ep->target = target_text(s, next, doc_get(m, "targetRef"));
+	return 0;
 }
 
 /* An annotation that is a whole number; *ret stays when there is none. */
@@ -101,6 +136,7 @@ int make_slice(struct judge *j, const struct doc_node *root, struct row *r)
 	const struct doc_node *service = doc_get(labels, "kubernetes.io/service-name");
 	const struct doc_node *list;
 	struct row_slice *s = &r->slice;
+	char *next;
 	int e;
 
 	judge_field(j, "metadata.labels[kubernetes.io/service-name]");
@@ -125,10 +161,14 @@ int make_slice(struct judge *j, const struct doc_node *root, struct row *r)
 			return e;
 	}
 	list = doc_get(root, "endpoints");
-	if (make_array(list ? list->n : 0, &s->endpoints) < 0)
+	if (list == NULL || list->n == 0)
+		return 0;
+	s->texts = calloc(1, texts_size(list));
+	if (s->texts == NULL || make_array(list->n, &s->endpoints) < 0)
 		return -ENOMEM;
-	for (const struct doc_node *m = list ? list->first : NULL; m; m = m->next) {
-		e = endpoint(j, m, s);
+	next = s->texts + 1;
+	for (const struct doc_node *m = list->first; m; m = m->next) {
+		e = endpoint(j, m, s, &next);
 		if (e < 0)
 			return e;
 	}

@@ -196,7 +196,7 @@ static struct row_endpoint endpoint_of(const struct row_resident *p, const struc
 {
 	return (struct row_endpoint){ .n_addrs = 1, .addr = *a, .ready = !p->draining, .serving = true,
 				      .terminating = p->draining, .zone = p->zone, .node = p->node,
-				      .target = p->pod, .host = (char *)(uintptr_t)"" };
+				      .target = p->pod, .host = "" };
 }
 
 static int ports_of(const struct row_service *s, struct row_slice *slice)

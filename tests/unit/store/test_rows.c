@@ -59,10 +59,8 @@ START_TEST(every_kind_is_freed_whole)
 					full ? zeroed(1, sizeof *r->slice.endpoints) : NULL;
 				if (full) {
 					r->slice.ports->name = strdup("http");
-					r->slice.endpoints->zone = strdup("z");
-					r->slice.endpoints->node = strdup("n");
-					r->slice.endpoints->target = strdup("Pod/x");
-					r->slice.endpoints->host = strdup("h");
+					r->slice.texts = strdup("z");
+					r->slice.endpoints->zone = r->slice.texts;
 				}
 				break;
 			case ROW_HTTPROUTE:

@@ -634,7 +634,8 @@ START_TEST(a_slice_becomes_a_row)
 			  "endpoints:\n- {addresses: [127.0.0.1, 127.0.0.2], zone: z, nodeName: n, hostname: h, targetRef: {kind: Pod, name: p}}\n"
 			  "- {addresses: [127.0.0.3], conditions: {ready: false, serving: true, terminating: true}}\n"
 			  "- {addresses: [127.0.0.4], conditions: {ready: null}, hints: {forZones: [{name: a}]}}\n"
-			  "- {addresses: [127.0.0.5], conditions: {ready: false}}\n");
+			  "- {addresses: [127.0.0.5], conditions: {ready: false}}\n"
+			  "- {addresses: [127.0.0.6], zone: z, nodeName: n-2, targetRef: {}}\n");
 	const struct row_slice *s = &r->slice;
 
 	ck_assert_str_eq(s->service, "web");
@@ -642,7 +643,7 @@ START_TEST(a_slice_becomes_a_row)
 	ck_assert_uint_eq(s->n_ports, 2);
 	ck_assert_int_eq(s->ports[1].port, 9001);
 	ck_assert_int_eq(s->ports[1].protocol, ROW_UDP);
-	ck_assert_uint_eq(s->n_endpoints, 4);
+	ck_assert_uint_eq(s->n_endpoints, 5);
 	ck_assert_uint_eq(s->endpoints[0].n_addrs, 2);
 	ck_assert_int_eq(s->endpoints[0].addr.ip[3], 1);
 	ck_assert(s->endpoints[0].ready && s->endpoints[0].serving && !s->endpoints[0].terminating);
@@ -655,6 +656,10 @@ START_TEST(a_slice_becomes_a_row)
 	ck_assert(s->endpoints[2].ready);
 	ck_assert(!s->endpoints[3].ready && !s->endpoints[3].serving);
 	ck_assert_str_eq(s->endpoints[3].target, "");
+	ck_assert_str_eq(s->endpoints[4].zone, "z");
+	ck_assert_str_eq(s->endpoints[4].node, "n-2");
+	ck_assert_str_eq(s->endpoints[4].target, "/");
+	ck_assert_str_eq(s->endpoints[4].host, "");
 	done();
 }
 END_TEST
