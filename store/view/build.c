@@ -89,8 +89,8 @@ static struct unit *unit_make(struct builder *b, enum unit_kind kind, struct sli
 
 	if (u)
 		return u;
-	if (!b->n_free && (b->n_units == UINT32_MAX / 2 || !build_grow((void **)&b->unit, &b->room_units,
-								 b->n_units + 1, sizeof *b->unit)))
+	if (!b->n_free && (b->n_units == UINT32_MAX / 2 ||
+			   !build_grow((void **)&b->unit, &b->room_units, b->n_units + 1, sizeof *b->unit)))
 		return NULL;
 	u = calloc(1, sizeof *u + ns.n + name.n);
 	if (u == NULL)
