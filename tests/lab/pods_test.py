@@ -449,6 +449,7 @@ def pods_outlive_masters_and_workers():
             r = host.ctl("upgrade")
             assert r.returncode == 0, r.stderr
             works()
+            np.until("the old master to leave", lambda: list(host.pids().values()).count("nodeproxy-mastr") == 1)
             client.remove()
             was = pid("nodeproxy-mastr")
             os.kill(was, 9)         # in the middle of it

@@ -313,8 +313,8 @@ class Host:
         return until(f"{patterns} in the access log", text)
 
     def pids(self):
-        """{pid: comm} of the whole process tree below (and with) the keeper; what the forker has forked just
-        now, and has its name still, is an errand."""
+        """{pid: comm} of the whole process tree below (and with) the keeper; what the forker or the
+        master has forked just now, and has its name still, is an errand."""
         parent = {}
         for p in os.listdir("/proc"):
             if p.isdigit():
@@ -327,6 +327,6 @@ class Host:
         while more:
             more = {p: c for p, (pp, c) in parent.items() if pp in found and p not in found}
             found.update(more)
-        forker = "nodeproxy-forkr"
-        return {p: "nodeproxy-erran" if c == forker and parent.get(parent[p][0], (0, ""))[1] == forker else c
+        forks = ("nodeproxy-mastr", "nodeproxy-forkr")
+        return {p: "nodeproxy-erran" if c in forks and parent.get(parent[p][0], (0, ""))[1] == c else c
                 for p, c in found.items()}
