@@ -18,15 +18,6 @@
 
 #define LOCK_LOOK_MS 20
 
-enum registry_error file_failed(struct file_registry *f, const char *name, int error)
-{
-	enum registry_error e = error == EACCES || error == EPERM ? REGISTRY_DENIED
-			      : error == ENOMEM			  ? REGISTRY_MEMORY
-								  : REGISTRY_FAILED;
-
-	return registry_fail(&f->r, e, "%s: %s", name, strerror(error));
-}
-
 static enum registry_error read_file(struct file_registry *f, const char *name)
 {
 	struct held *h = file_hold(f, name);

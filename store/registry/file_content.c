@@ -11,6 +11,15 @@
 
 #include "store/registry/file_inner.h"
 
+enum registry_error file_failed(struct file_registry *f, const char *name, int error)
+{
+	enum registry_error e = error == EACCES || error == EPERM ? REGISTRY_DENIED
+			      : error == ENOMEM			  ? REGISTRY_MEMORY
+								  : REGISTRY_FAILED;
+
+	return registry_fail(&f->r, e, "%s: %s", name, strerror(error));
+}
+
 int file_read_all(int dir, const char *name, int flags, char **ret, size_t *ret_n, struct stat *st)
 {
 	int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | flags);

@@ -54,9 +54,6 @@ static inline struct file_registry *file_of(struct registry *r)
 	return container_of(r, struct file_registry, r);
 }
 
-/* What an errno of a file means; with words. */
-enum registry_error file_failed(struct file_registry *, const char *name, int error);
-
 /* file_index.c */
 void file_forget(struct file_registry *, struct held *);
 /* What the file says now.  0 or -ENOMEM. */
@@ -73,7 +70,8 @@ size_t file_index_of(const struct edit *, const struct registry_key *);
 /* FILE:LINE, malloc'ed; NULL: no memory. */
 char *file_where(const char *file, uint32_t line);
 
-/* file_content.c */
+/* file_content.c.  What an errno of a file means; with words. */
+enum registry_error file_failed(struct file_registry *, const char *name, int error);
 /* All of a file; st (may be NULL) as it was.  Links are followed to read, never to write. */
 must_use int file_read_all(int dir, const char *name, int flags, char **ret, size_t *ret_n, struct stat *st);
 /* What a file says; nothing, when it is gone. */
