@@ -10,30 +10,25 @@
 
 #include "store/resource/resource.h"
 #include "store/rows.h"
+#include "store/sync/model.h"
 
-void demand_init(struct demand *d, uint32_t most, void (*changed)(void *, const char *, const char *), void *arg)
+void demand_init(struct demand *d, uint32_t most, void (*changed)(void *, uint64_t), void *arg)
 {
 	*d = (struct demand){ .most = most, .changed = changed, .arg = arg,
 			      .rate = ratelimit_of(DEMAND_FETCHES_S, DEMAND_FETCHES_S) };
 	list_init(&d->wanted);
 }
 
-static uint64_t pair_hash(struct slice ns, struct slice name)
+static uint64_t service_hash(struct slice ns, struct slice name)
 {
-	uint8_t buf[2 * 256];
-	size_t n = min_of(ns.n, (size_t)255), more = min_of(name.n, (size_t)255);
-
-	memcpy(buf, ns.p, n);
-	buf[n] = '/';
-	memcpy(buf + n + 1, name.p, more);
-	return hash_slice(slice_of(buf, n + 1 + more));
+	return key_hash(ROW_SERVICE, ns, name);
 }
 
 /* ---- Services ---- */
 
 static struct demand_service *find(const struct demand *d, struct slice ns, struct slice name)
 {
-	for (struct hash_node *n = hash_first(&d->services, pair_hash(ns, name)); n; n = hash_next(n)) {
+	for (struct hash_node *n = hash_first(&d->services, service_hash(ns, name)); n; n = hash_next(n)) {
 		struct demand_service *s = container_of(n, struct demand_service, by_name);
 
 		if (slice_eq(slice_str(s->ns), ns) && slice_eq(slice_str(s->name), name))
@@ -54,7 +49,7 @@ static struct demand_service *make(struct demand *d, struct slice ns, struct sli
 	if (s)
 		return s;
 	s = calloc(1, sizeof *s + ns.n + name.n + 2);
-	if (s == NULL || hash_add(&d->services, &s->by_name, pair_hash(ns, name)) < 0) {
+	if (s == NULL || hash_add(&d->services, &s->by_name, service_hash(ns, name)) < 0) {
 		free(s);
 		return NULL;
 	}
@@ -63,7 +58,8 @@ static struct demand_service *make(struct demand *d, struct slice ns, struct sli
 	s->ns = s->text;
 	s->name = s->text + ns.n + 1;
 	list_init(&s->in_wanted);
-	list_init(&s->slices);
+	for (const struct demand_slice *x = demand_slice_of(d, s, NULL); x; x = demand_slice_of(d, s, x))
+		s->left += x->is_left;
 	return s;
 }
 
@@ -85,12 +81,12 @@ static void become(struct demand *d, struct demand_service *s, enum demand_state
 		list_remove(&s->in_wanted);
 	s->state = (uint8_t)state;
 	s->since = clock_now();
-	d->changed(d->arg, s->ns, s->name);
+	d->changed(d->arg, s->by_name.hash);
 }
 
 static void drop_unused(struct demand *d, struct demand_service *s)
 {
-	if (s->state != DEMAND_LEFT || s->pinned || s->n_slices)
+	if (s->state != DEMAND_LEFT || s->pinned)
 		return;
 	hash_remove(&d->services, &s->by_name);
 	free(s);
@@ -105,9 +101,7 @@ bool demand_is_here(const struct demand *d, const char *ns, const char *name)
 
 bool demand_has_slices(const struct demand *d, const char *ns, const char *name)
 {
-	const struct demand_service *s = demand_find(d, ns, name);
-
-	return s && s->n_slices;
+	return hash_first(&d->of_services, service_hash(slice_str(ns), slice_str(name))) != NULL;
 }
 
 void demand_stored(struct demand *d, const char *ns, const char *name)
@@ -155,86 +149,121 @@ void demand_pin(struct demand *d, const char *ns, const char *name, bool pinned)
 
 /* ---- slices ---- */
 
+static bool is_called(const struct demand_slice *x, struct slice ns, struct slice name)
+{
+	return slice_eq(slice_of((const uint8_t *)x->text, x->ns_n), ns) &&
+	       slice_eq(slice_str(demand_slice_name(x)), name);
+}
+
+static uint64_t slice_hash(struct slice ns, struct slice name)
+{
+	return key_hash(ROW_SLICE, ns, name);
+}
+
 struct demand_slice *demand_slice_find(const struct demand *d, struct slice ns, struct slice name)
 {
-	for (struct hash_node *n = hash_first(&d->slices, pair_hash(ns, name)); n; n = hash_next(n)) {
-		struct demand_slice *s = container_of(n, struct demand_slice, by_name);
+	for (struct hash_node *n = hash_first(&d->slices, slice_hash(ns, name)); n; n = hash_next(n)) {
+		struct demand_slice *x = container_of(n, struct demand_slice, by_name);
 
-		if (slice_eq(slice_str(s->ns), ns) && slice_eq(slice_str(s->name), name))
-			return s;
+		if (is_called(x, ns, name))
+			return x;
 	}
 	return NULL;
 }
 
 static struct demand_slice *slice_make(struct demand *d, struct slice ns, struct slice name)
 {
-	struct demand_slice *s = demand_slice_find(d, ns, name);
+	struct demand_slice *x = demand_slice_find(d, ns, name);
 
-	if (s || d->slices.count >= d->most)
-		return s;
-	s = calloc(1, sizeof *s + ns.n + name.n + 2);
-	if (s == NULL || hash_add(&d->slices, &s->by_name, pair_hash(ns, name)) < 0) {
-		free(s);
+	if (x || d->slices.count >= d->most || ns.n > UINT8_MAX)
+		return x;
+	x = calloc(1, sizeof *x + ns.n + name.n + 2);
+	if (x == NULL || hash_add(&d->slices, &x->by_name, slice_hash(ns, name)) < 0) {
+		free(x);
 		return NULL;
 	}
-	memcpy(s->text, ns.p, ns.n);
-	memcpy(s->text + ns.n + 1, name.p, name.n);
-	s->ns = s->text;
-	s->name = s->text + ns.n + 1;
-	list_init(&s->in_service);
-	return s;
+	memcpy(x->text, ns.p, ns.n);
+	memcpy(x->text + ns.n + 1, name.p, name.n);
+	x->ns_n = (uint8_t)ns.n;
+	return x;
+}
+
+/* Its Service, if that is wanted. */
+static struct demand_service *service_of(const struct demand *d, const struct demand_slice *x)
+{
+	struct hash_node *n = x->by_service.hash ? hash_first(&d->services, x->by_service.hash) : NULL;
+
+	return n ? container_of(n, struct demand_service, by_name) : NULL;
+}
+
+struct demand_slice *demand_slice_of(const struct demand *d, const struct demand_service *s,
+				     const struct demand_slice *after)
+{
+	struct hash_node *n = after ? hash_next(&after->by_service) : hash_first(&d->of_services, s->by_name.hash);
+
+	return n ? container_of(n, struct demand_slice, by_service) : NULL;
+}
+
+bool demand_is_due(const struct demand *d, const struct demand_slice *x)
+{
+	const struct demand_service *s = service_of(d, x);
+
+	return x->is_left && s && s->state == DEMAND_FETCHING;
 }
 
 static void set_left(struct demand *d, struct demand_slice *x, bool left)
 {
+	struct demand_service *s = service_of(d, x);
+
 	if (x->is_left == left)
 		return;
 	x->is_left = left;
 	d->left += left ? 1 : -1u;
-	if (x->service)
-		x->service->left += left ? 1 : -1u;
+	if (s)
+		s->left += left ? 1 : -1u;
 }
 
 static void unlink_slice(struct demand *d, struct demand_slice *x)
 {
-	struct demand_service *s = x->service;
+	uint64_t was = x->by_service.hash;
 
-	if (s == NULL)
+	if (was == 0)
 		return;
 	set_left(d, x, false);
-	list_remove(&x->in_service);
-	x->service = NULL;
-	if (--s->n_slices == 0)
-		d->changed(d->arg, s->ns, s->name);
-	drop_unused(d, s);
+	hash_remove(&d->of_services, &x->by_service);
+	x->by_service.hash = 0;
+	if (hash_first(&d->of_services, was) == NULL)
+		d->changed(d->arg, was);
 }
 
-static void link_slice(struct demand *d, struct demand_slice *x, struct slice service)
+static void link_slice(struct demand *d, struct demand_slice *x, uint64_t service)
 {
-	struct demand_service *s = service.n ? make(d, slice_str(x->ns), service) : NULL;
+	bool first = service && hash_first(&d->of_services, service) == NULL;
 
-	if (s == NULL)
+	if (service == 0 || hash_add(&d->of_services, &x->by_service, service) < 0) {
+		x->by_service.hash = 0;
 		return;
-	x->service = s;
-	list_add_tail(&s->slices, &x->in_service);
-	if (s->n_slices++ == 0)
-		d->changed(d->arg, s->ns, s->name);
+	}
+	if (first)
+		d->changed(d->arg, service);
 }
 
-bool demand_seen(struct demand *d, struct slice ns, struct slice name, struct slice service, uint64_t listing)
+bool demand_seen(struct demand *d, struct slice ns, struct slice name, struct slice service, uint32_t listing)
 {
 	struct demand_slice *x = slice_make(d, ns, name);
+	uint64_t of = service.n ? service_hash(ns, service) : 0;
+	const struct demand_service *s;
 	bool tell;
 
 	if (x == NULL)
 		return false;
-	if (x->service == NULL || !slice_eq(slice_str(x->service->name), service)) {
+	if (x->by_service.hash != of) {
 		unlink_slice(d, x);
-		link_slice(d, x, service);
+		link_slice(d, x, of);
 	}
-	if (listing)
-		x->listed = listing;
-	tell = x->service && x->service->state != DEMAND_LEFT;
+	x->listed = listing;
+	s = service_of(d, x);
+	tell = s && s->state != DEMAND_LEFT;
 	set_left(d, x, !tell);
 	return tell;
 }
@@ -255,7 +284,7 @@ void demand_gone(struct demand *d, struct slice ns, struct slice name)
 		slice_free(d, x);
 }
 
-void demand_listed(struct demand *d, uint64_t listing)
+void demand_listed(struct demand *d, uint32_t listing)
 {
 	for (size_t b = 0; b < d->slices.buckets; b++) {
 		for (struct hash_node *n = d->slices.bucket[b], *next; n; n = next) {
@@ -271,17 +300,17 @@ void demand_listed(struct demand *d, uint64_t listing)
 /* In the order of Services that were asked for, so that the first are done first. */
 struct demand_slice *demand_next(const struct demand *d, const struct demand_slice *after)
 {
-	const struct node *s = after ? &after->service->in_wanted : d->wanted.next;
-	const struct node *x = after ? after->in_service.next : NULL;
+	const struct demand_service *of = after ? service_of(d, after) : NULL;
+	const struct node *n = of ? &of->in_wanted : d->wanted.next;
 
-	for (; s != &d->wanted; s = s->next, x = NULL) {
-		struct demand_service *of = container_of(s, struct demand_service, in_wanted);
+	for (; n != &d->wanted; n = n->next, after = NULL) {
+		const struct demand_service *s = container_of(n, struct demand_service, in_wanted);
+		struct demand_slice *x = s->state == DEMAND_FETCHING && s->left ? demand_slice_of(d, s, after) : NULL;
 
-		if (of->state != DEMAND_FETCHING)
-			continue;
-		for (x = x ?: of->slices.next; x != &of->slices; x = x->next)
-			if (container_of(x, struct demand_slice, in_service)->is_left)
-				return container_of(x, struct demand_slice, in_service);
+		while (x && !x->is_left)
+			x = demand_slice_of(d, s, x);
+		if (x)
+			return x;
 	}
 	return NULL;
 }
@@ -322,19 +351,18 @@ bool demand_settle(struct demand *d)
 
 void demand_leave(struct demand *d, struct demand_service *s)
 {
-	list_each(it, &s->slices)
-		set_left(d, container_of(it, struct demand_slice, in_service), true);
+	for (struct demand_slice *x = demand_slice_of(d, s, NULL); x; x = demand_slice_of(d, s, x))
+		set_left(d, x, true);
 	d->let_go++;
 	s->uses = 0;
 	become(d, s, DEMAND_LEFT);
 	drop_unused(d, s);
 }
 
-static void nothing_changed(void *arg, const char *ns, const char *name)
+static void nothing_changed(void *arg, uint64_t service)
 {
 	(void)arg;
-	(void)ns;
-	(void)name;
+	(void)service;
 }
 
 void demand_fini(struct demand *d)
@@ -353,6 +381,7 @@ void demand_fini(struct demand *d)
 		}
 	}
 	hash_fini(&d->slices);
+	hash_fini(&d->of_services);
 	hash_fini(&d->services);
 }
 

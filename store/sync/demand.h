@@ -30,11 +30,11 @@
 
 enum demand_state { DEMAND_LEFT, DEMAND_FETCHING, DEMAND_HERE };
 
+/* One that is not LEFT; of all others there are slices at most. */
 struct demand_service {
-	struct hash_node by_name;
-	struct node in_wanted;		/* while not LEFT */
-	struct node slices;		/* of it in the registry, as far as the source knows */
-	uint32_t n_slices, left;	/* of them those that are not told */
+	struct hash_node by_name;	/* key_hash(): as the model's */
+	struct node in_wanted;
+	uint32_t left;			/* slices that are not told */
 	uint8_t state;			/* enum demand_state */
 	bool pinned;			/* a listener leads to it */
 	struct mono since;		/* of the state */
@@ -44,30 +44,35 @@ struct demand_service {
 	char text[];
 };
 
+/* There are as many as in the registry: 64 bytes, where names are as short as they mostly are. */
 struct demand_slice {
 	struct hash_node by_name;
-	struct node in_service;
-	struct demand_service *service;	/* NULL: it is of none */
-	uint64_t listed;		/* the snapshot that had it last */
+	struct hash_node by_service;	/* by its name's hash, which stands for it; 0: it is of none */
+	uint32_t listed;		/* the snapshot that had it last */
 	bool is_left;
-	const char *ns, *name;
-	char text[];
+	uint8_t ns_n;
+	char text[];			/* namespace, name, with a NUL each */
 };
 
+static inline const char *demand_slice_name(const struct demand_slice *x)
+{
+	return x->text + x->ns_n + 1;
+}
+
 struct demand {
-	struct hash services, slices;
+	struct hash services, slices, of_services;
 	struct node wanted;
 	uint32_t here, fetching, left;	/* Services, Services, slices */
 	uint32_t most;			/* slices */
 	uint64_t fetches, let_go, refused;
 	uint64_t last_ms, max_ms;	/* from the first who asked until all were told */
 	struct ratelimit rate;
-	/* Whether this Service has its endpoints may be another matter now. */
-	void (*changed)(void *arg, const char *ns, const char *name);
+	/* Whether the Service of this hash has its endpoints may be another matter now. */
+	void (*changed)(void *arg, uint64_t service);
 	void *arg;
 };
 
-void demand_init(struct demand *, uint32_t most, void (*changed)(void *, const char *, const char *), void *arg);
+void demand_init(struct demand *, uint32_t most, void (*changed)(void *, uint64_t), void *arg);
 void demand_fini(struct demand *);
 
 /* ---- what the model asks ---- */
@@ -92,13 +97,18 @@ struct demand_service *demand_find(const struct demand *, const char *ns, const 
 /* The name of the Service in the label of a slice; empty: it has none, or it cannot be read. */
 struct slice slice_service(struct slice json, char room[64]);
 /* The slice is there, and of this Service.  True: it is to be told. */
-bool demand_seen(struct demand *, struct slice ns, struct slice name, struct slice service, uint64_t listing);
+bool demand_seen(struct demand *, struct slice ns, struct slice name, struct slice service, uint32_t listing);
 /* It is not there (any more). */
 void demand_gone(struct demand *, struct slice ns, struct slice name);
 /* Those that the snapshot did not have are gone. */
-void demand_listed(struct demand *, uint64_t listing);
+void demand_listed(struct demand *, uint32_t listing);
 /* The next slice to be fetched behind this one (NULL: the first); NULL: none is. */
 struct demand_slice *demand_next(const struct demand *, const struct demand_slice *);
+/* One of a Service that is being fetched. */
+bool demand_is_due(const struct demand *, const struct demand_slice *);
+/* The next slice of a wanted Service behind this one (NULL: the first); NULL: there is none. */
+struct demand_slice *demand_slice_of(const struct demand *, const struct demand_service *,
+				     const struct demand_slice *);
 struct demand_slice *demand_slice_find(const struct demand *, struct slice ns, struct slice name);
 /* It was told, or could not be: it is not left any more. */
 void demand_told(struct demand *, struct demand_slice *);

@@ -17,7 +17,7 @@ bool fetch_is_slice(const struct key_parts *k)
 
 bool fetch_key(const char *root, const struct demand_slice *x, char out[KEY_MAX])
 {
-	int n = snprintf(out, KEY_MAX, "%sns/%s/" GROUP "/" KIND "/%s", root, x->ns, x->name);
+	int n = snprintf(out, KEY_MAX, "%sns/%s/" GROUP "/" KIND "/%s", root, x->text, demand_slice_name(x));
 
 	return n > 0 && (unsigned)n < KEY_MAX;
 }
@@ -25,8 +25,8 @@ bool fetch_key(const char *root, const struct demand_slice *x, char out[KEY_MAX]
 static bool is_under_way(const struct fetcher *f, const struct demand_slice *x)
 {
 	for (unsigned i = 0; i < FETCHES; i++)
-		if (f->v[i].call && slice_eq(f->v[i].ns, slice_str(x->ns)) &&
-		    slice_eq(f->v[i].name, slice_str(x->name)))
+		if (f->v[i].call && slice_eq(f->v[i].ns, slice_str(x->text)) &&
+		    slice_eq(f->v[i].name, slice_str(demand_slice_name(x))))
 			return true;
 	return false;
 }
@@ -51,7 +51,7 @@ static void on_answer(void *arg, const struct etcd_answer *a)
 		loop_timer_start(f->loop, &f->again, FETCH_AGAIN_MS * NS_PER_MS, 0, again_cb, f);
 		return;
 	}
-	if (x && x->is_left && x->service && x->service->state == DEMAND_FETCHING) {
+	if (x && demand_is_due(f->demand, x)) {
 		/* Gone since: the watch will tell. */
 		demand_told(f->demand, x);
 		if (a->results == 1 && a->result[0].kvs == 1 &&
@@ -70,8 +70,8 @@ static bool begin(struct fetcher *f, struct fetch *one, const struct demand_slic
 		return false;
 	op.key = slice_str(one->key);
 	one->of = f;
-	one->ns = slice_of(op.key.p + strlen(f->root) + 3, strlen(x->ns));
-	one->name = slice_from(op.key, op.key.n - strlen(x->name));
+	one->ns = slice_of(op.key.p + strlen(f->root) + 3, x->ns_n);
+	one->name = slice_from(op.key, op.key.n - strlen(demand_slice_name(x)));
 	one->call = etcd_op(f->e, &op, on_answer, one);
 	return one->call != NULL;
 }

@@ -517,14 +517,12 @@ bool model_settle(struct model *m)
 	return changed;
 }
 
-void model_demanded(struct model *m, const char *ns, const char *name)
+void model_demanded(struct model *m, uint64_t service)
 {
-	struct service *s = service_find(m, slice_str(ns), slice_str(name));
-
-	if (s == NULL)
-		return;
-	touch_service(m, s);
-	m->demanded = true;
+	for (struct hash_node *n = hash_first(&m->services, service); n; n = hash_next(n)) {
+		touch_service(m, container_of(n, struct service, by_name));
+		m->demanded = true;
+	}
 }
 
 void resource_conflict(struct resource *r, const char *text)

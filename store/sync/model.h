@@ -201,8 +201,8 @@ void model_slot(struct model *, enum slot_scope, struct slice key, struct slot_g
 /* Namespaces of listeners are in the view even when nobody wrote them. */
 must_use int model_want_space(struct model *, const char *name, bool wanted);
 
-/* Whether this Service has its endpoints here may be another matter now. */
-void model_demanded(struct model *, const char *ns, const char *name);
+/* Whether the Service of this key_hash() has its endpoints here may be another matter now. */
+void model_demanded(struct model *, uint64_t service);
 
 void model_snapshot(struct model *);
 /* Everything a place says now; takes the documents. */

@@ -186,7 +186,7 @@ static bool is_left(struct source_etcd *s, const char *name, const struct key_pa
 	char room[64];
 
 	if (s->demand == NULL || !fetch_is_slice(k) ||
-	    demand_seen(s->demand, k->ns, k->name, slice_service(kv->value, room), s->listing))
+	    demand_seen(s->demand, k->ns, k->name, slice_service(kv->value, room), (uint32_t)s->listing))
 		return false;
 	s->told++;
 	s->left_out += demand_slice_find(s->demand, k->ns, k->name) == NULL;
@@ -571,7 +571,7 @@ static void end_snapshot(struct source_etcd *s)
 			known_free(&s->known, k);
 	}
 	if (s->demand)
-		demand_listed(s->demand, s->listing);
+		demand_listed(s->demand, (uint32_t)s->listing);
 	s->revision = s->page_revision;
 	s->news.snapshots++;
 	snprintf(s->news.snapshot_why, sizeof s->news.snapshot_why, "%s", s->why);
@@ -841,8 +841,8 @@ static void leave(struct source *source, const char *ns, const char *name)
 
 	if (of == NULL || s->at != AT_FOLLOWING || !s->is_whole)
 		return;
-	list_each(it, &of->slices) {
-		const struct demand_slice *x = container_of(it, struct demand_slice, in_service);
+	for (const struct demand_slice *x = demand_slice_of(s->demand, of, NULL); x;
+	     x = demand_slice_of(s->demand, of, x)) {
 		struct known_key *k = fetch_key(s->root, x, key) ? known_find(&s->known, key) : NULL;
 
 		if (k == NULL)

@@ -19,11 +19,11 @@ static void due_cb(void *arg)
 		syncd_make_true(s, model_settle(&s->model), &s->report.change, (struct mono){ 0 });
 }
 
-static void on_changed(void *arg, const char *ns, const char *name)
+static void on_changed(void *arg, uint64_t service)
 {
 	struct syncd *s = arg;
 
-	model_demanded(&s->model, ns, name);
+	model_demanded(&s->model, service);
 	loop_timer_start(&s->loop, &s->demand_due, 0, 0, due_cb, s);
 	syncd_report_soon(s);
 }
