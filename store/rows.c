@@ -208,6 +208,24 @@ static void backend_tls_fini(struct row_backend_tls *p)
 	free(p->names);
 }
 
+size_t row_bytes(enum row_kind kind)
+{
+#define UP_TO(member) (offsetof(struct row, member) + sizeof(((struct row *)NULL)->member))
+	switch (kind) {
+	case ROW_SERVICE:	/* of which there are most */
+		return UP_TO(service);
+	case ROW_SLICE:
+		return UP_TO(slice);
+	case ROW_NAMESPACE:
+		return UP_TO(namespace);
+	case ROW_RESIDENT:
+		return UP_TO(resident);
+	default:
+		return sizeof(struct row);
+	}
+#undef UP_TO
+}
+
 void row_free(struct row **pr)
 {
 	struct row *r = *pr;

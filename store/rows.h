@@ -355,5 +355,8 @@ bool row_grants(const struct row *grant, enum row_kind route, const char *route_
 		const char *service);
 
 void row_free(struct row **);
+/* What one of this kind needs of a struct row, which is as large as the largest: so many bytes there are of a
+ * row that was read. */
+size_t row_bytes(enum row_kind);
 
 #endif

@@ -193,7 +193,7 @@ static int new_row(struct judge *j, const char *source, const struct doc *d, str
 		e = schema_check(j, k, d->root);
 	if (e < 0)
 		return e;
-	r = calloc(1, sizeof *r);
+	r = calloc(1, row_bytes(k->row));
 	if (r == NULL)
 		return -ENOMEM;
 	meta = doc_get(d->root, "metadata");

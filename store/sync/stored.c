@@ -46,6 +46,7 @@ static void store_was(struct syncd *s, uint64_t commits, int64_t us)
 	timing_add(&s->report.store_step, us);
 	if (s->keep.commits > commits) {
 		timing_add(&s->report.store, mono_diff_us(clock_tick(), s->store_began));
+		syncd_trim_soon(s);
 		syncd_report_soon(s);
 	}
 	say_aside(s);

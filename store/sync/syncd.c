@@ -40,6 +40,7 @@
 #define MODES_A_SLICE	256
 #define MODES_PAUSE_MS	25
 #define MESSAGES_A_PASS 128
+#define LARGE_BYTES	(64 << 10)
 #define PODS_AGAIN_MS	250	/* pages that did not arrive */
 
 static struct syncd the;
@@ -257,6 +258,12 @@ static void trim_cb(void *arg)
 	malloc_trim(0);
 }
 
+void syncd_trim_soon(struct syncd *s)
+{
+	if (!loop_timer_is_running(&s->trim))
+		loop_timer_start(&s->loop, &s->trim, NS_PER_S, 0, trim_cb, s);
+}
+
 void syncd_make_true(struct syncd *s, bool changed, struct timing *timing, struct mono since)
 {
 	if (s->model.shortages) {
@@ -276,8 +283,7 @@ void syncd_make_true(struct syncd *s, bool changed, struct timing *timing, struc
 	}
 	stored_write(s, false);
 	syncd_report_soon(s);
-	if (!loop_timer_is_running(&s->trim))
-		loop_timer_start(&s->loop, &s->trim, NS_PER_S, 0, trim_cb, s);
+	syncd_trim_soon(s);
 }
 
 static void set_state(struct syncd *s, enum source_state state, const char *why)
@@ -760,6 +766,8 @@ int main(int argc, char **argv)
 	int r;
 
 	rand_init();
+	/* Pages of a registry and texts of reports come and go between what stays: never in the same heap. */
+	mallopt(M_MMAP_THRESHOLD, LARGE_BYTES);
 	role_begin(ROLE_SYNCD, argc, argv, &s->born);
 	s->began = clock_tick();
 	if (knobs_check(s->born.knobs.p, s->born.knobs.n) < 0) {

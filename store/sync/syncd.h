@@ -60,6 +60,8 @@ void syncd_commit_view(struct syncd *);
 void syncd_apply_locals(struct syncd *);
 /* The operator is told, not more often than it costs. */
 void syncd_report_soon(struct syncd *);
+/* What was freed goes back to the kernel, a little later. */
+void syncd_trim_soon(struct syncd *);
 /* An empty model, as it was before anything was told.  0 or -errno. */
 must_use int syncd_new_model(struct syncd *);
 

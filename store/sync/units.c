@@ -821,11 +821,12 @@ static int compile_unit(struct model *m, struct service *s)
 				     .rate_slot = ask_rate, .granted = ask_granted,
 				     .config_map = ask_config_map,
 				     .zone = slice_str(m->zone), .arg = &ask };
-	struct row row = *s->resource->served->row;	/* with the address we gave it */
+	struct row row = { .kind = ROW_SERVICE };	/* with the address we gave it */
 	struct residents_slices pods = { .n = 0 };
 	char key[600];
 	int r = -ENOMEM;
 
+	memcpy(&row, s->resource->served->row, row_bytes(ROW_SERVICE));
 	if (s->hashed)
 		row.service.cluster_ip[0] = s->ip[0];
 	if (s->slot.slot == 0) {
