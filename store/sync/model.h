@@ -48,11 +48,11 @@ struct refused {
 
 /* What a served row is linked to: Services; spaces from LINK_TENANT on.  LINK_GRANT: a ReferenceGrant
  * to the space it is in; LINK_GRANTED: a route to the other spaces it wants something of; LINK_TRUSTS: a
- * BackendTLSPolicy to the space of its ConfigMaps.  To their own space: LINK_PLACED a Workload, LINK_RESIDENT
- * a Resident, LINK_SELECTS a Service with a selector. */
+ * BackendTLSPolicy to the space of its ConfigMaps.  LINK_PLACED: a Workload to its own
+ * space. */
 enum link_kind {
 	LINK_SLICE, LINK_PARENT, LINK_POLICY, LINK_RATE, LINK_TLS, LINK_TENANT, LINK_GRANT, LINK_GRANTED,
-	LINK_TRUSTS, LINK_PLACED, LINK_SELECTS, LINK_RESIDENT, LINKS
+	LINK_TRUSTS, LINK_PLACED, LINKS
 };
 
 struct link {

@@ -44,24 +44,32 @@ static bool selects(const struct row_service *s, const struct row_resident *p)
 	return may && s->n_selector > 0;
 }
 
-/* The Services of its namespace that select one of the two; NULL: it is none. */
-static void touch_selecting(struct model *m, const char *ns, const struct row_resident *a,
-			    const struct row_resident *b)
+/* The Services of its namespace that select it; NULL: it is none. */
+static void touch_selecting(struct model *m, const char *ns, const struct row_resident *p)
 {
-	struct space *space = space_find(m, ns);
-	const struct node *hub = space ? space_links(space, LINK_SELECTS) : NULL;
+	for (uint32_t i = 0; p && i < p->n_labels; i++) {
+		const struct label *l = labels_find(&m->residents.labels, ns, &p->labels[i]);
+		const struct node *in = l ? &l->in[LABEL_SERVICES] : NULL;
 
-	for (const struct node *n = hub ? hub->next : NULL; n != hub; n = n->next) {
-		const struct resource *r = container_of(n, struct link, in_hub)->resource;
-		const struct row_service *s = &r->served->row->service;
-		struct service *service;
+		for (const struct node *n = in ? in->next : NULL; n != in; n = n->next) {
+			const struct resource *r = label_resource(n);
+			struct service *service = NULL;
 
-		if (!(a && selects(s, a)) && !(b && selects(s, b)))
-			continue;
-		service = service_find(m, slice_str(r->ns), slice_str(r->name));
-		if (service)
-			touch_service(m, service);
+			if (selects(&r->served->row->service, p))
+				service = service_find(m, slice_str(r->ns), slice_str(r->name));
+			if (service)
+				touch_service(m, service);
+		}
 	}
+}
+
+void residents_selects(struct model *m, struct resource *r)
+{
+	const struct row_service *s = r->served ? &r->served->row->service : NULL;
+
+	labels_remove(&m->residents.labels, r);
+	if (s && labels_add_service(&m->residents.labels, r, s->selector, s->n_selector) < 0)
+		m->shortages++;
 }
 
 /* ---- addresses ---- */
@@ -112,7 +120,7 @@ static void touch_rivals(struct model *m, const char *node, const struct addr *a
 		if (!addr_eq(&e->addr, a) || strcmp(p->node, node) == 0)
 			continue;
 		settle_rivals(m, e->resource);
-		touch_selecting(m, e->resource->ns, p, NULL);
+		touch_selecting(m, e->resource->ns, p);
 	}
 }
 
@@ -157,7 +165,11 @@ void residents_served(struct model *m, struct resource *r, const struct held *wa
 		touch_rivals(m, now->node, &now->addr[i]);
 	if (now)
 		settle_rivals(m, r);
-	touch_selecting(m, r->ns, old, now);
+	labels_remove(&m->residents.labels, r);
+	if (now && labels_add_pod(&m->residents.labels, r, now->labels, now->n_labels) < 0)
+		m->shortages++;
+	touch_selecting(m, r->ns, old);
+	touch_selecting(m, r->ns, now);
 }
 
 void residents_fini(struct residents *all)
@@ -171,6 +183,7 @@ void residents_fini(struct residents *all)
 		}
 	}
 	hash_fini(&all->by_addr);
+	labels_fini(&all->labels);
 }
 
 /* ---- slices ---- */
@@ -215,7 +228,7 @@ static int ports_of(const struct row_service *s, struct row_slice *slice)
 	return 0;
 }
 
-static int slice_of_family(struct model *m, const struct service *s, const struct node *hub, uint32_t pods,
+static int slice_of_family(struct model *m, const struct service *s, const struct node *in, uint32_t pods,
 			   struct row *ret)
 {
 	const struct row *service = s->resource->served->row;
@@ -228,8 +241,8 @@ static int slice_of_family(struct model *m, const struct service *s, const struc
 	slice->endpoints = calloc(max_of(pods, 1u), sizeof *slice->endpoints);
 	if (slice->endpoints == NULL || ports_of(&service->service, slice) < 0)
 		return -ENOMEM;
-	for (const struct node *n = hub->next; n != hub; n = n->next) {
-		const struct resource *r = container_of(n, struct link, in_hub)->resource;
+	for (const struct node *n = in->next; n != in; n = n->next) {
+		const struct resource *r = label_resource(n);
 		const struct addr *a;
 
 		if (!selects(&service->service, resident_of(r)))
@@ -241,24 +254,39 @@ static int slice_of_family(struct model *m, const struct service *s, const struc
 	return 0;
 }
 
+/* Among whom those are that it selects: of its labels the one that the fewest pods have.  NULL: nobody. */
+static const struct node *candidates(const struct model *m, const struct service *s)
+{
+	const struct row_service *row = &s->resource->served->row->service;
+	const struct label *best = NULL;
+
+	for (uint32_t i = 0; i < row->n_selector; i++) {
+		const struct label *l = labels_find(&m->residents.labels, s->ns, &row->selector[i]);
+
+		if (l == NULL || l->n[LABEL_PODS] == 0)
+			return NULL;
+		if (best == NULL || l->n[LABEL_PODS] < best->n[LABEL_PODS])
+			best = l;
+	}
+	return best ? &best->in[LABEL_PODS] : NULL;
+}
+
 int residents_slices(struct model *m, const struct service *s, struct residents_slices *ret)
 {
 	static const uint8_t families[] = { 4, 6 };
-	struct space *space = space_find(m, s->ns);
-	const struct node *hub = space ? space_links(space, LINK_RESIDENT) : NULL;
+	const struct node *in = candidates(m, s);
 	uint32_t pods = 0;
 	int r = 0;
 
 	*ret = (struct residents_slices){ 0 };
-	for (const struct node *n = hub ? hub->next : NULL; n != hub; n = n->next)
-		pods += selects(&s->resource->served->row->service,
-				resident_of(container_of(n, struct link, in_hub)->resource));
+	for (const struct node *n = in ? in->next : NULL; n != in; n = n->next)
+		pods += selects(&s->resource->served->row->service, resident_of(label_resource(n)));
 	for (size_t i = 0; pods && r == 0 && i < countof(families); i++) {
 		struct row *row = &ret->row[ret->n];
 
 		row->slice.family = families[i];
 		ret->slice[ret->n++] = row;
-		r = slice_of_family(m, s, hub, pods, row);
+		r = slice_of_family(m, s, in, pods, row);
 	}
 	return r;
 }

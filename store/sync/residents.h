@@ -3,9 +3,9 @@
 
 /* Residents: the captured pods of all hosts, as their hosts say them, and which Services select them.
  *
- * They are rows like others (model.h), linked to the space they are in.  A Service with a selector is
- * linked to its space, too; while nobody wrote an EndpointSlice for it, it is compiled with slices that
- * are made here of the pods it selects, and kept nowhere.
+ * They are rows like others (model.h), found by their labels (labels.h), as Services with a selector are.
+ * While nobody wrote an EndpointSlice for such a Service, it is compiled with slices that are made here of
+ * the pods it selects, and kept nowhere.
  *
  * An address that pods of two hosts have is no endpoint of either: one of them is wrong, or lies.  A pod
  * that is draining takes none from another, so that one may move with its address. */
@@ -14,6 +14,7 @@
 
 #include "nodeproxy/lib/base/hash.h"
 #include "store/rows.h"
+#include "store/sync/labels.h"
 
 struct held;
 struct model;
@@ -22,10 +23,13 @@ struct service;
 
 struct residents {
 	struct hash by_addr;		/* resident_addr, of each address of each that is served */
+	struct labels labels;
 };
 
 void residents_fini(struct residents *);
-/* What is served of r, a Resident, is another row or none; it is linked already. */
+/* What is served of r, a Service, is another row or none. */
+void residents_selects(struct model *, struct resource *r);
+/* What is served of r, a Resident, is another row or none. */
 void residents_served(struct model *, struct resource *r, const struct held *was);
 
 /* What one is made of: slices of both families, borrowing from the rows of pods and of the Service. */

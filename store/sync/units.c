@@ -186,8 +186,6 @@ static void touch_linked(struct model *m, struct resource *r)
 			break;
 		case LINK_GRANTED:	/* nothing of that space hangs on them */
 		case LINK_TRUSTS:
-		case LINK_SELECTS:
-		case LINK_RESIDENT:
 		case LINKS:
 			break;
 		case LINK_SLICE:
@@ -264,9 +262,7 @@ void units_served(struct model *m, struct resource *r, const struct held *was)
 			l->service->grpc_routes--;
 		list_remove(&l->in_resource);
 		list_remove(&l->in_hub);
-		/* Perhaps nobody needs it now; nothing of its unit hangs on pods and selectors. */
-		if (l->kind >= LINK_GRANT && l->kind != LINK_SELECTS &&
-		    (l->kind != LINK_RESIDENT || list_is_empty(space_links(l->space, l->kind))))
+		if (l->kind >= LINK_GRANT)	/* perhaps nobody needs it now */
 			touch_space(m, l->space);
 		free(l);
 	}
@@ -283,8 +279,7 @@ void units_served(struct model *m, struct resource *r, const struct held *was)
 			space->services += now ? 1 : -1u;
 			touch_space(m, space);
 		}
-		if (now && now->service.n_selector)
-			link_add(m, r, LINK_SELECTS, NULL, space);
+		residents_selects(m, r);
 		break;
 	case ROW_NAMESPACE:
 		space = space_make(m, r->name);
@@ -344,8 +339,6 @@ void units_served(struct model *m, struct resource *r, const struct held *was)
 			link_add(m, r, LINK_PLACED, NULL, space_make(m, r->ns));
 		break;
 	case ROW_RESIDENT:
-		if (now)
-			link_add(m, r, LINK_RESIDENT, NULL, space_make(m, r->ns));
 		residents_served(m, r, was);
 		break;
 	case ROW_KINDS:
@@ -1046,8 +1039,7 @@ void units_settle(struct model *m)
 			list_add_tail(&again, &s->touched);
 		else if (!s->in_view && list_is_empty(space_links(s, LINK_GRANT)) &&
 			 list_is_empty(space_links(s, LINK_GRANTED)) &&
-			 list_is_empty(space_links(s, LINK_TRUSTS)) &&
-			 list_is_empty(space_links(s, LINK_RESIDENT)))
+			 list_is_empty(space_links(s, LINK_TRUSTS)))
 			space_free(m, s);
 	}
 	while (!list_is_empty(&again)) {

@@ -296,9 +296,57 @@ START_TEST(nonsense_of_a_host_is_refused)
 	ck_assert(settle(&w));
 	ck_assert_uint_eq(refused(), 0);
 	/* As elsewhere the last good version stays. */
+	say("one", "a", "\"app\":\"web\",\"app\":\"web\"", "\"10.1.0.2\"", "");
+	(void)settle(&w);
+	ck_assert_uint_eq(refused(), 1);
+	ck_assert(serves(&w, "endpoint 10.1.0.1"));
 	say("one", "a", "\"app\":\"web\"", "\"nonsense\"", "");
 	(void)settle(&w);
 	ck_assert(serves(&w, "endpoint 10.1.0.1"));
+	world_fini(&w);
+}
+END_TEST
+
+/* All Services select one label that all pods have: no pod looks at all of them. */
+START_TEST(a_service_is_found_by_the_label_that_the_fewest_select)
+{
+	const struct labels *l = &w.model.residents.labels;
+	struct row_pair all = { .name = (char *)"all", .value = (char *)"yes" }, own = { .name = (char *)"app" };
+	char place[24], text[400], label[60];
+
+	world_init(&w, "");
+	for (int i = 0; i < 10; i++) {
+		snprintf(place, sizeof place, "%d.yaml", i);
+		snprintf(text, sizeof text,
+			 "apiVersion: v1\nkind: Service\nmetadata: {name: s%d, namespace: shop}\nspec: {clusterIP: 10.0.0.%d, "
+			 "selector: {all: 'yes', app: a%d}, ports: [{port: 80, targetPort: 8080}]}\n", i, i + 1, i);
+		tell(&w, place, text);
+		snprintf(label, sizeof label, "\"all\":\"yes\",\"app\":\"a%d\"", i);
+		snprintf(text, sizeof text, "\"10.1.0.%d\"", i + 1);
+		snprintf(place, sizeof place, "p%d", i);
+		say("one", place, label, text, "");
+	}
+	(void)settle(&w);
+	ck_assert_uint_eq(labels_find(l, "shop", &all)->n[LABEL_PODS], 10);
+	ck_assert_uint_le(labels_find(l, "shop", &all)->n[LABEL_SERVICES], 1);
+	ck_assert_ptr_null(labels_find(l, "other", &all));
+	for (int i = 0; i < 10; i++) {
+		snprintf(text, sizeof text, "a%d", i);
+		own.value = text;
+		ck_assert_uint_eq(labels_find(l, "shop", &own)->n[LABEL_PODS], 1);
+		ck_assert_uint_le(labels_find(l, "shop", &own)->n[LABEL_SERVICES], 1);
+		snprintf(text, sizeof text, "endpoint 10.1.0.%d:8080", i + 1);
+		ck_assert(serves(&w, text));
+	}
+	/* Another selector, and none: it is found by what it says now. */
+	tell(&w, "3.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: s3, namespace: shop}\n"
+			   "spec: {clusterIP: 10.0.0.4, selector: {app: a4}, ports: [{port: 80, targetPort: 8080}]}\n");
+	tell(&w, "5.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: s5, namespace: shop}\n"
+			   "spec: {clusterIP: 10.0.0.6, ports: [{port: 80}]}\n");
+	say("one", "p4", "\"app\":\"a4\"", "\"10.1.0.40\"", "");
+	(void)settle(&w);
+	ck_assert(serves(&w, "endpoint 10.1.0.40:8080") && !serves(&w, "endpoint 10.1.0.4:8080") &&
+		  !serves(&w, "endpoint 10.1.0.6:8080"));
 	world_fini(&w);
 }
 END_TEST
@@ -311,11 +359,14 @@ START_TEST(nothing_is_left_of_those_that_went)
 		say("two", "a", "", "\"10.1.0.1\"", "");
 		(void)settle(&w);
 		ck_assert_uint_eq(w.model.residents.by_addr.count, 3);
-		ck_assert_uint_eq(w.model.spaces.count, 1);
+		ck_assert_uint_eq(w.model.residents.labels.labels.count, 1);
+		ck_assert_uint_eq(w.model.residents.labels.entries.count, 1);
 		unsay("one", "a");
 		unsay("two", "a");
 		(void)settle(&w);
 		ck_assert_uint_eq(w.model.residents.by_addr.count, 0);
+		ck_assert_uint_eq(w.model.residents.labels.labels.count, 0);
+		ck_assert_uint_eq(w.model.residents.labels.entries.count, 0);
 		ck_assert_uint_eq(w.model.spaces.count, 0);
 		ck_assert_uint_eq(w.model.resources.count, 0);
 	}
@@ -335,4 +386,5 @@ UNIT_TESTS("residents", a_service_has_the_pods_that_have_all_its_labels, pods_of
 	   slices_that_are_written_count_instead, one_that_drains_gets_nothing_new,
 	   an_address_of_two_hosts_is_no_endpoint_of_either, a_service_says_which_accounts_may_serve_it,
 	   a_target_port_by_name_has_no_pods, who_says_it_is_where_it_is_written, no_name_is_one_of_another_hosts,
-	   nonsense_of_a_host_is_refused, nothing_is_left_of_those_that_went, places_of_hosts_are_told_from_others)
+	   nonsense_of_a_host_is_refused, a_service_is_found_by_the_label_that_the_fewest_select,
+	   nothing_is_left_of_those_that_went, places_of_hosts_are_told_from_others)
