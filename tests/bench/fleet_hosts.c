@@ -10,8 +10,9 @@
  *
  * Commands are lines of standard input, each answered by a line of JSON:
  *
- *   join MS         until all hosts follow, at most so long: when they began to since the process was
- *                   started, or since the last `lost`
+ *   open N          more hosts begin, at once
+ *   join MS         until all of them follow, at most so long: when they began to since the last `open` or
+ *                   `lost`
  *   lost MS         until no host follows any more
  *   idle MS         nothing
  *   again N MS      N hosts, one after another, say all of their pods again, under another lease, as after a
@@ -33,7 +34,8 @@
 #define ROOT	    "/nodeproxy/fleet/"
 #define PAGE	    500		/* these as in source_etcd.c */
 #define SPREAD_MS   1000
-#define AGAIN_MS    250
+#define AGAIN_MIN_MS 250
+#define AGAIN_MAX_MS 10000
 #define LATE_MS	    10000	/* for the last changes to arrive */
 #define ENDPOINTS   10		/* of an EndpointSlice */
 
@@ -50,6 +52,7 @@ struct host {
 	int64_t revision, page_revision;	/* 0: no snapshot yet; none is being read */
 	uint8_t page_key[KEY_MAX];
 	size_t page_n;
+	int64_t again_ms;
 	struct mono followed;		/* since when it follows, again */
 };
 
@@ -67,7 +70,7 @@ struct samples {
 static struct loop loop;
 static struct addr server;
 static struct host *hosts, writer;
-static uint32_t n_hosts, n_services, following;
+static uint32_t n_hosts, n_pods, n_services, opened, following;
 static struct change *changes;
 static uint32_t n_changes, made, arrived;	/* to be made; by all hosts told */
 static int64_t every_ns;
@@ -132,7 +135,8 @@ static void set_at(struct host *h, enum at at)
 static void try_again(struct host *h)
 {
 	set_at(h, AT_AWAY);
-	again_in(h, AGAIN_MS / 2 + rand_below(AGAIN_MS));
+	h->again_ms = min_of(max_of(h->again_ms * 2, (int64_t)AGAIN_MIN_MS), (int64_t)AGAIN_MAX_MS);
+	again_in(h, h->again_ms / 2 + rand_below((uint32_t)h->again_ms));
 }
 
 static void read_again(struct host *h)
@@ -197,10 +201,12 @@ static void follow(struct host *h)
 
 	clock_tick();
 	h->watch = etcd_watch_new(h->e, &t);
-	if (h->watch)
+	if (h->watch) {
+		h->again_ms = 0;
 		set_at(h, AT_FOLLOWING);
-	else
+	} else {
 		try_again(h);
+	}
 }
 
 static void on_asked(void *arg, const struct etcd_answer *a)
@@ -323,15 +329,16 @@ static void open_client(struct host *h, void (*up)(void *))
 		die("a client", r);
 }
 
-static void open_host(struct host *h, uint32_t i, uint32_t pods)
+static void open_host(uint32_t i)
 {
+	struct host *h = &hosts[i];
 	char node[24], pod[16], text[400], *status = strdup("{}");
 	int r;
 
 	snprintf(node, sizeof node, "host-%u", i);
 	r = said_init(&h->said, &loop, ROOT, node);
 	open_client(h, on_up);
-	for (uint32_t k = 0; k < pods && r == 0; k++) {
+	for (uint32_t k = 0; k < n_pods && r == 0; k++) {
 		snprintf(pod, sizeof pod, "pod-%u", k);
 		snprintf(text, sizeof text,
 			 "{\"apiVersion\":\"nodeproxy.io/v1alpha1\",\"kind\":\"Resident\",\"metadata\":{\"labels\":"
@@ -407,7 +414,7 @@ static bool wait_ms(int64_t ms, bool (*done)(void))
 
 static bool all_follow(void)
 {
-	return following == n_hosts;
+	return following == opened;
 }
 
 static bool none_follows(void)
@@ -437,8 +444,9 @@ static void join(int64_t ms)
 
 	one.n = 0;
 	if (wait_ms(ms, all_follow)) {
-		for (uint32_t i = 0; i < n_hosts; i++)
-			add(&one, mono_diff_us(hosts[i].followed, began));
+		for (uint32_t i = 0; i < opened; i++)
+			if (hosts[i].followed.ns > began.ns)
+				add(&one, mono_diff_us(hosts[i].followed, began));
 		qsort(one.us, one.n, sizeof *one.us, by_size);
 		for (uint32_t i = 0; i < one.n; i++) {		/* most of them within 100 ms */
 			while (one.us[i] - one.us[k] > 100000)
@@ -503,21 +511,25 @@ int main(int argc, char **argv)
 	}
 	server = (struct addr){ .family = 4, .port = (uint16_t)atoi(argv[1]), .ip = { 127, 0, 0, 1 } };
 	n_hosts = (uint32_t)atoi(argv[2]);
+	n_pods = (uint32_t)atoi(argv[3]);
 	n_services = (uint32_t)atoi(argv[4]);
 	hosts = calloc(n_hosts, sizeof *hosts);
 	if (hosts == NULL || loop_init(&loop) < 0)
 		die("hosts", -ENOMEM);
 	rand_init();
-	began = clock_tick();
+	clock_tick();
 	open_client(&writer, nothing);
-	for (uint32_t i = 0; i < n_hosts; i++)
-		open_host(&hosts[i], i, (uint32_t)atoi(argv[3]));
 	while (fgets(line, sizeof line, stdin)) {
 		int64_t ms, cpu = clock_cpu_ns();
 		uint32_t rate, n;
 
 		if (sscanf(line, "join %" SCNd64, &ms) == 1) {
 			join(ms);
+		} else if (sscanf(line, "open %" SCNu32, &n) == 1) {
+			began = clock_tick();
+			for (; n && opened < n_hosts; n--)
+				open_host(opened++);
+			say(cpu, "");
 		} else if (sscanf(line, "lost %" SCNd64, &ms) == 1) {
 			(void)wait_ms(ms, none_follows);
 			began = clock_now();

@@ -71,6 +71,11 @@ def restart(host):
     host.start()
 
 
+def upgrade(host):
+    r = host.ctl("upgrade")
+    assert r.returncode == 0, r.stderr
+
+
 @contextlib.contextmanager
 def hosts_of_one_etcd(hosts, pods):
     """The mesh, not started yet, and the etcd that is on its wire."""
@@ -106,8 +111,8 @@ def pods_of_all_hosts_are_endpoints():
             answers = {client.ask("10.96.0.1", 80) for _ in range(20)}
             assert answers == {f"{p.name} hello\n".encode() for p in (near, far)}, answers
 
-            # A host that starts again is not missed, and neither is one whose process does.
-            for again in (kill_syncd, restart):
+            # A host that starts again is not missed, nor is one that is upgraded, or whose process starts again.
+            for again in (kill_syncd, upgrade, restart):
                 not_missed(mesh, c, far, sorted(want), again)
 
             # What another host says of an address takes it from both, and says so.
