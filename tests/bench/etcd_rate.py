@@ -8,7 +8,8 @@
 Real hosts, each a nodeproxy of two workers in a network namespace of its own, that share a real etcd.  One
 EndpointSlice after another gets an address that was never there before; the change has arrived at a host when
 every worker of it serves a revision with that address, and at all when it has at the last.  The time counts from
-when the change was due.  Nobody is asked: revisions and views are read where they are (change_rate.py).
+when it is sent to etcd, by a writer that waits for each answer: the rate that it reached is said, too.  Nobody
+is asked: revisions and views are read where they are (change_rate.py).
 
 Exit 1: a change never arrived.  Times are goals: say the machine, and how busy it was."""
 import argparse
@@ -89,7 +90,7 @@ def main():
                                               for h in mesh.hosts), 60)
         hosts = [Host(h, layout) for h in mesh.hosts]
         print(f"machine: {bench.machine()}; load {os.getloadavg()[0]:.2f} at the start", flush=True)
-        cpu, t0, k, late = [h.cpu_s() for h in hosts], time.monotonic(), 0, 0.0
+        cpu, t0, k = [h.cpu_s() for h in hosts], time.monotonic(), 0
         end = t0 + o.secs
         while True:
             now = time.monotonic()
@@ -100,10 +101,10 @@ def main():
             due = t0 + k / o.rate
             if now < end and now >= due:
                 ip = bytes((10, 128 + (k >> 16) % 64, k >> 8 & 255, k & 255))
+                sent = time.monotonic()
                 for h in hosts:
-                    h.changes.made(due, ip)
+                    h.changes.made(sent, ip)
                 w.put([slice_at(k % o.services, ".".join(str(b) for b in ip))])
-                late = max(late, time.monotonic() - due)
                 k += 1
             pause = min(now + 0.001, t0 + k / o.rate) - time.monotonic()
             if pause > 0:
@@ -115,12 +116,14 @@ def main():
             t = sorted(h.changes.took) or [float("nan")]
             lost += h.changes.lost + len(h.changes.waiting)
             steps += [x["counters"]["view_step_ns_gauge"] / 1e6 for x in h.np.api("workers")["workers"]]
-            print(f"host {n}: {len(t)} of {k} changes ({k / o.secs:.0f}/s): due -> all its workers serve it p50 "
+            print(f"host {n}: {len(t)} of {k} changes ({k / o.secs:.0f}/s): sent -> all its workers serve it p50 "
                   f"{change_rate.at(t, 500):.1f} ms, p99 {change_rate.at(t, 990):.1f} ms, max {t[-1]:.1f} ms; {cpu[n]:.0f} % of a CPU")
         t = sorted(max(x) for x in zip(*(h.changes.took for h in hosts))) or [float("nan")]
         p99 = change_rate.at(t, 990)
         print(f"all hosts: p50 {change_rate.at(t, 500):.1f} ms, p99 {p99:.1f} ms (goal {P99_MS} ms: {'met' if p99 <= P99_MS else 'MISSED'}); "
-              f"{lost} never arrived; the writer was late by at most {late * 1000:.0f} ms, which is in these times")
+              f"{lost} never arrived")
+        if k < o.rate * o.secs * 0.95:
+            print(f"the machine was too busy for {o.rate:.0f} changes/s")
         print(f"longest step of view work in a worker, CPU time: {max(steps):.3f} ms (goal {STEP_MS} ms: "
               f"{'met' if max(steps) <= STEP_MS else 'MISSED'})")
         return 1 if lost else 0

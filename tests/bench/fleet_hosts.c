@@ -2,8 +2,8 @@
  * Copyright the nodeproxy authors */
 
 /* Many hosts of one etcd in one process, for tests/bench/fleet: each has a client of its own and does with
- * it what the sync process does with its one (source_etcd.c), but make anything of what it is told: it reads
- * all keys page by page as of one revision, watches from there on, says its status and its pods under a lease, and
+ * it what the sync process does (source_etcd.c), but make anything of what it is told.  It reads all keys
+ * page by page as of one revision, watches from there on, says its status and its pods under a lease, and
  * after a connection that was lost asks whether the history goes on and watches on behind it.
  *
  *   fleet_hosts PORT HOSTS PODS SERVICES        all keys are below /nodeproxy/fleet/
@@ -72,7 +72,7 @@ static struct addr server;
 static struct host *hosts, writer;
 static uint32_t n_hosts, n_pods, n_services, opened, following;
 static struct change *changes;
-static uint32_t n_changes, made, arrived;	/* to be made; by all hosts told */
+static uint32_t command, n_changes, made, arrived;	/* changes to be made; that all hosts were told */
 static int64_t every_ns;
 static struct mono began;
 static struct samples one, all;
@@ -146,16 +146,20 @@ static void read_again(struct host *h)
 	again_in(h, rand_below(SPREAD_MS));
 }
 
-static void tell(struct host *h, const struct etcd_kv *kv)
+static void tell(const struct etcd_kv *kv)
 {
 	static const char mark[] = "\"bench/change\":\"";
 	const char *p = memmem(kv->value.p, kv->value.n, mark, sizeof mark - 1);
-	uint32_t i = p ? (uint32_t)strtoul(p + sizeof mark - 1, NULL, 10) : UINT32_MAX;
+	char *end = NULL;
+	uint32_t of, i;
 	int64_t us;
 
-	(void)h;
-	if (i >= made)
-		return;		/* a host's own, or of a former command */
+	if (p == NULL)
+		return;		/* what a host says of itself */
+	of = (uint32_t)strtoul(p + sizeof mark - 1, &end, 10);
+	i = (uint32_t)strtoul(end + 1, NULL, 10);
+	if (of != command || i >= made)
+		return;		/* late, of a former command */
 	us = mono_diff_us(clock_now(), changes[i].due);
 	add(&one, us);
 	if (++changes[i].told == n_hosts) {
@@ -170,7 +174,7 @@ static void on_told(void *arg, const struct etcd_told *t)
 
 	clock_tick();
 	for (size_t i = 0; i < t->events; i++)
-		tell(h, &t->event[i].kv);
+		tell(&t->event[i].kv);
 	if (t->whole)
 		h->revision = max_of(h->revision, t->head.revision);
 }
@@ -373,10 +377,11 @@ static bool put(uint32_t i)
 	snprintf(key, sizeof key, ROOT "ns/ns%u/discovery.k8s.io/EndpointSlice/s%u-1", s % 100, s);
 	n = (size_t)snprintf(text, sizeof text,
 			     "{\"apiVersion\":\"discovery.k8s.io/v1\",\"kind\":\"EndpointSlice\",\"metadata\":{"
-			     "\"annotations\":{\"bench/change\":\"%u\"},\"labels\":{\"kubernetes.io/service-name\":"
-			     "\"s%u\"},\"name\":\"s%u-1\",\"namespace\":\"ns%u\"},\"addressType\":\"IPv4\",\"ports\":[{"
+			     "\"annotations\":{\"bench/change\":\"%u.%u\"},"
+			     "\"labels\":{\"kubernetes.io/service-name\":\"s%u\"},"
+			     "\"name\":\"s%u-1\",\"namespace\":\"ns%u\"},\"addressType\":\"IPv4\",\"ports\":[{"
 			     "\"name\":\"main\",\"port\":8080,\"protocol\":\"TCP\"}],\"endpoints\":[",
-			     i, s, s, s % 100);
+			     command, i, s, s, s % 100);
 	for (uint32_t k = 0; k < ENDPOINTS; k++)
 		n += (size_t)snprintf(text + n, sizeof text - n, "%s{\"addresses\":[\"10.%u.%u.%u\"]}", k ? "," : "",
 				      s >> 8, s & 255, k + (k == 0 ? 20 + i % 200 : 0));
@@ -465,6 +470,7 @@ static void change(uint32_t rate, int64_t ms)
 	int64_t cpu = clock_cpu_ns();
 	char more[400];
 
+	command++;
 	made = arrived = 0;
 	one.n = all.n = 0;
 	refused = 0;
