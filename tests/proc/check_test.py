@@ -31,6 +31,7 @@ ELSEWHERE.update(dict.fromkeys("identity_missing identity_overdue identity_expir
                                "issuer_missing issuer_expired issuer_ends issuer_expires".split(), "tests/unit/admin/test_certs.c"))
 ELSEWHERE["pod_not_captured"] = "tests/lab/proof_test.py"
 ELSEWHERE["names_silent"] = ELSEWHERE["names_unasked"] = "tests/lab/names_test.py"
+ELSEWHERE["endpoints_late"] = "tests/proc/demand_test.py"
 seen = set()
 
 

