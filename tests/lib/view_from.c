@@ -223,10 +223,19 @@ static void say_service(struct world *w, const char *line, char **word, int n)
 	}
 }
 
+static char *put_text(char **next, const char *v)
+{
+	char *at = *next;
+
+	*next = stpcpy(at, v) + 1;
+	return at;
+}
+
 static void say_endpoint(struct world *w, const char *line, char **word, int n)
 {
 	char *ns, *name, *port = strchr(word[1], ':');
 	struct row_endpoint *e;
+	char *next;
 	struct row *r;
 
 	split_name(line, word[1], &ns, &name);
@@ -245,7 +254,9 @@ static void say_endpoint(struct world *w, const char *line, char **word, int n)
 	e->addr.port = 0;
 	e->n_addrs = 1;
 	e->ready = e->serving = true;
-	e->target = copy_of("", 0);
+	r->slice.texts = next = calloc(1, strlen(line) + 2);
+	must(next != NULL);
+	e->target = e->zone = e->node = e->host = next++;	/* "" */
 	for (int i = 3; i < n; i++) {
 		const char *v;
 
@@ -254,11 +265,11 @@ static void say_endpoint(struct world *w, const char *line, char **word, int n)
 		else if (strcmp(word[i], "terminating") == 0)
 			e->ready = false, e->terminating = true;
 		else if ((v = value(word[i], "zone")))
-			e->zone = copy_of(v, strlen(v));
+			e->zone = put_text(&next, v);
 		else if ((v = value(word[i], "node")))
-			e->node = copy_of(v, strlen(v));
+			e->node = put_text(&next, v);
 		else if ((v = value(word[i], "host")))
-			e->host = copy_of(v, strlen(v));
+			e->host = put_text(&next, v);
 		else if ((v = value(word[i], "weight")))
 			r->slice.weight = (uint16_t)atoi(v);
 		else if ((v = value(word[i], "priority")))
@@ -266,9 +277,6 @@ static void say_endpoint(struct world *w, const char *line, char **word, int n)
 		else
 			wrong(line, "what is %s?", word[i]);
 	}
-	e->zone = e->zone ? e->zone : copy_of("", 0);
-	e->node = e->node ? e->node : copy_of("", 0);
-	e->host = e->host ? e->host : copy_of("", 0);
 }
 
 static void say_route(struct world *w, const char *line, char **word, int n)
