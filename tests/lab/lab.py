@@ -173,7 +173,7 @@ class Caller(threading.Thread):
         try:
             yield
         except OSError as e:
-            self.failed.append((time.monotonic(), kind, repr(e)))
+            self.failed.append((time.monotonic(), kind, f"{e!r} in {self.pod.name} to {self.address}"))
 
     @staticmethod
     def call(s):
