@@ -40,7 +40,10 @@ def ask(host, name):
 
 
 def demand(host):
-    return host.status()["sources"][0]["on_demand"]
+    d = host.status()["sources"][0]["on_demand"]
+    assert set(d) == {"services_here", "services_fetched", "slices_left", "fetches", "let_go", "refused", "last_ms", "max_ms",
+                      "oldest", "oldest_mono_ms"}, d
+    return d
 
 
 def has(host, *names):
