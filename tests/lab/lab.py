@@ -162,7 +162,7 @@ def read_line(s):
 
 class Caller(threading.Thread):
     """In a pod: one call over a connection of its own and one over a kept one, again and again.  What
-    went wrong with each, and the time, is in .failed."""
+    went wrong with each, and when it began, is in .failed."""
 
     def __init__(self, pod, address):
         super().__init__(daemon=True)
@@ -170,10 +170,11 @@ class Caller(threading.Thread):
 
     @contextlib.contextmanager
     def noted(self, kind):
+        began = time.monotonic()
         try:
             yield
         except OSError as e:
-            self.failed.append((time.monotonic(), kind, f"{e!r} in {self.pod.name} to {self.address}"))
+            self.failed.append((began, kind, f"{e!r} in {self.pod.name} to {self.address}"))
 
     @staticmethod
     def call(s):
