@@ -329,8 +329,8 @@ def a_hostile_child_is_replaced_and_nobody_else_suffers():
                     if role == "worker" and any(k == VIEW for k in struct.unpack_from("<I", ops)):
                         cuts += 1
                     control.play(ops)
+                    np.until("all to be said", lambda: control.done or gone(pid), 120)
                     if ends in ("lives", "replaced"):
-                        np.until("all to be said", lambda: control.done or gone(pid))
                         time.sleep(0.1)     # for those who have to look at it
                         if not gone(pid):
                             os.kill(pid, signal.SIGKILL)

@@ -36,7 +36,7 @@ END_TEST
 
 START_TEST(units_of_keys_are_humanised)
 {
-	json_t *list = json("[{\"namespace\":\"shop\",\"name\":\"web\",\"tenant\":\"shop\","
+	json_t *list = json("[{\"namespace\":\"shop\",\"name\":\"web\",\"tenant\":\"shop\",\"lacks_endpoints\":false,"
 			    "\"ports\":[{\"port\":80,\"endpoints\":3,\"ready\":2},{\"port\":443,"
 			    "\"endpoints\":3,\"ready\":3}],\"requests\":{\"total\":7,\"4xx\":1,\"5xx\":0},"
 			    "\"flows\":0,\"retries\":2,\"duration\":{\"p50_ns\":999,\"p90_ns\":2500000,"
@@ -45,8 +45,8 @@ START_TEST(units_of_keys_are_humanised)
 
 	print_table(CMD_services, list, NOW, &t);
 	ck_assert_str_eq(t.p,
-		"NAMESPACE  NAME  PORTS   ENDPOINTS  READY  REQUESTS  4XX  5XX  FLOWS  RETRIES  P50    P90   P99    IN  OUT  TENANT\n"
-		"shop       web   80,443  3,3        2,3           7    1    0      0        2  0us  2.5ms  1.5s  1.5K  10G  shop\n");
+		"NAMESPACE  NAME  PORTS   ENDPOINTS  READY  LACKING  REQUESTS  4XX  5XX  FLOWS  RETRIES  P50    P90   P99    IN  OUT  TENANT\n"
+		"shop       web   80,443  3,3        2,3    no              7    1    0      0        2  0us  2.5ms  1.5s  1.5K  10G  shop\n");
 	text_fini(&t);
 	json_decref(list);
 }
