@@ -5,11 +5,11 @@
 
     cd BUILD; top_srcdir=.. python3 ../tests/bench/etcd_sync.py [ENDPOINTS ...]     (default: 1000 100000)
 
-Ten endpoints in a Service.  Says, for each number: wall time from the first page to the view, CPU of it, PSS of
-each process; then the sync process' CPU for a change, over CHANGES of them (1,000; $CHANGES) at 200 a second, bases that
-are built meanwhile included, and the time from when it heard of one to the view.  Then it loses its etcd while MISSED
-endpoints change (1,000; $MISSED), twice, the second time with what changed compacted: bytes that came over its connection,
-and its CPU, until it has what it missed."""
+Ten endpoints in a Service; with $WORDS they have zone, node and pod, as Kubernetes writes them. Says, for each number:
+wall time from the first page to the view, CPU of it, PSS of each process; then the sync process' CPU for a change, over
+CHANGES of them (1,000; $CHANGES) at 200 a second, bases that are built meanwhile included, and the time from when it
+heard of one to the view. Then it loses its etcd while MISSED endpoints change (1,000; $MISSED), twice, the second time
+with what changed compacted: bytes that came over its connection, and its CPU, until it has what it missed."""
 import base64
 import collections
 import contextlib
@@ -31,6 +31,14 @@ ROOT = "/nodeproxy/default/"
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
+def words(i, k):
+    """What Kubernetes says of an endpoint beside its address."""
+    if not os.environ.get("WORDS"):
+        return {}
+    return {"zone": f"eu-central-1{'abc'[k % 3]}", "nodeName": f"ip-10-0-{k}-{i % 200}.eu-central-1.compute.internal",
+            "targetRef": {"kind": "Pod", "namespace": f"ns{i % 100}", "name": f"s{i}-7d9c5b6f4-x{k}z"}}
+
+
 def objects(i, change=0):
     name, ns = f"s{i}", f"ns{i % 100}"
     ip = f"10.{96 + (i >> 16)}.{i >> 8 & 255}.{i & 255}"
@@ -41,7 +49,7 @@ def objects(i, change=0):
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
         "metadata": {"name": f"{name}-1", "namespace": ns, "labels": {"kubernetes.io/service-name": name}},
         "addressType": "IPv4", "ports": [{"name": "main", "port": 8080, "protocol": "TCP"}],
-        "endpoints": [{"addresses": [f"10.{i >> 8 & 255}.{i & 255}.{k + (20 if k == 0 and change % 2 else 1)}"]}
+        "endpoints": [{"addresses": [f"10.{i >> 8 & 255}.{i & 255}.{k + (20 if k == 0 and change % 2 else 1)}"], **words(i, k)}
                       for k in range(10)]}
 
 
