@@ -172,7 +172,8 @@ def cases():
     add("SOURCES_MADE flood", "syncd", *ready, send(message("SOURCES_MADE"), 1, LARGE, 1000000))
     for name in (b"../nodeproxy.yaml", b"/etc/shadow", b"", b".", b"..", b"a/b", b"x" * 256, b"\xff\xfe", b"a\nb"):
         add(f"FILE_WANT {name[:20]!r}", "syncd", *ready, send(file_want(name)))
-    add("FILE_WANT a million times", "syncd", *ready, send(file_want(b"shop-web.yaml"), count=1000000))
+    # May be more than five times its rate, which is no accident, and may be less: that is the machine's.
+    add("FILE_WANT a million times", "syncd", *ready, send(file_want(b"shop-web.yaml"), count=1000000), ends="lives")
     add("SOURCE_AGAIN flood", "syncd", *ready, send(message("SOURCE_AGAIN"), count=1000000))
     told, ready = born("admind")
     for words, data in (("without a name", order(who=b"\xff" * 64)), ("that does not exist", order(order=77)),
