@@ -99,9 +99,9 @@ def those_who_call_a_worker_that_hangs_are_served_by_a_sibling():
         waited = time.monotonic() - began
         text = open(host.log).read()
         assert "event=lent group=1 worker=0 home=1" in text and "event=hangs" not in text, "not before its end"
-        assert any("worker 1 hangs" in f["what"] for f in host.api("check")["findings"])
+        np.until("check to find it", lambda: any("worker 1 hangs" in f["what"] for f in host.api("check")["findings"]))
         assert worker(host, 1)["state"] == "stalled"
-        assert host.status()["stalls"] >= 1 and host.metric("nodeproxy_worker_stalls_total") >= 1
+        np.until("it to be counted", lambda: host.status()["stalls"] >= 1 and host.metric("nodeproxy_worker_stalls_total") >= 1)
         os.kill(victim, signal.SIGCONT)
         np.until("it to go on", lambda: logged(host, "goes_on") and worker(host, 1)["state"] == "ready")
 
