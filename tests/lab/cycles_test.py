@@ -29,12 +29,13 @@ GROWS_KIB = 512         # of a role; where a sanitizer keeps what was freed noth
 
 
 def memory_kib(host):
-    """{role: Pss of all its processes}"""
+    """{role: Pss of all its processes, but for files: others may run, or end, that share those}"""
     out = {}
     for pid, comm in host.pids().items():
         for role, name in survive.COMM.items():
             if comm == name:
-                out[role] = out.get(role, 0) + int(re.search(r"^Pss:\s+(\d+)", open(f"/proc/{pid}/smaps_rollup").read(), re.M)[1])
+                rollup = open(f"/proc/{pid}/smaps_rollup").read()
+                out[role] = out.get(role, 0) + sum(int(n) for n in re.findall(r"^Pss_(?:Anon|Shmem):\s+(\d+)", rollup, re.M))
     return out
 
 
