@@ -49,7 +49,7 @@ def objects(i, change=0):
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
         "metadata": {"name": f"{name}-1", "namespace": ns, "labels": {"kubernetes.io/service-name": name}},
         "addressType": "IPv4", "ports": [{"name": "main", "port": 8080, "protocol": "TCP"}],
-        "endpoints": [{"addresses": [f"10.{i >> 8 & 255}.{i & 255}.{k + (20 if k == 0 and change % 2 else 1)}"], **words(i, k)}
+        "endpoints": [{"addresses": [f"127.{(i >> 8) + 1 & 255}.{i & 255}.{k + (20 if k == 0 and change % 2 else 1)}"], **words(i, k)}
                       for k in range(10)]}
 
 

@@ -5,12 +5,11 @@
 
     cd BUILD; top_srcdir=.. python3 ../tests/bench/on_demand.py [ENDPOINTS [USED]]     (default: 100000 50)
 
-Ten endpoints in a Service, at addresses of loopback where nobody listens.  Says, for source.slices all and on-demand: PSS of all processes of the host together
-after USED Services were used, that of each, how long the first request to a Service took, and CPU of the sync
-process for a change of an endpoint of a Service that nobody uses."""
-import base64
+The registry is that of etcd_sync.py; nobody listens at its endpoints.  Says, for source.slices all and
+on-demand: PSS of all processes of the host together after USED Services were used, that of each, how long
+the first request to a Service took, and CPU of the sync process for a change of an endpoint of a Service that
+nobody uses."""
 import http.client
-import json
 import os
 import statistics
 import sys
@@ -19,49 +18,9 @@ import time
 sys.path.insert(0, os.path.join(os.environ.get("top_srcdir", "."), "tests/lib"))
 import etcd  # noqa: E402
 import np  # noqa: E402
+from etcd_sync import Writer, cpu_s, objects, pss_mib  # noqa: E402
 
 CHANGES = int(os.environ.get("CHANGES", "400"))
-ROOT = "/nodeproxy/default/"
-TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def objects(i, change=0):
-    name, ns = f"s{i}", f"ns{i % 100}"
-    ip = f"10.{96 + (i >> 16)}.{i >> 8 & 255}.{i & 255}"
-    yield f"ns/{ns}/core/Service/{name}", {
-        "apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": ns},
-        "spec": {"clusterIP": ip, "ports": [{"name": "main", "port": 80, "protocol": "TCP", "appProtocol": "http"}]}}
-    yield f"ns/{ns}/discovery.k8s.io/EndpointSlice/{name}-1", {
-        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-        "metadata": {"name": f"{name}-1", "namespace": ns, "labels": {"kubernetes.io/service-name": name}},
-        "addressType": "IPv4", "ports": [{"name": "main", "port": 8080, "protocol": "TCP"}],
-        "endpoints": [{"addresses": [f"127.{(i >> 8) + 1}.{i & 255}.{k + (20 if k == 0 and change % 2 else 1)}"]}
-                      for k in range(10)]}
-
-
-class Writer:
-    """The JSON gateway of etcd: many keys in one transaction."""
-
-    def __init__(self, c):
-        self.http = http.client.HTTPConnection("127.0.0.1", c.ports[0][0], timeout=60)
-
-    def put(self, pairs):
-        def b64(s):
-            return base64.b64encode(s.encode()).decode()
-        ops = [{"requestPut": {"key": b64(ROOT + k), "value": b64(json.dumps(v))}} for k, v in pairs]
-        self.http.request("POST", "/v3/kv/txn", json.dumps({"success": ops}))
-        r = self.http.getresponse()
-        body = r.read()
-        assert r.status == 200, body
-
-
-def cpu_s(pid):
-    f = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
-    return (int(f[11]) + int(f[12])) / TICKS
-
-
-def pss_mib(pid):
-    return sum(int(line.split()[1]) for line in open(f"/proc/{pid}/smaps_rollup") if line.startswith("Pss:")) / 1024
 
 
 def first_ms(host, i):
@@ -102,12 +61,8 @@ def measure(c, w, services, used, slices):
 def main(endpoints=100000, used=50):
     services = endpoints // 10
     with etcd.Cluster() as c:
-        w, batch = Writer(c), []
-        for i in range(services):
-            batch += objects(i)
-            if len(batch) >= 126 or i == services - 1:
-                w.put(batch)
-                batch = []
+        w = Writer(c)
+        w.fill(services)
         both = [measure(c, w, services, used, slices) for slices in ("on-demand", "all")]
         print(f"{endpoints} endpoints, {used} Services used: {both[0] / both[1]:.2f} of the memory")
 
