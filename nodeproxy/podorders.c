@@ -27,19 +27,25 @@ static int forget_waiting(struct master *m, const struct pod_words *w, char *tex
 	return -EBUSY;
 }
 
-int podorders_add(struct master *m, struct child *from, const struct msg_order *o, char *text, size_t n)
+static int may_be_done(struct master *m, const struct msg_order *o, bool remove, char *text, size_t n)
 {
-	const char *problem = pod_problem(&o->pod, false);
-	struct pod *p;
+	const char *problem = pod_problem(&o->pod, remove);
 	int r = pods_may_change(m, text, n);
 
-	if (r < 0)
-		return r;
-	if (problem) {
+	if (r == 0 && problem) {
 		snprintf(text, n, "%s", problem);
-		return -EINVAL;
+		r = -EINVAL;
 	}
-	r = workload_has(m, &o->pod, text, n);
+	return r;
+}
+
+int podorders_add(struct master *m, struct child *from, const struct msg_order *o, char *text, size_t n)
+{
+	struct pod *p;
+	int r = may_be_done(m, o, false, text, n);
+
+	if (r == 0)
+		r = workload_has(m, &o->pod, text, n);
 	if (r == 0)
 		r = forget_waiting(m, &o->pod, text, n);
 	if (r < 0)
@@ -65,16 +71,11 @@ static bool is_another(const struct pod *p, const struct pod_words *w)
 
 int podorders_remove(struct master *m, const struct msg_order *o, char *text, size_t n)
 {
-	const char *problem = pod_problem(&o->pod, true);
 	struct pod *p;
-	int r = pods_may_change(m, text, n);
+	int r = may_be_done(m, o, true, text, n);
 
 	if (r < 0)
 		return r;
-	if (problem) {
-		snprintf(text, n, "%s", problem);
-		return -EINVAL;
-	}
 	p = pods_find(m, o->pod.ns, o->pod.name, POD_CAPTURED);
 	if (is_another(p, &o->pod) ||
 	    is_another(pods_find(m, o->pod.ns, o->pod.name, POD_WAITING), &o->pod)) {
